@@ -8,6 +8,7 @@ and rounded afterwards, so that a float32 and a float64 network of one seed begi
 import itertools
 import math
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
@@ -91,7 +92,7 @@ def names() -> tuple[str, ...]:
 
 def initialize(
     name: str, sizes: Sequence[int], rng: np.random.Generator, dtype: DTypeLike
-) -> NDArray[np.floating]:
+) -> NDArray[np.floating[Any]]:
     """Draw the parameters of a network.
 
     Parameters
