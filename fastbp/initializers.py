@@ -134,9 +134,7 @@ def initialize(
     array([0., 0., 0.], dtype=float32)
     """
     if name not in INITIALIZERS:
-        raise ValueError(
-            f"`initializer` must be one of {', '.join(names())}; got {name!r}. Pick one of them."
-        )
+        raise ValueError(f"`initializer` must be one of {', '.join(names())}; got {name!r}. Pick one of them.")
     fill = INITIALIZERS[name]
     layers = list(itertools.pairwise(sizes))
     params = np.empty(sum((fan_in + 1) * fan_out for fan_in, fan_out in layers), dtype=dtype)

@@ -154,8 +154,7 @@ class SGD(Optimizer):
         store_number(self, "momentum", "a number in [0, 1)", "Try 0.9, or 0.0 for no momentum.")
         if not isinstance(self.nesterov, bool | np.bool):
             raise TypeError(
-                f"`nesterov` must be True or False; got {self.nesterov!r}. "
-                f"The strength of the momentum is `momentum`."
+                f"`nesterov` must be True or False; got {self.nesterov!r}. The strength of the momentum is `momentum`."
             )
         object.__setattr__(self, "nesterov", bool(self.nesterov))
 

@@ -200,9 +200,7 @@ class Step(Schedule):
 
     def __post_init__(self) -> None:
         store_number(self, "learning_rate", "a finite number above 0", "Try 0.1.")
-        store_number(
-            self, "step_size", "a whole number above 0", "It is the number of steps at one learning rate."
-        )
+        store_number(self, "step_size", "a whole number above 0", "It is the number of steps at one learning rate.")
         store_number(self, "gamma", "a number in (0, 1]", "Try 0.1.")
 
     def __call__(self, steps: ArrayLike, horizon: int) -> NDArray[np.float64]:

@@ -1,0 +1,122 @@
+"""`History`: what a fit recorded, epoch by epoch; and `EarlyStopping`, which watches it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fastbp import validation
+
+
+@dataclass
+class History:
+    """The record of a fit.
+
+    Attributes
+    ----------
+    loss : ndarray, shape (n_epochs,)
+        Mean cost of each epoch's mini-batches, each before its step, penalties included.
+    val_loss : ndarray, shape (n_epochs,)
+        Cost of the validation data after each epoch; empty without validation data.
+    learning_rate : ndarray, shape (n_epochs,)
+        Learning rate of each epoch's last step.
+    seconds : ndarray, shape (n_epochs,)
+        Wall time of each epoch, validation included.
+    stopped_by : {'epochs', 'early_stopping', 'tolerance', 'callback'}
+        Why the fit ended.
+    best_epoch : int or None
+        With validation data, the epoch (from 0) with the lowest validation loss.
+    """
+
+    _loss: list[float] = field(default_factory=list)
+    _val_loss: list[float] = field(default_factory=list)
+    _learning_rate: list[float] = field(default_factory=list)
+    _seconds: list[float] = field(default_factory=list)
+    stopped_by: str = "epochs"
+
+    @property
+    def loss(self) -> NDArray[np.float64]:
+        """Mean cost of each epoch's mini-batches."""
+        return np.array(self._loss)
+
+    @property
+    def val_loss(self) -> NDArray[np.float64]:
+        """Cost of the validation data after each epoch."""
+        return np.array(self._val_loss)
+
+    @property
+    def learning_rate(self) -> NDArray[np.float64]:
+        """Learning rate of each epoch's last step."""
+        return np.array(self._learning_rate)
+
+    @property
+    def seconds(self) -> NDArray[np.float64]:
+        """Wall time of each epoch."""
+        return np.array(self._seconds)
+
+    @property
+    def best_epoch(self) -> int | None:
+        """Epoch (from 0) with the lowest finite validation loss, or None."""
+        values = np.where(np.isfinite(self.val_loss), self.val_loss, np.inf)
+        return int(np.argmin(values)) if values.size and np.isfinite(values.min()) else None
+
+    def __len__(self) -> int:
+        return len(self._loss)
+
+    def __repr__(self) -> str:
+        last = f", loss {self._loss[-1]:.6g}" if self._loss else ""
+        if self._val_loss:
+            last += f", val_loss {self._val_loss[-1]:.6g}"
+        return f"<History of {len(self)} epochs{last}, stopped by {self.stopped_by}>"
+
+    def as_dict(self) -> dict[str, NDArray[np.float64]]:
+        """Return the columns as a dict of arrays, ready for a data frame."""
+        columns = {"loss": self.loss, "learning_rate": self.learning_rate, "seconds": self.seconds}
+        if self._val_loss:
+            columns["val_loss"] = self.val_loss
+        return columns
+
+    def plot(self, ax: Any = None) -> Any:
+        """Draw loss against epoch with matplotlib and return the axes; see `fastbp.plotting.plot_history`."""
+        from fastbp.plotting import plot_history
+
+        return plot_history(self, ax=ax)
+
+    def append(self, loss: float, learning_rate: float, seconds: float, val_loss: float | None) -> None:
+        """Record one epoch."""
+        self._loss.append(loss)
+        self._learning_rate.append(learning_rate)
+        self._seconds.append(seconds)
+        if val_loss is not None:
+            self._val_loss.append(val_loss)
+
+
+@dataclass(frozen=True)
+class EarlyStopping:
+    """Stop when the validation loss no longer falls, and return to the best weights.
+
+    Parameters
+    ----------
+    patience : int
+        Epochs without improvement after which training ends.
+    min_delta : float
+        A validation loss counts as better if it is lower than the best one by more than this.
+    restore_best : bool
+        Whether the network ends with the parameters of its best epoch; otherwise with its last ones.
+
+    References
+    ----------
+    Prechelt, "Early stopping -- but when?", Neural Networks: Tricks of the Trade (1998).
+    """
+
+    patience: int = 10
+    min_delta: float = 0.0
+    restore_best: bool = True
+
+    def __post_init__(self) -> None:
+        """Check the values."""
+        validation.positive_integer(self.patience, "patience")
+        validation.real_number(self.min_delta, "min_delta", 0.0)

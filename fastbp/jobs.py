@@ -1,0 +1,252 @@
+"""Calls of the root kernel: its arguments in one frame, its threads, and the passes that a network needs."""
+
+from __future__ import annotations
+
+import functools
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fastbp import layout
+from fastbp.kernels import entry
+from fastbp.kernels import tables as t
+from fastbp.kernels.team import STOP
+from fastbp.threads import blas_threads, helpers, thread_count
+from fastbp.validation import Targets
+
+if TYPE_CHECKING:
+    from fastbp.network import Network
+
+# A product of at most this many multiply-adds is never shared by a BLAS between its threads (OpenBLAS begins at 2^18),
+# so that holding it at one thread, which costs about 2 us, can be left out.
+_SERIAL_PRODUCT = 1 << 15
+_SMALL_INPUT = 1 << 10  # elements of X up to which copying is quicker than asking for its address
+_MOST_SPARE_FRAMES = 4
+
+
+@dataclass
+class Frame:
+    """Everything that the root kernel takes, allocated once and used for many calls."""
+
+    workspace: layout.Workspace
+    dtype: np.dtype
+    n_layers: int
+    grads: NDArray[Any]
+    state: NDArray[Any]
+    data: NDArray[np.int64] = field(default_factory=lambda: np.zeros(t.DATA_LENGTH, np.int64))
+    control: NDArray[np.int64] = field(default_factory=layout.control_vector)
+
+    def __post_init__(self) -> None:
+        self.scalars = np.zeros(t.SCALARS_LENGTH + self.n_layers)
+        self.scalars[t.TOLERANCE] = -1.0
+        self.nothing = np.zeros(0, self.dtype)
+        self.no_rates = np.zeros(0)
+        self.small_input = np.zeros(_SMALL_INPUT, self.dtype)
+        self.small_address = self.small_input.ctypes.data
+
+    def set_data(
+        self,
+        X: NDArray[Any],
+        targets: Targets | None = None,
+        sample_weight: NDArray[Any] | None = None,
+        order: NDArray[np.int64] | None = None,
+    ) -> None:
+        """Point the kernels to the caller's arrays, which must live until the call is over."""
+        data = self.data
+        data[t.N_ROWS] = len(X)
+        data[t.X : t.X + 3] = _matrix(X)
+        data[t.Y : t.Y + 3] = (0, 0, 0) if targets is None or targets.array is None else _matrix(targets.array)
+        data[t.LABELS] = 0 if targets is None or targets.labels is None else targets.labels.ctypes.data
+        data[t.SAMPLE_WEIGHT] = 0 if sample_weight is None else sample_weight.ctypes.data
+        data[t.ORDER] = 0 if order is None else order.ctypes.data
+
+    def set_small_input(self, X: NDArray[Any]) -> None:
+        """Copy a few rows of X into the frame."""
+        n_rows, n_features = X.shape
+        self.small_input[: X.size].reshape(n_rows, n_features)[...] = X
+        data = self.data
+        data[t.N_ROWS] = n_rows
+        data[t.X] = self.small_address
+        data[t.X_ROW] = n_features
+        data[t.X_COLUMN] = 1
+
+    def run(
+        self,
+        task: int,
+        params: NDArray[Any],
+        *,
+        out: NDArray[Any] | None = None,
+        n_threads: int = 1,
+        first_step: int = 0,
+        rates: NDArray[np.float64] | None = None,
+    ) -> None:
+        """Call the root kernel as the leader, with helpers where more than one thread is wanted."""
+        w, control = self.workspace, self.control
+        tables = (
+            w.layers,
+            w.segments,
+            w.plan,
+            self.data,
+            self.scalars,
+            params,
+            self.grads,
+            self.state,
+            w.work,
+            w.costs,
+        )
+        tail = (
+            self.nothing if out is None else out,
+            control,
+            first_step,
+            self.no_rates if rates is None else rates,
+        )
+        if n_threads == 1 and w.largest_product <= _SERIAL_PRODUCT:
+            entry.run(task, entry.LEADER, *tables, *tail)
+            return
+        if n_threads > 1 and control[STOP]:
+            # a helper of the call before may still look at the old vector; this call has one of its own
+            self.control = control = layout.control_vector()
+            tail = (tail[0], control, *tail[2:])
+        with blas_threads.held_at_one():
+            try:
+                helpers.lend(
+                    [functools.partial(entry.run, task, slot, *tables, *tail) for slot in range(1, n_threads)]
+                    if n_threads > 1
+                    else []
+                )
+                entry.run(task, entry.LEADER, *tables, *tail)
+            finally:
+                control[STOP] = 1
+
+    def useful_threads(self, n_threads: int | None, flops: float) -> int:
+        """Return how many of the wanted threads can have something to do."""
+        if n_threads == 1 or flops < layout.LEAST_SHARED_FLOPS:
+            return 1 if n_threads is None else min(thread_count(n_threads), 1)
+        wanted = thread_count(n_threads)
+        return min(wanted, self.workspace.n_slots) if self.workspace.shares_rows else wanted
+
+
+def _matrix(array: NDArray[Any]) -> tuple[int, int, int]:
+    """Address, row stride and column stride (in elements) of a matrix; strides of lone rows or columns are made up."""
+    row, column = (stride // array.itemsize for stride in array.strides)
+    n_rows, n_columns = array.shape
+    if n_columns == 1:
+        column = 1
+    if n_rows == 1:
+        row = max(row, n_columns)
+    return array.ctypes.data, row, column
+
+
+def flops_per_row(sizes: tuple[int, ...]) -> int:
+    """Flops of one row's forward pass; a gradient has three times as many, less the error into the first layer."""
+    return 2 * sum(fan_in * fan_out for fan_in, fan_out in zip(sizes, sizes[1:], strict=False))
+
+
+class Passes:
+    """Forward passes and gradients of one network, with frames that are kept for the next call.
+
+    Several threads may use one network at once: each call takes a frame for itself.
+    """
+
+    def __init__(self, net: Network) -> None:
+        self._net = net
+        self._spare: dict[tuple[str, int], list[Frame]] = {}
+
+    def outputs(self, X: NDArray[Any], n_threads: int | None) -> NDArray[Any]:
+        """Outputs (n, n_outputs) for valid inputs."""
+        net, n_rows = self._net, len(X)
+        out = np.empty((n_rows, net.sizes[-1]), net.dtype)
+        key, frame = self._take("forward", n_rows)
+        if X.size <= _SMALL_INPUT:
+            frame.set_small_input(X)
+        else:
+            frame.set_data(X)
+        threads = frame.useful_threads(n_threads, n_rows * flops_per_row(net.sizes))
+        frame.run(entry.OUTPUTS, net.params, out=out, n_threads=threads)
+        self._give_back(key, frame)
+        return out
+
+    def cost(
+        self, X: NDArray[Any], targets: Targets, sample_weight: NDArray[Any] | None, *, n_threads: int | None
+    ) -> float:
+        """Cost with penalties, for valid data."""
+        net = self._net
+        key, frame = self._take("forward", len(X))
+        frame.set_data(X, targets, sample_weight)
+        frame.scalars[[t.L2_PENALTY, t.L1_PENALTY]] = net.penalties
+        threads = frame.useful_threads(n_threads, len(X) * flops_per_row(net.sizes))
+        frame.run(entry.COST, net.params, n_threads=threads)
+        self._give_back(key, frame)
+        return float(frame.scalars[t.COST_SUM])
+
+    def value_and_grad(
+        self,
+        X: NDArray[Any],
+        targets: Targets,
+        sample_weight: NDArray[Any] | None,
+        *,
+        params: NDArray[Any],
+        n_threads: int | None,
+    ) -> tuple[float, NDArray[Any]]:
+        """Cost and gradient (n_params,), both with penalties, for valid data."""
+        net = self._net
+        key, frame = self._take("gradient", len(X))
+        frame.set_data(X, targets, sample_weight)
+        frame.scalars[[t.L2_PENALTY, t.L1_PENALTY]] = net.penalties
+        threads = frame.useful_threads(n_threads, 3 * len(X) * flops_per_row(net.sizes))
+        frame.run(entry.VALUE_AND_GRAD, params, n_threads=threads)
+        cost, grad = float(frame.scalars[t.COST_SUM]), frame.grads[: net.n_params].copy()
+        self._give_back(key, frame)
+        if not np.isfinite(cost):
+            grad.fill(np.nan)  # the backward pass of an infinite cost is not made
+        return cost, grad
+
+    def _take(self, kind: str, n_rows: int) -> tuple[tuple[str, int], Frame]:
+        """Return a frame that nobody else uses."""
+        key = (kind, n_rows)
+        spare = self._spare.get(key)
+        if spare:
+            try:
+                return key, spare.pop()
+            except IndexError:  # another thread was faster
+                pass
+        return key, make_frame(self._net, n_rows, n_rows, gradient=kind == "gradient")
+
+    def _give_back(self, key: tuple[str, int], frame: Frame) -> None:
+        """Keep a frame for the next call of the same size."""
+        if len(self._spare) >= _MOST_SPARE_FRAMES and key not in self._spare:
+            self._spare = {}
+        frames = self._spare.setdefault(key, [])
+        if len(frames) < _MOST_SPARE_FRAMES:
+            frames.append(frame)
+
+
+def make_frame(
+    net: Network,
+    batch_rows: int,
+    n_rows: int,
+    *,
+    gradient: bool,
+    n_state_vectors: int = 0,
+    keep_z: bool = False,
+    whole_block: bool = False,
+) -> Frame:
+    """Allocate the frame of a network for batches of `batch_rows` of a data set of `n_rows`."""
+    workspace = layout.make_workspace(
+        net.sizes,
+        net.layer_segments(),
+        net.loss_entry(),
+        net.dtype,
+        batch_rows=batch_rows,
+        n_rows=n_rows,
+        n_threads=thread_count(None),
+        gradient=gradient,
+        keep_z=keep_z,
+        whole_block=whole_block,
+    )
+    n_gradients = int(workspace.plan[t.N_PIECES]) if gradient else 0
+    grads = np.empty(max(1, n_gradients * net.n_params), net.dtype)
+    state = np.zeros(max(1, n_state_vectors * net.n_params), net.dtype)
+    return Frame(workspace, net.dtype, len(net.sizes) - 1, grads, state)

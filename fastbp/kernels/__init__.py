@@ -1,0 +1,1 @@
+"""The compiled kernels: roots, which Python calls, and leaves, which roots call."""

@@ -1,0 +1,72 @@
+"""Calls of a user's compiled functions by their addresses.
+
+A user's scalar formulas are compiled into loops over an array (`fastbp.custom`), and a kernel calls such a loop by its
+address.  So the kernels need no compilation of their own for a user's function, and come from the disk cache.
+"""
+
+import ctypes
+from typing import Any
+
+import numba
+import numpy as np
+from llvmlite import ir
+from numba import types
+from numba.extending import intrinsic
+
+if numba.config.DISABLE_JIT:
+
+    def _function(address: int, n_pointers: int, p: Any, result: Any = None) -> Any:
+        real_pointer = ctypes.POINTER(np.ctypeslib.as_ctypes_type(p.dtype))
+        return ctypes.CFUNCTYPE(result, ctypes.c_int64, *[real_pointer] * n_pointers)(address), real_pointer
+
+    def _call(address: int, n: int, *views: Any, result: Any = None) -> Any:
+        function, pointer = _function(address, len(views), views[0], result)
+        return function(n, *[view.ctypes.data_as(pointer) for view in views])
+
+    def call_activation_forward(address: int, n: int, a: Any) -> None:
+        """Plain Python twin."""
+        _call(address, n, a)
+
+    def call_activation_backward(address: int, n: int, z: Any, a: Any, delta: Any) -> None:
+        """Plain Python twin."""
+        _call(address, n, z, a, delta)
+
+    def call_loss_value(address: int, n: int, a: Any, y: Any) -> Any:
+        """Plain Python twin."""
+        return _call(address, n, a, y, result=ctypes.c_double)
+
+    def call_loss_derivative(address: int, n: int, a: Any, y: Any, delta: Any) -> None:
+        """Plain Python twin."""
+        _call(address, n, a, y, delta)
+
+else:
+
+    def _codegen(returns_double: bool) -> Any:
+        def codegen(context, builder, signature, args):
+            address, *rest = args
+            returned = ir.DoubleType() if returns_double else ir.VoidType()
+            function_type = ir.FunctionType(returned, [value.type for value in rest])
+            result = builder.call(builder.inttoptr(address, function_type.as_pointer()), rest)
+            return result if returns_double else context.get_dummy_value()
+
+        return codegen
+
+    @intrinsic
+    def call_activation_forward(typingctx, address, n, a):
+        """a[i] = f(a[i]) for i < n."""
+        return types.void(types.int64, types.int64, a), _codegen(False)
+
+    @intrinsic
+    def call_activation_backward(typingctx, address, n, z, a, delta):
+        """delta[i] *= f'(z[i]) for i < n."""
+        return types.void(types.int64, types.int64, z, a, delta), _codegen(False)
+
+    @intrinsic
+    def call_loss_value(typingctx, address, n, a, y):
+        """Sum over i < n of the loss of (a[i], y[i]), in float64."""
+        return types.float64(types.int64, types.int64, a, y), _codegen(True)
+
+    @intrinsic
+    def call_loss_derivative(typingctx, address, n, a, y, delta):
+        """delta[i] = dC/da of (a[i], y[i]) for i < n."""
+        return types.void(types.int64, types.int64, a, y, delta), _codegen(False)

@@ -1,0 +1,64 @@
+"""How leaves are compiled: to unoptimised code that only waits to be linked into a root.
+
+Numba optimises every function together with all that it calls, and turns each into machine code that could be called
+from Python.  In a tower of leaves that work is done again on every floor: a root took 150 s to compile.  A leaf is never
+called from Python, so it needs neither; the root is optimised once, with all its leaves in it.
+
+This is built on `pipeline_class`, Numba's own door for such things.
+"""
+
+from typing import Any
+
+from numba import _dynfunc
+from numba.core.codegen import JITCodeLibrary
+from numba.core.compiler import CompilerBase, DefaultPassBuilder
+from numba.core.compiler_machinery import LoweringPass, register_pass
+from numba.core.typed_passes import NativeLowering
+
+
+class LeafLibrary(JITCodeLibrary):  # type: ignore[misc]  # Numba has no type information
+    """The LLVM module of one leaf, not optimised and without machine code."""
+
+    def add_llvm_module(self, ll_module: Any) -> None:
+        """Take in the leaf's own code as it is."""
+        ll_module.data_layout = self._codegen._data_layout
+        self._final_module.link_in(ll_module)
+
+    def finalize(self) -> None:
+        """Link in what the leaf calls, and no more."""
+        self._raise_if_finalized()
+        for library in dict.fromkeys(self._linking_libraries):
+            self._final_module.link_in(library._get_module_for_linking(), preserve=True)
+        self._finalized = True
+
+
+@register_pass(mutates_CFG=True, analysis_only=False)
+class RegisterLeaf(LoweringPass):  # type: ignore[misc]
+    """Make the leaf known to functions that are compiled later."""
+
+    _name = "fastbp_register_leaf"
+
+    def __init__(self) -> None:
+        LoweringPass.__init__(self)
+
+    def run_pass(self, state: Any) -> bool:
+        """Give the leaf a handle; the handle is a key and is never called."""
+        fndesc, result = state.cr.fndesc, state.cr
+        handle = _dynfunc.make_function(fndesc.lookup_module(), fndesc.qualname, "", 1, result.env, (state.library,))
+        state.targetctx.insert_user_function(handle, fndesc, [state.library])
+        state["cr"] = result._replace(cfunc=handle)
+        return True
+
+
+class LeafCompiler(CompilerBase):  # type: ignore[misc]
+    """Numba's nopython pipeline, ending without machine code."""
+
+    def define_pipelines(self) -> list[Any]:
+        """Return the one pipeline of a leaf."""
+        state = self.state
+        state.flags.no_compile = True
+        state.library = LeafLibrary(state.targetctx.codegen(), state.func_id.func_qualname)
+        pipeline = DefaultPassBuilder.define_nopython_pipeline(state)
+        pipeline.add_pass_after(RegisterLeaf, NativeLowering)
+        pipeline.finalize()
+        return [pipeline]

@@ -1,0 +1,104 @@
+"""Loss functions: the value and the derivative from one definition, side by side.
+
+`loss_rows` writes each row's value ``C_x`` and the scaled ``dC_x/da``; the two cross-entropies start from the logits z
+and write the scaled ``dC_x/dz = a - y`` at once, so that they lose nothing where an output is saturated.
+"""
+
+import math
+
+from fastbp.kernels import vector_math as vm
+from fastbp.kernels.calls import call_loss_derivative, call_loss_value
+from fastbp.kernels.jit import leaf
+from fastbp.kernels.pointers import real, shift
+from fastbp.kernels.tables import (
+    ABSOLUTE,
+    CUSTOM_LOSS,
+    HUBER,
+    LOG_COSH,
+    POISSON,
+    QUADRATIC,
+    SIGMOID_CROSS_ENTROPY,
+    SOFTMAX_CROSS_ENTROPY,
+)
+
+
+@leaf
+def loss_rows(code, value_address, derivative_address, m, n, z, a, y, scale, cost, delta):
+    """cost[i] = C_x of row i, delta[i, :] = scale[i] dC_x/da (or dC_x/dz, see the module); overwrites both.
+
+    `z a y delta` are m rows of n, `scale` and `cost` have m elements.
+    """
+    for i in range(m):
+        row = i * n
+        a_row, y_row, delta_row = shift(a, row), shift(y, row), shift(delta, row)
+        if code == SOFTMAX_CROSS_ENTROPY:
+            cost[i] = _softmax_cross_entropy(n, shift(z, row), a_row, y_row, scale[i], delta_row)
+        elif code == SIGMOID_CROSS_ENTROPY:
+            cost[i] = _sigmoid_cross_entropy(n, shift(z, row), a_row, y_row, scale[i], delta_row)
+        elif code == CUSTOM_LOSS:
+            cost[i] = call_loss_value(value_address, n, a_row, y_row)
+            call_loss_derivative(derivative_address, n, a_row, y_row, delta_row)
+            for j in range(n):
+                delta_row[j] *= scale[i]
+        else:
+            cost[i] = _elementwise(code, n, a_row, y_row, scale[i], delta_row)
+
+
+@leaf
+def _softmax_cross_entropy(n, z, a, y, scale, delta):
+    """sum_j y_j (log sum_k exp z_k - z_j), with log sum exp z = z_k - log a_k for the largest z_k; delta = a - y."""
+    k = 0
+    for j in range(1, n):
+        if z[j] > z[k]:
+            k = j
+    log_sum = z[k] - math.log(a[k])
+    cost = real(0.0, a)
+    for j in range(n):
+        # 0 times an infinite logit is 0: a class of probability 0 that is not the target costs nothing
+        cost += y[j] * (log_sum - z[j]) if y[j] != 0 else real(0.0, a)
+        delta[j] = scale * (a[j] - y[j])
+    return cost
+
+
+@leaf
+def _sigmoid_cross_entropy(n, z, a, y, scale, delta):
+    """sum_j softplus(z_j) - y_j z_j; delta = a - y."""
+    cost = real(0.0, a)
+    for j in range(n):
+        # softplus(z) - y z = softplus(-|z|) + max(z, 0) - y z: the form that does not cancel for large |z|
+        cost += vm.log1p(vm.exp(-abs(z[j]))) + (max(z[j], real(0.0, a)) - y[j] * z[j])
+        delta[j] = scale * (a[j] - y[j])
+    return cost
+
+
+@leaf
+def _elementwise(code, n, a, y, scale, delta):
+    """Sum over n outputs of the losses that look at one output at a time; delta = scale dC/da."""
+    zero, one, half = real(0.0, a), real(1.0, a), real(0.5, a)
+    cost = zero
+    if code == QUADRATIC:
+        for j in range(n):
+            d = a[j] - y[j]
+            cost += half * d * d
+            delta[j] = scale * d
+    elif code == ABSOLUTE:
+        for j in range(n):
+            d = a[j] - y[j]
+            cost += abs(d)
+            delta[j] = scale if d > zero else (-scale if d < zero else scale * d)
+    elif code == HUBER:
+        for j in range(n):
+            d = a[j] - y[j]
+            c = min(max(d, -one), one)  # d inside the threshold 1, its sign outside
+            cost += c * (d - half * c)
+            delta[j] = scale * c
+    elif code == LOG_COSH:
+        for j in range(n):
+            d = a[j] - y[j]
+            cost += vm.log_cosh(d)
+            delta[j] = scale * vm.tanh(d)
+    elif code == POISSON:
+        for j in range(n):
+            cost += a[j] - (y[j] * vm.log(a[j]) if y[j] != zero else zero)
+            delta[j] = scale * (one - y[j] / a[j])
+    return cost

@@ -1,0 +1,290 @@
+"""One block of rows through the network: the forward pass, the output error, the backward pass.
+
+The four equations of backpropagation stand here.  A layer takes a range of neurons, ``[j0, j1)`` on its output side or
+``[k0, k1)`` on its input side, so that one thread can do all of a layer or several threads a part each.
+
+`net` is a `Net`: everything about the network and the step that a pass needs.  `work` is one slot of the workspace; it
+holds X, Y, and z, a, delta of each layer for one block.
+"""
+
+from typing import Any, NamedTuple
+
+from fastbp.kernels import tables as t
+from fastbp.kernels.activations import (
+    activation_backward,
+    activation_forward,
+    softmax_backward,
+    softmax_forward,
+)
+from fastbp.kernels.dense import (
+    dense_backward_biases,
+    dense_backward_error,
+    dense_backward_weights,
+    dense_forward,
+)
+from fastbp.kernels.dropout import dropout_key, multiply, multiply_by_mask
+from fastbp.kernels.jit import formula, leaf
+from fastbp.kernels.losses import loss_rows
+from fastbp.kernels.pointers import from_address, real, shift
+
+
+class Net(NamedTuple):
+    """Pointers to a network's tables and parameters, and what a step adds to them."""
+
+    layers: Any  # the tables of `fastbp.kernels.tables`
+    segments: Any
+    plan: Any
+    data: Any
+    params: Any
+    scalars: Any
+
+
+@formula
+def field(net, layer, column):
+    """Entry of the table of layers."""
+    return net.layers[layer * t.LAYER_COLUMNS + column]
+
+
+@leaf
+def is_softmax(net, layer):
+    """Whether a layer's activation is softmax, which covers the whole layer."""
+    return net.segments[field(net, layer, t.FIRST_SEGMENT) * t.SEGMENT_COLUMNS + t.CODE] == t.SOFTMAX
+
+
+@leaf
+def starts_from_logits(net):
+    """Whether the loss works on z and gives dC/dz at once."""
+    loss = net.plan[t.LOSS]
+    return loss == t.SOFTMAX_CROSS_ENTROPY or loss == t.SIGMOID_CROSS_ENTROPY
+
+
+# --- data -------------------------------------------------------------------------------------------------------------
+
+
+@formula
+def row_of(net, i, order):
+    """The row of X that the i-th sample is."""
+    return order[i] if net.data[t.ORDER] != 0 else i
+
+
+@leaf
+def inputs_in_place(net, m):
+    """Whether a block of X can be used where it lies: contiguous rows, in their own order, apart (or only one row)."""
+    if net.data[t.X_COLUMN] != 1:
+        return False
+    return m == 1 or (net.data[t.ORDER] == 0 and net.data[t.X_ROW] >= field(net, 0, t.FAN_IN))
+
+
+@leaf
+def input_pointer(net, first, m, work):
+    """Pointer to layer 0's a for samples [first, first + m), and its row stride."""
+    if inputs_in_place(net, m):
+        row = row_of(net, first, from_address(net.data[t.ORDER], net.layers))
+        stride = max(net.data[t.X_ROW], field(net, 0, t.FAN_IN))  # of a lone row no stride is used
+        return shift(from_address(net.data[t.X], net.params), row * net.data[t.X_ROW]), stride
+    return shift(work, net.plan[t.INPUT]), field(net, 0, t.FAN_IN)
+
+
+@leaf
+def load_inputs(net, first, i0, i1, m, work):
+    """Gather rows [i0, i1) of the block [first, first + m) of X into the workspace, where that is needed."""
+    if inputs_in_place(net, m):
+        return
+    n = field(net, 0, t.FAN_IN)
+    X = from_address(net.data[t.X], net.params)
+    order = from_address(net.data[t.ORDER], net.layers)
+    target = shift(work, net.plan[t.INPUT])
+    for i in range(i0, i1):
+        source = shift(X, row_of(net, first + i, order) * net.data[t.X_ROW])
+        row = shift(target, i * n)
+        if net.data[t.X_COLUMN] == 1:
+            for j in range(n):
+                row[j] = source[j]
+        else:
+            for j in range(n):
+                row[j] = source[j * net.data[t.X_COLUMN]]
+
+
+@leaf
+def load_targets(net, first, i0, i1, weight_factor, work):
+    """Gather rows [i0, i1) of Y (labels become one-hot rows) and the rows' scales w_x * weight_factor."""
+    n = field(net, net.plan[t.N_LAYERS] - 1, t.FAN_OUT)
+    order = from_address(net.data[t.ORDER], net.layers)
+    Y = from_address(net.data[t.Y], net.params)
+    labels = from_address(net.data[t.LABELS], net.layers)
+    weights = from_address(net.data[t.SAMPLE_WEIGHT], net.params)
+    for i in range(i0, i1):
+        sample = row_of(net, first + i, order)
+        row = shift(work, net.plan[t.TARGET] + i * n)
+        if net.data[t.LABELS] != 0:
+            for j in range(n):
+                row[j] = real(0.0, work)
+            row[labels[sample]] = real(1.0, work)
+        else:
+            source = shift(Y, sample * net.data[t.Y_ROW])
+            for j in range(n):
+                row[j] = source[j * net.data[t.Y_COLUMN]]
+        weight = float(weights[sample]) if net.data[t.SAMPLE_WEIGHT] != 0 else 1.0
+        work[net.plan[t.SCALE] + i] = real(weight * weight_factor, work)
+
+
+# --- forward ----------------------------------------------------------------------------------------------------------
+
+
+@leaf
+def previous_activation(net, layer, first, m, work):
+    """Pointer to the inputs of a layer, and their row stride."""
+    if layer == 0:
+        return input_pointer(net, first, m, work)
+    return shift(work, field(net, layer - 1, t.A)), field(net, layer, t.FAN_IN)
+
+
+@leaf
+def forward_neurons(net, layer, first, m, j0, j1, work):
+    """z = a_prev @ W + b and a = f(z) for neurons [j0, j1) of a layer; softmax is left to `finish_softmax`."""
+    fan_in, fan_out = field(net, layer, t.FAN_IN), field(net, layer, t.FAN_OUT)
+    W = shift(net.params, field(net, layer, t.WEIGHTS))
+    a_prev, a_stride = previous_activation(net, layer, first, m, work)
+    z = shift(work, field(net, layer, t.Z))
+    b = shift(W, fan_in * fan_out + j0)
+    dense_forward(m, fan_in, j1 - j0, a_prev, a_stride, shift(W, j0), fan_out, b, shift(z, j0), fan_out)
+    activate(net, layer, first, m, j0, j1, work)
+
+
+@leaf
+def activate(net, layer, first, m, j0, j1, work):
+    """a = f(z) for neurons [j0, j1) of a layer, and dropout."""
+    fan_out = field(net, layer, t.FAN_OUT)
+    z, a = shift(work, field(net, layer, t.Z)), shift(work, field(net, layer, t.A))
+    if field(net, layer, t.Z) != field(net, layer, t.A):
+        for i in range(m):
+            for j in range(j0, j1):
+                a[i * fan_out + j] = z[i * fan_out + j]
+    for segment in range(field(net, layer, t.FIRST_SEGMENT), field(net, layer, t.END_SEGMENT)):
+        entry = shift(net.segments, segment * t.SEGMENT_COLUMNS)
+        begin, end = max(j0, entry[t.BEGIN]), min(j1, entry[t.END])
+        if end - begin == fan_out:  # the whole layer is one run
+            activation_forward(entry[t.CODE], entry[t.FORWARD], m * fan_out, a)
+        elif begin < end:
+            for i in range(m):
+                activation_forward(entry[t.CODE], entry[t.FORWARD], end - begin, shift(a, i * fan_out + begin))
+    if net.plan[t.HAS_DROPOUT] != 0:
+        drop(net, layer, first, m, j0, j1, a)
+
+
+@leaf
+def drop(net, layer, first, m, j0, j1, values):
+    """Multiply neurons [j0, j1) of `values` by the layer's dropout mask of this step."""
+    rate = net.scalars[t.DROPOUT + layer]
+    if rate > 0.0:
+        fan_out = field(net, layer, t.FAN_OUT)
+        key = dropout_key(net.plan[t.DROPOUT_SEED], int(net.scalars[t.STEP]), layer)
+        for i in range(m):
+            multiply_by_mask(key, rate, (first + i) * fan_out + j0, j1 - j0, shift(values, i * fan_out + j0))
+
+
+@leaf
+def forward_block(net, first, m, work):
+    """All layers' z and a for samples [first, first + m); X must have been loaded."""
+    n_layers = net.plan[t.N_LAYERS]
+    for layer in range(n_layers):
+        forward_neurons(net, layer, first, m, 0, field(net, layer, t.FAN_OUT), work)
+    if is_softmax(net, n_layers - 1):
+        softmax_forward(m, field(net, n_layers - 1, t.FAN_OUT), shift(work, field(net, n_layers - 1, t.A)))
+
+
+# --- output error -----------------------------------------------------------------------------------------------------
+
+
+@leaf
+def output_error(net, i0, i1, work):
+    """Each row's cost, and delta_L = scale dC_x/dz_L, for rows [i0, i1) of a block; a_L is known, softmax included."""
+    last = net.plan[t.N_LAYERS] - 1
+    n, m = field(net, last, t.FAN_OUT), i1 - i0
+    z = shift(work, field(net, last, t.Z) + i0 * n)
+    a = shift(work, field(net, last, t.A) + i0 * n)
+    delta = shift(work, field(net, last, t.DELTA) + i0 * n)
+    y = shift(work, net.plan[t.TARGET] + i0 * n)
+    scale, cost = shift(work, net.plan[t.SCALE] + i0), shift(work, net.plan[t.COST] + i0)
+    plan = net.plan
+    loss_rows(plan[t.LOSS], plan[t.LOSS_VALUE], plan[t.LOSS_DERIVATIVE], m, n, z, a, y, scale, cost, delta)
+    if starts_from_logits(net):
+        return
+    if is_softmax(net, last):
+        softmax_backward(m, n, a, delta)
+    else:
+        multiply_by_derivative(net, last, m, 0, n, z, a, delta)
+
+
+@leaf
+def multiply_by_derivative(net, layer, m, j0, j1, z, a, delta):
+    """delta *= f'(z) for neurons [j0, j1) of a layer; `z a delta` point to m whole rows of the layer."""
+    fan_out = field(net, layer, t.FAN_OUT)
+    for segment in range(field(net, layer, t.FIRST_SEGMENT), field(net, layer, t.END_SEGMENT)):
+        entry = shift(net.segments, segment * t.SEGMENT_COLUMNS)
+        begin, end = max(j0, entry[t.BEGIN]), min(j1, entry[t.END])
+        if end - begin == fan_out:
+            activation_backward(entry[t.CODE], entry[t.BACKWARD], m * fan_out, z, a, delta)
+        elif begin < end:
+            for i in range(m):
+                k = i * fan_out + begin
+                activation_backward(
+                    entry[t.CODE], entry[t.BACKWARD], end - begin, shift(z, k), shift(a, k), shift(delta, k)
+                )
+
+
+@leaf
+def weighted_cost(net, m, work):
+    """Sum over a block's rows of scale * C_x, in float64."""
+    total = 0.0
+    for i in range(m):
+        scale = float(work[net.plan[t.SCALE] + i])
+        if scale != 0.0:  # a sample of weight 0 does not count, not even where its cost is infinite
+            total += scale * float(work[net.plan[t.COST] + i])
+    return total
+
+
+# --- backward ---------------------------------------------------------------------------------------------------------
+
+
+@leaf
+def backward_weights(net, layer, first, m, k0, k1, add, grad, work):
+    """dW = a_prev.T @ delta for rows [k0, k1) of a layer's weights; the last part also makes db = sum of delta."""
+    fan_in, fan_out = field(net, layer, t.FAN_IN), field(net, layer, t.FAN_OUT)
+    a_prev, a_stride = previous_activation(net, layer, first, m, work)
+    delta = shift(work, field(net, layer, t.DELTA))
+    dW = shift(grad, field(net, layer, t.WEIGHTS))
+    dense_backward_weights(m, k1 - k0, fan_out, shift(a_prev, k0), a_stride, delta, add, shift(dW, k0 * fan_out))
+    if k1 == fan_in:
+        dense_backward_biases(m, fan_out, delta, add, shift(dW, fan_in * fan_out))
+
+
+@leaf
+def backward_error(net, layer, first, m, k0, k1, work):
+    """delta_prev = (delta @ W.T) * f'(z_prev) for neurons [k0, k1) of the layer before `layer`."""
+    fan_in, fan_out = field(net, layer, t.FAN_IN), field(net, layer, t.FAN_OUT)
+    delta = shift(work, field(net, layer, t.DELTA))
+    W = shift(net.params, field(net, layer, t.WEIGHTS) + k0 * fan_out)
+    z, a = shift(work, field(net, layer - 1, t.Z)), shift(work, field(net, layer - 1, t.A))
+    error = shift(work, field(net, layer - 1, t.DELTA))
+    dense_backward_error(m, k1 - k0, fan_out, delta, W, shift(error, k0), fan_in)
+    dropped = net.plan[t.HAS_DROPOUT] != 0 and net.scalars[t.DROPOUT + layer - 1] > 0.0
+    if dropped:
+        # a is a kept neuron's output over 1 - rate; f' wants the output itself.  Nobody needs the scaled a any more.
+        keep = real(1.0 - net.scalars[t.DROPOUT + layer - 1], a)
+        for i in range(m):
+            multiply(keep, k1 - k0, shift(a, i * fan_in + k0))
+    multiply_by_derivative(net, layer - 1, m, k0, k1, z, a, error)
+    if dropped:
+        drop(net, layer - 1, first, m, k0, k1, error)
+
+
+@leaf
+def backward_block(net, first, m, add, grad, work):
+    """All layers' delta, dW and db for one block, from the output's delta; adds to grad if `add` is 1."""
+    for i in range(net.plan[t.N_LAYERS]):
+        layer = net.plan[t.N_LAYERS] - 1 - i
+        fan_in = field(net, layer, t.FAN_IN)
+        backward_weights(net, layer, first, m, 0, fan_in, add, grad, work)
+        if layer > 0:
+            backward_error(net, layer, first, m, 0, fan_in, work)

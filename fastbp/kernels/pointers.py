@@ -1,0 +1,78 @@
+"""Pointers into arrays, stack-free and unchecked: what the kernels address memory with.
+
+A slice of an array costs a reference count, and an index into it a test for negative values.  A kernel that does its
+work in 200 ns can afford neither, and BLAS wants addresses anyway.  So kernels take pointers: ``p[i]`` is the i-th
+element, ``shift(p, k)`` the pointer k elements further on.
+
+With ``NUMBA_DISABLE_JIT=1`` a pointer is a one-dimensional view, and the same kernels run as plain Python.
+"""
+
+from typing import Any
+
+import numba
+import numpy as np
+from numba import types
+from numba.extending import intrinsic
+
+if numba.config.DISABLE_JIT:
+
+    def at(array: Any, offset: int) -> Any:
+        """View of a contiguous array from its element `offset` on."""
+        return array.reshape(-1)[offset:]
+
+    def shift(p: Any, offset: int) -> Any:
+        """View from element `offset` of `p` on."""
+        return p[offset:]
+
+    def from_address(address: int, like: Any) -> Any:
+        """View of the memory at `address` with the dtype of `like`; as long as the address space allows."""
+        if address == 0:
+            return np.zeros(0, like.dtype)
+        code = np.ctypeslib.as_ctypes_type(like.dtype)
+        length = 1 << 40
+        return np.ctypeslib.as_array((code * length).from_address(address))
+
+    def real(value: float, p: Any) -> Any:
+        """A number in the dtype of the view `p`."""
+        return p.dtype.type(value)
+
+else:
+
+    @intrinsic
+    def at(typingctx, array, offset):
+        """Pointer to element `offset` of a contiguous array (flat index)."""
+        signature = types.CPointer(array.dtype)(array, offset)
+
+        def codegen(context, builder, signature, args):
+            data = context.make_array(signature.args[0])(context, builder, args[0]).data
+            return builder.gep(data, [args[1]])
+
+        return signature, codegen
+
+    @intrinsic
+    def shift(typingctx, p, offset):
+        """Pointer `offset` elements after `p`."""
+
+        def codegen(context, builder, signature, args):
+            return builder.gep(args[0], [args[1]])
+
+        return p(p, offset), codegen
+
+    @intrinsic
+    def from_address(typingctx, address, like):
+        """Pointer to the memory at an integer address, with the dtype of the array `like`."""
+        pointer_type = types.CPointer(like.dtype)
+
+        def codegen(context, builder, signature, args):
+            return builder.inttoptr(args[0], context.get_value_type(pointer_type))
+
+        return pointer_type(address, like), codegen
+
+    @intrinsic
+    def real(typingctx, value, p):
+        """A number in the dtype that `p` points to: a bare constant would lift float32 arithmetic to float64."""
+
+        def codegen(context, builder, signature, args):
+            return context.cast(builder, args[0], signature.args[0], signature.return_type)
+
+        return p.dtype(value, p), codegen

@@ -1,0 +1,282 @@
+"""What a thread of a team does: the operations of a job, each cut into pieces.
+
+`run_piece` does piece p of the open region, whatever its operation is; `parallel` has a region done, alone or together
+with the helpers; `help_with` is a helper's whole life.
+"""
+
+from typing import Any, NamedTuple
+
+from fastbp.kernels import tables as t
+from fastbp.kernels import team
+from fastbp.kernels.activations import softmax_forward
+from fastbp.kernels.jit import leaf
+from fastbp.kernels.passes import (
+    Net,
+    backward_block,
+    backward_error,
+    backward_weights,
+    field,
+    forward_block,
+    forward_neurons,
+    is_softmax,
+    load_inputs,
+    load_targets,
+    output_error,
+    weighted_cost,
+)
+from fastbp.kernels.pointers import real, shift
+from fastbp.kernels.updates import add_penalty, sum_of_squares, update
+
+# operations of a region
+GRADIENT_OF_ROWS = 0  # piece: some rows through the whole network, into a gradient of the piece's own
+SUM_AND_UPDATE = 1  # piece: a range of parameters; sums the pieces' gradients, adds the penalty, takes the step
+UPDATE_ONLY = 2  # piece: a range of parameters; takes the step with the clipped gradient
+LOAD = 3  # piece: some rows of X and Y into the workspace
+FORWARD = 4  # piece: some neurons of a layer
+OUTPUT = 5  # piece: some rows of the output layer
+BACKWARD = 6  # piece: some rows of a layer's weights: their gradient, the error behind them, their step
+OUTPUTS_OF_ROWS = 7  # piece: some rows through the network, into `out`
+COSTS_OF_ROWS = 8  # piece: some rows through the network, their costs into `costs`
+
+_ALIGN = 16  # a piece of neurons or parameters begins at a multiple of this: a whole cache line of float32
+
+
+class Job(NamedTuple):
+    """Pointers to everything that the threads of a job share."""
+
+    net: Net
+    grads: Any  # one gradient for each piece of rows
+    state: Any  # the optimizer's state vectors
+    work: Any  # one slot for each thread
+    costs: Any  # float64, one for each piece
+    out: Any  # outputs (n, n_outputs)
+    control: Any  # see `fastbp.kernels.team`
+
+
+@leaf
+def bound(total, n_pieces, p, align):
+    """Where piece p of a range begins: multiples of `align`, the last piece ends at `total`."""
+    if p == n_pieces:
+        return total
+    return (total * p // n_pieces) // align * align
+
+
+@leaf
+def region_argument(job, index):
+    """An argument of the open region."""
+    return job.control[index]
+
+
+@leaf
+def run_piece(job, p, n_pieces, slot):
+    """Do piece p of the open region with the workspace slot of this thread."""
+    operation = region_argument(job, team.OPERATION)
+    if operation == GRADIENT_OF_ROWS:
+        _gradient_piece(job, p, n_pieces, slot)
+    elif operation == SUM_AND_UPDATE:
+        _sum_piece(job, p, n_pieces)
+    elif operation == UPDATE_ONLY:
+        n = job.net.plan[t.N_PARAMS]
+        update_range(job, bound(n, n_pieces, p, _ALIGN), bound(n, n_pieces, p + 1, _ALIGN))
+    elif operation == OUTPUTS_OF_ROWS or operation == COSTS_OF_ROWS:
+        _forward_piece(job, p, n_pieces, slot, operation)
+    else:
+        _layer_piece(job, operation, p, n_pieces)
+
+
+# --- by rows ----------------------------------------------------------------------------------------------------------
+
+
+@leaf
+def gradient_of_rows(job, first, m, grad, slot):
+    """Sum over samples [first, first + m) of scale C_x, and its gradient into grad, block by block."""
+    net, work = job.net, shift(job.work, slot * job.net.plan[t.SLOT_SIZE])
+    cost = 0.0
+    for start in range(first, first + m, net.plan[t.BLOCK_ROWS]):
+        rows = min(net.plan[t.BLOCK_ROWS], first + m - start)
+        load_inputs(net, start, 0, rows, rows, work)
+        load_targets(net, start, 0, rows, net.scalars[t.WEIGHT_FACTOR], work)
+        forward_block(net, start, rows, work)
+        output_error(net, 0, rows, work)
+        cost += weighted_cost(net, rows, work)
+        backward_block(net, start, rows, 1 if start > first else 0, grad, work)
+    return cost
+
+
+@leaf
+def _gradient_piece(job, p, n_pieces, slot):
+    first, m = region_argument(job, team.FIRST), region_argument(job, team.ROWS)
+    i0, i1 = m * p // n_pieces, m * (p + 1) // n_pieces
+    grad = shift(job.grads, p * job.net.plan[t.N_PARAMS])
+    job.costs[p] = gradient_of_rows(job, first + i0, i1 - i0, grad, slot)
+
+
+@leaf
+def _sum_piece(job, p, n_pieces):
+    """grads[0] = sum over pieces of their gradients, in the pieces' order; then the step, if it is wanted here."""
+    n = job.net.plan[t.N_PARAMS]
+    begin, end = bound(n, n_pieces, p, _ALIGN), bound(n, n_pieces, p + 1, _ALIGN)
+    total = shift(job.grads, begin)
+    for q in range(1, region_argument(job, team.ADD)):
+        part = shift(job.grads, q * n + begin)
+        for i in range(end - begin):
+            total[i] += part[i]
+    add_penalty_range(job, begin, end)
+    if region_argument(job, team.UPDATE) != 0:
+        update_range(job, begin, end)
+
+
+@leaf
+def _forward_piece(job, p, n_pieces, slot, operation):
+    """Rows of one block: outputs to `out`, or the block's cost to `costs`."""
+    net, work = job.net, shift(job.work, slot * job.net.plan[t.SLOT_SIZE])
+    last = net.plan[t.N_LAYERS] - 1
+    n_outputs = field(net, last, t.FAN_OUT)
+    n_rows = net.data[t.N_ROWS]
+    first = p * net.plan[t.BLOCK_ROWS]
+    rows = min(net.plan[t.BLOCK_ROWS], n_rows - first)
+    load_inputs(net, first, 0, rows, rows, work)
+    forward_block(net, first, rows, work)
+    if operation == OUTPUTS_OF_ROWS:
+        a, out = shift(work, field(net, last, t.A)), shift(job.out, first * n_outputs)
+        for i in range(rows * n_outputs):
+            out[i] = a[i]
+    else:
+        load_targets(net, first, 0, rows, net.scalars[t.WEIGHT_FACTOR], work)
+        output_error(net, 0, rows, work)
+        job.costs[p] = weighted_cost(net, rows, work)
+
+
+# --- by neurons -------------------------------------------------------------------------------------------------------
+
+
+@leaf
+def _layer_piece(job, operation, p, n_pieces):
+    """A piece of one layer's work on the one block that all threads share (slot 0)."""
+    net, work = job.net, job.work
+    layer, first, m = (
+        region_argument(job, team.LAYER),
+        region_argument(job, team.FIRST),
+        region_argument(job, team.ROWS),
+    )
+    if operation == FORWARD:
+        fan_out = field(net, layer, t.FAN_OUT)
+        j0, j1 = bound(fan_out, n_pieces, p, _ALIGN), bound(fan_out, n_pieces, p + 1, _ALIGN)
+        forward_neurons(net, layer, first, m, j0, j1, work)
+    elif operation == BACKWARD:
+        _backward_piece(job, layer, first, m, p, n_pieces)
+    else:
+        i0, i1 = m * p // n_pieces, m * (p + 1) // n_pieces
+        if operation == LOAD:
+            load_inputs(net, first, i0, i1, m, work)
+            load_targets(net, first, i0, i1, net.scalars[t.WEIGHT_FACTOR], work)
+        else:
+            last = net.plan[t.N_LAYERS] - 1
+            n = field(net, last, t.FAN_OUT)
+            if is_softmax(net, last):
+                softmax_forward(i1 - i0, n, shift(work, field(net, last, t.A) + i0 * n))
+            output_error(net, i0, i1, work)
+
+
+@leaf
+def _backward_piece(job, layer, first, m, p, n_pieces):
+    """Rows [k0, k1) of a layer's weights: dW, then the error behind them (with the old weights), then their step."""
+    net, work = job.net, job.work
+    fan_in, fan_out = field(net, layer, t.FAN_IN), field(net, layer, t.FAN_OUT)
+    k0, k1 = bound(fan_in, n_pieces, p, _ALIGN), bound(fan_in, n_pieces, p + 1, _ALIGN)
+    backward_weights(net, layer, first, m, k0, k1, region_argument(job, team.ADD), job.grads, work)
+    if layer > 0:
+        backward_error(net, layer, first, m, k0, k1, work)
+    if region_argument(job, team.UPDATE) == 0:
+        return
+    weights = field(net, layer, t.WEIGHTS)
+    begin, end = weights + k0 * fan_out, weights + k1 * fan_out
+    if k1 == fan_in:
+        end += fan_out  # the biases
+    add_penalty_range(job, begin, end)
+    if region_argument(job, team.UPDATE) == 2:
+        update_range(job, begin, end)
+
+
+# --- the step ---------------------------------------------------------------------------------------------------------
+
+
+@leaf
+def add_penalty_range(job, begin, end):
+    """Add the penalties' gradient to grads[0] for parameters [begin, end); biases have no penalty."""
+    net = job.net
+    l2, l1 = real(net.scalars[t.L2_PENALTY], net.params), real(net.scalars[t.L1_PENALTY], net.params)
+    if l2 == 0 and l1 == 0:
+        return
+    for layer in range(net.plan[t.N_LAYERS]):
+        weights = field(net, layer, t.WEIGHTS)
+        k0 = max(begin, weights)
+        k1 = min(end, weights + field(net, layer, t.FAN_IN) * field(net, layer, t.FAN_OUT))
+        if k0 < k1:
+            add_penalty(k1 - k0, l2, l1, shift(net.params, k0), shift(job.grads, k0))
+
+
+@leaf
+def update_range(job, begin, end):
+    """The optimizer's step for parameters [begin, end), with the gradient in grads[0]."""
+    net = job.net
+    s = net.scalars
+    n = net.plan[t.N_PARAMS]
+    second = n if net.plan[t.N_STATE_VECTORS] > 1 else 0
+    s1 = shift(job.state, begin)
+    s2 = shift(job.state, begin + second)
+    g, w = shift(job.grads, begin), shift(net.params, begin)
+    update(
+        net.plan[t.OPTIMIZER],
+        s,
+        s[t.LEARNING_RATE],
+        1.0 - s[t.POWER_1],
+        1.0 - s[t.POWER_2],
+        end - begin,
+        g,
+        w,
+        s1,
+        s2,
+    )
+
+
+@leaf
+def gradient_norm(job):
+    """Euclidean norm of grads[0], in float64; one thread, so that the sum has one order."""
+    return sum_of_squares(job.net.plan[t.N_PARAMS], job.grads) ** 0.5
+
+
+# --- teams ------------------------------------------------------------------------------------------------------------
+
+
+@leaf
+def parallel(job, operation, n_pieces):
+    """Have a region done; its arguments stand in `control`.  One piece costs no atomic operation."""
+    control = job.control
+    control[team.OPERATION] = operation
+    if n_pieces == 1:
+        run_piece(job, 0, 1, 0)
+        return
+    team.open_region(control, n_pieces)
+    take_pieces(job, 0)
+    team.close_region(control, n_pieces)
+
+
+@leaf
+def take_pieces(job, slot):
+    """Do pieces of the open region until none is left."""
+    control = job.control
+    while True:
+        p = team.take_piece(control)
+        if p < 0:
+            return
+        run_piece(job, p, team.region_size(control), slot)
+        team.piece_done(control)
+
+
+@leaf
+def help_with(job, slot):
+    """Help the leader until the job is over."""
+    while not team.is_stopped(job.control):
+        take_pieces(job, slot)
+        team.pause()

@@ -1,0 +1,111 @@
+"""The integer tables that describe a network and its data to the kernels, column by column.
+
+A network is three small int64 tables, so that no kernel's type depends on depth, width, activation or loss.
+`fastbp.layout` fills them in; the kernels only read them.
+"""
+
+# --- layers: one row a layer; offsets count elements ------------------------------------------------------------------
+FAN_IN = 0
+FAN_OUT = 1
+WEIGHTS = 2  # offset of W in params; b follows at WEIGHTS + FAN_IN * FAN_OUT
+Z = 3  # offset of z in a slot of the workspace; equal to A where z is not kept
+A = 4  # offset of a
+DELTA = 5  # offset of delta
+FIRST_SEGMENT = 6  # rows [FIRST_SEGMENT, END_SEGMENT) of the table of segments are this layer's
+END_SEGMENT = 7
+LAYER_COLUMNS = 8
+
+# --- segments: neighbouring neurons of one layer with one activation --------------------------------------------------
+BEGIN = 0  # neurons [BEGIN, END) of the layer
+END = 1
+CODE = 2  # an activation's code
+FORWARD = 3  # addresses of a user's compiled activation, 0 for the built-in ones
+BACKWARD = 4
+SEGMENT_COLUMNS = 5
+
+# --- plan: one vector -------------------------------------------------------------------------------------------------
+N_LAYERS = 0
+LOSS = 1  # a loss's code
+LOSS_VALUE = 2  # addresses of a user's compiled loss
+LOSS_DERIVATIVE = 3
+BLOCK_ROWS = 4  # rows of one pass through the network: what the workspace has room for
+SLOT_SIZE = 5  # elements of the workspace for one thread
+INPUT = 6  # offsets in a slot: gathered X, gathered Y, row scales, row costs
+TARGET = 7
+SCALE = 8
+COST = 9
+MODE = 10  # how a mini-batch is cut into pieces
+N_PIECES = 11  # into how many pieces of rows, in mode BY_ROWS
+N_PARAMS = 12
+UPDATE_PIECES = 13  # into how many pieces the parameters are cut where they are updated on their own
+DROPOUT_SEED = 14
+OPTIMIZER = 15  # an optimizer's code
+BATCH_SIZE = 16
+N_STATE_VECTORS = 17
+HAS_DROPOUT = 18
+PLAN_LENGTH = 20
+
+# modes
+BY_ROWS = 0  # each piece takes some rows through the whole network and has a gradient of its own
+BY_NEURONS = 1  # each layer's matrices are cut into pieces; all pieces write one gradient
+
+# --- data: addresses and strides (in elements) of the caller's arrays, 0 where there is none ---------------------------
+X = 0
+X_ROW = 1
+X_COLUMN = 2
+Y = 3
+Y_ROW = 4
+Y_COLUMN = 5
+LABELS = 6  # int64 (n,)
+SAMPLE_WEIGHT = 7  # (n,), the network's dtype
+ORDER = 8  # int64: the rows in the order in which they are used
+N_ROWS = 9
+DATA_LENGTH = 10
+
+# --- scalars: one float64 vector; the leading thread writes it, all threads read it -------------------------------------
+CONSTANTS = 0  # five constants of the optimizer
+L2_PENALTY = 5
+L1_PENALTY = 6
+CLIP_NORM = 7  # 0 for no clipping
+TOLERANCE = 8  # training stops at a gradient norm not above this; negative for never
+STEP = 9  # number of the step, from 1
+POWER_1 = 10  # beta_1^t and beta_2^t of Adam
+POWER_2 = 11
+LEARNING_RATE = 12  # of this step
+WEIGHT_FACTOR = 13  # 1 / (sum of the mini-batch's sample weights)
+COST_SUM = 14  # results: sum over samples of w_x C_x plus each step's penalty times its weight
+WEIGHT_SUM = 15  # sum over samples of w_x
+GRADIENT_NORM = 16  # of the last step, where it was needed
+STATUS = 17
+DROPOUT = 18  # from here on one rate a layer, 0 for none
+SCALARS_LENGTH = 18  # plus one for each layer
+
+# status
+FINISHED = 0
+CONVERGED = 1  # the gradient norm is not above the tolerance; the step was not taken
+DIVERGED = 2  # the cost is not finite; the step was not taken
+
+# --- activation codes -------------------------------------------------------------------------------------------------
+IDENTITY = 0
+SIGMOID = 1
+TANH = 2
+RELU = 3
+LEAKY_RELU = 4
+ELU = 5
+SOFTPLUS = 6
+GELU = 7
+SILU = 8
+SINE = 9
+EXP = 10
+SOFTMAX = 11
+CUSTOM_ACTIVATION = 12
+
+# --- loss codes -------------------------------------------------------------------------------------------------------
+QUADRATIC = 0
+SIGMOID_CROSS_ENTROPY = 1
+SOFTMAX_CROSS_ENTROPY = 2
+ABSOLUTE = 3
+HUBER = 4
+LOG_COSH = 5
+POISSON = 6
+CUSTOM_LOSS = 7

@@ -1,0 +1,239 @@
+"""What the leader of a job does: one gradient, one step, an epoch's steps, outputs and costs of a data set."""
+
+import math
+
+from fastbp.kernels import tables as t
+from fastbp.kernels import team
+from fastbp.kernels.jit import leaf
+from fastbp.kernels.passes import field, row_of
+from fastbp.kernels.pointers import from_address, shift
+from fastbp.kernels.regions import (
+    BACKWARD,
+    COSTS_OF_ROWS,
+    FORWARD,
+    GRADIENT_OF_ROWS,
+    LOAD,
+    OUTPUT,
+    OUTPUTS_OF_ROWS,
+    SUM_AND_UPDATE,
+    UPDATE_ONLY,
+    add_penalty_range,
+    gradient_norm,
+    gradient_of_rows,
+    parallel,
+    update_range,
+)
+from fastbp.kernels.updates import multiply_gradient, penalty
+
+# what a region does with the gradient when it is complete
+_KEEP = 0
+_ADD_PENALTY = 1
+_STEP = 2
+
+# Pieces of one layer: at least this many neurons and this many flops (some 20 us), so that a piece is worth its 1 to
+# 2 us, and never more than _MOST_PIECES.
+_LEAST_NEURONS = 64
+_LEAST_FLOPS = 1 << 20
+_MOST_PIECES = 16
+_LEAST_ROWS = 32
+
+
+@leaf
+def layer_pieces(width, flops):
+    """Into how many pieces a layer's neurons are cut: by the layer's size alone."""
+    return max(1, min(min(width // _LEAST_NEURONS, flops // _LEAST_FLOPS), _MOST_PIECES))
+
+
+@leaf
+def weight_of_rows(net, first, m):
+    """Sum of the sample weights of samples [first, first + m)."""
+    if net.data[t.SAMPLE_WEIGHT] == 0:
+        return float(m)
+    weights = from_address(net.data[t.SAMPLE_WEIGHT], net.params)
+    order = from_address(net.data[t.ORDER], net.layers)
+    total = 0.0
+    for i in range(first, first + m):
+        total += float(weights[row_of(net, i, order)])
+    return total
+
+
+@leaf
+def penalty_of(net):
+    """l2/2 sum W^2 + l1 sum |W| over all weights."""
+    l2, l1 = net.scalars[t.L2_PENALTY], net.scalars[t.L1_PENALTY]
+    total = 0.0
+    if l2 != 0.0 or l1 != 0.0:
+        for layer in range(net.plan[t.N_LAYERS]):
+            n = field(net, layer, t.FAN_IN) * field(net, layer, t.FAN_OUT)
+            total += penalty(n, l2, l1, shift(net.params, field(net, layer, t.WEIGHTS)))
+    return total
+
+
+# --- one gradient -----------------------------------------------------------------------------------------------------
+
+
+@leaf
+def gradient_by_rows(job, first, m, then):
+    """Cost of samples [first, first + m) and its gradient in grads[0], each piece taking some of the rows."""
+    control, n_pieces = job.control, job.net.plan[t.N_PIECES]
+    n_params = job.net.plan[t.N_PARAMS]
+    if n_pieces == 1 or m < 2 * n_pieces:
+        cost = gradient_of_rows(job, first, m, job.grads, 0)
+        if math.isfinite(cost):
+            if then != _KEEP:
+                add_penalty_range(job, 0, n_params)
+            if then == _STEP:
+                update_range(job, 0, n_params)
+        return cost
+    control[team.FIRST] = first
+    control[team.ROWS] = m
+    parallel(job, GRADIENT_OF_ROWS, n_pieces)
+    cost = 0.0
+    for p in range(n_pieces):
+        cost += job.costs[p]
+    if math.isfinite(cost):
+        control[team.ADD] = n_pieces
+        control[team.UPDATE] = 1 if then == _STEP else 0
+        parallel(job, SUM_AND_UPDATE, job.net.plan[t.UPDATE_PIECES])
+    return cost
+
+
+@leaf
+def gradient_by_neurons(job, first, m, then):
+    """The same, all threads sharing each layer of one block; the step follows each piece of the last block."""
+    net = job.net
+    block_rows = net.plan[t.BLOCK_ROWS]
+    cost = 0.0
+    for start in range(first, first + m, block_rows):
+        rows = min(block_rows, first + m - start)
+        cost += _forward_by_neurons(job, start, rows)
+        if not math.isfinite(cost):
+            return cost
+        job.control[team.ADD] = 1 if start > first else 0
+        job.control[team.UPDATE] = then if start + rows == first + m else _KEEP
+        for i in range(net.plan[t.N_LAYERS]):
+            layer = net.plan[t.N_LAYERS] - 1 - i
+            fan_in = field(net, layer, t.FAN_IN)
+            job.control[team.LAYER] = layer
+            parallel(job, BACKWARD, layer_pieces(fan_in, 4 * rows * fan_in * field(net, layer, t.FAN_OUT)))
+    return cost
+
+
+@leaf
+def _forward_by_neurons(job, first, rows):
+    """One block forward and its output error; the block's cost."""
+    net, control = job.net, job.control
+    control[team.FIRST] = first
+    control[team.ROWS] = rows
+    n_features = field(net, 0, t.FAN_IN)
+    parallel(job, LOAD, max(1, min(rows * n_features // (1 << 15), _MOST_PIECES)))
+    for layer in range(net.plan[t.N_LAYERS]):
+        control[team.LAYER] = layer
+        fan_out = field(net, layer, t.FAN_OUT)
+        parallel(job, FORWARD, layer_pieces(fan_out, 2 * rows * fan_out * field(net, layer, t.FAN_IN)))
+    n_outputs = field(net, net.plan[t.N_LAYERS] - 1, t.FAN_OUT)
+    parallel(job, OUTPUT, max(1, min(rows * n_outputs // (1 << 12), _MOST_PIECES)))
+    cost = 0.0
+    for i in range(rows):
+        scale = float(job.work[net.plan[t.SCALE] + i])
+        if scale != 0.0:
+            cost += scale * float(job.work[net.plan[t.COST] + i])
+    return cost
+
+
+@leaf
+def gradient(job, first, m, then):
+    """Cost of samples [first, first + m), without penalties, and the gradient in grads[0]."""
+    if job.net.plan[t.MODE] == t.BY_ROWS:
+        return gradient_by_rows(job, first, m, then)
+    return gradient_by_neurons(job, first, m, then)
+
+
+@leaf
+def value_and_grad(job):
+    """Cost of the whole data set and its gradient in grads[0], both with penalties."""
+    net, n_rows = job.net, job.net.data[t.N_ROWS]
+    weight = weight_of_rows(net, 0, n_rows)
+    net.scalars[t.WEIGHT_FACTOR] = 1.0 / weight
+    net.scalars[t.COST_SUM] = gradient(job, 0, n_rows, _ADD_PENALTY) + penalty_of(net)
+    net.scalars[t.WEIGHT_SUM] = weight
+
+
+@leaf
+def trace(job):
+    """One block forward and backward with every row's scale 1: each sample's own cost and deltas stay in slot 0."""
+    job.net.scalars[t.WEIGHT_FACTOR] = 1.0
+    gradient_of_rows(job, 0, job.net.data[t.N_ROWS], job.grads, 0)
+
+
+# --- steps ------------------------------------------------------------------------------------------------------------
+
+
+@leaf
+def step(job, first, m):
+    """One optimizer step on samples [first, first + m); the cost before the step, and a status."""
+    s = job.net.scalars
+    whole_gradient_first = s[t.CLIP_NORM] > 0.0 or s[t.TOLERANCE] >= 0.0
+    cost = penalty_of(job.net) + gradient(job, first, m, _ADD_PENALTY if whole_gradient_first else _STEP)
+    if not math.isfinite(cost):
+        return cost, t.DIVERGED
+    if whole_gradient_first:
+        norm = gradient_norm(job)
+        s[t.GRADIENT_NORM] = norm
+        if norm <= s[t.TOLERANCE]:
+            return cost, t.CONVERGED
+        if s[t.CLIP_NORM] > 0.0 and norm > s[t.CLIP_NORM]:
+            multiply_gradient(s[t.CLIP_NORM] / norm, job.net.plan[t.N_PARAMS], job.grads)
+        parallel(job, UPDATE_ONLY, job.net.plan[t.UPDATE_PIECES])
+    return cost, t.FINISHED
+
+
+@leaf
+def train(job, first_step, n_steps, learning_rates):
+    """Steps [first_step, first_step + n_steps) of an epoch; the sums of cost and weight are added to the scalars."""
+    net = job.net
+    s, batch_size, n_rows = net.scalars, net.plan[t.BATCH_SIZE], net.data[t.N_ROWS]
+    for i in range(n_steps):
+        first = (first_step + i) * batch_size
+        m = min(batch_size, n_rows - first)
+        weight = weight_of_rows(net, first, m)
+        s[t.STEP] += 1.0
+        s[t.POWER_1] *= s[t.CONSTANTS]
+        s[t.POWER_2] *= s[t.CONSTANTS + 1]
+        s[t.LEARNING_RATE] = learning_rates[i]
+        if weight == 0.0:  # nothing in this mini-batch counts: no gradient to follow
+            continue
+        s[t.WEIGHT_FACTOR] = 1.0 / weight
+        cost, status = step(job, first, m)
+        s[t.STATUS] = status
+        if status == t.DIVERGED:
+            return
+        s[t.COST_SUM] += cost * weight
+        s[t.WEIGHT_SUM] += weight
+        if status == t.CONVERGED:
+            return
+
+
+# --- forward ----------------------------------------------------------------------------------------------------------
+
+
+@leaf
+def outputs(job):
+    """Outputs of the whole data set into `out`."""
+    n_rows, block_rows = job.net.data[t.N_ROWS], job.net.plan[t.BLOCK_ROWS]
+    parallel(job, OUTPUTS_OF_ROWS, (n_rows + block_rows - 1) // block_rows)
+
+
+@leaf
+def cost(job):
+    """Cost of the whole data set, with penalties."""
+    net, n_rows, block_rows = job.net, job.net.data[t.N_ROWS], job.net.plan[t.BLOCK_ROWS]
+    weight = weight_of_rows(net, 0, n_rows)
+    net.scalars[t.WEIGHT_FACTOR] = 1.0 / weight
+    n_pieces = (n_rows + block_rows - 1) // block_rows
+    parallel(job, COSTS_OF_ROWS, n_pieces)
+    total = penalty_of(net)
+    for p in range(n_pieces):
+        total += job.costs[p]
+    net.scalars[t.COST_SUM] = total
+    net.scalars[t.WEIGHT_SUM] = weight

@@ -1,0 +1,126 @@
+"""Optimizers on runs of neighbouring parameters, and the gradients of the penalties.
+
+`w` are parameters, `g` their gradient, `s1 s2` the optimizer's state vectors (dummies where it has fewer).
+"""
+
+import math
+
+from fastbp.kernels.jit import leaf
+from fastbp.kernels.pointers import real
+
+SGD = 0  # the codes of fastbp.optimizers
+ADAM = 1
+ADAMW = 2
+RMSPROP = 3
+
+
+@leaf
+def update(code, constants, learning_rate, correction_1, correction_2, n, g, w, s1, s2):
+    """One optimizer step on n parameters; overwrites w, s1, s2.
+
+    `constants` are the optimizer's own (see `fastbp.optimizers`), the corrections are
+    ``1 - beta_1^t`` and ``1 - beta_2^t`` of this step; both float64, all arithmetic on parameters in the parameters' dtype.
+    """
+    if code == SGD:
+        _sgd(n, real(learning_rate, w), real(constants[0], w), constants[1] != 0.0, g, w, s1)
+    elif code == RMSPROP:
+        rho, gain = real(constants[0], w), real(1.0 - constants[0], w)
+        _rmsprop(n, real(learning_rate, w), rho, gain, real(constants[1], w), real(constants[2], w), g, w, s1, s2)
+    else:
+        if code == ADAMW:
+            keep = real(1.0 - learning_rate * constants[3], w)
+            for i in range(n):
+                w[i] *= keep
+        # lr m/c1 / (sqrt(v/c2) + eps) = (lr sqrt(c2)/c1) m / (sqrt(v) + eps sqrt(c2)): one division fewer in the loop
+        root = math.sqrt(correction_2)
+        rate = real(learning_rate * root / correction_1, w)
+        beta_1, gain_1 = (
+            real(constants[0], w),
+            real(1.0 - constants[0], w),
+        )  # 1 - beta in float64: in float32 it
+        beta_2, gain_2 = real(constants[1], w), real(1.0 - constants[1], w)  # would lose five of its digits
+        _adam(n, rate, beta_1, gain_1, beta_2, gain_2, real(constants[2] * root, w), g, w, s1, s2)
+
+
+@leaf
+def _sgd(n, rate, momentum, nesterov, g, w, v):
+    """v = momentum v - rate g; w += v, with Nesterov w += momentum v - rate g (Sutskever et al. 2013)."""
+    if momentum == 0:
+        for i in range(n):
+            w[i] -= rate * g[i]
+    elif nesterov:
+        for i in range(n):
+            v_new = momentum * v[i] - rate * g[i]
+            v[i] = v_new
+            w[i] += momentum * v_new - rate * g[i]
+    else:
+        for i in range(n):
+            v_new = momentum * v[i] - rate * g[i]
+            v[i] = v_new
+            w[i] += v_new
+
+
+@leaf
+def _adam(n, rate, beta_1, gain_1, beta_2, gain_2, epsilon, g, w, m, v):
+    """m = beta_1 m + (1 - beta_1) g; v = beta_2 v + (1 - beta_2) g^2; w -= rate m / (sqrt(v) + epsilon)."""
+    for i in range(n):
+        m_new = beta_1 * m[i] + gain_1 * g[i]
+        v_new = beta_2 * v[i] + gain_2 * (g[i] * g[i])
+        m[i] = m_new
+        v[i] = v_new
+        w[i] -= rate * m_new / (math.sqrt(v_new) + epsilon)
+
+
+@leaf
+def _rmsprop(n, rate, rho, gain, epsilon, momentum, g, w, s, b):
+    """s = rho s + (1 - rho) g^2; step = g / (sqrt(s) + epsilon), or b = momentum b + step; w -= rate step."""
+    if momentum == 0:
+        for i in range(n):
+            s_new = rho * s[i] + gain * (g[i] * g[i])
+            s[i] = s_new
+            w[i] -= rate * g[i] / (math.sqrt(s_new) + epsilon)
+    else:
+        for i in range(n):
+            s_new = rho * s[i] + gain * (g[i] * g[i])
+            s[i] = s_new
+            b_new = momentum * b[i] + g[i] / (math.sqrt(s_new) + epsilon)
+            b[i] = b_new
+            w[i] -= rate * b_new
+
+
+@leaf
+def add_penalty(n, l2, l1, w, add_g):
+    """add_g += l2 w + l1 sign(w): the gradient of l2/2 sum w^2 + l1 sum |w|."""
+    zero = real(0.0, w)
+    for i in range(n):
+        add_g[i] += l2 * w[i] + (l1 if w[i] > zero else (-l1 if w[i] < zero else zero))
+
+
+@leaf
+def penalty(n, l2, l1, w):
+    """l2/2 sum w^2 + l1 sum |w|, in float64."""
+    squares = 0.0
+    magnitudes = 0.0
+    for i in range(n):
+        x = float(w[i])
+        squares += x * x
+        magnitudes += abs(x)
+    return 0.5 * l2 * squares + l1 * magnitudes
+
+
+@leaf
+def sum_of_squares(n, g):
+    """sum g^2 in float64; inf or NaN where the gradient is not finite."""
+    total = 0.0
+    for i in range(n):
+        x = float(g[i])
+        total += x * x
+    return total
+
+
+@leaf
+def multiply_gradient(factor, n, g):
+    """g[i] *= factor."""
+    c = real(factor, g)
+    for i in range(n):
+        g[i] *= c

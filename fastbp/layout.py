@@ -1,0 +1,216 @@
+"""Where everything lies: offsets of the parameters, and the tables and buffers that the kernels work with.
+
+Parameters are one flat vector ``[W1 b1 W2 b2 ...]``, W of a layer row-major (fan_in, fan_out) and b right behind it, so
+that ``[W; b]`` is one (fan_in + 1, fan_out) block.  All z, a and delta of a block of rows are one workspace.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fastbp.kernels import tables as t
+from fastbp.kernels.team import CONTROL_LENGTH
+
+# A block's activations should stay in a core's second-level cache: 2^16 numbers are 256 or 512 KiB.
+_BLOCK_ELEMENTS = 1 << 16
+_LEAST_BLOCK_ROWS = 64
+_MOST_BLOCK_ROWS = 1024
+# Flops of a gradient below which one thread does all of it: some 40 us, twenty times the cost of sharing the work.
+LEAST_SHARED_FLOPS = 1 << 22
+# A gradient of its own for each piece of rows pays while all pieces' gradients fit into the second-level cache and a
+# piece has enough rows to be worth the sum over pieces.
+_MOST_PARAMS_BY_ROWS = 1 << 15
+_LEAST_PIECE_ROWS = 32
+_MOST_PIECES = 16
+_UPDATE_ELEMENTS = 1 << 15  # parameters of one piece of an update
+
+
+class Segment(NamedTuple):
+    """Neighbouring neurons of a layer with one activation."""
+
+    begin: int
+    end: int
+    code: int
+    forward: int = 0  # addresses of a user's compiled activation
+    backward: int = 0
+    needs_z: bool = False  # whether the derivative is computed from z
+
+
+def count_params(sizes: Sequence[int]) -> int:
+    """Number of weights and biases of a network with the given layer sizes."""
+    return sum((fan_in + 1) * fan_out for fan_in, fan_out in pairwise(sizes))
+
+
+def weight_offsets(sizes: Sequence[int]) -> list[int]:
+    """Offset of each layer's W in the flat vector; its b follows at offset + fan_in * fan_out."""
+    offsets = [0]
+    for fan_in, fan_out in pairwise(sizes):
+        offsets.append(offsets[-1] + (fan_in + 1) * fan_out)
+    return offsets[:-1]
+
+
+def views(params: NDArray[np.generic], sizes: Sequence[int]) -> tuple[list[NDArray], list[NDArray]]:
+    """Views of each layer's W (fan_in, fan_out) and b (fan_out,) into a flat vector (n_params,)."""
+    weights, biases = [], []
+    for offset, (fan_in, fan_out) in zip(weight_offsets(sizes), pairwise(sizes), strict=True):
+        end = offset + fan_in * fan_out
+        weights.append(params[offset:end].reshape(fan_in, fan_out))
+        biases.append(params[end : end + fan_out])
+    return weights, biases
+
+
+@dataclass
+class Workspace:
+    """Tables and buffers of one network for one kind of work; the arguments of the root kernel."""
+
+    layers: NDArray[np.int64]
+    segments: NDArray[np.int64]
+    plan: NDArray[np.int64]
+    work: NDArray  # (n_slots * slot size,), the network's dtype
+    costs: NDArray[np.float64]
+    n_slots: int
+    largest_product: int  # multiply-adds of the largest matrix product, which tells whether a BLAS would use threads
+
+    @property
+    def shares_rows(self) -> bool:
+        """Whether threads share rows, each with a slot of its own, rather than one block."""
+        return int(self.plan[t.MODE]) == t.BY_ROWS
+
+    @property
+    def block_rows(self) -> int:
+        """Rows of one pass through the network."""
+        return int(self.plan[t.BLOCK_ROWS])
+
+    def layer_block(self, column: int, layer: int, rows: int) -> NDArray:
+        """View (rows, fan_out) of a layer's z, a or delta of the block in slot 0."""
+        offset, fan_out = self.layers[layer, column], self.layers[layer, t.FAN_OUT]
+        return self.work[offset : offset + rows * fan_out].reshape(rows, fan_out)
+
+
+def control_vector() -> NDArray[np.int64]:
+    """A fresh control vector of a team."""
+    return np.zeros(CONTROL_LENGTH, np.int64)
+
+
+def block_rows_for(sizes: Sequence[int], n_rows: int) -> int:
+    """Rows of one pass: few enough that a block stays in the cache, enough to make the matrix products worth it."""
+    rows = max(_LEAST_BLOCK_ROWS, min(_MOST_BLOCK_ROWS, _BLOCK_ELEMENTS // sum(sizes)))
+    return max(1, min(n_rows, rows))
+
+
+def gradient_pieces(sizes: Sequence[int], rows: int) -> tuple[int, int]:
+    """Mode and number of row pieces of a gradient over `rows` rows: from the problem alone, never from the threads."""
+    n_params = count_params(sizes)
+    flops = 6 * rows * n_params
+    if flops < LEAST_SHARED_FLOPS:
+        return t.BY_ROWS, 1
+    n_pieces = min(_MOST_PIECES, rows // _LEAST_PIECE_ROWS, 2 * flops // LEAST_SHARED_FLOPS)
+    if n_pieces >= 2 and n_params <= _MOST_PARAMS_BY_ROWS:
+        return t.BY_ROWS, n_pieces
+    return t.BY_NEURONS, 1
+
+
+def make_workspace(
+    sizes: Sequence[int],
+    layer_segments: Sequence[Sequence[Segment]],
+    loss: tuple[int, int, int],
+    dtype: np.dtype,
+    *,
+    batch_rows: int,
+    n_rows: int,
+    n_threads: int,
+    gradient: bool,
+    keep_z: bool = False,
+    whole_block: bool = False,
+) -> Workspace:
+    """Lay out tables and buffers.
+
+    Parameters
+    ----------
+    sizes : sequence of int
+        Layer sizes, input first.
+    layer_segments : sequence of sequence of Segment
+        Each layer's runs of neurons with one activation.
+    loss : tuple of int
+        Code, and the addresses of a user's value and derivative.
+    dtype : dtype
+        float32 or float64.
+    batch_rows : int
+        Rows of one gradient.
+    n_rows : int
+        Rows of the data set.
+    n_threads : int
+        Threads that will share the work; each needs a slot where rows are shared.
+    gradient : bool
+        Whether deltas are needed, or a forward pass only.
+    keep_z : bool
+        Keep every layer's z, not only those that a derivative or a loss needs.
+    whole_block : bool
+        Make the block as large as the batch.
+    """
+    mode, n_pieces = gradient_pieces(sizes, batch_rows) if gradient else (t.BY_ROWS, 1)
+    rows = batch_rows if whole_block else block_rows_for(sizes, batch_rows)
+    if mode == t.BY_NEURONS:
+        rows = min(batch_rows, 4 * rows)
+    code = loss[0]
+    keeps_logits = code in (t.SIGMOID_CROSS_ENTROPY, t.SOFTMAX_CROSS_ENTROPY)
+    layers, segments, offset = _layer_tables(sizes, layer_segments, rows, gradient, keep_z, keeps_logits)
+    plan = np.zeros(t.PLAN_LENGTH, np.int64)
+    plan[[t.N_LAYERS, t.LOSS, t.LOSS_VALUE, t.LOSS_DERIVATIVE]] = (len(sizes) - 1, *loss)
+    n_outputs = sizes[-1]
+    for column, width in ((t.INPUT, sizes[0]), (t.TARGET, n_outputs), (t.SCALE, 1), (t.COST, 1)):
+        plan[column] = offset
+        offset += _rounded(rows * width)
+    n_params = count_params(sizes)
+    plan[t.BLOCK_ROWS] = rows
+    plan[t.SLOT_SIZE] = offset
+    plan[[t.MODE, t.N_PIECES, t.N_PARAMS]] = mode, n_pieces, n_params
+    plan[t.UPDATE_PIECES] = max(1, min(n_params // _UPDATE_ELEMENTS, _MOST_PIECES))
+    n_blocks = -(-n_rows // rows)
+    most_useful = max(n_pieces, 1 if gradient else n_blocks)
+    n_slots = min(n_threads, most_useful) if mode == t.BY_ROWS else 1
+    work = np.empty(n_slots * offset, dtype)
+    largest_product = rows * max(fan_in * fan_out for fan_in, fan_out in pairwise(sizes))
+    return Workspace(layers, segments, plan, work, np.zeros(max(n_pieces, n_blocks)), n_slots, largest_product)
+
+
+def _rounded(elements: int) -> int:
+    """Buffers begin on their own cache lines: multiples of 16 elements."""
+    return -(-elements // 16) * 16
+
+
+def _layer_tables(
+    sizes: Sequence[int],
+    layer_segments: Sequence[Sequence[Segment]],
+    rows: int,
+    gradient: bool,
+    keep_z: bool,
+    keeps_logits: bool,
+) -> tuple[NDArray[np.int64], NDArray[np.int64], int]:
+    """Tables of layers and segments, and the first free offset of a slot."""
+    n_layers = len(sizes) - 1
+    layers = np.zeros((n_layers, t.LAYER_COLUMNS), np.int64)
+    segments = np.zeros((sum(len(runs) for runs in layer_segments), t.SEGMENT_COLUMNS), np.int64)
+    offset = n_segments = 0
+    for layer, runs in enumerate(layer_segments):
+        block = _rounded(rows * sizes[layer + 1])
+        row = layers[layer]
+        row[[t.FAN_IN, t.FAN_OUT]] = sizes[layer], sizes[layer + 1]
+        needs_z = keep_z or (gradient and any(run.needs_z for run in runs))
+        separate_z = needs_z or (keeps_logits and layer == n_layers - 1)
+        row[t.A] = offset
+        row[t.Z] = offset + block if separate_z else offset
+        offset += 2 * block if separate_z else block
+        row[t.DELTA] = offset
+        if gradient or layer == n_layers - 1:  # the output's delta is written with its cost
+            offset += block
+        row[[t.FIRST_SEGMENT, t.END_SEGMENT]] = n_segments, n_segments + len(runs)
+        for run in runs:
+            segments[n_segments] = run.begin, run.end, run.code, run.forward, run.backward
+            n_segments += 1
+    layers[:, t.WEIGHTS] = weight_offsets(sizes)
+    return layers, segments, offset

@@ -1,0 +1,339 @@
+"""`Network`: layer sizes, activations, a loss and one flat vector of parameters."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import ArrayLike, DTypeLike, NDArray
+
+from fastbp import layout, validation
+from fastbp.functions import Activation, Loss, activation_entry, loss_entry
+from fastbp.initializers import initialize
+from fastbp.jobs import Passes
+from fastbp.trace import LayerTrace, Trace, make_trace
+
+if TYPE_CHECKING:
+    from fastbp.optimizers import Optimizer
+    from fastbp.training import EarlyStopping, History, TrainingState
+
+__all__ = ["LayerTrace", "Network", "Trace"]
+
+ActivationSpec = str | Activation | Sequence["str | Activation | Sequence[tuple[str | Activation, int]]"]
+OutputSpec = str | Activation | Sequence[tuple[str | Activation, int]]
+
+
+class Network:
+    """A fully connected feed-forward network with its loss.
+
+    Layer by layer ``z = a_prev @ W + b`` and ``a = f(z)``; the cost is the mean over samples of the loss, plus the
+    penalties ``l2_penalty / 2 * sum(W**2) + l1_penalty * sum(abs(W))`` on the weights (not on the biases).
+
+    Parameters
+    ----------
+    sizes : sequence of int
+        Layer sizes, inputs first: ``[784, 30, 10]``.
+    activation : str, Activation or list
+        Activation of the hidden layers: a name, or a list with one entry for each hidden layer.  An entry may itself be
+        a list of ``(name, count)`` that covers the layer's neurons.  Names: identity, sigmoid, tanh, relu,
+        leaky_relu, elu, softplus, gelu, silu, sine, exp.
+    output : str, Activation or list
+        Activation of the output layer, softmax included; or a list of ``(name, count)``.
+    loss : str or Loss
+        quadratic, cross_entropy, absolute, huber, log_cosh or poisson.
+    initializer : str
+        glorot_uniform, glorot_normal, he_uniform, he_normal, standard_normal, scaled_normal or zeros.
+    dtype : {'float64', 'float32'}
+        Type of parameters, inputs and outputs.  Nothing is converted between the two silently.
+    seed : int or None
+        Seed of the initial parameters; None draws fresh ones.
+    l2_penalty, l1_penalty : float
+        Cost per squared weight (halved) and per absolute weight.
+    dropout : float or list of float
+        Share of each hidden layer's neurons that a training step leaves out (inverted dropout); in `fit` only.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an argument has the wrong type or value; the message says what is allowed.
+
+    References
+    ----------
+    Rumelhart, Hinton & Williams, "Learning representations by back-propagating errors", Nature 323 (1986).
+
+    Examples
+    --------
+    >>> import fastbp as bp
+    >>> net = bp.Network([2, 3, 1], activation="tanh", seed=0)
+    >>> net.n_params, net.weights[0].shape
+    (13, (2, 3))
+    >>> net.predict([[0.5, -1.0]]).shape
+    (1, 1)
+    """
+
+    def __init__(
+        self,
+        sizes: Sequence[int],
+        activation: ActivationSpec = "relu",
+        output: OutputSpec = "identity",
+        loss: str | Loss = "quadratic",
+        initializer: str = "glorot_uniform",
+        dtype: DTypeLike = "float64",
+        seed: int | None = None,
+        *,
+        l2_penalty: float = 0.0,
+        l1_penalty: float = 0.0,
+        dropout: float | Sequence[float] = 0.0,
+    ) -> None:
+        self._sizes = validation.layer_sizes(sizes)
+        self._dtype = validation.network_dtype(dtype)
+        self._runs = validation.activation_runs(activation, output, self._sizes)
+        self._loss = validation.loss_for_output(loss, self._runs[-1])
+        self._l2_penalty = validation.real_number(l2_penalty, "l2_penalty", 0.0)
+        self._l1_penalty = validation.real_number(l1_penalty, "l1_penalty", 0.0)
+        self._dropout = validation.dropout_rates(dropout, len(self._sizes) - 2)
+        rng = np.random.default_rng(validation.seed(seed))
+        self._params = initialize(initializer, self._sizes, rng, self._dtype)
+        self._weights, self._biases = layout.views(self._params, self._sizes)
+        self.passes = Passes(self)
+        self.training_state: TrainingState | None = None
+
+    # --- what it is ---------------------------------------------------------------------------------------------------
+
+    @property
+    def sizes(self) -> tuple[int, ...]:
+        """Layer sizes, inputs first."""
+        return self._sizes
+
+    @property
+    def n_params(self) -> int:
+        """Number of weights and biases."""
+        return self._params.size
+
+    @property
+    def dtype(self) -> np.dtype:
+        """Type of parameters, inputs and outputs: float32 or float64."""
+        return self._dtype
+
+    @property
+    def loss(self) -> str | Loss:
+        """The loss."""
+        return self._loss
+
+    @property
+    def activations(self) -> list[list[tuple[str | Activation, int]]]:
+        """For each layer the runs (activation, number of neurons)."""
+        return [list(runs) for runs in self._runs]
+
+    @property
+    def penalties(self) -> tuple[float, float]:
+        """`l2_penalty` and `l1_penalty`."""
+        return self._l2_penalty, self._l1_penalty
+
+    @property
+    def dropout(self) -> list[float]:
+        """Each hidden layer's dropout rate."""
+        return list(self._dropout)
+
+    @property
+    def has_softmax(self) -> bool:
+        """Whether the output layer is a softmax."""
+        return self._runs[-1][0][0] == "softmax"
+
+    @property
+    def params(self) -> NDArray[Any]:
+        """All parameters (n_params,), ``[W1 b1 W2 b2 ...]``; writing into it changes the network."""
+        return self._params
+
+    @params.setter
+    def params(self, values: ArrayLike) -> None:
+        self._params[...] = validation.flat_params(values, self.n_params, self._dtype)
+
+    @property
+    def weights(self) -> list[NDArray[Any]]:
+        """Each layer's weights (fan_in, fan_out): views into `params`."""
+        return self._weights
+
+    @property
+    def biases(self) -> list[NDArray[Any]]:
+        """Each layer's biases (fan_out,): views into `params`."""
+        return self._biases
+
+    def __repr__(self) -> str:
+        shape = "-".join(str(size) for size in self._sizes)
+        loss = self._loss.name if isinstance(self._loss, Loss) else self._loss
+        return f"<Network {shape}, loss {loss}, {self.n_params} parameters, {self._dtype.name}>"
+
+    # --- what it computes ---------------------------------------------------------------------------------------------
+
+    def predict(self, X: ArrayLike, *, n_threads: int | None = None) -> NDArray[Any]:
+        """Return the outputs.
+
+        Parameters
+        ----------
+        X : array_like, shape (n, n_features)
+            Inputs, of the network's dtype; integers and lists are converted.
+        n_threads : int, optional
+            Threads to use; by default as many as the process may.
+
+        Returns
+        -------
+        ndarray, shape (n, n_outputs)
+            Activations of the output layer, in the network's dtype.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If X has a wrong dtype or shape, no row, or holds NaN or infinity.
+        """
+        return self.passes.outputs(validation.inputs(X, self._sizes[0], self._dtype), n_threads)
+
+    def loss_value(
+        self,
+        X: ArrayLike,
+        Y: ArrayLike,
+        sample_weight: ArrayLike | None = None,
+        *,
+        n_threads: int | None = None,
+    ) -> float:
+        """Return the cost: the (weighted) mean loss of the samples, plus the penalties.
+
+        Parameters
+        ----------
+        X : array_like, shape (n, n_features)
+            Inputs.
+        Y : array_like, shape (n, n_outputs)
+            Targets; for softmax with cross-entropy also integer labels (n,).
+        sample_weight : array_like, shape (n,), optional
+            How often each row counts.
+        n_threads : int, optional
+            Threads to use; by default as many as the process may.
+        """
+        data = self.checked(X, Y, sample_weight)
+        return self.passes.cost(*data, n_threads=n_threads)
+
+    def value_and_grad(
+        self,
+        X: ArrayLike,
+        Y: ArrayLike,
+        params: ArrayLike | None = None,
+        sample_weight: ArrayLike | None = None,
+        *,
+        n_threads: int | None = None,
+    ) -> tuple[float, NDArray[Any]]:
+        """Return the cost and its gradient by backpropagation.
+
+        Parameters
+        ----------
+        X, Y, sample_weight, n_threads
+            As for `loss_value`.
+        params : array_like, shape (n_params,), optional
+            Parameters to use instead of the network's own, which stay as they are.
+
+        Returns
+        -------
+        cost : float
+            The cost.
+        grad : ndarray, shape (n_params,)
+            Its gradient, laid out as `params`, a new array.
+
+        Examples
+        --------
+        Ready for `scipy.optimize`:
+
+        >>> import fastbp as bp, scipy.optimize
+        >>> net = bp.Network([1, 1], initializer="zeros")
+        >>> X, Y = [[0.0], [1.0]], [[1.0], [3.0]]
+        >>> result = scipy.optimize.minimize(lambda p: net.value_and_grad(X, Y, p), net.params, jac=True)
+        >>> result.x.round(6)
+        array([2., 1.])
+        """
+        data = self.checked(X, Y, sample_weight)
+        chosen = self._params if params is None else validation.flat_params(params, self.n_params, self._dtype)
+        return self.passes.value_and_grad(*data, params=chosen, n_threads=n_threads)
+
+    def trace(self, X: ArrayLike, Y: ArrayLike, sample_weight: ArrayLike | None = None) -> Trace:
+        """Return every z, a, delta, dW and db: the four equations of backpropagation to look at.
+
+        Parameters
+        ----------
+        X, Y, sample_weight
+            As for `loss_value`.
+
+        Returns
+        -------
+        Trace
+            ``trace.layers[i]`` has `z`, `a`, `delta` (n, fan_out), `dW` (fan_in, fan_out) and `db` (fan_out,);
+            ``trace.cost`` is the cost.  `delta` is dC_x/dz of each sample's own cost; `dW` and `db` are the gradient of
+            the cost.
+        """
+        return make_trace(self, *self.checked(X, Y, sample_weight))
+
+    def fit(
+        self,
+        X: ArrayLike,
+        Y: ArrayLike,
+        epochs: int = 30,
+        batch_size: int | str | None = "auto",
+        optimizer: Optimizer | None = None,
+        *,
+        shuffle: bool = True,
+        seed: int | None = None,
+        validation_data: tuple[Any, ...] | None = None,
+        sample_weight: ArrayLike | None = None,
+        early_stopping: EarlyStopping | None = None,
+        tol: float | None = None,
+        clip_norm: float | None = None,
+        callbacks: Sequence[Any] = (),
+        progress: bool = False,
+        n_threads: int | None = None,
+    ) -> History:
+        """Train; see `fastbp.training.fit`, which documents every argument."""
+        from fastbp.training import fit
+
+        return fit(
+            self,
+            X,
+            Y,
+            epochs=epochs,
+            batch_size=batch_size,
+            optimizer=optimizer,
+            shuffle=shuffle,
+            seed=seed,
+            validation_data=validation_data,
+            sample_weight=sample_weight,
+            early_stopping=early_stopping,
+            tol=tol,
+            clip_norm=clip_norm,
+            callbacks=callbacks,
+            progress=progress,
+            n_threads=n_threads,
+        )
+
+    # --- what the rest of the package uses ----------------------------------------------------------------------------
+
+    def layer_segments(self, dtype: np.dtype | None = None) -> list[list[layout.Segment]]:
+        """Each layer's activations as the kernels know them; custom ones are compiled here."""
+        layers = []
+        for runs in self._runs:
+            segments, begin = [], 0
+            for activation, count in runs:
+                code, forward, backward, needs_z = activation_entry(activation, dtype or self._dtype)
+                segments.append(layout.Segment(begin, begin + count, code, forward, backward, needs_z))
+                begin += count
+            layers.append(segments)
+        return layers
+
+    def loss_entry(self, dtype: np.dtype | None = None) -> tuple[int, int, int]:
+        """The loss as the kernels know it."""
+        return loss_entry(self._loss, self.has_softmax, dtype or self._dtype)
+
+    def checked(
+        self, X: ArrayLike, Y: ArrayLike, sample_weight: ArrayLike | None
+    ) -> tuple[NDArray[Any], validation.Targets, NDArray[Any] | None]:
+        """Return valid inputs, targets and weights, or raise."""
+        checked = validation.inputs(X, self._sizes[0], self._dtype)
+        n_rows = len(checked)
+        targets = validation.targets(Y, n_rows, self._sizes[-1], self._dtype, self._loss, softmax=self.has_softmax)
+        return checked, targets, validation.sample_weights(sample_weight, n_rows, self._dtype)

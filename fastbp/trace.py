@@ -1,0 +1,91 @@
+"""`Trace`: every quantity of one forward and backward pass, layer by layer."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fastbp import layout
+from fastbp.jobs import make_frame
+from fastbp.kernels import entry
+from fastbp.kernels import tables as t
+from fastbp.validation import Targets
+
+if TYPE_CHECKING:
+    from fastbp.network import Network
+
+
+@dataclass(frozen=True)
+class LayerTrace:
+    """One layer's part of a trace.
+
+    Attributes
+    ----------
+    z : ndarray, shape (n, fan_out)
+        Weighted inputs ``a_prev @ W + b``.
+    a : ndarray, shape (n, fan_out)
+        Activations ``f(z)``.
+    delta : ndarray, shape (n, fan_out)
+        Errors ``dC_x/dz`` of each sample's own cost.
+    dW : ndarray, shape (fan_in, fan_out)
+        Gradient of the cost with respect to the weights.
+    db : ndarray, shape (fan_out,)
+        Gradient of the cost with respect to the biases.
+    """
+
+    z: NDArray[Any]
+    a: NDArray[Any]
+    delta: NDArray[Any]
+    dW: NDArray[Any]
+    db: NDArray[Any]
+
+
+@dataclass(frozen=True)
+class Trace:
+    """What one pass through a network computed.
+
+    Attributes
+    ----------
+    cost : float
+        The cost, penalties included.
+    sample_costs : ndarray, shape (n,)
+        Each sample's own cost C_x, in float64.
+    layers : list of LayerTrace
+        One entry for each layer of weights; the last one is the output layer.
+    """
+
+    cost: float
+    sample_costs: NDArray[np.float64]
+    layers: list[LayerTrace]
+
+
+def make_trace(net: Network, X: NDArray[Any], targets: Targets, sample_weight: NDArray[Any] | None) -> Trace:
+    """Run one gradient that keeps everything; see `Network.trace`.
+
+    The kernels scale a row's delta by its weight over the sum of weights.  Here the rows are scaled by 1, so that what
+    stays in the workspace is the delta of each sample's own cost; the gradient of the cost comes from a second pass.
+    """
+    n_rows = len(X)
+    frame = make_frame(net, n_rows, n_rows, gradient=True, keep_z=True, whole_block=True)
+    frame.workspace.plan[[t.MODE, t.N_PIECES]] = t.BY_ROWS, 1
+    frame.set_data(X, targets, None)
+    frame.run(entry.TRACE, net.params)
+    plan, work = frame.workspace.plan, frame.workspace.work
+    blocks = [
+        [frame.workspace.layer_block(column, layer, n_rows).copy() for column in (t.Z, t.A, t.DELTA)]
+        for layer in range(len(net.sizes) - 1)
+    ]
+    sample_costs = work[plan[t.COST] : plan[t.COST] + n_rows].astype(np.float64)
+    cost, grad = net.value_and_grad(X, _array(targets), sample_weight=sample_weight)
+    weights, biases = layout.views(grad, net.sizes)
+    layers = [LayerTrace(*block, dW, db) for block, dW, db in zip(blocks, weights, biases, strict=True)]
+    return Trace(cost, sample_costs, layers)
+
+
+def _array(targets: Targets) -> NDArray[Any]:
+    array = targets.labels if targets.array is None else targets.array
+    assert array is not None
+    return array

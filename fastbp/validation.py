@@ -1,0 +1,356 @@
+"""Every message that a wrong argument gets, and the conversion of the right ones.
+
+Each function returns what the kernels may rely on, or raises before any kernel runs.  A message names the argument in
+backticks, the rule, what came, and the cure.
+"""
+
+import operator
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fastbp.functions import ACTIVATION_NAMES, LOSS_NAMES, Activation, Loss, is_positive, nearest
+
+DTYPES = ("float32", "float64")
+# Rows of softmax targets must sum to 1: within the rounding of a sum of float32 numbers.
+_PROBABILITY_TOLERANCE = 1e-4
+
+Run = tuple[str | Activation, int]  # an activation and the number of neighbouring neurons that have it
+
+
+# --- numbers ----------------------------------------------------------------------------------------------------------
+
+
+def positive_integer(value: Any, argument: str, least: int = 1) -> int:
+    """Return an int of at least `least`; booleans and floats are refused."""
+    try:
+        number = operator.index(value)
+    except TypeError:
+        number = None
+    if number is None or isinstance(value, bool | np.bool_):
+        raise TypeError(f"`{argument}` must be an integer of at least {least}; got {value!r}.")
+    if number < least:
+        raise ValueError(f"`{argument}` must be at least {least}; got {number}.")
+    return number
+
+
+def real_number(value: Any, argument: str, low: float, high: float = np.inf, *, open_low: bool = False) -> float:
+    """Return a finite float in [low, high], or in (low, high] with `open_low`."""
+    rule = f"above {low:g}" if open_low else f"at least {low:g}"
+    if np.isfinite(high):
+        rule += f" and at most {high:g}"
+    if isinstance(value, bool | np.bool_) or not isinstance(value, int | float | np.integer | np.floating):
+        raise TypeError(f"`{argument}` must be a number {rule}; got {value!r}.")
+    number = float(value)
+    if not np.isfinite(number) or number < low or (open_low and number == low) or number > high:
+        raise ValueError(f"`{argument}` must be {rule}; got {value!r}.")
+    return number
+
+
+def seed(value: Any, argument: str = "seed") -> int | None:
+    """Return a seed: an integer of at least 0, or None for a fresh one."""
+    return None if value is None else positive_integer(value, argument, 0)
+
+
+# --- architecture -----------------------------------------------------------------------------------------------------
+
+
+def layer_sizes(sizes: Any) -> tuple[int, ...]:
+    """Return the layer sizes as ints: at least an input and an output, each of at least 1."""
+    if isinstance(sizes, str) or not isinstance(sizes, Sequence | np.ndarray):
+        raise TypeError(f"`sizes` must be a sequence of layer sizes such as [784, 30, 10]; got {sizes!r}.")
+    if len(sizes) < 2:
+        raise ValueError(f"`sizes` must have at least two entries, the inputs and the outputs; got {list(sizes)}.")
+    return tuple(positive_integer(size, f"sizes[{i}]") for i, size in enumerate(sizes))
+
+
+def network_dtype(dtype: Any) -> np.dtype:
+    """Return float32 or float64 as a NumPy dtype."""
+    try:
+        found = np.dtype(dtype)
+    except TypeError:
+        found = None
+    if found is None or found.name not in DTYPES or dtype is None:
+        raise ValueError(f"`dtype` must be 'float32' or 'float64'; got {dtype!r}.")
+    return found
+
+
+def activation_runs(activation: Any, output: Any, sizes: Sequence[int]) -> list[list[Run]]:
+    """Return each layer's runs of neurons with one activation, from the arguments of `Network`."""
+    n_hidden = len(sizes) - 2
+    if isinstance(activation, str | Activation):
+        entries = [activation] * n_hidden
+    elif isinstance(activation, Sequence):
+        entries = list(activation)
+        if len(entries) != n_hidden:
+            raise ValueError(
+                f"`activation` must be one name, or a list with one entry for each of the {n_hidden} hidden layers; "
+                f"got {len(entries)} entries. The output layer's activation is `output`."
+            )
+    else:
+        raise TypeError(
+            f"`activation` must be a name, a bp.Activation, or a list of them; got {type(activation).__name__}."
+        )
+    runs = [
+        _layer_runs(entry, size, f"activation[{i}]" if n_hidden > 1 else "activation", softmax=False)
+        for i, (entry, size) in enumerate(zip(entries, sizes[1:-1], strict=True))
+    ]
+    return [*runs, _layer_runs(output, sizes[-1], "output", softmax=True)]
+
+
+def _layer_runs(entry: Any, size: int, argument: str, *, softmax: bool) -> list[Run]:
+    """Return one layer's runs; they must cover its neurons, and softmax must be alone."""
+    if isinstance(entry, str | Activation):
+        return [(_activation_name(entry, argument, softmax=softmax), size)]
+    if not isinstance(entry, Sequence) or not all(isinstance(run, Sequence) and len(run) == 2 for run in entry):
+        raise TypeError(
+            f"`{argument}` must be a name, a bp.Activation, or a list of (name, count) that covers the layer's {size} "
+            f"neurons; got {entry!r}."
+        )
+    runs = [
+        (
+            _activation_name(name, argument, softmax=False),
+            positive_integer(count, f"count of {name!r} in {argument}"),
+        )
+        for name, count in entry
+    ]
+    total = sum(count for _, count in runs)
+    if total != size:
+        raise ValueError(f"`{argument}` must cover the layer's {size} neurons; its counts add up to {total}.")
+    return runs
+
+
+def _activation_name(name: Any, argument: str, *, softmax: bool) -> str | Activation:
+    """Return a known activation."""
+    if isinstance(name, Activation):
+        return name
+    if not isinstance(name, str) or name not in ACTIVATION_NAMES:
+        raise ValueError(
+            f"`{argument}` must be the name of an activation; got {name!r}. {nearest(name, ACTIVATION_NAMES)}"
+        )
+    if name == "softmax" and not softmax:
+        raise ValueError(
+            f"`{argument}` cannot be 'softmax': softmax normalises a whole output layer, so it is allowed as "
+            "`output='softmax'` only. Use 'sigmoid' or 'tanh' in a hidden layer."
+        )
+    return name
+
+
+def loss_for_output(loss: Any, output: list[Run]) -> str | Loss:
+    """Return a known loss that fits the activations of the output layer."""
+    if isinstance(loss, Loss):
+        return loss
+    if not isinstance(loss, str) or loss not in LOSS_NAMES:
+        raise ValueError(f"`loss` must be the name of a loss or a bp.Loss; got {loss!r}. {nearest(loss, LOSS_NAMES)}")
+    names = [name.name if isinstance(name, Activation) else name for name, _ in output]
+    if loss == "cross_entropy" and names != ["softmax"] and set(names) != {"sigmoid"}:
+        raise ValueError(
+            "`loss='cross_entropy'` needs outputs that are probabilities: `output='softmax'` for classes of which one "
+            f"is true, 'sigmoid' for independent ones; got output {_described(names)}."
+        )
+    if loss == "poisson" and not all(is_positive(name) for name, _ in output):
+        raise ValueError(
+            "`loss='poisson'` needs outputs that are positive: 'exp', 'softplus', 'sigmoid' or 'softmax'; got output "
+            f"{_described(names)}."
+        )
+    return loss
+
+
+def _described(names: list[str]) -> str:
+    return repr(names[0]) if len(names) == 1 else repr(names)
+
+
+# --- data -------------------------------------------------------------------------------------------------------------
+
+
+def numeric_array(values: Any, argument: str, dtype: np.dtype) -> NDArray[Any]:
+    """Return an array of the network's dtype; integers, booleans and plain lists are converted.
+
+    An array of the dtype is returned as it is, whatever its layout, if the kernels can address it.
+    """
+    array = values if isinstance(values, np.ndarray) else _from_list(values, argument, dtype)
+    if array.dtype != dtype:
+        if array.dtype.kind in "iub":
+            array = array.astype(dtype)
+        elif array.dtype.kind == "f":
+            raise TypeError(
+                f"`{argument}` must have the network's dtype {dtype.name}, because nothing is converted between float "
+                f"types silently; got {array.dtype}. Convert it with .astype('{dtype.name}'), or build the network with "
+                f"dtype='{array.dtype}'."
+                if array.dtype.name in DTYPES
+                else f"`{argument}` must have the network's dtype {dtype.name}; got {array.dtype}. Convert it with "
+                f".astype('{dtype.name}')."
+            )
+        else:
+            raise TypeError(f"`{argument}` must hold real numbers of dtype {dtype.name}; got dtype {array.dtype}.")
+    if not array.flags.aligned or any(stride % array.itemsize for stride in array.strides):
+        array = np.ascontiguousarray(array)
+        array = array.copy() if not array.flags.aligned else array
+    return array
+
+
+def _from_list(values: Any, argument: str, dtype: np.dtype) -> NDArray[Any]:
+    """Return an array from nested lists or anything with `__array__`."""
+    try:
+        array = np.asarray(values)
+    except ValueError as error:
+        raise ValueError(f"`{argument}` must be an array of numbers; its rows have different lengths.") from error
+    if array.dtype.kind == "f" and not hasattr(values, "__array__"):
+        return array.astype(dtype)  # Python numbers have no float type of their own
+    return array
+
+
+def require_finite(array: NDArray[Any], argument: str) -> None:
+    """Refuse NaN and infinity, naming the first one."""
+    if not all_finite(array):
+        place = np.argwhere(~np.isfinite(array))[0]
+        value = array[tuple(place)]
+        raise ValueError(
+            f"`{argument}` must be finite; found {value} at {tuple(int(i) for i in place)}. Impute or drop such rows."
+        )
+
+
+def all_finite(array: NDArray[Any]) -> bool:
+    """Whether no element is NaN or infinite, without a temporary of the array's size."""
+    if array.flags.c_contiguous:
+        flat = array.reshape(-1)
+        # A sum of squares is finite only if every term is: one fast pass.  It may overflow, then look closer.
+        with np.errstate(over="ignore", invalid="ignore"):
+            if np.isfinite(np.dot(flat, flat)):
+                return True
+    rows = max(1, (1 << 20) // max(1, array[:1].size))
+    return all(np.isfinite(array[i : i + rows]).all() for i in range(0, len(array), rows))
+
+
+def inputs(X: Any, n_features: int, dtype: np.dtype, argument: str = "X") -> NDArray[Any]:
+    """Return X as (n, n_features), finite, at least one row."""
+    array = numeric_array(X, argument, dtype)
+    if array.ndim != 2 or array.shape[1] != n_features:
+        hint = ""
+        if array.ndim == 1 and array.size == n_features:
+            hint = f" A single sample is one row: {argument}.reshape(1, -1)."
+        elif array.ndim == 1 and n_features == 1:
+            hint = f" A single feature is one column: {argument}.reshape(-1, 1)."
+        raise ValueError(
+            f"`{argument}` must have shape (n_samples, {n_features}) to fit the first layer; got {array.shape}.{hint}"
+        )
+    if len(array) == 0:
+        raise ValueError(f"`{argument}` must have at least one row; got shape {array.shape}.")
+    require_finite(array, argument)
+    return array
+
+
+class Targets(NamedTuple):
+    """Targets as the kernels take them: either an array (n, n_outputs) or labels (n,), the other one None."""
+
+    array: NDArray[Any] | None
+    labels: NDArray[np.int64] | None
+
+
+def targets(
+    Y: Any,
+    n_rows: int,
+    n_outputs: int,
+    dtype: np.dtype,
+    loss: str | Loss,
+    *,
+    softmax: bool,
+    argument: str = "Y",
+) -> Targets:
+    """Return Y as an array (n, n_outputs), or as labels (n,) for softmax with cross-entropy."""
+    takes_labels = softmax and loss == "cross_entropy"
+    raw = Y if isinstance(Y, np.ndarray) else _from_list(Y, argument, dtype)
+    if takes_labels and raw.ndim == 1 and raw.dtype.kind in "iu":
+        return Targets(None, _labels(raw, n_rows, n_outputs, argument))
+    array = numeric_array(raw, argument, dtype)
+    if array.ndim == 1 and n_outputs == 1:
+        array = array.reshape(-1, 1)
+    if array.shape != (n_rows, n_outputs):
+        labels = f", or integer labels of shape ({n_rows},)" if takes_labels else ""
+        hint = ""
+        if array.ndim == 1 and not takes_labels and raw.dtype.kind in "iu":
+            hint = " Integer labels need `output='softmax'` and `loss='cross_entropy'`."
+        raise ValueError(
+            f"`{argument}` must have shape ({n_rows}, {n_outputs}), a row for each row of X{labels}; got {raw.shape}.{hint}"
+        )
+    require_finite(array, argument)
+    _check_range(array, loss, softmax=softmax, argument=argument)
+    return Targets(array, None)
+
+
+def _labels(raw: NDArray[Any], n_rows: int, n_outputs: int, argument: str) -> NDArray[np.int64]:
+    """Return integer labels (n,) in [0, n_outputs)."""
+    if len(raw) != n_rows:
+        raise ValueError(f"`{argument}` must have one label for each of the {n_rows} rows of X; got {len(raw)}.")
+    wrong = (raw < 0) | (raw >= n_outputs)
+    if wrong.any():
+        place = int(np.argmax(wrong))
+        raise ValueError(
+            f"`{argument}` must hold labels from 0 to {n_outputs - 1}, one for each output; got {raw[place]} at "
+            f"{place}. Map the classes with numpy.unique(y, return_inverse=True)."
+        )
+    return np.ascontiguousarray(raw, np.int64)
+
+
+def _check_range(array: NDArray[Any], loss: str | Loss, *, softmax: bool, argument: str) -> None:
+    """Refuse targets that a loss is not defined for."""
+    if loss == "poisson" and array.min() < 0:
+        raise ValueError(f"`{argument}` must be at least 0 for `loss='poisson'`; its smallest value is {array.min()}.")
+    if loss != "cross_entropy":
+        return
+    if array.min() < 0 or array.max() > 1:
+        raise ValueError(
+            f"`{argument}` must lie in [0, 1] for `loss='cross_entropy'`; it reaches from {array.min()} to {array.max()}."
+        )
+    if softmax:
+        sums = array.sum(axis=1, dtype=np.float64)
+        wrong = np.abs(sums - 1) > _PROBABILITY_TOLERANCE
+        if wrong.any():
+            place = int(np.argmax(wrong))
+            raise ValueError(
+                f"`{argument}` must have rows that sum to 1 for softmax with cross-entropy; row {place} sums to "
+                f"{sums[place]:.6g}. Use `output='sigmoid'` for classes that do not exclude each other."
+            )
+
+
+def sample_weights(weights: Any, n_rows: int, dtype: np.dtype) -> NDArray[Any] | None:
+    """Return sample weights (n,) of at least 0, not all 0, or None."""
+    if weights is None:
+        return None
+    array = np.asarray(weights)
+    if array.dtype.kind not in "iubf":
+        raise TypeError(f"`sample_weight` must hold real numbers; got dtype {array.dtype}.")
+    if array.shape != (n_rows,):
+        raise ValueError(f"`sample_weight` must have shape ({n_rows},), a weight for each row of X; got {array.shape}.")
+    array = np.ascontiguousarray(array, dtype)
+    if not np.isfinite(array).all() or array.min() < 0:
+        raise ValueError("`sample_weight` must be finite and at least 0; a weight is how often a row counts.")
+    if array.max() == 0:
+        raise ValueError("`sample_weight` must not be 0 everywhere; no row would count.")
+    return array
+
+
+def flat_params(params: Any, n_params: int, dtype: np.dtype) -> NDArray[Any]:
+    """Return a flat, contiguous parameter vector (n_params,)."""
+    array = numeric_array(params, "params", dtype)
+    if array.shape != (n_params,):
+        raise ValueError(f"`params` must have shape ({n_params},), as `net.params` has; got {array.shape}.")
+    require_finite(array, "params")
+    return np.ascontiguousarray(array)
+
+
+def dropout_rates(dropout: Any, n_hidden: int) -> list[float]:
+    """Return one dropout rate for each hidden layer, each in [0, 1)."""
+    if isinstance(dropout, Sequence) and not isinstance(dropout, str):
+        if len(dropout) != n_hidden:
+            raise ValueError(
+                f"`dropout` must be one rate, or one for each of the {n_hidden} hidden layers; got {len(dropout)}."
+            )
+        rates = [real_number(rate, f"dropout[{i}]", 0.0) for i, rate in enumerate(dropout)]
+    else:
+        rates = [real_number(dropout, "dropout", 0.0)] * n_hidden
+    if any(rate >= 1 for rate in rates):
+        raise ValueError(f"`dropout` must be below 1, the share of neurons that is dropped; got {max(rates)}.")
+    return rates
