@@ -9,6 +9,7 @@
 
 from fastbp.functions import Activation, Loss
 from fastbp.history import EarlyStopping, History
+from fastbp.learning_rate_finder import LearningRateRange, find_learning_rate
 from fastbp.network import LayerTrace, Network, Trace
 from fastbp.optimizers import SGD, Adam, AdamW, Optimizer, RMSprop
 from fastbp.schedules import Constant, Cosine, InverseScaling, OneCycle, Schedule, Step
@@ -26,6 +27,7 @@ __all__ = [
     "History",
     "InverseScaling",
     "LayerTrace",
+    "LearningRateRange",
     "Loss",
     "Network",
     "OneCycle",
@@ -36,4 +38,5 @@ __all__ = [
     "Trace",
     "TrainingDivergedError",
     "__version__",
+    "find_learning_rate",
 ]

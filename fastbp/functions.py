@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import functools
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any
@@ -144,9 +145,12 @@ class Loss:
         _require_jitted("Loss", value=self.value, derivative=self.derivative)
         a = np.arange(-20, 21) * 0.0971 + 0.0123
         for y in (-0.7321, 0.2171, 0.9173):
-            numeric = _central_difference(lambda x, y=y: self.value(x, y), a)
+            numeric = _central_difference(functools.partial(self._value_for, y), a)
             exact = np.array([self.derivative(x, y) for x in a], dtype=float)
             _compare_derivatives("derivative", "value", a, exact, numeric)
+
+    def _value_for(self, y: float, a: float) -> float:
+        return self.value(a, y)
 
     def addresses(self, dtype: np.dtype) -> tuple[int, int]:
         """Addresses of the compiled loops ``value(n, a, y)`` and ``derivative(n, a, y, delta)`` for a dtype."""
@@ -219,22 +223,24 @@ def _require_jitted(kind: str, **functions: Any) -> None:
     for argument, function in functions.items():
         if not numba.extending.is_jitted(function) and not numba.config.DISABLE_JIT:
             raise TypeError(
-                f"`{argument}` of an {kind} must be a function compiled by Numba, because the kernels call it without "
+                f"`{argument}` of a bp.{kind} must be a function compiled by Numba, because the kernels call it without "
                 f"Python; got {type(function).__name__}. Put @numba.njit above its definition."
-                if kind == "Activation"
-                else f"`{argument}` of a {kind} must be a function compiled by Numba, because the kernels call it "
-                f"without Python; got {type(function).__name__}. Put @numba.njit above its definition."
             )
 
 
-def _central_difference(function: Callable[[float], float], x: NDArray[np.float64]) -> NDArray[np.float64]:
+def _central_difference(function: Callable[[float], float], x: NDArray[np.floating[Any]]) -> NDArray[np.floating[Any]]:
     above = np.array([function(v + _CHECK_STEP) for v in x], dtype=float)
     below = np.array([function(v - _CHECK_STEP) for v in x], dtype=float)
-    return (above - below) / (2 * _CHECK_STEP)
+    difference: NDArray[np.floating[Any]] = (above - below) / (2 * _CHECK_STEP)
+    return difference
 
 
 def _compare_derivatives(
-    argument: str, of: str, x: NDArray[np.float64], exact: NDArray[np.float64], numeric: NDArray[np.float64]
+    argument: str,
+    of: str,
+    x: NDArray[np.floating[Any]],
+    exact: NDArray[np.floating[Any]],
+    numeric: NDArray[np.floating[Any]],
 ) -> None:
     """Refuse a derivative that differs from the differences wherever both are finite."""
     defined = np.isfinite(numeric)

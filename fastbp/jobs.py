@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -141,7 +142,7 @@ def _matrix(array: NDArray[Any]) -> tuple[int, int, int]:
 
 def flops_per_row(sizes: tuple[int, ...]) -> int:
     """Flops of one row's forward pass; a gradient has three times as many, less the error into the first layer."""
-    return 2 * sum(fan_in * fan_out for fan_in, fan_out in zip(sizes, sizes[1:], strict=False))
+    return 2 * sum(fan_in * fan_out for fan_in, fan_out in pairwise(sizes))
 
 
 class Passes:
@@ -155,7 +156,7 @@ class Passes:
         self._spare: dict[tuple[str, int], list[Frame]] = {}
 
     def outputs(self, X: NDArray[Any], n_threads: int | None) -> NDArray[Any]:
-        """Outputs (n, n_outputs) for valid inputs."""
+        """Return the outputs (n, n_outputs) for valid inputs."""
         net, n_rows = self._net, len(X)
         out = np.empty((n_rows, net.sizes[-1]), net.dtype)
         key, frame = self._take("forward", n_rows)

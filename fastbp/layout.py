@@ -7,7 +7,7 @@ that ``[W; b]`` is one (fan_in + 1, fan_out) block.  All z, a and delta of a blo
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -41,7 +41,7 @@ class Segment(NamedTuple):
 
 
 def count_params(sizes: Sequence[int]) -> int:
-    """Number of weights and biases of a network with the given layer sizes."""
+    """Return the number of weights and biases of a network with the given layer sizes."""
     return sum((fan_in + 1) * fan_out for fan_in, fan_out in pairwise(sizes))
 
 
@@ -53,8 +53,8 @@ def weight_offsets(sizes: Sequence[int]) -> list[int]:
     return offsets[:-1]
 
 
-def views(params: NDArray[np.generic], sizes: Sequence[int]) -> tuple[list[NDArray], list[NDArray]]:
-    """Views of each layer's W (fan_in, fan_out) and b (fan_out,) into a flat vector (n_params,)."""
+def views(params: NDArray[np.generic], sizes: Sequence[int]) -> tuple[list[NDArray[Any]], list[NDArray[Any]]]:
+    """Return views of each layer's W (fan_in, fan_out) and b (fan_out,) into a flat vector (n_params,)."""
     weights, biases = [], []
     for offset, (fan_in, fan_out) in zip(weight_offsets(sizes), pairwise(sizes), strict=True):
         end = offset + fan_in * fan_out
@@ -70,7 +70,7 @@ class Workspace:
     layers: NDArray[np.int64]
     segments: NDArray[np.int64]
     plan: NDArray[np.int64]
-    work: NDArray  # (n_slots * slot size,), the network's dtype
+    work: NDArray[Any]  # (n_slots * slot size,), the network's dtype
     costs: NDArray[np.float64]
     n_slots: int
     largest_product: int  # multiply-adds of the largest matrix product, which tells whether a BLAS would use threads
@@ -85,14 +85,14 @@ class Workspace:
         """Rows of one pass through the network."""
         return int(self.plan[t.BLOCK_ROWS])
 
-    def layer_block(self, column: int, layer: int, rows: int) -> NDArray:
+    def layer_block(self, column: int, layer: int, rows: int) -> NDArray[Any]:
         """View (rows, fan_out) of a layer's z, a or delta of the block in slot 0."""
         offset, fan_out = self.layers[layer, column], self.layers[layer, t.FAN_OUT]
         return self.work[offset : offset + rows * fan_out].reshape(rows, fan_out)
 
 
 def control_vector() -> NDArray[np.int64]:
-    """A fresh control vector of a team."""
+    """Return a fresh control vector of a team."""
     return np.zeros(CONTROL_LENGTH, np.int64)
 
 

@@ -15,8 +15,9 @@ from fastbp.jobs import Passes
 from fastbp.trace import LayerTrace, Trace, make_trace
 
 if TYPE_CHECKING:
+    from fastbp.history import EarlyStopping, History
     from fastbp.optimizers import Optimizer
-    from fastbp.training import EarlyStopping, History, TrainingState
+    from fastbp.training import TrainingState
 
 __all__ = ["LayerTrace", "Network", "Trace"]
 
@@ -326,7 +327,7 @@ class Network:
         return layers
 
     def loss_entry(self, dtype: np.dtype | None = None) -> tuple[int, int, int]:
-        """The loss as the kernels know it."""
+        """Return the loss as the kernels know it."""
         return loss_entry(self._loss, self.has_softmax, dtype or self._dtype)
 
     def checked(

@@ -81,7 +81,7 @@ def make_trace(net: Network, X: NDArray[Any], targets: Targets, sample_weight: N
     sample_costs = work[plan[t.COST] : plan[t.COST] + n_rows].astype(np.float64)
     cost, grad = net.value_and_grad(X, _array(targets), sample_weight=sample_weight)
     weights, biases = layout.views(grad, net.sizes)
-    layers = [LayerTrace(*block, dW, db) for block, dW, db in zip(blocks, weights, biases, strict=True)]
+    layers = [LayerTrace(z, a, delta, dW, db) for (z, a, delta), dW, db in zip(blocks, weights, biases, strict=True)]
     return Trace(cost, sample_costs, layers)
 
 

@@ -84,8 +84,8 @@ def fit(
     epochs : int
         Passes over the data.
     batch_size : int, None or 'auto'
-        Rows of a mini-batch: 1 is online learning, None the full batch, 'auto' the smaller of 32 and n.  A last, smaller
-        mini-batch is used like the others.
+        Rows of a mini-batch: 1 is online learning, None the full batch, 'auto' the smaller of 32 and n.  A last,
+        smaller mini-batch is used like the others.
     optimizer : Optimizer, optional
         The rule of a step.  None goes on with the optimizer of the last fit, its state included; the first fit uses
         ``Adam()``.  The same object as in the last fit goes on as well; a new one starts afresh.
@@ -134,7 +134,7 @@ def fit(
     array([0., 1., 1., 0.])
     """
     data = net.checked(X, Y, sample_weight)
-    batch_rows = _batch_rows(batch_size, len(data[0]))
+    batch_rows = batch_rows_for(batch_size, len(data[0]))
     plan = _Plan(
         epochs=validation.positive_integer(epochs, "epochs", 0),
         batch_rows=batch_rows,
@@ -185,7 +185,7 @@ def _run(net: Network, trainer: Trainer, plan: _Plan, data: Any, validation_set:
             if converged or (plan.tol is not None and trainer.norm_at_most(plan.tol, data)):
                 history.stopped_by = "tolerance"
                 break
-            if any([callback(net, history) is True for callback in plan.callbacks]):  # every callback is called
+            if True in [callback(net, history) for callback in plan.callbacks]:  # every callback is called
                 history.stopped_by = "callback"
                 break
             if best is not None and val_loss is not None and best.should_stop(val_loss):
@@ -337,7 +337,7 @@ class Trainer:
 # --- the arguments ----------------------------------------------------------------------------------------------------
 
 
-def _batch_rows(batch_size: Any, n_rows: int) -> int:
+def batch_rows_for(batch_size: Any, n_rows: int) -> int:
     """Return the rows of a mini-batch."""
     if batch_size is None:
         return n_rows
@@ -386,13 +386,23 @@ def _training_state(net: Network, optimizer: Any, seed: int | None) -> TrainingS
     if optimizer is not None and not isinstance(optimizer, Optimizer):
         raise TypeError(f"`optimizer` must be an optimizer such as bp.Adam(); got {optimizer!r}.")
     old: TrainingState | None = net.training_state
-    rng = np.random.default_rng(seed) if seed is not None or old is None else old.rng
-    dropout_seed = int(rng.integers(1 << 31)) if seed is not None or old is None else old.dropout_seed
-    if old is not None and (optimizer is None or optimizer is old.optimizer):
-        return TrainingState(old.optimizer, old.vectors, old.step, old.powers, rng, dropout_seed)
-    chosen = Adam() if optimizer is None else optimizer
-    vectors = np.zeros(max(1, chosen.n_state_vectors * net.n_params), net.dtype)
-    return TrainingState(chosen, vectors, 0, (1.0, 1.0), rng, dropout_seed)
+    new_numbers = seed is not None or old is None
+    rng = np.random.default_rng(seed) if old is None or new_numbers else old.rng
+    if old is None or not (optimizer is None or optimizer is old.optimizer):
+        return fresh_state(net, Adam() if optimizer is None else optimizer, rng)
+    dropout_seed = _draw_seed(rng) if new_numbers else old.dropout_seed
+    return TrainingState(old.optimizer, old.vectors, old.step, old.powers, rng, dropout_seed)
+
+
+def fresh_state(net: Network, optimizer: Optimizer, rng: np.random.Generator) -> TrainingState:
+    """Return the state of an optimizer that has taken no step."""
+    vectors = np.zeros(max(1, optimizer.n_state_vectors * net.n_params), net.dtype)
+    return TrainingState(optimizer, vectors, 0, (1.0, 1.0), rng, _draw_seed(rng))
+
+
+def _draw_seed(rng: np.random.Generator) -> int:
+    """Draw a seed for dropout."""
+    return int(rng.integers(1 << 31))
 
 
 @contextmanager

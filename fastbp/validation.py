@@ -4,6 +4,7 @@ Each function returns what the kernels may rely on, or raises before any kernel 
 backticks, the rule, what came, and the cure.
 """
 
+import contextlib
 import operator
 from collections.abc import Sequence
 from typing import Any, NamedTuple
@@ -68,13 +69,11 @@ def layer_sizes(sizes: Any) -> tuple[int, ...]:
 
 def network_dtype(dtype: Any) -> np.dtype:
     """Return float32 or float64 as a NumPy dtype."""
-    try:
-        found = np.dtype(dtype)
-    except TypeError:
-        found = None
-    if found is None or found.name not in DTYPES or dtype is None:
-        raise ValueError(f"`dtype` must be 'float32' or 'float64'; got {dtype!r}.")
-    return found
+    with contextlib.suppress(TypeError):
+        found: np.dtype = np.dtype(dtype)
+        if dtype is not None and found.name in DTYPES:
+            return found
+    raise ValueError(f"`dtype` must be 'float32' or 'float64'; got {dtype!r}.")
 
 
 def activation_runs(activation: Any, output: Any, sizes: Sequence[int]) -> list[list[Run]]:
@@ -177,8 +176,8 @@ def numeric_array(values: Any, argument: str, dtype: np.dtype) -> NDArray[Any]:
         elif array.dtype.kind == "f":
             raise TypeError(
                 f"`{argument}` must have the network's dtype {dtype.name}, because nothing is converted between float "
-                f"types silently; got {array.dtype}. Convert it with .astype('{dtype.name}'), or build the network with "
-                f"dtype='{array.dtype}'."
+                f"types silently; got {array.dtype}. Convert it with .astype('{dtype.name}'), or build the network "
+                f"with dtype='{array.dtype}'."
                 if array.dtype.name in DTYPES
                 else f"`{argument}` must have the network's dtype {dtype.name}; got {array.dtype}. Convert it with "
                 f".astype('{dtype.name}')."
@@ -273,7 +272,8 @@ def targets(
         if array.ndim == 1 and not takes_labels and raw.dtype.kind in "iu":
             hint = " Integer labels need `output='softmax'` and `loss='cross_entropy'`."
         raise ValueError(
-            f"`{argument}` must have shape ({n_rows}, {n_outputs}), a row for each row of X{labels}; got {raw.shape}.{hint}"
+            f"`{argument}` must have shape ({n_rows}, {n_outputs}), a row for each row of X{labels}; got {raw.shape}."
+            + hint
         )
     require_finite(array, argument)
     _check_range(array, loss, softmax=softmax, argument=argument)
@@ -302,7 +302,8 @@ def _check_range(array: NDArray[Any], loss: str | Loss, *, softmax: bool, argume
         return
     if array.min() < 0 or array.max() > 1:
         raise ValueError(
-            f"`{argument}` must lie in [0, 1] for `loss='cross_entropy'`; it reaches from {array.min()} to {array.max()}."
+            f"`{argument}` must lie in [0, 1] for `loss='cross_entropy'`; it reaches from {array.min()} to "
+            f"{array.max()}."
         )
     if softmax:
         sums = array.sum(axis=1, dtype=np.float64)

@@ -81,7 +81,7 @@ def cache_folder() -> Path | None:
     return None
 
 
-class KernelCache(_Cache):  # type: ignore[misc]  # Numba has no type information
+class KernelCache(_Cache):
     """The cache of one root kernel: one file for each signature."""
 
     def __init__(self, function: Callable[..., Any]) -> None:
@@ -93,15 +93,19 @@ class KernelCache(_Cache):  # type: ignore[misc]  # Numba has no type informatio
 
     @property
     def cache_path(self) -> str:
+        """The folder, or an empty string."""
         return str(cache_folder() or "")
 
     def enable(self) -> None:
+        """Use the cache."""
         self._enabled = True
 
     def disable(self) -> None:
+        """Neither read nor write."""
         self._enabled = False
 
     def flush(self) -> None:
+        """Delete this kernel's files."""
         folder = cache_folder()
         if folder is not None:
             for path in folder.glob(f"{self._name}-*.kernel"):

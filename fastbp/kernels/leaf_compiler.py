@@ -16,7 +16,7 @@ from numba.core.compiler_machinery import LoweringPass, register_pass
 from numba.core.typed_passes import NativeLowering
 
 
-class LeafLibrary(JITCodeLibrary):  # type: ignore[misc]  # Numba has no type information
+class LeafLibrary(JITCodeLibrary):
     """The LLVM module of one leaf, not optimised and without machine code."""
 
     def add_llvm_module(self, ll_module: Any) -> None:
@@ -33,7 +33,7 @@ class LeafLibrary(JITCodeLibrary):  # type: ignore[misc]  # Numba has no type in
 
 
 @register_pass(mutates_CFG=True, analysis_only=False)
-class RegisterLeaf(LoweringPass):  # type: ignore[misc]
+class RegisterLeaf(LoweringPass):
     """Make the leaf known to functions that are compiled later."""
 
     _name = "fastbp_register_leaf"
@@ -50,7 +50,7 @@ class RegisterLeaf(LoweringPass):  # type: ignore[misc]
         return True
 
 
-class LeafCompiler(CompilerBase):  # type: ignore[misc]
+class LeafCompiler(CompilerBase):
     """Numba's nopython pipeline, ending without machine code."""
 
     def define_pipelines(self) -> list[Any]:
