@@ -1,0 +1,82 @@
+"""Whether libraries compute the same thing: a few numbers of each result, compared before anything is timed."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bench import shapes
+
+# float32 sums in another order, twenty steps long, differ by some 1e-6 of the cost; a wrong constant of Adam's by more
+# than 1e-2.
+TOLERANCE = 1e-3
+_STEP = 1e-5  # of central differences of a float64 cost: rounding and truncation are both below TOLERANCE
+
+
+class DisagreementError(AssertionError):
+    """Two libraries that should compute the same do not."""
+
+
+def directions(size: int) -> NDArray[np.float64]:
+    """Three fixed directions (3, size) of about unit length."""
+    return np.random.default_rng(22).standard_normal((3, size)) / np.sqrt(size)
+
+
+def projections(values: Any) -> list[float]:
+    """A result's three projections: they differ if the results do."""
+    flat = np.asarray(values, np.float64).ravel()
+    return [float(value) for value in directions(flat.size) @ flat]
+
+
+def reference(task: str, shape: shapes.Shape) -> list[float]:
+    """The fingerprint of a task by plain NumPy in float64; training has none."""
+    layers = shape.initial_layers()
+    if task == "prediction":
+        return projections(shapes.outputs(shape, layers, shape.data.X))
+    if task == "forward":
+        return [shapes.cost(shape, layers)]
+    if task in ("gradient", "perturbation"):
+        return [_slope(shape, direction) for direction in directions(shape.n_params)]
+    raise ValueError(f"there is no NumPy reference of {task!r}")
+
+
+def _slope(shape: shapes.Shape, direction: NDArray[np.float64]) -> float:
+    """The derivative of the cost along a direction, by a central difference."""
+
+    def moved(step: float) -> shapes.Layers:
+        layers, start = [], 0
+        for (W, b), (fan_in, fan_out) in zip(shape.initial_layers(), pairwise(shape.sizes), strict=True):
+            block = direction[start : start + (fan_in + 1) * fan_out].reshape(fan_in + 1, fan_out)
+            layers.append((W.astype(np.float64) + step * block[:-1], b.astype(np.float64) + step * block[-1]))
+            start += block.size
+        return layers
+
+    return (shapes.cost(shape, moved(_STEP)) - shapes.cost(shape, moved(-_STEP))) / (2 * _STEP)
+
+
+def check(library: str, got: Sequence[float], other: str, expected: Sequence[float]) -> None:
+    """Raise unless two fingerprints agree."""
+    scale = max(abs(value) for value in expected)
+    differences = [abs(a - b) for a, b in zip(got, expected, strict=True)]
+    if not max(differences) <= TOLERANCE * scale:  # not: a NaN disagrees
+        raise DisagreementError(
+            f"{library} and {other} disagree: {_numbers(got)} against {_numbers(expected)}; allowed is "
+            f"{TOLERANCE:g} of the largest."
+        )
+
+
+def check_progress(library: str, costs: Sequence[float]) -> None:
+    """Raise unless training moved the cost by much more than what agreement allows: else it would prove nothing."""
+    before, after = costs
+    if not before - after > 10 * TOLERANCE * before:
+        raise DisagreementError(
+            f"{library} trained {shapes.AGREEMENT_STEPS} steps, and the cost went from {before:g} to {after:g} only."
+        )
+
+
+def _numbers(values: Sequence[float]) -> str:
+    return ", ".join(f"{value:.7g}" for value in values)

@@ -1,0 +1,27 @@
+"""Outputs, from a NumPy array to a NumPy array: one row for the latency, ten thousand for the rate."""
+
+import pytest
+
+from bench import driver
+from bench.peers import LIBRARIES
+from bench.shapes import PREDICTION
+
+pytestmark = pytest.mark.benchmark(timer=driver.worker_clock)
+
+
+@pytest.mark.parametrize("library", LIBRARIES)
+@pytest.mark.parametrize("shape", PREDICTION, ids=lambda shape: shape.name)
+def bench_predict(shape, library, benchmark, workers, require):
+    require(library)
+    worker = workers.ready(library, "prediction", shape)
+    sizes = "-".join(str(size) for size in shape.sizes)
+    benchmark.group = f"predict {sizes}, {'1 row' if shape.rows == 1 else f'{shape.rows} rows'}"
+    benchmark.name = library
+    benchmark.extra_info |= {
+        "kind": "predict",
+        "shape": benchmark.group.removeprefix("predict "),
+        "flops": shape.forward_flops,
+        "threads": worker.n_threads,
+        "first_call_s": worker.prepared["first_call_s"],
+    }
+    benchmark.pedantic(worker.timed_round, rounds=workers.rounds)

@@ -1,0 +1,41 @@
+"""Options and fixtures of the benchmarks."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from bench import driver
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--quick",
+        action="store_true",
+        help="benchmarks: one short round of the small shapes only, to see that they run",
+    )
+
+
+@pytest.fixture(scope="session")
+def workers(request: pytest.FixtureRequest) -> Iterator[driver.Workers]:
+    """The processes that measure."""
+    group = driver.Workers(quick=request.config.getoption("--quick"))
+    try:
+        yield group
+    finally:
+        group.close()
+
+
+@pytest.fixture(scope="session")
+def require() -> object:
+    """Skip a benchmark, with the reason, if its library cannot be measured."""
+    reasons: dict[str, str | None] = {}
+
+    def check(library: str) -> None:
+        if library not in reasons:
+            reasons[library] = driver.why_not(library)
+        if reasons[library]:
+            pytest.skip(str(reasons[library]))
+
+    return check

@@ -1,0 +1,187 @@
+"""The benchmark's side of the workers: starts them, asks for rounds, and shows their time to pytest-benchmark.
+
+pytest-benchmark reads a clock before and after each round. `worker_clock` is that clock: it stands still but for the
+seconds that a worker measured itself, so that the statistics hold those and no time of pipes or of pytest.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from bench import agreement
+from bench.peers import PEERS
+from bench.shapes import ALL, Shape
+
+REPOSITORY = Path(__file__).parent.parent
+PEER_PYTHON = "FASTBP_PEER_PYTHON"  # the interpreter of torch and jax, where it is another one
+_OTHER_INTERPRETER = ("torch", "jax")
+_THREAD_VARIABLES = (
+    "OMP_NUM_THREADS",
+    "OPENBLAS_NUM_THREADS",
+    "MKL_NUM_THREADS",
+    "NUMBA_NUM_THREADS",
+    "NPROC",  # XLA's
+)
+
+_elapsed = 0.0
+
+
+def worker_clock() -> float:
+    """Seconds that workers have measured so far."""
+    return _elapsed
+
+
+def _advance(seconds: float) -> None:
+    global _elapsed
+    _elapsed += seconds
+
+
+def interpreter(library: str) -> str:
+    """The Python that a library is measured with."""
+    return os.environ.get(PEER_PYTHON, sys.executable) if library in _OTHER_INTERPRETER else sys.executable
+
+
+def why_not(library: str) -> str | None:
+    """Return None, or the reason why a library cannot be measured."""
+    python = interpreter(library)
+    if python == sys.executable:
+        reason = PEERS[library].available()
+    else:
+        module = PEERS[library].module
+        found = subprocess.run(
+            [python, "-c", f"import importlib.util as u; print(u.find_spec({module!r}) is not None)"],
+            capture_output=True,
+            text=True,
+            check=False,
+        ).stdout
+        reason = None if "True" in found else f"{module} is not installed for {python}"
+    if reason and library in _OTHER_INTERPRETER:
+        reason += f"; {PEER_PYTHON} may name a Python that has it"
+    return reason
+
+
+class Worker:
+    """A process that measures one library with a fixed number of threads."""
+
+    def __init__(self, library: str, n_threads: int) -> None:
+        self.library, self.n_threads = library, n_threads
+        environment = os.environ | dict.fromkeys(_THREAD_VARIABLES, str(n_threads))
+        self._process = subprocess.Popen(
+            [interpreter(library), "-m", "bench.worker", library, str(n_threads)],
+            cwd=REPOSITORY,
+            env=environment,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        self.prepared: dict[str, Any] = {}
+        self._key: tuple[Any, ...] = ()
+
+    def _ask(self, **request: Any) -> dict[str, Any]:
+        pipes = self._process.stdin, self._process.stdout
+        assert pipes[0] is not None
+        assert pipes[1] is not None
+        pipes[0].write(json.dumps(request) + "\n")
+        pipes[0].flush()
+        line = pipes[1].readline()
+        if not line:
+            raise RuntimeError(f"the worker of {self.library} ended with status {self._process.wait()}")
+        answer: dict[str, Any] = json.loads(line)
+        if "error" in answer:
+            raise RuntimeError(f"in the worker of {self.library}:\n{answer['error']}")
+        return answer
+
+    def prepare(self, task: str, shape: Shape, seconds: float, options: dict[str, Any]) -> None:
+        """Get ready for rounds of a task, unless it is ready."""
+        key = (task, shape, seconds, *options.items())
+        if key == self._key:
+            return
+        self._key = ()
+        name = next(name for name, known in ALL.items() if known is shape)
+        self.prepared = self._ask(do="prepare", task=task, shape=name, seconds=seconds, options=options)
+        self._key = key
+
+    def round(self) -> float:
+        """Do a round; its seconds for each unit, measured in the worker."""
+        return float(self._ask(do="round")["seconds"])
+
+    def timed_round(self) -> None:
+        """Do a round and advance the clock by what the worker measured."""
+        _advance(self.round())
+
+    def close(self) -> None:
+        """End the process."""
+        for pipe in (self._process.stdin, self._process.stdout):
+            if pipe is not None:
+                pipe.close()
+        self._process.wait()
+
+
+class Workers:
+    """All workers of a session, started when they are first needed.
+
+    Parameters
+    ----------
+    quick : bool
+        One short round each, with all threads; else several longer ones, with the number of threads that suits best.
+    """
+
+    def __init__(self, quick: bool) -> None:
+        self.quick = quick
+        self.rounds = 1 if quick else 10
+        self.seconds = 0.005 if quick else 0.1  # of a round
+        n_threads = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+        self.thread_counts = [n_threads] if quick or n_threads == 1 else [1, n_threads]
+        self._workers: dict[tuple[str, int], Worker] = {}
+        self._fingerprints: dict[tuple[str, Shape, str], Sequence[float]] = {}
+
+    def get(self, library: str, n_threads: int) -> Worker:
+        """The worker of a library with a number of threads."""
+        key = (library, n_threads)
+        if key not in self._workers:
+            self._workers[key] = Worker(library, n_threads)
+        return self._workers[key]
+
+    def ready(self, library: str, task: str, shape: Shape, **options: Any) -> Worker:
+        """The library's worker with the best number of threads, prepared, its result compared."""
+        best, best_time = None, float("inf")
+        for n_threads in self.thread_counts:
+            worker = self.get(library, n_threads)
+            worker.prepare(task, shape, self.seconds, options)
+            if len(self.thread_counts) == 1:
+                best = worker
+                break
+            seconds = min(worker.round() for _ in range(3))
+            if seconds < best_time:
+                best, best_time = worker, seconds
+        assert best is not None
+        self._fingerprints[task, shape, library] = best.prepared["fingerprint"]
+        self._compare(library, task, shape)
+        return best
+
+    def _compare(self, library: str, task: str, shape: Shape) -> None:
+        """Compare with NumPy, or where that would need a second training loop, with the next library."""
+        if task == "matrix_product":
+            return
+        got = self._fingerprints[task, shape, library]
+        if task != "training":
+            agreement.check(library, got, "NumPy", agreement.reference(task, shape))
+            return
+        agreement.check_progress(library, got)
+        other = "fastbp" if library == "scikit-learn" else "scikit-learn"
+        if (task, shape, other) not in self._fingerprints:
+            worker = self.get(other, self.thread_counts[-1])
+            worker.prepare(task, shape, self.seconds, {})
+            self._fingerprints[task, shape, other] = worker.prepared["fingerprint"]
+        agreement.check(library, got, other, self._fingerprints[task, shape, other])
+
+    def close(self) -> None:
+        """End all workers."""
+        for worker in self._workers.values():
+            worker.close()

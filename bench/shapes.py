@@ -1,0 +1,193 @@
+"""What is measured: network shapes, their data and initial weights, and the cost by which libraries are compared.
+
+Every library's process builds the same arrays from the same seeds, so that nothing but a shape's name travels.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import pairwise
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+Array = NDArray[np.floating]
+Layers = list[tuple[Array, Array]]  # W (fan_in, fan_out) and b (fan_out,) of each layer
+
+LEARNING_RATE, BETA_1, BETA_2, EPSILON = 1e-3, 0.9, 0.999, 1e-8  # Adam's, for every library
+AGREEMENT_STEPS = 20
+
+
+@dataclass(frozen=True)
+class Shape:
+    """A network with a batch size: one row of the table of training steps.
+
+    `rows` is the size of the data set; `rows == batch` means full batch, and then `epochs` of them make a round.
+    `target` is how many times faster than the best other library fastbp is meant to be.
+    """
+
+    sizes: tuple[int, ...]
+    batch: int
+    rows: int
+    target: float
+    activation: str = "relu"
+    output: str = "softmax"
+    loss: str = "cross_entropy"
+    epochs: int = 1
+    dtype: str = "float32"
+
+    @property
+    def name(self) -> str:
+        """As it stands in tables: 784-30-10, batch 10."""
+        sizes = "-".join(str(size) for size in self.sizes)
+        hidden = "" if self.activation == "relu" else f" {self.activation}"
+        return f"{sizes}{hidden}, {'full batch' if self.is_full_batch else 'batch'} {self.batch}"
+
+    @property
+    def is_full_batch(self) -> bool:
+        """Whether a step sees all rows."""
+        return self.batch == self.rows
+
+    @property
+    def n_params(self) -> int:
+        """Weights and biases."""
+        return sum((fan_in + 1) * fan_out for fan_in, fan_out in pairwise(self.sizes))
+
+    @property
+    def steps_per_round(self) -> int:
+        """Steps of one timed round, where a library is fast enough for all of them."""
+        return self.epochs * (self.rows // self.batch)
+
+    @property
+    def forward_flops(self) -> int:
+        """Flops of one batch's forward pass, matrix products only."""
+        return 2 * self.batch * sum(fan_in * fan_out for fan_in, fan_out in pairwise(self.sizes))
+
+    @property
+    def gradient_flops(self) -> int:
+        """Flops of one batch's gradient: three forward passes, less the error into the first layer's inputs."""
+        return 3 * self.forward_flops - 2 * self.batch * self.sizes[0] * self.sizes[1]
+
+    def epoch(self, n_steps: int) -> tuple[int, int]:
+        """Rows and epochs of a run of `n_steps`: a part of one epoch, or whole epochs."""
+        steps_per_epoch = self.rows // self.batch
+        if n_steps <= steps_per_epoch:
+            return n_steps * self.batch, 1
+        if n_steps % steps_per_epoch:
+            raise ValueError(f"{n_steps} steps are not a whole number of epochs of {steps_per_epoch} steps")
+        return self.rows, n_steps // steps_per_epoch
+
+    @cached_property
+    def data(self) -> Data:
+        """Inputs, and targets from a random linear teacher with noise, so that the loss falls but never to 0."""
+        rng = np.random.default_rng(20)
+        n_features, n_outputs = self.sizes[0], self.sizes[-1]
+        X = rng.standard_normal((self.rows, n_features), dtype=np.float32)
+        teacher = rng.standard_normal((n_features, n_outputs)) / np.sqrt(n_features)
+        signal = X @ teacher + 0.3 * rng.standard_normal((self.rows, n_outputs))
+        labels = signal.argmax(axis=1)
+        Y = np.eye(n_outputs)[labels] if self.loss == "cross_entropy" else np.tanh(signal)
+        return Data(X.astype(self.dtype), Y.astype(self.dtype), labels)
+
+    def initial_layers(self) -> Layers:
+        """Fresh arrays of the initial weights (Glorot) and biases (small, not 0, so that they are compared too)."""
+        rng = np.random.default_rng(21)
+        layers = []
+        for fan_in, fan_out in pairwise(self.sizes):
+            W = rng.standard_normal((fan_in, fan_out)) * np.sqrt(2 / (fan_in + fan_out))
+            b = 0.1 * rng.standard_normal(fan_out)
+            layers.append((W.astype(self.dtype), b.astype(self.dtype)))
+        return layers
+
+
+class Data(NamedTuple):
+    """Inputs (rows, n_features), targets (rows, n_outputs), labels (rows,)."""
+
+    X: Array
+    Y: Array
+    labels: NDArray[np.int64]
+
+
+_ACTIVATIONS = {"relu": lambda z: np.maximum(z, 0.0), "tanh": np.tanh}
+
+
+def outputs(shape: Shape, layers: Layers, X: Array) -> Array:
+    """Outputs (n, n_outputs), in plain NumPy and float64."""
+    a = X.astype(np.float64)
+    for index, (W, b) in enumerate(layers):
+        a = a @ W.astype(np.float64) + b
+        if index < len(layers) - 1:
+            a = _ACTIVATIONS[shape.activation](a)
+    if shape.output == "softmax":
+        a = np.exp(a - a.max(axis=1, keepdims=True))
+        a /= a.sum(axis=1, keepdims=True)
+    return a
+
+
+def cost(shape: Shape, layers: Layers) -> float:
+    """The cost over the first rows, by one definition for every library's weights."""
+    X, Y, _ = (array[:1000] for array in shape.data)
+    a = outputs(shape, layers, X)
+    if shape.loss == "cross_entropy":
+        return float(-np.log((a * Y).sum(axis=1)).mean())
+    return float(0.5 * ((a - Y) ** 2).sum(axis=1).mean())
+
+
+# Rows are chosen so that an epoch of the faster libraries takes some 10 to 500 ms.
+TRAINING = (
+    Shape((2, 4, 4, 2), 1, 20_000, target=8),
+    Shape((2, 16, 16, 2), 32, 32 * 1000, target=6),
+    Shape((784, 30, 10), 10, 10 * 1000, target=3),
+    Shape((64, 100, 10), 200, 200 * 100, target=2.5),
+    Shape((784, 128, 10), 64, 64 * 150, target=1.25),
+    Shape((784, 512, 512, 10), 128, 128 * 40, target=1.15),
+    Shape((784, 2048, 2048, 10), 256, 256 * 20, target=1.03),
+    Shape(
+        (4, 32, 16, 4),
+        10_000,
+        10_000,
+        target=2,
+        activation="tanh",
+        output="identity",
+        loss="quadratic",
+        epochs=40,
+    ),
+)
+
+# One gradient and one forward pass over a whole batch.
+GRADIENT = tuple(
+    Shape(sizes, batch, batch, target=1)
+    for sizes, batch in [
+        ((784, 30, 10), 1000),
+        ((784, 512, 512, 10), 128),
+        ((1024, 1024, 1024, 1024, 10), 512),
+    ]
+)
+
+# Smooth, so that differences agree with derivatives; float64, because differences of float32 costs are mostly rounding.
+# From five parameters to a hundred thousand.
+PERTURBATION = tuple(
+    Shape(sizes, batch, batch, target=1, activation="tanh", output="softmax", dtype="float64")
+    for sizes, batch in [
+        ((1, 1, 2), 256),
+        ((2, 4, 4, 2), 256),
+        ((8, 16, 4), 128),
+        ((16, 32, 32, 4), 128),
+        ((64, 100, 10), 64),
+        ((784, 30, 10), 16),
+        ((784, 128, 10), 16),
+    ]
+)
+
+PREDICTION = (
+    Shape((4, 32, 16, 4), 1, 1, target=1, activation="tanh", output="identity", loss="quadratic"),
+    Shape((784, 128, 10), 10_000, 10_000, target=1),
+)
+
+MATRIX_SIZE = 2048  # of the product whose rate stands for the machine's
+
+ALL = {f"{group}: {shape.name}": shape for group, shapes in (
+    ("training", TRAINING), ("gradient", GRADIENT), ("perturbation", PERTURBATION), ("prediction", PREDICTION),
+) for shape in shapes}  # fmt: skip

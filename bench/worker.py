@@ -1,0 +1,162 @@
+"""One library in a process of its own, timed by its own clock.
+
+``python -m bench.worker LIBRARY THREADS`` reads one JSON request a line from standard input and answers each with one
+line on standard output:
+
+* ``{"do": "prepare", "task": TASK, "shape": SHAPE, "options": {...}, "seconds": S}`` builds the network, runs the task
+  once, and answers with a fingerprint of the result, the time of the first call beyond a second one (compilation and
+  the like), and the number of units (steps or calls) that a round of about S seconds has;
+* ``{"do": "round"}`` does a round and answers with its seconds for each unit.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import time
+import traceback
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, TextIO
+
+from bench import agreement, shapes
+from bench.peers import PEERS, Peer
+
+
+@dataclass
+class Task:
+    """Something to time: `run(n)` does n units of it, after `restart()`."""
+
+    run: Callable[[int], Any]
+    fingerprint: Callable[[], list[float]]
+    restart: Callable[[], Any]
+    n_first: int = 1  # units of the first call
+
+
+def training(peer: Peer, **options: Any) -> Task:
+    """Adam's steps over shuffled mini-batches; every round begins at the initial weights."""
+
+    def fingerprint() -> list[float]:
+        peer.restart()
+        before = peer.loss()
+        peer.run_steps(shapes.AGREEMENT_STEPS, shuffle=False)
+        return [before, peer.loss()]
+
+    return Task(lambda n: peer.run_steps(n, shuffle=True), fingerprint, peer.restart, shapes.AGREEMENT_STEPS)
+
+
+def _calls(call: Callable[[], Any], fingerprint: Callable[[], list[float]]) -> Task:
+    def run(n: int) -> None:
+        for _ in range(n):
+            call()
+
+    return Task(run, fingerprint, lambda: None)
+
+
+def prediction(peer: Peer, **options: Any) -> Task:
+    """Outputs of the whole data, from a NumPy array to a NumPy array."""
+    X = peer.shape.data.X
+    return _calls(lambda: peer.predict(X), lambda: agreement.projections(peer.predict(X)))
+
+
+def forward(peer: Peer, **options: Any) -> Task:
+    """The cost of the whole data."""
+    return _calls(peer.forward, lambda: [peer.forward()])
+
+
+def gradient(peer: Peer, **options: Any) -> Task:
+    """The cost of the whole data and its gradient."""
+    return _calls(peer.value_and_grad, lambda: agreement.projections(peer.value_and_grad()))
+
+
+def perturbation(peer: Any, **options: Any) -> Task:
+    """The gradient by perturbation; the options are those of `finite_difference_gradient`."""
+    return _calls(lambda: peer.perturbation(**options), lambda: agreement.projections(peer.perturbation(**options)))
+
+
+def matrix_product(peer: Any, **options: Any) -> Task:
+    """One product of two square matrices."""
+    return _calls(peer.multiply, lambda: [])
+
+
+TASKS: dict[str, Callable[..., Task]] = {
+    function.__name__: function for function in (training, prediction, forward, gradient, perturbation, matrix_product)
+}
+
+
+class Server:
+    """Answers requests about one library."""
+
+    def __init__(self, peer: Peer) -> None:
+        self.peer = peer
+        self.prepared: shapes.Shape | None = None
+
+    def prepare(self, task: str, shape: str, seconds: float, options: dict[str, Any] | None = None) -> dict[str, Any]:
+        """Get ready for rounds."""
+        chosen = shapes.ALL[shape]
+        if self.prepared is not chosen:
+            self.peer.prepare(chosen)
+            self.prepared = chosen
+        self.peer.restart()
+        self.task = TASKS[task](self.peer, **(options or {}))
+        first = self._time(self._first_call)
+        second = self._time(self._first_call)
+        fingerprint = self.task.fingerprint()
+        self.units = self._units(chosen, task, second / self.task.n_first, seconds)
+        if self.peer.compiles_each_shape and task == "training":
+            self.round()  # another number of steps than the first call's: compiled here, not in a timed round
+        return {"fingerprint": fingerprint, "first_call_s": max(0.0, first - second), "units": self.units}
+
+    def _first_call(self) -> None:
+        self.task.restart()
+        self.task.run(self.task.n_first)
+
+    def _units(self, shape: shapes.Shape, task: str, unit_s: float, seconds: float) -> int:
+        """Units of a round: whole epochs of training where the library is fast enough, else what takes `seconds`."""
+        affordable = max(1, int(seconds / unit_s))
+        if task != "training":
+            return affordable
+        # A part of an epoch is all that a slow library is asked for; four times the time, because runs are long for
+        # their fixed cost to vanish.
+        affordable = max(4, 4 * affordable)
+        if self.peer.compiles_each_shape or affordable >= shape.steps_per_round:
+            return shape.steps_per_round
+        return affordable if shape.is_full_batch else min(affordable, shape.rows // shape.batch)
+
+    def round(self) -> dict[str, Any]:
+        """Time one round."""
+        self.task.restart()
+        return {"seconds": self._time(lambda: self.task.run(self.units)) / self.units}
+
+    @staticmethod
+    def _time(call: Callable[[], Any]) -> float:
+        began = time.perf_counter()
+        call()
+        return time.perf_counter() - began
+
+
+def serve(server: Server, requests: TextIO, answers: TextIO) -> None:
+    """Answer until the requests end."""
+    for line in requests:
+        request = json.loads(line)
+        do = request.pop("do")
+        try:
+            answer = {"prepare": server.prepare, "round": server.round}[do](**request)
+        except Exception:
+            answer = {"error": traceback.format_exc()}
+        answers.write(json.dumps(answer) + "\n")
+        answers.flush()
+
+
+def main() -> None:
+    """Serve the library named on the command line."""
+    library, n_threads = sys.argv[1], int(sys.argv[2])
+    # The answers get the original standard output for themselves: libraries print as well.
+    answers = os.fdopen(os.dup(1), "w")
+    os.dup2(2, 1)
+    serve(Server(PEERS[library](n_threads)), sys.stdin, answers)
+
+
+if __name__ == "__main__":
+    main()
