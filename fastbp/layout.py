@@ -162,7 +162,7 @@ def make_workspace(
     plan = np.zeros(t.PLAN_LENGTH, np.int64)
     plan[[t.N_LAYERS, t.LOSS, t.LOSS_VALUE, t.LOSS_DERIVATIVE]] = (len(sizes) - 1, *loss)
     n_outputs = sizes[-1]
-    for column, width in ((t.INPUT, sizes[0]), (t.TARGET, n_outputs), (t.SCALE, 1), (t.COST, 1)):
+    for column, width in ((t.INPUT, sizes[0]), (t.TARGET, n_outputs), (t.SCALE, 1), (t.COST, 1), (t.ONES, 1)):
         plan[column] = offset
         offset += _rounded(rows * width)
     n_params = count_params(sizes)
@@ -174,6 +174,9 @@ def make_workspace(
     most_useful = max(n_pieces, 1 if gradient else n_blocks)
     n_slots = min(n_threads, most_useful) if mode == t.BY_ROWS else 1
     work = np.empty(n_slots * offset, dtype)
+    for slot in range(n_slots):
+        ones = slot * offset + int(plan[t.ONES])
+        work[ones : ones + rows] = 1
     largest_product = rows * max(fan_in * fan_out for fan_in, fan_out in pairwise(sizes))
     return Workspace(layers, segments, plan, work, np.zeros(max(n_pieces, n_blocks)), n_slots, largest_product)
 

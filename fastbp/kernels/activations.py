@@ -43,7 +43,7 @@ def activation_forward(code, address, n, a):
     elif code == LEAKY_RELU:
         slope = real(LEAKY_SLOPE, a)
         for i in range(n):
-            a[i] = slope * a[i] if a[i] < zero else a[i]
+            a[i] = max(a[i], slope * a[i])
     elif code == ELU:
         for i in range(n):
             a[i] = a[i] if a[i] > zero else vm.expm1(a[i])
@@ -78,11 +78,12 @@ def activation_backward(code, address, n, z, a, delta):
             delta[i] *= (one - a[i]) * (one + a[i])
     elif code == RELU:
         for i in range(n):
-            delta[i] = delta[i] if a[i] > zero else zero
+            delta[i] *= one if a[i] > zero else zero  # a product: a choice written back in place is not vectorised
     elif code == LEAKY_RELU:
         slope = real(LEAKY_SLOPE, a)
         for i in range(n):
-            delta[i] *= one if a[i] > zero else slope
+            positive = one if a[i] > zero else zero
+            delta[i] *= positive + slope * (one - positive)
     elif code == ELU:
         for i in range(n):
             delta[i] *= one if a[i] > zero else one + a[i]

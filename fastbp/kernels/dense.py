@@ -14,12 +14,29 @@ TINY_PRODUCT = 64
 
 
 @leaf
-def dense_forward(m, fan_in, n, a_prev, a_stride, W, W_stride, b, z, z_stride):
-    """z = a_prev @ W + b for m rows and n neurons; overwrites z."""
-    for i in range(m):
+def fill_rows(m, n, b, z, z_stride):
+    """z[i, j] = b[j].  Contiguous rows are copied in runs that double, so that short rows cost no loop each."""
+    for j in range(n):
+        z[j] = b[j]
+    if z_stride == n:
+        done, total = n, m * n
+        while done < total:
+            run = min(done, total - done)
+            target = shift(z, done)
+            for i in range(run):
+                target[i] = z[i]
+            done += run
+        return
+    for i in range(1, m):
         z_row = shift(z, i * z_stride)
         for j in range(n):
             z_row[j] = b[j]
+
+
+@leaf
+def dense_forward(m, fan_in, n, a_prev, a_stride, W, W_stride, b, z, z_stride):
+    """z = a_prev @ W + b for m rows and n neurons; overwrites z."""
+    fill_rows(m, n, b, z, z_stride)
     if m * fan_in * n > TINY_PRODUCT:
         gemm(False, False, m, n, fan_in, a_prev, a_stride, W, W_stride, 1, z, z_stride)
         return
@@ -51,8 +68,11 @@ def dense_backward_weights(m, n_inputs, fan_out, a_prev, a_stride, delta, add, d
 
 
 @leaf
-def dense_backward_biases(m, fan_out, delta, add, db):
-    """db = sum over rows of delta; adds to db if `add` is 1, else overwrites it."""
+def dense_backward_biases(m, fan_out, ones, delta, add, db):
+    """db = sum over rows of delta, a product with m ones; adds to db if `add` is 1, else overwrites it."""
+    if m * fan_out > TINY_PRODUCT:
+        gemm(False, False, 1, fan_out, m, ones, m, delta, fan_out, add, db, fan_out)
+        return
     if add == 0:
         for j in range(fan_out):
             db[j] = real(0.0, db)

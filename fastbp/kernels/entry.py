@@ -4,7 +4,8 @@ Leader and helpers enter by the same door, so that the first `fit` ever compiles
 """
 
 from fastbp.kernels import team, training
-from fastbp.kernels.jit import root
+from fastbp.kernels.denormals import DENORMALS_ARE_ZERO, FLUSH_TO_ZERO, float_mode, set_float_mode
+from fastbp.kernels.jit import leaf, root
 from fastbp.kernels.passes import Net
 from fastbp.kernels.pointers import at
 from fastbp.kernels.regions import Job, help_with
@@ -46,9 +47,20 @@ def run(
     """
     net = Net(at(layers, 0), at(segments, 0), at(plan, 0), at(data, 0), at(params, 0), at(scalars, 0))
     job = Job(net, at(grads, 0), at(state, 0), at(work, 0), at(costs, 0), at(out, 0), at(control, 0))
+    mode = float_mode()
+    if task == TRAIN:
+        set_float_mode(mode | FLUSH_TO_ZERO | DENORMALS_ARE_ZERO)
     if slot > LEADER:
         help_with(job, slot)
-        return
+    else:
+        lead(job, task, first_step, rates)
+        team.stop(at(control, 0))
+    set_float_mode(mode)
+
+
+@leaf
+def lead(job, task, first_step, rates):
+    """Do a task from beginning to end."""
     if task == OUTPUTS:
         training.outputs(job)
     elif task == COST:
@@ -59,4 +71,3 @@ def run(
         training.trace(job)
     else:
         training.train(job, first_step, rates.size, at(rates, 0))
-    team.stop(at(control, 0))

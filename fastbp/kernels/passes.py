@@ -256,7 +256,8 @@ def backward_weights(net, layer, first, m, k0, k1, add, grad, work):
     dW = shift(grad, field(net, layer, t.WEIGHTS))
     dense_backward_weights(m, k1 - k0, fan_out, shift(a_prev, k0), a_stride, delta, add, shift(dW, k0 * fan_out))
     if k1 == fan_in:
-        dense_backward_biases(m, fan_out, delta, add, shift(dW, fan_in * fan_out))
+        ones = shift(work, net.plan[t.ONES])
+        dense_backward_biases(m, fan_out, ones, delta, add, shift(dW, fan_in * fan_out))
 
 
 @leaf

@@ -43,6 +43,7 @@ OPTIMIZER = 15  # an optimizer's code
 BATCH_SIZE = 16
 N_STATE_VECTORS = 17
 HAS_DROPOUT = 18
+ONES = 19  # offset of as many ones as a block has rows
 PLAN_LENGTH = 20
 
 # modes

@@ -18,6 +18,7 @@ from llvmlite import ir
 from numba import types
 from numba.extending import intrinsic
 
+from fastbp.kernels.denormals import IS_X86
 from fastbp.kernels.jit import leaf
 from fastbp.kernels.pointers import shift
 
@@ -90,7 +91,7 @@ else:
         """Tell the processor that this is a waiting loop."""
 
         def codegen(context, builder, signature, args):
-            if "x86" in builder.module.triple or "i686" in builder.module.triple:
+            if IS_X86:
                 void = ir.FunctionType(ir.VoidType(), [])
                 builder.call(builder.module.declare_intrinsic("llvm.x86.sse2.pause", (), void), [])
             return context.get_dummy_value()
