@@ -44,8 +44,7 @@ class Frame:
         self.scalars[t.TOLERANCE] = -1.0
         self.nothing = np.zeros(0, self.dtype)
         self.no_rates = np.zeros(0)
-        self.small_input = np.zeros(_SMALL_INPUT, self.dtype)
-        self.small_address = self.small_input.ctypes.data
+        self.small_input: NDArray[Any] | None = None
 
     def set_data(
         self,
@@ -64,14 +63,11 @@ class Frame:
         data[t.ORDER] = 0 if order is None else order.ctypes.data
 
     def set_small_input(self, X: NDArray[Any]) -> None:
-        """Copy a few rows of X into the frame."""
-        n_rows, n_features = X.shape
-        self.small_input[: X.size].reshape(n_rows, n_features)[...] = X
-        data = self.data
-        data[t.N_ROWS] = n_rows
-        data[t.X] = self.small_address
-        data[t.X_ROW] = n_features
-        data[t.X_COLUMN] = 1
+        """Copy a few rows of X into the frame, whose address is known; for frames that see no other data."""
+        if self.small_input is None or self.small_input.shape != X.shape:
+            self.small_input = np.empty(X.shape, self.dtype)
+            self.set_data(self.small_input)
+        self.small_input[...] = X
 
     def run(
         self,
@@ -123,9 +119,11 @@ class Frame:
 
     def useful_threads(self, n_threads: int | None, flops: float) -> int:
         """Return how many of the wanted threads can have something to do."""
-        if n_threads == 1 or flops < layout.LEAST_SHARED_FLOPS:
-            return 1 if n_threads is None else min(thread_count(n_threads), 1)
+        if n_threads is None and flops < layout.LEAST_SHARED_FLOPS:
+            return 1
         wanted = thread_count(n_threads)
+        if flops < layout.LEAST_SHARED_FLOPS:
+            return 1
         return min(wanted, self.workspace.n_slots) if self.workspace.shares_rows else wanted
 
 
@@ -159,8 +157,8 @@ class Passes:
         """Return the outputs (n, n_outputs) for valid inputs."""
         net, n_rows = self._net, len(X)
         out = np.empty((n_rows, net.sizes[-1]), net.dtype)
-        key, frame = self._take("forward", n_rows)
-        if X.size <= _SMALL_INPUT:
+        key, frame = self._take("outputs", n_rows)
+        if X.size <= _SMALL_INPUT:  # a matter of the frame's own shape: all its calls take the same branch
             frame.set_small_input(X)
         else:
             frame.set_data(X)
@@ -174,7 +172,7 @@ class Passes:
     ) -> float:
         """Cost with penalties, for valid data."""
         net = self._net
-        key, frame = self._take("forward", len(X))
+        key, frame = self._take("cost", len(X))
         frame.set_data(X, targets, sample_weight)
         frame.scalars[[t.L2_PENALTY, t.L1_PENALTY]] = net.penalties
         threads = frame.useful_threads(n_threads, len(X) * flops_per_row(net.sizes))

@@ -5,6 +5,7 @@ backticks, the rule, what came, and the cure.
 """
 
 import contextlib
+import math
 import operator
 from collections.abc import Sequence
 from typing import Any, NamedTuple
@@ -170,6 +171,8 @@ def numeric_array(values: Any, argument: str, dtype: np.dtype) -> NDArray[Any]:
     An array of the dtype is returned as it is, whatever its layout, if the kernels can address it.
     """
     array = values if isinstance(values, np.ndarray) else _from_list(values, argument, dtype)
+    if array.dtype is dtype and array.flags.carray:  # the common case, in one look
+        return array
     if array.dtype != dtype:
         if array.dtype.kind in "iub":
             array = array.astype(dtype)
@@ -216,9 +219,8 @@ def all_finite(array: NDArray[Any]) -> bool:
     if array.flags.c_contiguous:
         flat = array.reshape(-1)
         # A sum of squares is finite only if every term is: one fast pass.  It may overflow, then look closer.
-        with np.errstate(over="ignore", invalid="ignore"):
-            if np.isfinite(np.dot(flat, flat)):
-                return True
+        if math.isfinite(flat.dot(flat)):
+            return True
     rows = max(1, (1 << 20) // max(1, array[:1].size))
     return all(np.isfinite(array[i : i + rows]).all() for i in range(0, len(array), rows))
 

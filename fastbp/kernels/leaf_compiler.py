@@ -1,8 +1,8 @@
 """How leaves are compiled: to unoptimised code that only waits to be linked into a root.
 
 Numba optimises every function together with all that it calls, and turns each into machine code that could be called
-from Python.  In a tower of leaves that work is done again on every floor: a root took 150 s to compile.  A leaf is never
-called from Python, so it needs neither; the root is optimised once, with all its leaves in it.
+from Python.  In a tower of leaves that work is done again on every floor: the root took 150 s to compile.  A leaf is
+never called from Python, so it needs neither; the root is optimised once, with all its leaves in it.
 
 This is built on `pipeline_class`, Numba's own door for such things.
 """

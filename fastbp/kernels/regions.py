@@ -78,7 +78,7 @@ def run_piece(job, p, n_pieces, slot):
     elif operation == UPDATE_ONLY:
         n = job.net.plan[t.N_PARAMS]
         update_range(job, bound(n, n_pieces, p, _ALIGN), bound(n, n_pieces, p + 1, _ALIGN))
-    elif operation == OUTPUTS_OF_ROWS or operation == COSTS_OF_ROWS:
+    elif operation in (OUTPUTS_OF_ROWS, COSTS_OF_ROWS):
         _forward_piece(job, p, n_pieces, slot, operation)
     else:
         _layer_piece(job, operation, p, n_pieces)
@@ -277,6 +277,8 @@ def take_pieces(job, slot):
 @leaf
 def help_with(job, slot):
     """Help the leader until the job is over."""
+    polls = 0
     while not team.is_stopped(job.control):
+        polls += 1
         take_pieces(job, slot)
-        team.pause()
+        team.wait(polls)

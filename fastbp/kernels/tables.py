@@ -4,7 +4,7 @@ A network is three small int64 tables, so that no kernel's type depends on depth
 `fastbp.layout` fills them in; the kernels only read them.
 """
 
-# --- layers: one row a layer; offsets count elements ------------------------------------------------------------------
+# --- layers: one row a layer; offsets count elements -----------------------------------------------------------------
 FAN_IN = 0
 FAN_OUT = 1
 WEIGHTS = 2  # offset of W in params; b follows at WEIGHTS + FAN_IN * FAN_OUT
@@ -15,7 +15,7 @@ FIRST_SEGMENT = 6  # rows [FIRST_SEGMENT, END_SEGMENT) of the table of segments 
 END_SEGMENT = 7
 LAYER_COLUMNS = 8
 
-# --- segments: neighbouring neurons of one layer with one activation --------------------------------------------------
+# --- segments: neighbouring neurons of one layer with one activation -------------------------------------------------
 BEGIN = 0  # neurons [BEGIN, END) of the layer
 END = 1
 CODE = 2  # an activation's code
@@ -23,7 +23,7 @@ FORWARD = 3  # addresses of a user's compiled activation, 0 for the built-in one
 BACKWARD = 4
 SEGMENT_COLUMNS = 5
 
-# --- plan: one vector -------------------------------------------------------------------------------------------------
+# --- plan: one vector ------------------------------------------------------------------------------------------------
 N_LAYERS = 0
 LOSS = 1  # a loss's code
 LOSS_VALUE = 2  # addresses of a user's compiled loss
@@ -50,7 +50,7 @@ PLAN_LENGTH = 20
 BY_ROWS = 0  # each piece takes some rows through the whole network and has a gradient of its own
 BY_NEURONS = 1  # each layer's matrices are cut into pieces; all pieces write one gradient
 
-# --- data: addresses and strides (in elements) of the caller's arrays, 0 where there is none ---------------------------
+# --- data: addresses and strides (in elements) of the caller's arrays, 0 where there is none -------------------------
 X = 0
 X_ROW = 1
 X_COLUMN = 2
@@ -63,7 +63,7 @@ ORDER = 8  # int64: the rows in the order in which they are used
 N_ROWS = 9
 DATA_LENGTH = 10
 
-# --- scalars: one float64 vector; the leading thread writes it, all threads read it -------------------------------------
+# --- scalars: one float64 vector; the leading thread writes it, all threads read it ----------------------------------
 CONSTANTS = 0  # five constants of the optimizer
 L2_PENALTY = 5
 L1_PENALTY = 6
@@ -86,7 +86,7 @@ FINISHED = 0
 CONVERGED = 1  # the gradient norm is not above the tolerance; the step was not taken
 DIVERGED = 2  # the cost is not finite; the step was not taken
 
-# --- activation codes -------------------------------------------------------------------------------------------------
+# --- activation codes ------------------------------------------------------------------------------------------------
 IDENTITY = 0
 SIGMOID = 1
 TANH = 2
@@ -101,7 +101,7 @@ EXP = 10
 SOFTMAX = 11
 CUSTOM_ACTIVATION = 12
 
-# --- loss codes -------------------------------------------------------------------------------------------------------
+# --- loss codes ------------------------------------------------------------------------------------------------------
 QUADRATIC = 0
 SIGMOID_CROSS_ENTROPY = 1
 SOFTMAX_CROSS_ENTROPY = 2

@@ -11,11 +11,13 @@ The ticket holds three numbers in one word, so that they are always read togethe
 it has, and the next piece to take.
 """
 
+import os
 from typing import Any
 
 import numba
 from llvmlite import ir
 from numba import types
+from numba.core import cgutils
 from numba.extending import intrinsic
 
 from fastbp.kernels.denormals import IS_X86
@@ -32,6 +34,8 @@ ROWS = 27
 ADD = 28
 UPDATE = 29
 CONTROL_LENGTH = 32
+
+_POLLS_BEFORE_YIELD = 1024  # some 20 to 40 us: longer than a piece should be late while its thread is running
 
 _PIECE_BITS = 20
 _PIECE_MASK = (1 << _PIECE_BITS) - 1
@@ -54,6 +58,9 @@ if numba.config.DISABLE_JIT:
         return old
 
     def pause() -> None:
+        """Plain Python twin."""
+
+    def yield_processor() -> None:
         """Plain Python twin."""
 
 else:
@@ -98,6 +105,18 @@ else:
 
         return types.void(), codegen
 
+    @intrinsic
+    def yield_processor(typingctx):
+        """Let another thread run, where the system has POSIX's sched_yield."""
+
+        def codegen(context, builder, signature, args):
+            if os.name == "posix":
+                function_type = ir.FunctionType(ir.IntType(32), [])
+                builder.call(cgutils.get_or_insert_function(builder.module, function_type, "sched_yield"), [])
+            return context.get_dummy_value()
+
+        return types.void(), codegen
+
 
 @leaf
 def pieces_open(ticket):
@@ -137,7 +156,18 @@ def piece_done(control):
 @leaf
 def close_region(control, n_pieces):
     """Wait until every piece is finished."""
+    polls = 0
     while load(shift(control, DONE)) < n_pieces:
+        polls += 1
+        wait(polls)
+
+
+@leaf
+def wait(polls):
+    """Pass a moment in a waiting loop; from time to time leave the processor to a thread that may have the piece."""
+    if polls % _POLLS_BEFORE_YIELD == 0:
+        yield_processor()
+    else:
         pause()
 
 

@@ -18,8 +18,8 @@ RMSPROP = 3
 def update(code, constants, learning_rate, correction_1, correction_2, n, g, w, s1, s2):
     """One optimizer step on n parameters; overwrites w, s1, s2.
 
-    `constants` are the optimizer's own (see `fastbp.optimizers`), the corrections are
-    ``1 - beta_1^t`` and ``1 - beta_2^t`` of this step; both float64, all arithmetic on parameters in the parameters' dtype.
+    `constants` are the optimizer's own (see `fastbp.optimizers`), the corrections are ``1 - beta_1^t`` and
+    ``1 - beta_2^t`` of this step; both float64.  All arithmetic on parameters is in the parameters' dtype.
     """
     if code == SGD:
         _sgd(n, real(learning_rate, w), real(constants[0], w), constants[1] != 0.0, g, w, s1)

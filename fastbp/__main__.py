@@ -1,0 +1,325 @@
+"""``python -m fastbp``: train on handwritten digits, check the gradient, and time it against n + 1 forward passes."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import math
+import os
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, NoReturn
+
+import numpy as np
+from numpy.typing import NDArray
+
+import fastbp as bp
+from fastbp.digits import Digits, embedded_digits, read_digits
+from fastbp.functions import ACTIVATION_NAMES
+
+# Each rule with a learning rate that suits the digits.
+_OPTIMIZERS: dict[str, tuple[Callable[[float], bp.Optimizer], float]] = {
+    "sgd": (lambda rate: bp.SGD(rate, momentum=0.9), 0.03),
+    "adam": (bp.Adam, 3e-3),
+    "adamw": (bp.AdamW, 3e-3),
+    "rmsprop": (bp.RMSprop, 1e-3),
+}
+_EPOCHS, _QUICK_EPOCHS = 40, 10
+# Up to this many parameters the network itself is checked; the check takes two passes for each, a second or so.
+_MOST_CHECKED = 20_000
+_CHECKED_ROWS = 16
+_SMALL_LAYER = 8  # neurons of a hidden layer of the smaller network that is checked otherwise
+# From five parameters to the default network's 7510.
+_TABLE = ((2, 1, 1), (4, 4, 2), (8, 12, 4), (16, 32, 4), (64, 32, 10), (64, 100, 10))
+_TABLE_ROWS = 100
+_SLOW_START = 1.5  # seconds after which a start is explained; from the disk it takes half a second
+
+
+class _UsageError(Exception):
+    """The options or the file are wrong; the message is one line."""
+
+
+class _Parser(argparse.ArgumentParser):
+    """A parser that says what is wrong in one line, without the summary of all options."""
+
+    def error(self, message: str) -> NoReturn:
+        """Raise instead of ending the process, so that `main` may be called from Python."""
+        raise _UsageError(message)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the main job.
+
+    Parameters
+    ----------
+    argv : sequence of str, optional
+        Options; by default those of the command line.
+
+    Returns
+    -------
+    int
+        Exit status: 0, 1 if training diverged or the gradient is wrong, 2 for wrong options or a wrong file, 130 after
+        Ctrl-C.
+    """
+    try:
+        return _run(_parser().parse_args(argv))
+    except _UsageError as error:
+        return _fail(f"error: {error}", 2)
+    except bp.TrainingDivergedError as error:
+        return _fail(str(error), 1)
+    except KeyboardInterrupt:
+        return _fail("interrupted", 130)
+    except SystemExit as leave:  # after --help and --version
+        return int(leave.code or 0)
+    except BrokenPipeError:  # the reader of the output, such as head, has gone
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+
+
+def _fail(message: str, status: int) -> int:
+    print(f"fastbp: {message}", file=sys.stderr)
+    return status
+
+
+def _run(options: argparse.Namespace) -> int:
+    """Load, train, check, compare."""
+    digits = _load(options)
+    net = bp.Network(
+        [digits.X_train.shape[1], *options.hidden, digits.n_classes],
+        activation=options.activation,
+        output="softmax",
+        loss="cross_entropy",
+        dtype=options.dtype,
+        seed=options.seed,
+    )
+    print(f"{digits.name}: {len(digits.X_train)} images to learn from, {len(digits.X_test)} to test with")
+    print(f"network {_sizes(net)}, {options.activation}, {net.n_params} parameters, {options.dtype}")
+    with _slow_start_explained():
+        _warm_up(options)
+    _train(net, digits, options)
+    is_right = _check(net, digits, options)
+    if not options.no_table:
+        _table(options)
+    return 0 if is_right else 1
+
+
+# --- the parts of the job ---------------------------------------------------------------------------------------------
+
+
+def _load(options: argparse.Namespace) -> Digits:
+    """Return the digits asked for."""
+    if options.data is None:
+        digits = embedded_digits(options.dtype)
+    else:
+        try:
+            digits = read_digits(options.data, options.dtype)
+        except OSError as error:
+            raise _UsageError(f"{options.data} cannot be opened: {error.strerror or error}") from error
+        except ValueError as error:
+            raise _UsageError(str(error)) from error
+    if options.batch_size > len(digits.X_train):
+        raise _UsageError(
+            f"argument --batch-size: must be at most the number of images to learn from, {len(digits.X_train)}; got "
+            f"{options.batch_size}"
+        )
+    return digits
+
+
+def _train(net: bp.Network, digits: Digits, options: argparse.Namespace) -> None:
+    """Train and print the accuracies."""
+    make, usual_rate = _OPTIMIZERS[options.optimizer]
+    rate = usual_rate if options.learning_rate is None else options.learning_rate
+    history = net.fit(
+        digits.X_train,
+        digits.y_train,
+        epochs=options.epochs or (_QUICK_EPOCHS if options.quick else _EPOCHS),
+        batch_size=options.batch_size,
+        optimizer=make(rate),
+        seed=options.seed,
+        progress=True,
+        n_threads=options.threads,
+    )
+    seconds = history.seconds.sum()
+    steps = len(history) * math.ceil(len(digits.X_train) / options.batch_size)
+    print(
+        f"{len(history)} epochs of {options.optimizer} with learning rate {rate:g} in {_time(seconds)}, "
+        f"{_time(seconds / steps)} for a step of {options.batch_size} images"
+    )
+    train = _accuracy(net, digits.X_train, digits.y_train, options.threads)
+    test = _accuracy(net, digits.X_test, digits.y_test, options.threads)
+    print(f"\n{'training accuracy':18}{train:8.2%}\n{'test accuracy':18}{test:8.2%}\n")
+
+
+def _accuracy(net: bp.Network, X: NDArray[Any], y: NDArray[np.int64], n_threads: int | None) -> float:
+    """Return the share of images whose largest output is the right one."""
+    return float((net.predict(X, n_threads=n_threads).argmax(axis=1) == y).mean())
+
+
+def _check(net: bp.Network, digits: Digits, options: argparse.Namespace) -> bool:
+    """Compare backpropagation's gradient with differences of the cost; whether they agree."""
+    from fastbp.perturbation import check_gradient
+
+    checked = net
+    if net.n_params > _MOST_CHECKED:
+        hidden = [min(size, _SMALL_LAYER) for size in net.sizes[1:-1]]
+        checked = bp.Network(
+            [net.sizes[0], *hidden, net.sizes[-1]],
+            activation=options.activation,
+            output="softmax",
+            loss="cross_entropy",
+            dtype=options.dtype,
+            seed=options.seed,
+        )
+    rows = slice(0, _CHECKED_ROWS)
+    report = check_gradient(checked, digits.X_test[rows], digits.y_test[rows])
+    print(f"gradient of {_sizes(checked)} on {len(digits.X_test[rows])} images, against differences of the cost")
+    print(f"{report}\n")
+    return bool(report.ok)
+
+
+def _table(options: argparse.Namespace) -> None:
+    """Time one gradient by backpropagation and by n + 1 forward passes, for networks of growing size."""
+    sizes = _TABLE[:-2] if options.quick else _TABLE
+    print(f"one gradient over {_TABLE_ROWS} rows by backpropagation, and by n + 1 forward passes")
+    print(f"{'network':>12}{'n':>8}{'backprop':>12}{'n + 1 passes':>15}{'ratio':>9}{'(n + 1) / 3':>14}")
+    for layers in sizes:
+        net = bp.Network(layers, activation="tanh", dtype=options.dtype, seed=options.seed)
+        backprop, perturbation = _time_gradients(net, options.threads)
+        print(
+            f"{_sizes(net):>12}{net.n_params:8}{_time(backprop):>12}{_time(perturbation):>15}"
+            f"{perturbation / backprop:9.1f}{(net.n_params + 1) / 3:14.1f}"
+        )
+
+
+def _time_gradients(net: bp.Network, n_threads: int | None) -> tuple[float, float]:
+    """Return the seconds of one gradient by backpropagation and by perturbation."""
+    from fastbp.perturbation import finite_difference_gradient
+
+    rng = np.random.default_rng(0)
+    X = rng.standard_normal((_TABLE_ROWS, net.sizes[0])).astype(net.dtype)
+    Y = rng.standard_normal((_TABLE_ROWS, net.sizes[-1])).astype(net.dtype)
+    return (
+        _shortest(lambda: net.value_and_grad(X, Y, n_threads=n_threads)),
+        _shortest(lambda: finite_difference_gradient(net, X, Y, n_threads=n_threads)),
+    )
+
+
+def _shortest(call: Callable[[], object], total: float = 0.05) -> float:
+    """Return the seconds of the fastest of the calls that fit into a total time, of three at least if they are short."""
+    times: list[float] = []
+    while sum(times) < total or (len(times) < 3 and sum(times) < 4 * total):
+        began = time.perf_counter()
+        call()
+        times.append(time.perf_counter() - began)
+    return min(times)
+
+
+# --- the first calls --------------------------------------------------------------------------------------------------
+
+
+def _warm_up(options: argparse.Namespace) -> None:
+    """Call each kernel once, so that what follows shows how fast they are and not how fast they are compiled."""
+    from fastbp.perturbation import finite_difference_gradient
+
+    net = bp.Network([2, 2, 1], activation="tanh", dtype=options.dtype, seed=0)
+    X, Y = np.zeros((4, 2), options.dtype), np.zeros((4, 1), options.dtype)
+    net.fit(X, Y, epochs=1, batch_size=2, seed=0)
+    finite_difference_gradient(net, X, Y)
+
+
+@contextlib.contextmanager
+def _slow_start_explained() -> Iterator[None]:
+    """Say why nothing happens, if nothing happens for a while."""
+    message = "compiling the kernels; they are kept on disk, so this happens once and takes about 15 seconds"
+    timer = threading.Timer(_SLOW_START, lambda: print(message, file=sys.stderr, flush=True))
+    timer.daemon = True
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
+
+
+# --- options and texts ------------------------------------------------------------------------------------------------
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = _Parser(
+        prog="fastbp",
+        description="Train a network on handwritten digits, check its gradient, and compare the time of one gradient by "
+        "backpropagation with that of n + 1 forward passes.",
+        allow_abbrev=False,
+    )
+    add = parser.add_argument
+    add("--version", action="version", version=f"fastbp {bp.__version__}")
+    add("--hidden", type=_layer_sizes, default=[100], metavar="SIZES", help="hidden layers, such as 100 or 128,64")
+    hidden_names = [name for name in ACTIVATION_NAMES if name != "softmax"]
+    add("--activation", choices=hidden_names, default="relu", metavar="NAME", help=", ".join(hidden_names))
+    add("--optimizer", choices=_OPTIMIZERS, default="adam", help="rule of a step (%(default)s)")
+    add("--learning-rate", type=_positive_number, metavar="RATE", help="per step; by default one for each optimizer")
+    add("--batch-size", type=_at_least(1), default=32, metavar="N", help="images of a mini-batch (%(default)s)")
+    add(
+        "--epochs",
+        type=_at_least(1),
+        metavar="N",
+        help=f"passes over the images ({_EPOCHS}, with --quick {_QUICK_EPOCHS})",
+    )
+    add("--seed", type=_at_least(0), default=0, metavar="N", help="of weights and order (%(default)s)")
+    add("--threads", type=_at_least(1), metavar="N", help="by default as many as the process may use")
+    add("--dtype", choices=("float64", "float32"), default="float64", help="type of all numbers (%(default)s)")
+    add("--data", metavar="FILE", help=".npz with X_train, y_train, X_test, y_test instead of scikit-learn's digits")
+    add("--quick", action="store_true", help="fewer epochs, and a shorter table")
+    add("--no-table", action="store_true", help="leave the comparison with n + 1 forward passes out")
+    return parser
+
+
+def _layer_sizes(text: str) -> list[int]:
+    """Return sizes from text such as 128,64."""
+    parts = text.split(",")
+    if not all(part.strip().isdecimal() and int(part) > 0 for part in parts):
+        raise argparse.ArgumentTypeError(f"must be sizes above 0 such as 100 or 128,64; got {text!r}")
+    return [int(part) for part in parts]
+
+
+def _at_least(least: int) -> Callable[[str], int]:
+    """Return a converter of integers."""
+
+    def convert(text: str) -> int:
+        try:
+            number = int(text)
+        except ValueError:
+            number = least - 1
+        if number < least:
+            raise argparse.ArgumentTypeError(f"must be an integer of at least {least}; got {text!r}")
+        return number
+
+    return convert
+
+
+def _positive_number(text: str) -> float:
+    """Return a finite number above 0."""
+    try:
+        number = float(text)
+    except ValueError:
+        number = 0.0
+    if not 0.0 < number < math.inf:
+        raise argparse.ArgumentTypeError(f"must be a number above 0; got {text!r}")
+    return number
+
+
+def _sizes(net: bp.Network) -> str:
+    return "-".join(str(size) for size in net.sizes)
+
+
+def _time(seconds: float) -> str:
+    """Return a time with three digits and the unit that fits."""
+    for unit, length in (("s", 1.0), ("ms", 1e-3)):
+        if seconds >= length:
+            return f"{seconds / length:.3g} {unit}"
+    return f"{seconds * 1e6:.3g} us"
+
+
+if __name__ == "__main__":
+    sys.exit(main())
