@@ -9,18 +9,18 @@ pytestmark = pytest.mark.benchmark(timer=driver.worker_clock)
 
 
 @pytest.mark.parametrize("library", ["fastbp", "torch", "jax"])  # scikit-learn has no public gradient
-@pytest.mark.parametrize("shape", GRADIENT, ids=lambda shape: shape.name)
+@pytest.mark.parametrize("shape", GRADIENT, ids=lambda shape: shape.name_with_rows)
 @pytest.mark.parametrize("task", ["forward", "gradient"])
 def bench_gradient(task, shape, library, benchmark, workers, require):
     if workers.quick and shape is not GRADIENT[0]:
         pytest.skip("--quick leaves out the large shapes")
     require(library)
     forward = workers.ready(library, "forward", shape)
-    benchmark.group = f"{task} {shape.name}"
+    benchmark.group = f"{task} {shape.name_with_rows}"
     benchmark.name = library
     benchmark.extra_info |= {
         "kind": task,
-        "shape": shape.name,
+        "shape": shape.name_with_rows,
         "n_params": shape.n_params,
         "flops": shape.forward_flops,
     }

@@ -16,7 +16,7 @@ METHODS = {
 
 
 @pytest.mark.parametrize("method", METHODS)
-@pytest.mark.parametrize("shape", PERTURBATION, ids=lambda shape: shape.name)
+@pytest.mark.parametrize("shape", PERTURBATION, ids=lambda shape: shape.name_with_rows)
 def bench_perturbation(shape, method, benchmark, workers):
     if workers.quick and shape.n_params > 1000:
         pytest.skip("--quick leaves out the large shapes")
@@ -26,9 +26,14 @@ def bench_perturbation(shape, method, benchmark, workers):
     else:
         seconds = {task: _seconds(workers, task, shape) for task in ("forward", "gradient")}
         worker = workers.ready("fastbp", "perturbation", shape, **options)
-    benchmark.group = f"gradient of n = {shape.n_params} parameters, {shape.name}"
+    benchmark.group = f"gradient of n = {shape.n_params} parameters, {shape.name_with_rows}"
     benchmark.name = method
-    benchmark.extra_info |= {"kind": "perturbation", "shape": shape.name, "n_params": shape.n_params, "method": method}
+    benchmark.extra_info |= {
+        "kind": "perturbation",
+        "shape": shape.name_with_rows,
+        "n_params": shape.n_params,
+        "method": method,
+    }
     benchmark.pedantic(worker.timed_round, rounds=min(workers.rounds, 3))
     if options is not None and benchmark.stats:
         found, n_passes = benchmark.stats.stats.min, shape.n_params + 1

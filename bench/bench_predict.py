@@ -10,16 +10,15 @@ pytestmark = pytest.mark.benchmark(timer=driver.worker_clock)
 
 
 @pytest.mark.parametrize("library", LIBRARIES)
-@pytest.mark.parametrize("shape", PREDICTION, ids=lambda shape: shape.name)
+@pytest.mark.parametrize("shape", PREDICTION, ids=lambda shape: shape.name_with_rows)
 def bench_predict(shape, library, benchmark, workers, require):
     require(library)
     worker = workers.ready(library, "prediction", shape)
-    sizes = "-".join(str(size) for size in shape.sizes)
-    benchmark.group = f"predict {sizes}, {'1 row' if shape.rows == 1 else f'{shape.rows} rows'}"
+    benchmark.group = f"predict {shape.name_with_rows}"
     benchmark.name = library
     benchmark.extra_info |= {
         "kind": "predict",
-        "shape": benchmark.group.removeprefix("predict "),
+        "shape": shape.name_with_rows,
         "flops": shape.forward_flops,
         "threads": worker.n_threads,
         "first_call_s": worker.prepared["first_call_s"],

@@ -26,6 +26,7 @@ def bench_training_step(shape, library, benchmark, workers, require):
         "n_params": shape.n_params,
         "flops": shape.gradient_flops,
         "target": shape.target,
+        "version": worker.prepared["version"],
         "threads": worker.n_threads,
         "steps": worker.prepared["units"],
         "first_call_s": worker.prepared["first_call_s"],

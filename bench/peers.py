@@ -7,6 +7,7 @@ Every import of a library is inside its class: a worker process loads one of the
 
 from __future__ import annotations
 
+import importlib
 import importlib.util
 import warnings
 from itertools import pairwise
@@ -28,6 +29,11 @@ class Peer:
     def available(cls) -> str | None:
         """Return None, or the reason why the library cannot be measured."""
         return None if importlib.util.find_spec(cls.module) else f"{cls.module} is not installed"
+
+    @classmethod
+    def version(cls) -> str:
+        """The version of the library."""
+        return str(importlib.import_module(cls.module).__version__)
 
     def __init__(self, n_threads: int) -> None:
         self.n_threads = n_threads
@@ -132,7 +138,7 @@ class ScikitLearn(Peer):
         self.shape = shape
         is_classifier = shape.loss == "cross_entropy"
         self.net = (MLPClassifier if is_classifier else MLPRegressor)(
-            shape.sizes[1:-1],
+            hidden_layer_sizes=shape.sizes[1:-1],
             activation=shape.activation,
             alpha=0.0,
             batch_size=shape.batch,

@@ -39,11 +39,20 @@ class Shape:
     dtype: str = "float32"
 
     @property
+    def network(self) -> str:
+        """The sizes, and the hidden activation if it is not relu."""
+        sizes = "-".join(str(size) for size in self.sizes)
+        return sizes if self.activation == "relu" else f"{sizes} {self.activation}"
+
+    @property
     def name(self) -> str:
         """As it stands in tables: 784-30-10, batch 10."""
-        sizes = "-".join(str(size) for size in self.sizes)
-        hidden = "" if self.activation == "relu" else f" {self.activation}"
-        return f"{sizes}{hidden}, {'full batch' if self.is_full_batch else 'batch'} {self.batch}"
+        return f"{self.network}, {'full batch' if self.is_full_batch else 'batch'} {self.batch}"
+
+    @property
+    def name_with_rows(self) -> str:
+        """Where nothing is trained: 784-30-10, 1000 rows."""
+        return f"{self.network}, {self.rows} {'row' if self.rows == 1 else 'rows'}"
 
     @property
     def is_full_batch(self) -> bool:

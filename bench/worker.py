@@ -106,7 +106,12 @@ class Server:
         self.units = self._units(chosen, task, second / self.task.n_first, seconds)
         if self.peer.compiles_each_shape and task == "training":
             self.round()  # another number of steps than the first call's: compiled here, not in a timed round
-        return {"fingerprint": fingerprint, "first_call_s": max(0.0, first - second), "units": self.units}
+        return {
+            "fingerprint": fingerprint,
+            "first_call_s": max(0.0, first - second),
+            "units": self.units,
+            "version": self.peer.version(),
+        }
 
     def _first_call(self) -> None:
         self.task.restart()
