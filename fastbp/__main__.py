@@ -207,7 +207,7 @@ def _time_gradients(net: bp.Network, n_threads: int | None) -> tuple[float, floa
 
 
 def _shortest(call: Callable[[], object], total: float = 0.05) -> float:
-    """Return the seconds of the fastest of the calls that fit into a total time, of three at least if they are short."""
+    """Return the seconds of the fastest call of those that fit into a total time; at least three if they are short."""
     times: list[float] = []
     while sum(times) < total or (len(times) < 3 and sum(times) < 4 * total):
         began = time.perf_counter()
@@ -248,8 +248,8 @@ def _slow_start_explained() -> Iterator[None]:
 def _parser() -> argparse.ArgumentParser:
     parser = _Parser(
         prog="fastbp",
-        description="Train a network on handwritten digits, check its gradient, and compare the time of one gradient by "
-        "backpropagation with that of n + 1 forward passes.",
+        description="Train a network on handwritten digits, check its gradient, and compare the time of one gradient "
+        "by backpropagation with that of n + 1 forward passes.",
         allow_abbrev=False,
     )
     add = parser.add_argument

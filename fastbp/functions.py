@@ -98,6 +98,10 @@ class Activation:
         numeric = _central_difference(self.f, z)
         _compare_derivatives("df", "f", z, np.array([self.df(x) for x in z], dtype=float), numeric)
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Return what `pickle` and `copy` need; the compiled loops are made again where they are used."""
+        return Activation, (self.name, self.f, self.df, self.positive)
+
     def addresses(self, dtype: np.dtype) -> tuple[int, int]:
         """Addresses of the compiled loops ``f(n, a)`` and ``df(n, z, a, delta)`` for a dtype."""
         if dtype.name not in self._compiled:
@@ -148,6 +152,10 @@ class Loss:
             numeric = _central_difference(functools.partial(self._value_for, y), a)
             exact = np.array([self.derivative(x, y) for x in a], dtype=float)
             _compare_derivatives("derivative", "value", a, exact, numeric)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Return what `pickle` and `copy` need; the compiled loops are made again where they are used."""
+        return Loss, (self.name, self.value, self.derivative)
 
     def _value_for(self, y: float, a: float) -> float:
         return self.value(a, y)
@@ -223,8 +231,8 @@ def _require_jitted(kind: str, **functions: Any) -> None:
     for argument, function in functions.items():
         if not numba.extending.is_jitted(function) and not numba.config.DISABLE_JIT:
             raise TypeError(
-                f"`{argument}` of a bp.{kind} must be a function compiled by Numba, because the kernels call it without "
-                f"Python; got {type(function).__name__}. Put @numba.njit above its definition."
+                f"`{argument}` of a bp.{kind} must be a function compiled by Numba, because the kernels call it "
+                f"without Python; got {type(function).__name__}. Put @numba.njit above its definition."
             )
 
 

@@ -96,9 +96,8 @@ class Network:
         self._dropout = validation.dropout_rates(dropout, len(self._sizes) - 2)
         rng = np.random.default_rng(validation.seed(seed))
         self._params = initialize(initializer, self._sizes, rng, self._dtype)
-        self._weights, self._biases = layout.views(self._params, self._sizes)
-        self.passes = Passes(self)
         self.training_state: TrainingState | None = None
+        self._make_views()
 
     # --- what it is ---------------------------------------------------------------------------------------------------
 
@@ -160,6 +159,20 @@ class Network:
     def biases(self) -> list[NDArray[Any]]:
         """Each layer's biases (fan_out,): views into `params`."""
         return self._biases
+
+    def _make_views(self) -> None:
+        """Make what depends on where the parameters lie in memory."""
+        self._weights, self._biases = layout.views(self._params, self._sizes)
+        self.passes = Passes(self)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Return what `pickle` and `copy` need: everything but views and buffers."""
+        return {name: value for name, value in vars(self).items() if name not in ("_weights", "_biases", "passes")}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """Take the state, and make views into the new parameters."""
+        vars(self).update(state)
+        self._make_views()
 
     def __repr__(self) -> str:
         shape = "-".join(str(size) for size in self._sizes)

@@ -30,7 +30,7 @@ if numba.config.DISABLE_JIT:
             return np.zeros(0, like.dtype)
         code = np.ctypeslib.as_ctypes_type(like.dtype)
         length = 1 << 40
-        return np.ctypeslib.as_array((code * length).from_address(address))
+        return np.ctypeslib.as_array((code * length).from_address(int(address)))
 
     def real(value: float, p: Any) -> Any:
         """A number in the dtype of the view `p`."""
