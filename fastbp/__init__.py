@@ -13,7 +13,7 @@ from fastbp.learning_rate_finder import LearningRateRange, find_learning_rate
 from fastbp.network import LayerTrace, Network, Trace
 from fastbp.optimizers import SGD, Adam, AdamW, Optimizer, RMSprop
 from fastbp.schedules import Constant, Cosine, InverseScaling, OneCycle, Schedule, Step
-from fastbp.training import TrainingDivergedError
+from fastbp.trainer import TrainingDivergedError
 from fastbp.version import __version__
 
 __all__ = [

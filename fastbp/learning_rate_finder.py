@@ -11,7 +11,8 @@ from numpy.typing import ArrayLike, NDArray
 
 from fastbp import validation
 from fastbp.optimizers import Adam, Optimizer
-from fastbp.training import Trainer, batch_rows_for, fresh_state
+from fastbp.trainer import Trainer, fresh_state
+from fastbp.training import batch_rows_for
 
 if TYPE_CHECKING:
     from fastbp.network import Network

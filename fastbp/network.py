@@ -17,7 +17,7 @@ from fastbp.trace import LayerTrace, Trace, make_trace
 if TYPE_CHECKING:
     from fastbp.history import EarlyStopping, History
     from fastbp.optimizers import Optimizer
-    from fastbp.training import TrainingState
+    from fastbp.trainer import TrainingState
 
 __all__ = ["LayerTrace", "Network", "Trace"]
 

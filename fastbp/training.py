@@ -18,38 +18,14 @@ from numpy.typing import ArrayLike, NDArray
 
 from fastbp import validation
 from fastbp.history import EarlyStopping, History
-from fastbp.jobs import Frame, flops_per_row, make_frame
-from fastbp.kernels import entry
-from fastbp.kernels import tables as t
 from fastbp.optimizers import Adam, Optimizer
+from fastbp.trainer import Trainer, TrainingState, draw_seed, fresh_state
 
 if TYPE_CHECKING:
     from fastbp.network import Network
 
 DEFAULT_BATCH_SIZE = 32
-# Steps of one call of the kernel take about this long, so that Ctrl-C is obeyed soon; reckoned, not measured, with a
-# pessimistic speed.  Results do not depend on it.
-_SECONDS_PER_CALL = 0.05
-_FLOPS_PER_SECOND = 5e9
-_SECONDS_PER_STEP = 1e-6
-
 Callback = Callable[["Network", History], Any]
-
-
-class TrainingDivergedError(FloatingPointError):
-    """The loss became NaN or infinite; the network has the parameters from before that epoch."""
-
-
-@dataclass
-class TrainingState:
-    """What a later fit needs to go on: the optimizer with its vectors, the steps taken, the random numbers."""
-
-    optimizer: Optimizer
-    vectors: NDArray[Any]
-    step: int
-    powers: tuple[float, float]
-    rng: np.random.Generator
-    dropout_seed: int
 
 
 def fit(
@@ -221,119 +197,6 @@ class _Best:
             self._net.params[...] = self._params
 
 
-class Trainer:
-    """Steps of one optimizer on one data set: the frame of the kernel, and the random order of the rows."""
-
-    def __init__(
-        self,
-        net: Network,
-        X: NDArray[Any],
-        targets: validation.Targets,
-        sample_weight: NDArray[Any] | None,
-        state: TrainingState,
-        batch_rows: int,
-        clip_norm: float,
-        tol: float | None,
-        n_threads: int | None,
-    ) -> None:
-        self.net, self.state = net, state
-        self._data = (X, targets, sample_weight)
-        n_rows = len(X)
-        self.steps_per_epoch = -(-n_rows // batch_rows)
-        self._full_batch = batch_rows == n_rows
-        self._frame = self._make_frame(batch_rows, n_rows, clip_norm, tol if self._full_batch else None)
-        flops = 3 * batch_rows * flops_per_row(net.sizes)
-        self.n_threads = self._frame.useful_threads(n_threads, flops)
-        self._steps_per_call = max(1, int(_SECONDS_PER_CALL / (_SECONDS_PER_STEP + flops / _FLOPS_PER_SECOND)))
-        self._before = net.params.copy()
-
-    def _make_frame(self, batch_rows: int, n_rows: int, clip_norm: float, tol: float | None) -> Frame:
-        net, state = self.net, self.state
-        frame = make_frame(net, batch_rows, n_rows, gradient=True)
-        frame.state = state.vectors
-        plan, scalars = frame.workspace.plan, frame.scalars
-        plan[t.OPTIMIZER] = state.optimizer.code
-        plan[t.N_STATE_VECTORS] = state.optimizer.n_state_vectors
-        plan[t.BATCH_SIZE] = batch_rows
-        plan[t.HAS_DROPOUT] = any(rate > 0 for rate in net.dropout)
-        plan[t.DROPOUT_SEED] = state.dropout_seed
-        scalars[t.CONSTANTS : t.CONSTANTS + 5] = state.optimizer.kernel_constants()
-        scalars[[t.L2_PENALTY, t.L1_PENALTY]] = net.penalties
-        scalars[t.CLIP_NORM] = clip_norm
-        scalars[t.TOLERANCE] = -1.0 if tol is None else tol
-        scalars[t.STEP] = state.step
-        scalars[[t.POWER_1, t.POWER_2]] = state.powers
-        scalars[t.DROPOUT : t.DROPOUT + len(net.dropout)] = net.dropout
-        return frame
-
-    @contextmanager
-    def saving_state(self) -> Iterator[None]:
-        """Leave the network able to go on from the last finished step, whatever ends the training."""
-        try:
-            yield
-        finally:
-            scalars = self._frame.scalars
-            self.state.step = int(scalars[t.STEP])
-            self.state.powers = float(scalars[t.POWER_1]), float(scalars[t.POWER_2])
-            self.net.training_state = self.state
-
-    def epoch(self, epoch: int, horizon: int, *, shuffle: bool) -> tuple[float, float, bool]:
-        """Train one epoch; its mean cost, its last learning rate, and whether the tolerance was met."""
-        frame = self._frame
-        scalars = frame.scalars
-        X, targets, sample_weight = self._data
-        self._before[...] = self.net.params
-        order = self.state.rng.permutation(len(X)) if shuffle and not self._full_batch else None
-        frame.set_data(X, targets, sample_weight, order)
-        scalars[[t.COST_SUM, t.WEIGHT_SUM]] = 0.0
-        first_of_epoch = int(scalars[t.STEP])
-        rates = self.state.optimizer.learning_rates(first_of_epoch, self.steps_per_epoch, horizon)
-        status = t.FINISHED
-        for first in range(0, self.steps_per_epoch, self._steps_per_call):
-            chunk = rates[first : first + self._steps_per_call]
-            status = self._steps(first, chunk)
-            if status != t.FINISHED:
-                break
-        if status == t.DIVERGED or not validation.all_finite(self.net.params):
-            self._give_up(epoch, float(rates[0]))
-        weight = scalars[t.WEIGHT_SUM]
-        return float(scalars[t.COST_SUM] / weight), float(rates[-1]), status == t.CONVERGED
-
-    def _steps(self, first: int, rates: NDArray[np.float64]) -> int:
-        """Call the kernel for some steps of an epoch; its status."""
-        frame = self._frame
-        frame.scalars[t.STATUS] = t.FINISHED
-        frame.run(entry.TRAIN, self.net.params, n_threads=self.n_threads, first_step=first, rates=rates)
-        return int(frame.scalars[t.STATUS])
-
-    def single_step(self, index: int, rate: float, order: NDArray[np.int64] | None) -> float:
-        """Take step `index` of an epoch with a given rate; the cost before it, which may be NaN or infinite."""
-        scalars = self._frame.scalars
-        self._frame.set_data(*self._data, order)
-        scalars[[t.COST_SUM, t.WEIGHT_SUM]] = 0.0
-        status = self._steps(index, np.array([rate]))
-        return math.inf if status == t.DIVERGED else float(scalars[t.COST_SUM] / max(scalars[t.WEIGHT_SUM], 1e-300))
-
-    def norm_at_most(self, tol: float, data: Any) -> bool:
-        """Whether the gradient over all data is within the tolerance; full batches know before each step."""
-        if self._full_batch:
-            return False
-        _, grad = self.net.passes.value_and_grad(*data, params=self.net.params, n_threads=self.n_threads)
-        return float(np.linalg.norm(grad)) <= tol
-
-    def _give_up(self, epoch: int, rate: float) -> None:
-        """Return to the parameters from before the epoch, forget the optimizer's state, and say so."""
-        step = int(self._frame.scalars[t.STEP])
-        self.net.params[...] = self._before
-        self.state.vectors.fill(0)
-        self._frame.scalars[[t.STEP, t.POWER_1, t.POWER_2]] = 0.0, 1.0, 1.0
-        raise TrainingDivergedError(
-            f"The loss became NaN or infinite in epoch {epoch + 1} (step {step}) with a learning rate of {rate:g}. The "
-            "network has the parameters from before that epoch, and the optimizer's state was reset. Try a smaller "
-            "learning rate, clip_norm=1.0, or inputs scaled to mean 0 and variance 1."
-        )
-
-
 # --- the arguments ----------------------------------------------------------------------------------------------------
 
 
@@ -390,19 +253,8 @@ def _training_state(net: Network, optimizer: Any, seed: int | None) -> TrainingS
     rng = np.random.default_rng(seed) if old is None or new_numbers else old.rng
     if old is None or not (optimizer is None or optimizer is old.optimizer):
         return fresh_state(net, Adam() if optimizer is None else optimizer, rng)
-    dropout_seed = _draw_seed(rng) if new_numbers else old.dropout_seed
+    dropout_seed = draw_seed(rng) if new_numbers else old.dropout_seed
     return TrainingState(old.optimizer, old.vectors, old.step, old.powers, rng, dropout_seed)
-
-
-def fresh_state(net: Network, optimizer: Optimizer, rng: np.random.Generator) -> TrainingState:
-    """Return the state of an optimizer that has taken no step."""
-    vectors = np.zeros(max(1, optimizer.n_state_vectors * net.n_params), net.dtype)
-    return TrainingState(optimizer, vectors, 0, (1.0, 1.0), rng, _draw_seed(rng))
-
-
-def _draw_seed(rng: np.random.Generator) -> int:
-    """Draw a seed for dropout."""
-    return int(rng.integers(1 << 31))
 
 
 @contextmanager

@@ -21,8 +21,8 @@ if numba.config.DISABLE_JIT:
         return array.reshape(-1)[offset:]
 
     def shift(p: Any, offset: int) -> Any:
-        """View from element `offset` of `p` on."""
-        return p[offset:]
+        """View from element `offset` of `p` on; a negative one goes back, as in an array with negative strides."""
+        return p[offset:] if offset >= 0 else from_address(p.ctypes.data + int(offset) * p.itemsize, p)
 
     def from_address(address: int, like: Any) -> Any:
         """View of the memory at `address` with the dtype of `like`; as long as the address space allows."""

@@ -1,0 +1,115 @@
+"""What a network is: its attributes, live views, copies."""
+
+import copy
+import pickle
+
+import numba
+import numpy as np
+import pytest
+
+import fastbp as bp
+
+X, Y = [[1.0, 2.0], [3.0, 4.0], [0.5, -1.0]], [1.0, 2.0, 0.0]
+
+
+def test_attributes() -> None:
+    net = bp.Network(
+        [4, 3, 2], activation=[[("sigmoid", 1), ("tanh", 2)]], output="softmax", loss="cross_entropy", dtype="float32"
+    )
+    assert net.sizes == (4, 3, 2)
+    assert net.n_params == 4 * 3 + 3 + 3 * 2 + 2 == net.params.size
+    assert net.dtype == np.float32 == net.params.dtype
+    assert [w.shape for w in net.weights] == [(4, 3), (3, 2)]
+    assert [b.shape for b in net.biases] == [(3,), (2,)]
+    assert net.activations == [[("sigmoid", 1), ("tanh", 2)], [("softmax", 2)]]
+    assert repr(net) == "<Network 4-3-2, loss cross_entropy, 23 parameters, float32>"
+
+
+def test_weights_and_biases_are_views_into_params() -> None:
+    net = bp.Network([2, 3, 1], seed=0)
+    net.weights[0][1, 2] = 7.0
+    net.biases[1][0] = -5.0
+    assert net.params[1 * 3 + 2] == 7.0
+    assert net.params[-1] == -5.0
+    net.params[0] = 9.0
+    assert net.weights[0][0, 0] == 9.0
+    before = net.predict([[1.0, 1.0]])
+    net.params[-1] += 1.0
+    np.testing.assert_allclose(net.predict([[1.0, 1.0]]), before + 1.0)
+
+
+def test_assigned_params_are_copied_into_place() -> None:
+    net = bp.Network([2, 3, 1], seed=0)
+    place, new = net.params, np.arange(13.0)
+    net.params = new
+    assert net.params is place
+    np.testing.assert_array_equal(place, new)
+    new[:] = 0
+    assert net.params[5] == 5.0
+
+
+def test_same_seed_same_network_in_both_dtypes() -> None:
+    first, second = (bp.Network([5, 4, 3], seed=7) for _ in range(2))
+    np.testing.assert_array_equal(first.params, second.params)
+    single = bp.Network([5, 4, 3], seed=7, dtype="float32")
+    np.testing.assert_array_equal(single.params, first.params.astype(np.float32))
+
+
+@pytest.mark.parametrize("duplicate", [copy.deepcopy, lambda net: pickle.loads(pickle.dumps(net))])
+def test_a_copy_is_whole_and_goes_on_by_itself(duplicate) -> None:
+    net = bp.Network([2, 4, 1], activation="tanh", seed=0, dropout=0.2)
+    net.fit(X, Y, epochs=3, batch_size=2, seed=1)
+    twin = duplicate(net)
+    twin.weights[0][0, 0] += 1.0
+    assert twin.params[0] != net.params[0]
+    twin.weights[0][0, 0] = net.weights[0][0, 0]
+    for each in (net, twin):
+        each.fit(X, Y, epochs=3, batch_size=2)
+    np.testing.assert_array_equal(twin.params, net.params)
+
+
+def test_a_network_with_an_own_activation_can_be_copied() -> None:
+    cube = bp.Activation("cube", numba.njit(lambda z: z**3), numba.njit(lambda z: 3 * z**2))
+    net = bp.Network([2, 3, 1], activation=cube, seed=0)
+    expected = net.predict(X)
+    np.testing.assert_array_equal(copy.deepcopy(net).predict(X), expected)
+
+
+@pytest.mark.parametrize("schedule", ["Constant", "Cosine", "OneCycle"])
+def test_learning_rate_finder_leaves_the_network_as_it_was(schedule: str) -> None:
+    rng = np.random.default_rng(0)
+    inputs = rng.normal(size=(100, 3))
+    net = bp.Network([3, 8, 1], activation="tanh", seed=0)
+    net.fit(inputs, inputs[:, 0], epochs=2, optimizer=bp.SGD(getattr(bp, schedule)(0.01)), seed=0)
+    before, state = net.params.copy(), net.training_state
+    found = bp.find_learning_rate(net, inputs, inputs[:, 0], seed=0)
+    np.testing.assert_array_equal(net.params, before)
+    assert net.training_state is state
+    assert found.learning_rates.shape == found.losses.shape
+    assert found.learning_rates[0] <= found.suggestion <= found.learning_rates[-1]
+    assert np.isfinite(found.losses).all()
+
+
+def test_learning_rate_finder_stops_where_the_loss_blows_up() -> None:
+    inputs = np.linspace(-3, 3, 50).reshape(-1, 1)
+    found = bp.find_learning_rate(
+        bp.Network([1, 1], seed=0), inputs, inputs, optimizer=bp.SGD(1.0), highest=1e6, n_steps=100, seed=0
+    )
+    assert len(found.losses) < 100
+    assert found.suggestion < 1.0
+
+
+def test_learning_rate_finder_is_reproducible() -> None:
+    inputs = np.random.default_rng(0).normal(size=(64, 2))
+    net = bp.Network([2, 5, 1], seed=0)
+    first, second = (bp.find_learning_rate(net, inputs, inputs[:, 0], seed=3) for _ in range(2))
+    np.testing.assert_array_equal(first.losses, second.losses)
+
+
+def test_plot_of_a_history_has_labelled_axes() -> None:
+    pytest.importorskip("matplotlib")
+    net = bp.Network([2, 4, 1], seed=0)
+    ax = net.fit(X, Y, epochs=3, validation_data=(X, Y)).plot()
+    assert ax.get_xlabel() == "epoch"
+    assert ax.get_ylabel() == "loss (mean cost per sample)"
+    assert [text.get_text() for text in ax.get_legend().get_texts()][:2] == ["training", "validation"]
