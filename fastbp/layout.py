@@ -19,6 +19,7 @@ from fastbp.kernels.team import CONTROL_LENGTH
 _BLOCK_ELEMENTS = 1 << 16
 _LEAST_BLOCK_ROWS = 64
 _MOST_BLOCK_ROWS = 1024
+_LARGE_PARAMS = 1 << 18  # weights that do not stay in the second-level cache: more rows for each time they are read
 # Flops of a gradient below which one thread does all of it: some 40 us, twenty times the cost of sharing the work.
 LEAST_SHARED_FLOPS = 1 << 22
 # A gradient of its own for each piece of rows pays while all pieces' gradients fit into the second-level cache and a
@@ -26,6 +27,7 @@ LEAST_SHARED_FLOPS = 1 << 22
 _MOST_PARAMS_BY_ROWS = 1 << 15
 _LEAST_PIECE_ROWS = 32
 _MOST_PIECES = 16
+_MOST_FORWARD_PIECES = 1 << 12
 _UPDATE_ELEMENTS = 1 << 15  # parameters of one piece of an update
 
 
@@ -98,7 +100,8 @@ def control_vector() -> NDArray[np.int64]:
 
 def block_rows_for(sizes: Sequence[int], n_rows: int) -> int:
     """Rows of one pass: few enough that a block stays in the cache, enough to make the matrix products worth it."""
-    rows = max(_LEAST_BLOCK_ROWS, min(_MOST_BLOCK_ROWS, _BLOCK_ELEMENTS // sum(sizes)))
+    least = _LEAST_BLOCK_ROWS if count_params(sizes) < _LARGE_PARAMS else 4 * _LEAST_BLOCK_ROWS
+    rows = max(least, min(_MOST_BLOCK_ROWS, _BLOCK_ELEMENTS // sum(sizes)))
     return max(1, min(n_rows, rows))
 
 
@@ -155,7 +158,7 @@ def make_workspace(
     mode, n_pieces = gradient_pieces(sizes, batch_rows) if gradient else (t.BY_ROWS, 1)
     rows = batch_rows if whole_block else block_rows_for(sizes, batch_rows)
     if mode == t.BY_NEURONS:
-        rows = min(batch_rows, 4 * rows)
+        rows = min(batch_rows, max(rows, 4 * _LEAST_BLOCK_ROWS))
     code = loss[0]
     keeps_logits = code in (t.SIGMOID_CROSS_ENTROPY, t.SOFTMAX_CROSS_ENTROPY)
     layers, segments, offset = _layer_tables(sizes, layer_segments, rows, gradient, keep_z, keeps_logits)
@@ -170,15 +173,16 @@ def make_workspace(
     plan[t.SLOT_SIZE] = offset
     plan[[t.MODE, t.N_PIECES, t.N_PARAMS]] = mode, n_pieces, n_params
     plan[t.UPDATE_PIECES] = max(1, min(n_params // _UPDATE_ELEMENTS, _MOST_PIECES))
-    n_blocks = -(-n_rows // rows)
-    most_useful = max(n_pieces, 1 if gradient else n_blocks)
+    n_forward = min(-(-n_rows // rows), _MOST_FORWARD_PIECES)
+    plan[t.FORWARD_PIECES] = n_forward
+    most_useful = max(n_pieces, 1 if gradient else n_forward)
     n_slots = min(n_threads, most_useful) if mode == t.BY_ROWS else 1
     work = np.empty(n_slots * offset, dtype)
     for slot in range(n_slots):
         ones = slot * offset + int(plan[t.ONES])
         work[ones : ones + rows] = 1
     largest_product = rows * max(fan_in * fan_out for fan_in, fan_out in pairwise(sizes))
-    return Workspace(layers, segments, plan, work, np.zeros(max(n_pieces, n_blocks)), n_slots, largest_product)
+    return Workspace(layers, segments, plan, work, np.zeros(max(n_pieces, n_forward)), n_slots, largest_product)
 
 
 def _rounded(elements: int) -> int:

@@ -35,8 +35,8 @@ LOAD = 3  # piece: some rows of X and Y into the workspace
 FORWARD = 4  # piece: some neurons of a layer
 OUTPUT = 5  # piece: some rows of the output layer
 BACKWARD = 6  # piece: some rows of a layer's weights: their gradient, the error behind them, their step
-OUTPUTS_OF_ROWS = 7  # piece: some rows through the network, into `out`
-COSTS_OF_ROWS = 8  # piece: some rows through the network, their costs into `costs`
+OUTPUTS_OF_ROWS = 7  # piece: some blocks of rows through the network, into `out`
+COSTS_OF_ROWS = 8  # piece: some blocks of rows through the network, their cost into `costs`
 
 _ALIGN = 16  # a piece of neurons or parameters begins at a multiple of this: a whole cache line of float32
 
@@ -128,23 +128,28 @@ def _sum_piece(job, p, n_pieces):
 
 @leaf
 def _forward_piece(job, p, n_pieces, slot, operation):
-    """Rows of one block: outputs to `out`, or the block's cost to `costs`."""
+    """Some blocks of rows: their outputs to `out`, or the sum of their costs to `costs`."""
     net, work = job.net, shift(job.work, slot * job.net.plan[t.SLOT_SIZE])
     last = net.plan[t.N_LAYERS] - 1
     n_outputs = field(net, last, t.FAN_OUT)
-    n_rows = net.data[t.N_ROWS]
-    first = p * net.plan[t.BLOCK_ROWS]
-    rows = min(net.plan[t.BLOCK_ROWS], n_rows - first)
-    load_inputs(net, first, 0, rows, rows, work)
-    forward_block(net, first, rows, work)
-    if operation == OUTPUTS_OF_ROWS:
-        a, out = shift(work, field(net, last, t.A)), shift(job.out, first * n_outputs)
-        for i in range(rows * n_outputs):
-            out[i] = a[i]
-    else:
-        load_targets(net, first, 0, rows, net.scalars[t.WEIGHT_FACTOR], work)
-        output_error(net, 0, rows, work)
-        job.costs[p] = weighted_cost(net, rows, work)
+    n_rows, block_rows = net.data[t.N_ROWS], net.plan[t.BLOCK_ROWS]
+    n_blocks = (n_rows + block_rows - 1) // block_rows
+    cost = 0.0
+    for block in range(n_blocks * p // n_pieces, n_blocks * (p + 1) // n_pieces):
+        first = block * block_rows
+        rows = min(block_rows, n_rows - first)
+        load_inputs(net, first, 0, rows, rows, work)
+        forward_block(net, first, rows, work)
+        if operation == OUTPUTS_OF_ROWS:
+            a, out = shift(work, field(net, last, t.A)), shift(job.out, first * n_outputs)
+            for i in range(rows * n_outputs):
+                out[i] = a[i]
+        else:
+            load_targets(net, first, 0, rows, net.scalars[t.WEIGHT_FACTOR], work)
+            output_error(net, 0, rows, work)
+            cost += weighted_cost(net, rows, work)
+    if operation == COSTS_OF_ROWS:
+        job.costs[p] = cost
 
 
 # --- by neurons -------------------------------------------------------------------------------------------------------

@@ -44,7 +44,8 @@ BATCH_SIZE = 16
 N_STATE_VECTORS = 17
 HAS_DROPOUT = 18
 ONES = 19  # offset of as many ones as a block has rows
-PLAN_LENGTH = 20
+FORWARD_PIECES = 20  # into how many pieces the data set's blocks are cut for a forward pass
+PLAN_LENGTH = 21
 
 # modes
 BY_ROWS = 0  # each piece takes some rows through the whole network and has a gradient of its own

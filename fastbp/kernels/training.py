@@ -25,10 +25,10 @@ from fastbp.kernels.regions import (
 )
 from fastbp.kernels.updates import multiply_gradient, penalty
 
-# what a region does with the gradient when it is complete
-_KEEP = 0
+# what a region does with its part of the gradient
+_KEEP = 0  # it is not complete yet
 _ADD_PENALTY = 1
-_STEP = 2
+_STEP = 2  # add the penalty and take the step
 
 # Pieces of one layer: at least this many neurons and this many flops (some 20 us), so that a piece is worth its 1 to
 # 2 us, and never more than _MOST_PIECES.
@@ -80,8 +80,7 @@ def gradient_by_rows(job, first, m, then):
     if n_pieces == 1 or m < 2 * n_pieces:
         cost = gradient_of_rows(job, first, m, job.grads, 0)
         if math.isfinite(cost):
-            if then != _KEEP:
-                add_penalty_range(job, 0, n_params)
+            add_penalty_range(job, 0, n_params)
             if then == _STEP:
                 update_range(job, 0, n_params)
         return cost
@@ -220,17 +219,16 @@ def train(job, first_step, n_steps, learning_rates):
 @leaf
 def outputs(job):
     """Outputs of the whole data set into `out`."""
-    n_rows, block_rows = job.net.data[t.N_ROWS], job.net.plan[t.BLOCK_ROWS]
-    parallel(job, OUTPUTS_OF_ROWS, (n_rows + block_rows - 1) // block_rows)
+    parallel(job, OUTPUTS_OF_ROWS, job.net.plan[t.FORWARD_PIECES])
 
 
 @leaf
 def cost(job):
     """Cost of the whole data set, with penalties."""
-    net, n_rows, block_rows = job.net, job.net.data[t.N_ROWS], job.net.plan[t.BLOCK_ROWS]
-    weight = weight_of_rows(net, 0, n_rows)
+    net = job.net
+    weight = weight_of_rows(net, 0, net.data[t.N_ROWS])
     net.scalars[t.WEIGHT_FACTOR] = 1.0 / weight
-    n_pieces = (n_rows + block_rows - 1) // block_rows
+    n_pieces = net.plan[t.FORWARD_PIECES]
     parallel(job, COSTS_OF_ROWS, n_pieces)
     total = penalty_of(net)
     for p in range(n_pieces):
