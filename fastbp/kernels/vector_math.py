@@ -1,70 +1,39 @@
-"""Placeholder with the C library's functions until the vectorisable ones are written (overwrite this file)."""
+"""Elementary functions of one float that a loop in a kernel can be vectorised around.
 
-import math
+A loop that calls `numpy.exp` or `math.exp` calls the C library for every element, about 15 ns each. The functions
+here are inlined into the loop and have no calls, tables or branches, so that LLVM turns them into packed
+instructions: about 1 ns an element. Compiled kernels call them as ``vector_math.exp(z[i])``:
 
-from fastbp.kernels.jit import formula
+    exp  expm1  logistic  tanh  log  log1p  softplus  log_cosh  normal_cdf  normal_pdf  sin  cos  sin_limit
 
+* float32 in, float32 out, computed in float32; likewise float64. Other types do not compile.
+* NaN in, NaN out; infinities give the limits.
+* The errors stated in the docstrings are for processors with a fused multiply-add (x86-64 since 2013, 64-bit ARM).
+  In float32 they were measured over every float where the result is a normal number, in float64 on millions of
+  random and neighbouring floats. Without that instruction errors are up to a few ulp more.
+* They keep their own floating-point flags in a kernel that is compiled with more.
+* Called from Python, and with ``NUMBA_DISABLE_JIT=1``, they are NumPy's functions or made of these.
+"""
 
-@formula
-def exp(x):
-    return math.exp(x)
+from fastbp.kernels.vector_exponential import exp, expm1, logistic, tanh
+from fastbp.kernels.vector_logarithm import log, log1p, log_cosh, softplus
+from fastbp.kernels.vector_normal import normal_cdf, normal_pdf
+from fastbp.kernels.vector_trigonometric import SIN_LIMIT_32, SIN_LIMIT_64, cos, sin, sin_limit
 
-
-@formula
-def expm1(x):
-    return math.expm1(x)
-
-
-@formula
-def log(x):
-    return math.log(x)
-
-
-@formula
-def log1p(x):
-    return math.log1p(x)
-
-
-@formula
-def logistic(x):
-    return 1 / (1 + math.exp(-x))
-
-
-@formula
-def tanh(x):
-    return math.tanh(x)
-
-
-@formula
-def normal_cdf(x):
-    return 0.5 * math.erfc(-x * 0.7071067811865476)
-
-
-@formula
-def normal_pdf(x):
-    return math.exp(-0.5 * x * x) * 0.3989422804014327
-
-
-@formula
-def sin(x):
-    return math.sin(x)
-
-
-@formula
-def cos(x):
-    return math.cos(x)
-
-
-@formula
-def log_cosh(x):
-    return abs(x) + math.log1p(math.exp(-2 * abs(x))) - 0.6931471805599453
-
-
-@formula
-def softplus(x):
-    return max(x, 0) + math.log1p(math.exp(-abs(x)))
-
-
-@formula
-def sin_limit(x):
-    return 1e5
+__all__ = [
+    "SIN_LIMIT_32",
+    "SIN_LIMIT_64",
+    "cos",
+    "exp",
+    "expm1",
+    "log",
+    "log1p",
+    "log_cosh",
+    "logistic",
+    "normal_cdf",
+    "normal_pdf",
+    "sin",
+    "sin_limit",
+    "softplus",
+    "tanh",
+]
