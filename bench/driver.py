@@ -135,7 +135,7 @@ class Workers:
     def __init__(self, quick: bool) -> None:
         self.quick = quick
         self.rounds = 1 if quick else 10
-        self.seconds = 0.005 if quick else 0.1  # of a round
+        self.seconds = 0.005 if quick else 0.05  # of a round
         n_threads = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
         self.thread_counts = [n_threads] if quick or n_threads == 1 else [1, n_threads]
         self._workers: dict[tuple[str, int], Worker] = {}
@@ -157,7 +157,7 @@ class Workers:
             if len(self.thread_counts) == 1:
                 best = worker
                 break
-            seconds = min(worker.round() for _ in range(3))
+            seconds = min(worker.round() for _ in range(2))
             if seconds < best_time:
                 best, best_time = worker, seconds
         assert best is not None

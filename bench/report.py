@@ -47,7 +47,7 @@ def time_text(value: float | None) -> str:
     if value is None:
         return "-"
     for unit, length in (("s", 1.0), ("ms", 1e-3), ("us", 1e-6)):
-        if value >= length:
+        if value >= 0.9995 * length:  # which three digits would round to 1000 of the smaller unit
             return f"{value / length:.3g} {unit}"
     return f"{value * 1e9:.3g} ns"
 
@@ -56,7 +56,7 @@ def number_text(value: float | None) -> str:
     """A number with three digits, or a dash."""
     if value is None:
         return "-"
-    return f"{value:.3g}" if value < 1000 else f"{value:.0f}"
+    return f"{value:.3g}" if value < 999.5 else f"{value:.0f}"
 
 
 def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
