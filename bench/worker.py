@@ -104,8 +104,9 @@ class Server:
         second = self._time(self._first_call)
         fingerprint = self.task.fingerprint()
         self.units = self._units(chosen, task, second / self.task.n_first, seconds)
-        if self.peer.compiles_each_shape and task == "training":
-            self.round()  # another number of steps than the first call's: compiled here, not in a timed round
+        # One round in advance: another number of steps than the first call's may have to be compiled, and a short call
+        # is mostly its fixed cost, so that a round has room for more.
+        self.units = self._units(chosen, task, self.round()["seconds"], seconds)
         return {
             "fingerprint": fingerprint,
             "first_call_s": max(0.0, first - second),

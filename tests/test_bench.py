@@ -1,0 +1,241 @@
+"""The benchmarks' own logic: shapes, agreement, workers, and the report of a small saved result."""
+
+import json
+import math
+
+import numpy as np
+import pytest
+
+from bench import agreement, driver, report, shapes
+from bench.peers import FastBP, flat
+
+TINY = shapes.TRAINING[0]
+
+
+# --- shapes -----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("shape", shapes.ALL.values(), ids=list(shapes.ALL))
+def test_shapes_are_consistent(shape):
+    assert shape.rows % shape.batch == 0
+    assert shape.n_params == sum((fan_in + 1) * fan_out for fan_in, fan_out in zip(shape.sizes, shape.sizes[1:]))  # noqa: B905
+    assert 2 * shape.forward_flops <= shape.gradient_flops <= 3 * shape.forward_flops
+    layers = shape.initial_layers()
+    assert flat(layers).shape == (shape.n_params,)
+    assert flat(layers).dtype == shape.dtype
+
+
+def test_shapes_have_names_of_their_own():
+    assert len(shapes.ALL) == sum(
+        len(group) for group in (shapes.TRAINING, shapes.GRADIENT, shapes.PERTURBATION, shapes.PREDICTION)
+    )
+    assert shapes.TRAINING[2].name == "784-30-10, batch 10"
+    assert shapes.TRAINING[-1].name == "4-32-16-4 tanh, full batch 10000"
+
+
+def test_data_are_the_same_every_time():
+    shape = shapes.PERTURBATION[0]
+    again = shapes.Shape(shape.sizes, shape.batch, shape.rows, 1, shape.activation, dtype=shape.dtype)
+    for left, right in zip(shape.data, again.data, strict=True):
+        np.testing.assert_array_equal(left, right)
+
+
+def test_an_epoch_is_a_part_or_whole():
+    shape = shapes.Shape((2, 2), batch=10, rows=100, target=1)
+    assert shape.epoch(3) == (30, 1)
+    assert shape.epoch(10) == (100, 1)
+    assert shape.epoch(20) == (100, 2)
+    with pytest.raises(ValueError, match="15 steps are not a whole number of epochs of 10 steps"):
+        shape.epoch(15)
+
+
+# --- agreement --------------------------------------------------------------------------------------------------------
+
+
+def test_equal_results_agree():
+    agreement.check("a", [1.0, -2.0], "b", [1.0005, -2.001])
+
+
+@pytest.mark.parametrize("got", [[1.0, -2.1], [math.nan, -2.0], [1.0, math.inf]])
+def test_different_results_disagree(got):
+    with pytest.raises(
+        agreement.DisagreementError, match=r"^left and right disagree: .* against 1, -2; allowed is 0\.001"
+    ):
+        agreement.check("left", got, "right", [1.0, -2.0])
+
+
+def test_training_must_move_the_cost():
+    agreement.check_progress("a", [0.7, 0.6])
+    with pytest.raises(
+        agreement.DisagreementError, match=r"^a trained 20 steps, and the cost went from 0\.7 to 0\.699"
+    ):
+        agreement.check_progress("a", [0.7, 0.699])
+
+
+def test_projections_see_a_single_changed_element():
+    values = np.ones((10, 10))
+    before = agreement.projections(values)
+    values[3, 4] += 1.0
+    assert min(abs(a - b) for a, b in zip(before, agreement.projections(values), strict=True)) > 1e-3
+
+
+@pytest.mark.parametrize("task", ["prediction", "forward", "gradient"])
+def test_fastbp_agrees_with_the_numpy_reference(task):
+    from bench.worker import TASKS
+
+    shape = shapes.PERTURBATION[1]
+    peer = FastBP(n_threads=1)
+    peer.prepare(shape)
+    agreement.check("fastbp", TASKS[task](peer).fingerprint(), "NumPy", agreement.reference(task, shape))
+
+
+@pytest.mark.parametrize("task", ["prediction", "gradient"])
+def test_a_wrong_bias_does_not_agree(task):
+    from bench.worker import TASKS
+
+    shape = shapes.PERTURBATION[1]
+    peer = FastBP(n_threads=1)
+    peer.prepare(shape)
+    peer.net.biases[0][0] += 0.1
+    with pytest.raises(agreement.DisagreementError):
+        agreement.check("fastbp", TASKS[task](peer).fingerprint(), "NumPy", agreement.reference(task, shape))
+
+
+# --- workers ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def workers():
+    group = driver.Workers(quick=True)
+    yield group
+    group.close()
+
+
+def test_a_worker_trains_and_is_compared_with_scikit_learn(workers):
+    worker = workers.ready("fastbp", "training", TINY)
+    assert shapes.AGREEMENT_STEPS <= worker.prepared["units"] <= TINY.steps_per_round
+    assert worker.prepared["first_call_s"] >= 0
+    before = driver.worker_clock()
+    worker.timed_round()
+    assert 0 < driver.worker_clock() - before < 1e-3  # seconds for each step, not for the round
+
+
+def test_an_error_in_a_worker_is_raised_here(workers):
+    worker = workers.get("scipy", 1)
+    with pytest.raises(RuntimeError, match=r"in the worker of scipy:\n(.*\n)*.*AttributeError"):
+        worker.prepare("perturbation", TINY, 0.01, {})
+
+
+def test_a_worker_that_dies_is_an_error(workers):
+    worker = workers.get("scipy", 1)
+    worker._process.kill()
+    with pytest.raises((RuntimeError, BrokenPipeError)):
+        worker.round()
+
+
+def test_a_library_that_is_missing_has_a_reason(monkeypatch):
+    assert driver.why_not("fastbp") is None
+    assert driver.why_not("scikit-learn") is None
+    monkeypatch.setattr("bench.peers.Torch.module", "no_such_module")
+    monkeypatch.delenv(driver.PEER_PYTHON, raising=False)
+    assert (
+        driver.why_not("torch") == "no_such_module is not installed; FASTBP_PEER_PYTHON may name a Python that has it"
+    )
+
+
+# --- the report -------------------------------------------------------------------------------------------------------
+
+
+def record(kind, group, name, seconds, **info):
+    return {"group": group, "name": name, "stats": {"min": seconds}, "extra_info": {"kind": kind, **info}}
+
+
+def training(name, seconds):
+    info = {"shape": "784-30-10, batch 10", "flops": 954_000, "target": 3, "threads": 2, "version": "1.0"}
+    return record("training step", "training step 784-30-10, batch 10", name, seconds, first_call_s=0.5, **info)
+
+
+def perturbation(n_params, name, seconds, **info):
+    shape = f"shape of {n_params}"
+    return record("perturbation", f"gradient of {n_params}", name, seconds, n_params=n_params, shape=shape, **info)
+
+
+RESULTS = {
+    "machine_info": {"cpu": {"brand_raw": "Some processor", "count": 2}, "python_version": "3.12.0"},
+    "datetime": "2030-01-02T03:04:05",
+    "benchmarks": [
+        training("fastbp", 20e-6),
+        training("scikit-learn", 252e-6),
+        training("jax", 72e-6),
+        record("matrix product", "matrix product 2048", "scipy", 0.1, flops=2 * 2048**3, threads=2),
+        record("forward", "forward", "fastbp", 1e-3, shape="784-30-10, 1000 rows"),
+        record("gradient", "gradient", "fastbp", 2e-3, shape="784-30-10, 1000 rows", ratio=2.0, theory=2.03),
+        *(
+            row
+            for n_params in (6, 600)
+            for row in (
+                perturbation(n_params, "backpropagation", 1e-5),
+                perturbation(
+                    n_params,
+                    "perturbation",
+                    1e-5 * n_params / 3,
+                    ratio=n_params / 3,
+                    theory=(n_params + 1) / 3,
+                    pass_over_forward=1.1,
+                ),
+            )
+        ),
+        record("predict", "predict 4-2, 1 row", "fastbp", 2.5e-6, shape="4-2, 1 row"),
+        record("predict", "predict 4-2, 1 row", "jax", 9e-6, shape="4-2, 1 row"),
+    ],
+}
+
+
+def cells(text, begins):
+    """The cells of the table row that begins so."""
+    line = next(line for line in text.splitlines() if line.startswith(f"| {begins}"))
+    return [cell.strip() for cell in line.strip("|").split("|")]
+
+
+def test_the_report_compares_with_the_best_other_library():
+    row = cells(report.render(RESULTS), "784-30-10, batch 10")
+    assert row[:7] == ["784-30-10, batch 10", "252 us", "-", "72 us", "20 us", "3.6", "3"]
+    assert row[7:10] == ["2", "47.7", "28%"]
+
+
+def test_the_report_has_every_section():
+    text = report.render(RESULTS)
+    assert "Some processor, 2 cores, Python 3.12.0, 2030-01-02" in text
+    assert "Versions: fastbp 1.0, scikit-learn 1.0, jax 1.0" in text
+    assert cells(text, "784-30-10, 1000 rows") == ["784-30-10, 1000 rows", "fastbp", "1 ms", "2 ms", "2", "2.03"]
+    assert cells(text, "shape of 600")[1:] == ["600", "10 us", "2 ms", "200", "200", "1.1", "-", "-"]
+    assert cells(text, "4-2, 1 row")[1:] == ["2.5 us", "-", "-", "9 us", "3.6"]
+
+
+def test_a_part_of_the_results_is_reported_too():
+    part = RESULTS | {"benchmarks": [training("fastbp", 20e-6)]}
+    text = report.render(part)
+    assert cells(text, "784-30-10, batch 10")[1:6] == ["-", "-", "-", "20 us", "-"]
+    assert "Predict" not in text
+
+
+def test_the_report_is_written_with_pictures(tmp_path, capsys):
+    path = tmp_path / "results.json"
+    path.write_text(json.dumps(RESULTS))
+    assert report.main([str(path)]) == 0
+    assert (tmp_path / "results.md").read_text() in capsys.readouterr().out
+    pytest.importorskip("matplotlib")
+    for picture in ("results-perturbation.png", "results-training-step.png"):
+        assert (tmp_path / picture).read_bytes().startswith(b"\x89PNG")
+
+
+def test_something_else_than_results_is_status_2(tmp_path, capsys):
+    path = tmp_path / "results.json"
+    path.write_text("{}")
+    assert report.main([str(path)]) == 2
+    assert "holds no results of the benchmarks" in capsys.readouterr().err
+
+
+def test_times_have_three_digits_and_a_unit():
+    texts = [report.time_text(value) for value in (None, 2e-9, 1.234e-6, 999.9e-6, 0.0456, 12.3)]
+    assert texts == ["-", "2 ns", "1.23 us", "1 ms", "45.6 ms", "12.3 s"]
