@@ -149,18 +149,17 @@ class Workers:
         return self._workers[key]
 
     def ready(self, library: str, task: str, shape: Shape, **options: Any) -> Worker:
-        """The library's worker with the best number of threads, prepared, its result compared."""
-        best, best_time = None, float("inf")
-        for n_threads in self.thread_counts:
-            worker = self.get(library, n_threads)
-            worker.prepare(task, shape, self.seconds, options)
-            if len(self.thread_counts) == 1:
-                best = worker
-                break
-            seconds = min(worker.round() for _ in range(2))
-            if seconds < best_time:
-                best, best_time = worker, seconds
-        assert best is not None
+        """The library's worker with the best number of threads, prepared, its result compared.
+
+        A gradient by perturbation takes all threads: its passes are independent, and too slow to try twice.
+        """
+        candidates = []
+        for n_threads in self.thread_counts if task != "perturbation" else self.thread_counts[-1:]:
+            candidates.append(self.get(library, n_threads))
+            candidates[-1].prepare(task, shape, self.seconds, options)
+        best = candidates[0]
+        if len(candidates) > 1:
+            best = min(candidates, key=lambda worker: min(worker.round() for _ in range(2)))
         self._fingerprints[task, shape, library] = best.prepared["fingerprint"]
         self._compare(library, task, shape)
         return best

@@ -62,8 +62,8 @@ class Peer:
         """The cost over the whole data."""
         raise NotImplementedError
 
-    def value_and_grad(self) -> Array:
-        """Cost and gradient over the whole data; the gradient flat, [W1 b1 W2 b2 ...]."""
+    def value_and_grad(self) -> Layers | Array:
+        """Cost and gradient over the whole data; the gradient in the library's own form, which may be layers."""
         raise NotImplementedError
 
     def loss(self) -> float:
@@ -236,10 +236,10 @@ class Torch(Peer):
         with self.torch.inference_mode():
             return float(self._cost(self.X, self.Y))
 
-    def value_and_grad(self) -> Array:
+    def value_and_grad(self) -> Layers:
         self.adam.zero_grad()
         self._cost(self.X, self.Y).backward()
-        return flat([(linear.weight.grad.numpy().T, linear.bias.grad.numpy()) for linear in self.linear])
+        return [(linear.weight.grad.numpy().T, linear.bias.grad.numpy()) for linear in self.linear]
 
 
 class Jax(Peer):
@@ -320,10 +320,10 @@ class Jax(Peer):
     def forward(self) -> float:
         return float(self._forward(self.state[0], self.X, self.Y))
 
-    def value_and_grad(self) -> Array:
+    def value_and_grad(self) -> Layers:
         _cost, grads = self._value_and_grad(self.state[0], self.X, self.Y)
         self.jax.block_until_ready(grads)
-        return flat([(np.asarray(W), np.asarray(b)) for W, b in grads])
+        return [(np.asarray(W), np.asarray(b)) for W, b in grads]
 
 
 class MatrixProduct(Peer):
@@ -353,6 +353,8 @@ PEERS: dict[str, type[Peer]] = {peer.name: peer for peer in (FastBP, ScikitLearn
 LIBRARIES = ("fastbp", "scikit-learn", "torch", "jax")  # the order in tables
 
 
-def flat(layers: Layers) -> Array:
-    """All parameters as one vector [W1 b1 W2 b2 ...]."""
+def flat(layers: Layers | Array) -> Array:
+    """All parameters as one vector [W1 b1 W2 b2 ...], which they may be already."""
+    if isinstance(layers, np.ndarray):
+        return layers
     return np.concatenate([array.ravel() for layer in layers for array in layer])

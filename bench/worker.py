@@ -21,7 +21,9 @@ from dataclasses import dataclass
 from typing import Any, TextIO
 
 from bench import agreement, shapes
-from bench.peers import PEERS, Peer
+from bench.peers import PEERS, Peer, flat
+
+LONG = 2.0  # seconds of a call that is not repeated without need
 
 
 @dataclass
@@ -46,38 +48,41 @@ def training(peer: Peer, **options: Any) -> Task:
     return Task(lambda n: peer.run_steps(n, shuffle=True), fingerprint, peer.restart, shapes.AGREEMENT_STEPS)
 
 
-def _calls(call: Callable[[], Any], fingerprint: Callable[[], list[float]]) -> Task:
+def _calls(call: Callable[[], Any], fingerprint: Callable[[Any], list[float]]) -> Task:
+    """Calls whose results are all the same: the last one is fingerprinted."""
+    results: list[Any] = [None]
+
     def run(n: int) -> None:
         for _ in range(n):
-            call()
+            results[0] = call()
 
-    return Task(run, fingerprint, lambda: None)
+    return Task(run, lambda: fingerprint(results[0]), lambda: None)
 
 
 def prediction(peer: Peer, **options: Any) -> Task:
     """Outputs of the whole data, from a NumPy array to a NumPy array."""
     X = peer.shape.data.X
-    return _calls(lambda: peer.predict(X), lambda: agreement.projections(peer.predict(X)))
+    return _calls(lambda: peer.predict(X), agreement.projections)
 
 
 def forward(peer: Peer, **options: Any) -> Task:
     """The cost of the whole data."""
-    return _calls(peer.forward, lambda: [peer.forward()])
+    return _calls(peer.forward, lambda cost: [cost])
 
 
 def gradient(peer: Peer, **options: Any) -> Task:
     """The cost of the whole data and its gradient."""
-    return _calls(peer.value_and_grad, lambda: agreement.projections(peer.value_and_grad()))
+    return _calls(peer.value_and_grad, lambda grad: agreement.projections(flat(grad)))
 
 
 def perturbation(peer: Any, **options: Any) -> Task:
     """The gradient by perturbation; the options are those of `finite_difference_gradient`."""
-    return _calls(lambda: peer.perturbation(**options), lambda: agreement.projections(peer.perturbation(**options)))
+    return _calls(lambda: peer.perturbation(**options), agreement.projections)
 
 
 def matrix_product(peer: Any, **options: Any) -> Task:
     """One product of two square matrices."""
-    return _calls(peer.multiply, lambda: [])
+    return _calls(peer.multiply, lambda result: [])
 
 
 TASKS: dict[str, Callable[..., Task]] = {
@@ -101,12 +106,13 @@ class Server:
         self.peer.restart()
         self.task = TASKS[task](self.peer, **(options or {}))
         first = self._time(self._first_call)
-        second = self._time(self._first_call)
+        second = self._time(self._first_call) if first < LONG else first
         fingerprint = self.task.fingerprint()
         self.units = self._units(chosen, task, second / self.task.n_first, seconds)
-        # One round in advance: another number of steps than the first call's may have to be compiled, and a short call
-        # is mostly its fixed cost, so that a round has room for more.
-        self.units = self._units(chosen, task, self.round()["seconds"], seconds)
+        if second < LONG:
+            # One round in advance: another number of steps than the first call's may have to be compiled, and a short
+            # call is mostly its fixed cost, so that a round has room for more.
+            self.units = self._units(chosen, task, self.round()["seconds"], seconds)
         return {
             "fingerprint": fingerprint,
             "first_call_s": max(0.0, first - second),
