@@ -102,10 +102,6 @@ class Frame:
         if n_threads == 1 and w.largest_product <= _SERIAL_PRODUCT:
             entry.run(task, entry.LEADER, *tables, *tail)
             return
-        if n_threads > 1 and control[STOP]:
-            # a helper of the call before may still look at the old vector; this call has one of its own
-            self.control = control = layout.control_vector()
-            tail = (tail[0], control, *tail[2:])
         with blas_threads.held_at_one():
             try:
                 helpers.lend(
@@ -116,6 +112,9 @@ class Frame:
                 entry.run(task, entry.LEADER, *tables, *tail)
             finally:
                 control[STOP] = 1
+                if n_threads > 1:
+                    # A helper may still look at this vector, and must never find another job's pieces in it.
+                    self.control = layout.control_vector()
 
     def useful_threads(self, n_threads: int | None, flops: float) -> int:
         """Return how many of the wanted threads can have something to do."""

@@ -6,6 +6,8 @@ helpers of its own, and any number of Python threads may train at once.
 """
 
 import contextlib
+import ctypes
+import itertools
 import os
 import queue
 import threading
@@ -74,41 +76,64 @@ class _Helpers:
             self._jobs.put(job)
 
 
+class _ThreadSetting:
+    """The thread count of one BLAS library, to read and to write from any thread.
+
+    threadpoolctl finds the library.  Its own setter lets only the first thread that ever used it change OpenBLAS's
+    count and silently does nothing in others, so OpenBLAS's function is called directly; its name has a prefix and a
+    suffix in some builds.
+    """
+
+    def __init__(self, library: Any) -> None:
+        self.get: Callable[[], int] = library.get_num_threads
+        self.set: Callable[[int], Any] = library.set_num_threads
+        if library.internal_api == "openblas" and getattr(library, "threading_layer", "") != "openmp":
+            handle = ctypes.CDLL(library.filepath)
+            for prefix, suffix in itertools.product(("scipy_", ""), ("", "64_", "_64")):
+                with contextlib.suppress(AttributeError):
+                    self.set = getattr(handle, f"{prefix}openblas_set_num_threads{suffix}")
+                    self.get = getattr(handle, f"{prefix}openblas_get_num_threads{suffix}")
+                    return
+
+
+def _of_scipy(library: Any) -> bool:
+    """Whether a library was installed with SciPy, whose BLAS the kernels call, and not with NumPy."""
+    return any(part.startswith("scipy") for part in Path(library.filepath).parent.parts)
+
+
 class _BlasThreads:
     """SciPy's BLAS held at one thread while jobs run: one number for the process, restored after the last job."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._users = 0
-        self._found: list[tuple[Any, int]] = []
-        self._libraries: list[Any] | None = None
+        self._found: list[tuple[_ThreadSetting, int]] = []
+        self._settings: list[_ThreadSetting] | None = None
         if hasattr(os, "register_at_fork"):
             os.register_at_fork(after_in_child=self._reset_after_fork)
 
     def _reset_after_fork(self) -> None:
         self._lock = threading.Lock()
-        for library, n_threads in self._found if self._users else []:
-            library.set_num_threads(n_threads)
+        for setting, n_threads in self._found if self._users else []:
+            setting.set(n_threads)
         self._users = 0
 
-    def _find(self) -> list[Any]:
-        if self._libraries is None:
+    def _find(self) -> list[_ThreadSetting]:
+        if self._settings is None:
             from threadpoolctl import ThreadpoolController
 
             libraries = [lib for lib in ThreadpoolController().lib_controllers if lib.user_api == "blas"]
-            of_scipy = [lib for lib in libraries if "scipy" in lib.filepath]
-            self._libraries = of_scipy or libraries
-        return self._libraries
+            chosen = [library for library in libraries if _of_scipy(library)] or libraries
+            self._settings = [_ThreadSetting(library) for library in chosen]
+        return self._settings
 
     @contextlib.contextmanager
     def held_at_one(self) -> Iterator[None]:
         """Hold BLAS at one thread; nested and concurrent uses count."""
         with self._lock:
             if self._users == 0:
-                self._found = [(library, library.get_num_threads()) for library in self._find()]
-                for library, n_threads in self._found:
-                    if n_threads != 1:
-                        library.set_num_threads(1)
+                self._found = [(setting, setting.get()) for setting in self._find()]
+                self._set_where_many([1] * len(self._found))
             self._users += 1
         try:
             yield
@@ -116,9 +141,13 @@ class _BlasThreads:
             with self._lock:
                 self._users -= 1
                 if self._users == 0:
-                    for library, n_threads in self._found:
-                        if n_threads != 1:
-                            library.set_num_threads(n_threads)
+                    self._set_where_many([n_threads for _, n_threads in self._found])
+
+    def _set_where_many(self, counts: list[int]) -> None:
+        """Set the counts of the libraries that had more than one thread."""
+        for (setting, found), count in zip(self._found, counts, strict=True):
+            if found != 1:
+                setting.set(count)
 
 
 helpers = _Helpers()
