@@ -1,0 +1,263 @@
+"""From one moved parameter or neuron to the costs, computing only what changes.
+
+The *base* is a block's forward pass with the parameters as they are; all threads read its z, a and costs.  A move
+changes z_j of one neuron at first, by h a_k, then the next layer's z by the rank-1 product (a'_j - a_j) W[j, :]; only
+the layers after that are computed again.
+
+X lies in place, and Y and the scales w_x / sum w_x are complete arrays, so that nothing is gathered.  The room for
+gathered inputs holds four columns of a block instead (see `column`).
+"""
+
+from typing import Any, NamedTuple
+
+from fastbp.kernels import tables as t
+from fastbp.kernels import team
+from fastbp.kernels.activations import activation_forward, softmax_forward
+from fastbp.kernels.jit import formula, leaf
+from fastbp.kernels.losses import loss_rows
+from fastbp.kernels.passes import (
+    Net,
+    activate,
+    field,
+    forward_block,
+    forward_neurons,
+    is_softmax,
+    previous_activation,
+)
+from fastbp.kernels.pointers import from_address, real, shift
+
+# columns of a block, one number a row
+Z_COLUMN = 0  # moved z of the moved neuron
+A_COLUMN = 1  # its activation
+UP_COLUMN = 2  # z moved up, and the costs there
+UP_COST_COLUMN = 3
+N_COLUMNS = 4
+
+
+class Job(NamedTuple):
+    """Pointers to everything that a thread needs."""
+
+    task: int
+    net: Net  # whose parameters whole passes and the random search may write
+    work: Any  # this thread's slot
+    base: Net  # the same network, its z and a in another layout
+    base_work: Any
+    base_costs: Any  # float64, one for each row of a block
+    indices: Any
+    moved: Any
+    changes: Any  # float64
+    control: Any
+
+
+# --- costs ------------------------------------------------------------------------------------------------------------
+
+
+@leaf
+def row_costs(net, first, m, values, work):
+    """C_x of the block's samples into the rows' costs in `work`, from the output's z and a in `values`."""
+    plan, last = net.plan, net.plan[t.N_LAYERS] - 1
+    n = field(net, last, t.FAN_OUT)
+    z, a = shift(values, field(net, last, t.Z)), shift(values, field(net, last, t.A))
+    delta = shift(values, field(net, last, t.DELTA))  # written with the costs, and not needed
+    y = shift(from_address(net.data[t.Y], net.params), first * n)
+    scale = shift(from_address(net.data[t.SAMPLE_WEIGHT], net.params), first)
+    cost = shift(work, plan[t.COST])
+    loss_rows(plan[t.LOSS], plan[t.LOSS_VALUE], plan[t.LOSS_DERIVATIVE], m, n, z, a, y, scale, cost, delta)
+
+
+@leaf
+def base_pass(job):
+    """The base's z, a and costs; their scaled sum is added to changes[0]."""
+    base, first, m = job.base, job.control[team.FIRST], job.control[team.ROWS]
+    forward_block(base, first, m, job.base_work)
+    row_costs(base, first, m, job.base_work, job.base_work)
+    scale, cost = from_address(base.data[t.SAMPLE_WEIGHT], base.params), shift(job.base_work, base.plan[t.COST])
+    total = 0.0
+    for i in range(m):
+        scale_i = float(scale[first + i])
+        job.base_costs[i] = float(cost[i])
+        if scale_i != 0.0:  # a sample of weight 0 does not count, not even where its cost is infinite
+            total += scale_i * float(cost[i])
+    job.changes[0] += total
+
+
+@leaf
+def change_of_cost(job, first, m):
+    """sum_i scale_i (C_i - base C_i), row by row: the rows' differences lose fewer digits than that of the sums."""
+    net = job.net
+    row_costs(net, first, m, job.work, job.work)
+    scale, cost = from_address(net.data[t.SAMPLE_WEIGHT], net.params), shift(job.work, net.plan[t.COST])
+    total = 0.0
+    for i in range(m):
+        scale_i = float(scale[first + i])
+        if scale_i != 0.0:
+            total += scale_i * (float(cost[i]) - job.base_costs[i])
+    return total
+
+
+# --- from the base ----------------------------------------------------------------------------------------------------
+
+
+@leaf
+def column(job, index):
+    """One number for each row of a block."""
+    return shift(job.work, job.net.plan[t.INPUT] + index * job.net.plan[t.BLOCK_ROWS])
+
+
+@leaf
+def layer_of(net, p):
+    """The layer of parameter p."""
+    layer = net.plan[t.N_LAYERS] - 1
+    while field(net, layer, t.WEIGHTS) > p:
+        layer -= 1
+    return layer
+
+
+@leaf
+def move_parameter(job, q, first, m):
+    """Z_COLUMN = z_j + h a_k for parameter W[k, j], or z_j + h for b[j], with h = moved[q] - w; layer and j."""
+    base, p = job.base, job.indices[q]
+    layer = layer_of(base, p)
+    fan_in, fan_out = field(base, layer, t.FAN_IN), field(base, layer, t.FAN_OUT)
+    k = (p - field(base, layer, t.WEIGHTS)) // fan_out
+    j = (p - field(base, layer, t.WEIGHTS)) % fan_out
+    h = job.moved[q] - base.params[p]
+    z, target = shift(job.base_work, field(base, layer, t.Z) + j), column(job, Z_COLUMN)
+    if k == fan_in:
+        for i in range(m):
+            target[i] = z[i * fan_out] + h
+    else:
+        a_prev, stride = previous_activation(base, layer, first, m, job.base_work)
+        a_k = shift(a_prev, k)
+        for i in range(m):
+            target[i] = z[i * fan_out] + h * a_k[i * stride]
+    return layer, j
+
+
+@leaf
+def propagate(job, layer, j, first, m):
+    """From the moved z_j of a layer to the network's outputs in `work`; A_COLUMN = f(z_j)."""
+    net, work = job.net, job.work
+    last = net.plan[t.N_LAYERS] - 1
+    z, a = column(job, Z_COLUMN), column(job, A_COLUMN)
+    for i in range(m):
+        a[i] = z[i]
+    segment = field(net, layer, t.FIRST_SEGMENT)
+    while net.segments[segment * t.SEGMENT_COLUMNS + t.END] <= j:
+        segment += 1
+    entry = shift(net.segments, segment * t.SEGMENT_COLUMNS)
+    activation_forward(entry[t.CODE], entry[t.FORWARD], m, a)  # softmax is not done there: a remains z
+    if layer == last:
+        replace_output(job, j, m)
+    else:
+        move_next_layer(job, layer, j, first, m)
+        for later in range(layer + 2, last + 1):
+            forward_neurons(net, later, first, m, 0, field(net, later, t.FAN_OUT), work)
+    if is_softmax(net, last):
+        softmax_forward(m, field(net, last, t.FAN_OUT), shift(work, field(net, last, t.A)))
+
+
+@leaf
+def replace_output(job, j, m):
+    """The output layer with neuron j moved: the base's a (of softmax its z, to be normalised again), and z if kept."""
+    net, base = job.net, job.base
+    last = net.plan[t.N_LAYERS] - 1
+    n = field(net, last, t.FAN_OUT)
+    z_offset, a_offset = field(net, last, t.Z), field(net, last, t.A)
+    source = field(base, last, t.Z) if is_softmax(net, last) else field(base, last, t.A)
+    replace_column(m, n, j, shift(job.base_work, source), column(job, A_COLUMN), shift(job.work, a_offset))
+    if z_offset != a_offset:
+        z = shift(job.base_work, field(base, last, t.Z))
+        replace_column(m, n, j, z, column(job, Z_COLUMN), shift(job.work, z_offset))
+
+
+@leaf
+def replace_column(m, n, j, source, values, target):
+    """target = source (m rows of n), but column j = values."""
+    for i in range(m * n):
+        target[i] = source[i]
+    for i in range(m):
+        target[i * n + j] = values[i]
+
+
+@leaf
+def move_next_layer(job, layer, j, first, m):
+    """z = base z + (a'_j - a_j) W[j, :] and a = f(z) of the layer after the moved neuron's."""
+    net, base = job.net, job.base
+    fan_out, n = field(net, layer, t.FAN_OUT), field(net, layer + 1, t.FAN_OUT)
+    W_j = shift(base.params, field(net, layer + 1, t.WEIGHTS) + j * n)
+    a_j, moved_a_j = shift(job.base_work, field(base, layer, t.A) + j), column(job, A_COLUMN)
+    source, z = shift(job.base_work, field(base, layer + 1, t.Z)), shift(job.work, field(net, layer + 1, t.Z))
+    for i in range(m):
+        d = moved_a_j[i] - a_j[i * fan_out]
+        source_row, z_row = shift(source, i * n), shift(z, i * n)
+        for k in range(n):
+            z_row[k] = source_row[k] + d * W_j[k]
+    activate(net, layer + 1, first, m, 0, n, job.work)
+
+
+# --- kinks ------------------------------------------------------------------------------------------------------------
+
+
+@formula
+def sides_differ(x, y):
+    """Whether x and y lie on different sides of 0, or one of them on it."""
+    return (x > 0) != (y > 0) or (x < 0) != (y < 0)
+
+
+@leaf
+def has_kink(code):
+    """Whether f' or f'' jumps at z = 0; f(z) is then 0 or has the sign of z."""
+    return code == t.RELU or code == t.LEAKY_RELU or code == t.ELU
+
+
+@leaf
+def crossings(job, layer, j, first, m):
+    """How many z with a kink at 0 lie on another side of it than in the base, and how many a - y with a kink.
+
+    The sides are read off a.  A relu's a does not tell z < 0 from z = 0, but between the two the cost does not change.
+    """
+    net, base = job.net, job.base
+    fan_out = field(net, layer, t.FAN_OUT)
+    a, base_a = column(job, A_COLUMN), shift(job.base_work, field(base, layer, t.A) + j)
+    total = 0
+    for later in range(layer, net.plan[t.N_LAYERS]):
+        for segment in range(field(net, later, t.FIRST_SEGMENT), field(net, later, t.END_SEGMENT)):
+            entry = shift(net.segments, segment * t.SEGMENT_COLUMNS)
+            if not has_kink(entry[t.CODE]):
+                continue
+            if later > layer:
+                total += crossings_in_segment(job, later, entry[t.BEGIN], entry[t.END], m)
+            elif entry[t.BEGIN] <= j < entry[t.END]:
+                for i in range(m):
+                    total += 1 if sides_differ(a[i], base_a[i * fan_out]) else 0
+    return total + crossings_in_loss(job, first, m)
+
+
+@leaf
+def crossings_in_segment(job, layer, begin, end, m):
+    """How many a of neurons [begin, end) have another sign than in the base."""
+    fan_out = field(job.net, layer, t.FAN_OUT)
+    a, base_a = shift(job.work, field(job.net, layer, t.A)), shift(job.base_work, field(job.base, layer, t.A))
+    total = 0
+    for i in range(m):
+        for j in range(i * fan_out + begin, i * fan_out + end):
+            total += 1 if sides_differ(a[j], base_a[j]) else 0
+    return total
+
+
+@leaf
+def crossings_in_loss(job, first, m):
+    """How many a - y lie on another side of 0 (absolute loss), or of 1 or -1 (huber), than in the base."""
+    net, last = job.net, job.net.plan[t.N_LAYERS] - 1
+    code, n = net.plan[t.LOSS], field(net, last, t.FAN_OUT)
+    if code != t.ABSOLUTE and code != t.HUBER:
+        return 0
+    y = shift(from_address(net.data[t.Y], net.params), first * n)
+    a, base_a = shift(job.work, field(net, last, t.A)), shift(job.base_work, field(job.base, last, t.A))
+    kink = real(0.0 if code == t.ABSOLUTE else 1.0, a)
+    total = 0
+    for i in range(m * n):
+        d, base_d = a[i] - y[i], base_a[i] - y[i]
+        total += 1 if sides_differ(d - kink, base_d - kink) or sides_differ(d + kink, base_d + kink) else 0
+    return total
