@@ -12,6 +12,16 @@ from fastbp.history import EarlyStopping, History
 from fastbp.learning_rate_finder import LearningRateRange, find_learning_rate
 from fastbp.network import LayerTrace, Network, Trace
 from fastbp.optimizers import SGD, Adam, AdamW, Optimizer, RMSprop
+from fastbp.perturbation import (
+    FiniteDifferenceResult,
+    GradientReport,
+    LayerCheck,
+    RandomSearchResult,
+    check_gradient,
+    finite_difference_gradient,
+    node_perturbation,
+    random_weight_search,
+)
 from fastbp.schedules import Constant, Cosine, InverseScaling, OneCycle, Schedule, Step
 from fastbp.trainer import TrainingDivergedError
 from fastbp.version import __version__
@@ -24,8 +34,11 @@ __all__ = [
     "Constant",
     "Cosine",
     "EarlyStopping",
+    "FiniteDifferenceResult",
+    "GradientReport",
     "History",
     "InverseScaling",
+    "LayerCheck",
     "LayerTrace",
     "LearningRateRange",
     "Loss",
@@ -33,10 +46,15 @@ __all__ = [
     "OneCycle",
     "Optimizer",
     "RMSprop",
+    "RandomSearchResult",
     "Schedule",
     "Step",
     "Trace",
     "TrainingDivergedError",
     "__version__",
+    "check_gradient",
     "find_learning_rate",
+    "finite_difference_gradient",
+    "node_perturbation",
+    "random_weight_search",
 ]
