@@ -27,10 +27,8 @@ _OPTIMIZERS: dict[str, tuple[Callable[[bp.Schedule], bp.Optimizer], float]] = {
     "rmsprop": (bp.RMSprop, 3e-3),
 }
 _EPOCHS, _QUICK_EPOCHS = 60, 10
-# Up to this many parameters the network itself is checked; the check takes two passes for each, a second or so.
-_MOST_CHECKED = 20_000
 _CHECKED_ROWS = 16
-_SMALL_LAYER = 8  # neurons of a hidden layer of the smaller network that is checked otherwise
+_CHECK_FLOPS = 1e10  # about a second; a large network's gradient is checked for some of its parameters
 # From five parameters to some thousands.
 _TABLE = ((2, 1, 1), (4, 4, 2), (8, 12, 4), (16, 32, 4), (64, 32, 10), (64, 100, 10))
 _TABLE_ROWS = 100
@@ -162,21 +160,10 @@ def _check(net: bp.Network, digits: Digits, options: argparse.Namespace) -> bool
     """Compare backpropagation's gradient with differences of the cost; whether they agree."""
     from fastbp.perturbation import check_gradient
 
-    checked = net
-    if net.n_params > _MOST_CHECKED:
-        hidden = [min(size, _SMALL_LAYER) for size in net.sizes[1:-1]]
-        checked = bp.Network(
-            [net.sizes[0], *hidden, net.sizes[-1]],
-            activation=options.activation,
-            output="softmax",
-            loss="cross_entropy",
-            dtype=options.dtype,
-            seed=options.seed,
-        )
-    rows = slice(0, _CHECKED_ROWS)
-    report = check_gradient(checked, digits.X_test[rows], digits.y_test[rows])
-    print(f"gradient of {_sizes(checked)} on {len(digits.X_test[rows])} images, against differences of the cost")
-    print(f"{report}\n")
+    X, y = digits.X_test[:_CHECKED_ROWS], digits.y_test[:_CHECKED_ROWS]
+    passes = _CHECK_FLOPS / (2 * net.n_params * len(X))  # two for each parameter
+    report = check_gradient(net, X, y, max_params=max(100, int(passes / 2)), n_threads=options.threads)
+    print(f"on {len(X)} images, the {report}\n")
     return bool(report.ok)
 
 
@@ -203,7 +190,7 @@ def _time_gradients(net: bp.Network, n_threads: int | None) -> tuple[float, floa
     Y = rng.standard_normal((_TABLE_ROWS, net.sizes[-1])).astype(net.dtype)
     return (
         _shortest(lambda: net.value_and_grad(X, Y, n_threads=n_threads)),
-        _shortest(lambda: finite_difference_gradient(net, X, Y, n_threads=n_threads)),
+        _shortest(lambda: finite_difference_gradient(net, X, Y, dtype=net.dtype, n_threads=n_threads)),
     )
 
 
@@ -222,12 +209,13 @@ def _shortest(call: Callable[[], object], total: float = 0.05) -> float:
 
 def _warm_up(options: argparse.Namespace) -> None:
     """Call each kernel once, so that what follows shows how fast they are and not how fast they are compiled."""
-    from fastbp.perturbation import finite_difference_gradient
+    from fastbp.perturbation import check_gradient, finite_difference_gradient
 
     net = bp.Network([2, 2, 1], activation="tanh", dtype=options.dtype, seed=0)
     X, Y = np.zeros((4, 2), options.dtype), np.zeros((4, 1), options.dtype)
     net.fit(X, Y, epochs=1, batch_size=2, seed=0)
-    finite_difference_gradient(net, X, Y)
+    finite_difference_gradient(net, X, Y, dtype=net.dtype)
+    check_gradient(net, X, Y)
 
 
 @contextlib.contextmanager
