@@ -269,10 +269,12 @@ def test_ctrl_c_is_obeyed_within_a_fraction_of_a_second():
 # ---- Divergence ----------------------------------------------------------------------------------------------------
 
 
-OVERFLOW_WARNS = pytest.mark.xfail(strict=True, reason="`validation.all_finite` warns of an overflow")
+UNNOTICED = pytest.mark.xfail(
+    strict=True, reason="reassociation folds math.isfinite(a + b) in a kernel to True; `all_finite` warns of overflows"
+)
 
 
-@OVERFLOW_WARNS
+@UNNOTICED
 @pytest.mark.parametrize("dtype", cases.DTYPES)
 @pytest.mark.parametrize("batch_size", [None, 2])
 def test_divergence_gives_back_the_parameters_from_before_the_epoch(batch_size, dtype):
@@ -297,7 +299,7 @@ def test_divergence_gives_back_the_parameters_from_before_the_epoch(batch_size, 
     assert (state.step, state.powers, state.vectors.any()) == (0, (1.0, 1.0), False)
 
 
-@OVERFLOW_WARNS
+@UNNOTICED
 def test_a_network_that_diverged_can_be_trained():
     problem, net = twins(CASE, np.random.default_rng(93), 6)
     start = net.params.copy()
