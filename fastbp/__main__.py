@@ -62,7 +62,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         Ctrl-C.
     """
     try:
-        return _run(_parser().parse_args(argv))
+        status = _run(_parser().parse_args(argv))
+        sys.stdout.flush()
+        return status
     except _UsageError as error:
         return _fail(f"error: {error}", 2)
     except bp.TrainingDivergedError as error:
