@@ -158,14 +158,13 @@ def _run(net: Network, trainer: Trainer, plan: _Plan, data: Any, validation_set:
                 val_loss = net.passes.cost(*validation_set, n_threads=trainer.n_threads)
             history.append(loss, rate, time.perf_counter() - began, val_loss)
             show(loss, val_loss)
-            if converged or (plan.tol is not None and trainer.norm_at_most(plan.tol, data)):
-                history.stopped_by = "tolerance"
-                break
-            if True in [callback(net, history) for callback in plan.callbacks]:  # every callback is called
-                history.stopped_by = "callback"
-                break
-            if best is not None and val_loss is not None and best.should_stop(val_loss):
-                history.stopped_by = "early_stopping"
+            reasons = {
+                "tolerance": converged or (plan.tol is not None and trainer.norm_at_most(plan.tol, data)),
+                "early_stopping": best is not None and val_loss is not None and best.should_stop(val_loss),
+                "callback": [True for callback in plan.callbacks if callback(net, history) is True] != [],
+            }
+            if any(reasons.values()):
+                history.stopped_by = next(reason for reason, holds in reasons.items() if holds)
                 break
     if best is not None:
         best.restore()

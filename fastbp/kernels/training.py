@@ -1,7 +1,5 @@
 """What the leader of a job does: one gradient, one step, an epoch's steps, outputs and costs of a data set."""
 
-import math
-
 from fastbp.kernels import tables as t
 from fastbp.kernels import team
 from fastbp.kernels.jit import leaf
@@ -30,12 +28,23 @@ _KEEP = 0  # it is not complete yet
 _ADD_PENALTY = 1
 _STEP = 2  # add the penalty and take the step
 
+_LARGEST_FLOAT = 1.7976931348623157e308
+
 # Pieces of one layer: at least this many neurons and this many flops (some 20 us), so that a piece is worth its 1 to
 # 2 us, and never more than _MOST_PIECES.
 _LEAST_NEURONS = 64
 _LEAST_FLOPS = 1 << 20
 _MOST_PIECES = 16
 _LEAST_ROWS = 32
+
+
+@leaf
+def is_finite(x):
+    """Whether x is neither NaN nor infinite.
+
+    Not math.isfinite: that is x - x == 0, and where x is a sum, reassociation makes it true of every x.
+    """
+    return abs(x) <= _LARGEST_FLOAT
 
 
 @leaf
@@ -79,7 +88,7 @@ def gradient_by_rows(job, first, m, then):
     n_params = job.net.plan[t.N_PARAMS]
     if n_pieces == 1 or m < 2 * n_pieces:
         cost = gradient_of_rows(job, first, m, job.grads, 0)
-        if math.isfinite(cost):
+        if is_finite(cost):
             add_penalty_range(job, 0, n_params)
             if then == _STEP:
                 update_range(job, 0, n_params)
@@ -90,7 +99,7 @@ def gradient_by_rows(job, first, m, then):
     cost = 0.0
     for p in range(n_pieces):
         cost += job.costs[p]
-    if math.isfinite(cost):
+    if is_finite(cost):
         control[team.ADD] = n_pieces
         control[team.UPDATE] = 1 if then == _STEP else 0
         parallel(job, SUM_AND_UPDATE, job.net.plan[t.UPDATE_PIECES])
@@ -106,7 +115,7 @@ def gradient_by_neurons(job, first, m, then):
     for start in range(first, first + m, block_rows):
         rows = min(block_rows, first + m - start)
         cost += _forward_by_neurons(job, start, rows)
-        if not math.isfinite(cost):
+        if not is_finite(cost):
             return cost
         job.control[team.ADD] = 1 if start > first else 0
         job.control[team.UPDATE] = then if start + rows == first + m else _KEEP
@@ -174,7 +183,7 @@ def step(job, first, m):
     s = job.net.scalars
     whole_gradient_first = s[t.CLIP_NORM] > 0.0 or s[t.TOLERANCE] >= 0.0
     cost = penalty_of(job.net) + gradient(job, first, m, _ADD_PENALTY if whole_gradient_first else _STEP)
-    if not math.isfinite(cost):
+    if not is_finite(cost):
         return cost, t.DIVERGED
     if whole_gradient_first:
         norm = gradient_norm(job)
@@ -197,19 +206,21 @@ def train(job, first_step, n_steps, learning_rates):
         m = min(batch_size, n_rows - first)
         weight = weight_of_rows(net, first, m)
         s[t.STEP] += 1.0
-        s[t.POWER_1] *= s[t.CONSTANTS]
-        s[t.POWER_2] *= s[t.CONSTANTS + 1]
         s[t.LEARNING_RATE] = learning_rates[i]
-        if weight == 0.0:  # nothing in this mini-batch counts: no gradient to follow
+        if weight == 0.0:  # nothing in this mini-batch counts: no gradient to follow, but the schedule goes on
             continue
         s[t.WEIGHT_FACTOR] = 1.0 / weight
+        power_1, power_2 = s[t.POWER_1], s[t.POWER_2]
+        s[t.POWER_1] = power_1 * s[t.CONSTANTS]
+        s[t.POWER_2] = power_2 * s[t.CONSTANTS + 1]
         cost, status = step(job, first, m)
         s[t.STATUS] = status
-        if status == t.DIVERGED:
-            return
-        s[t.COST_SUM] += cost * weight
-        s[t.WEIGHT_SUM] += weight
-        if status == t.CONVERGED:
+        if status != t.DIVERGED:
+            s[t.COST_SUM] += cost * weight
+            s[t.WEIGHT_SUM] += weight
+        if status != t.FINISHED:  # the step was not taken
+            s[t.STEP] -= 1.0
+            s[t.POWER_1], s[t.POWER_2] = power_1, power_2
             return
 
 
