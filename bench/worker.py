@@ -23,7 +23,7 @@ from typing import Any, TextIO
 from bench import agreement, shapes
 from bench.peers import PEERS, Peer, flat
 
-LONG = 2.0  # seconds of a call that is not repeated without need
+LONG = 2.0  # seconds of a gradient by perturbation that is not repeated without need
 
 
 @dataclass
@@ -106,13 +106,16 @@ class Server:
         self.peer.restart()
         self.task = TASKS[task](self.peer, **(options or {}))
         first = self._time(self._first_call)
-        second = self._time(self._first_call) if first < LONG else first
+        is_long = task == "perturbation" and first > LONG
+        second = first if is_long else self._time(self._first_call)
         fingerprint = self.task.fingerprint()
         self.units = self._units(chosen, task, second / self.task.n_first, seconds)
-        if second < LONG:
+        if not is_long:
             # One round in advance: another number of steps than the first call's may have to be compiled, and a short
             # call is mostly its fixed cost, so that a round has room for more.
-            self.units = self._units(chosen, task, self.round()["seconds"], seconds)
+            unit_s = self.round()["seconds"]
+            if not self.peer.compiles_each_shape:
+                self.units = self._units(chosen, task, unit_s, seconds)
         return {
             "fingerprint": fingerprint,
             "first_call_s": max(0.0, first - second),
@@ -125,14 +128,11 @@ class Server:
         self.task.run(self.task.n_first)
 
     def _units(self, shape: shapes.Shape, task: str, unit_s: float, seconds: float) -> int:
-        """Units of a round: whole epochs of training where the library is fast enough, else what takes `seconds`."""
+        """Units of a round of about `seconds`; for training a part of an epoch, or all epochs of the shape's round."""
         affordable = max(1, int(seconds / unit_s))
         if task != "training":
             return affordable
-        # A part of an epoch is all that a slow library is asked for; four times the time, because runs are long for
-        # their fixed cost to vanish.
-        affordable = max(4, 4 * affordable)
-        if self.peer.compiles_each_shape or affordable >= shape.steps_per_round:
+        if affordable >= shape.steps_per_round:
             return shape.steps_per_round
         return affordable if shape.is_full_batch else min(affordable, shape.rows // shape.batch)
 
