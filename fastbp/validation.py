@@ -73,7 +73,7 @@ def network_dtype(dtype: Any) -> np.dtype:
     """Return float32 or float64 as a NumPy dtype."""
     with contextlib.suppress(TypeError):
         found: np.dtype = np.dtype(dtype)
-        if dtype is not None and found.name in DTYPES:
+        if dtype is not None and found in map(np.dtype, DTYPES):  # of another byte order it is not equal
             return found
     raise ValueError(f"`dtype` must be 'float32' or 'float64'; got {dtype!r}.")
 
@@ -182,7 +182,7 @@ def numeric_array(values: Any, argument: str, dtype: np.dtype) -> NDArray[Any]:
                 f"`{argument}` must have the network's dtype {dtype.name}, because nothing is converted between float "
                 f"types silently; got {array.dtype}. Convert it with .astype('{dtype.name}'), or build the network "
                 f"with dtype='{array.dtype}'."
-                if array.dtype.name in DTYPES
+                if array.dtype in map(np.dtype, DTYPES)
                 else f"`{argument}` must have the network's dtype {dtype.name}; got {array.dtype}. Convert it with "
                 f".astype('{dtype.name}')."
             )

@@ -100,9 +100,7 @@ LOSS_BY_NAME = {row.name: row for row in LOSSES}
 
 # Every output with every loss it fits, and every pair that must be refused.
 LEGAL_OUTPUTS = tuple((output, loss.name) for loss in LOSSES for output in loss.outputs)
-ILLEGAL_OUTPUTS = tuple(
-    (output, loss.name) for loss in LOSSES for output in _ANY_OUTPUT if output not in loss.outputs
-)
+ILLEGAL_OUTPUTS = tuple((output, loss.name) for loss in LOSSES for output in _ANY_OUTPUT if output not in loss.outputs)
 
 
 # ---- Cases: a network without numbers --------------------------------------------------------------------
@@ -141,9 +139,7 @@ class Case:
     @property
     def keywords(self):
         """Everything ``bp.Network`` takes beside sizes, dtype and seed."""
-        return {
-            key: getattr(self, key) for key in ("activation", "output", "loss", "l2_penalty", "l1_penalty")
-        }
+        return {key: getattr(self, key) for key in ("activation", "output", "loss", "l2_penalty", "l1_penalty")}
 
     @property
     def n_params(self):
@@ -200,14 +196,11 @@ NETWORK_CASES = (
 
 # Every activation in two hidden layers, so that its derivative is also passed on.
 ACTIVATION_CASES = tuple(
-    Case(f"hidden-{row}", [4, 6, 5, 3], row.name if row.stackable else ["tanh", row.name])
-    for row in ACTIVATIONS
+    Case(f"hidden-{row}", [4, 6, 5, 3], row.name if row.stackable else ["tanh", row.name]) for row in ACTIVATIONS
 )
 
 # Every output with every loss it fits.
-LOSS_CASES = tuple(
-    Case(f"{output}-{loss}", [3, 5, 4], "tanh", output, loss) for output, loss in LEGAL_OUTPUTS
-)
+LOSS_CASES = tuple(Case(f"{output}-{loss}", [3, 5, 4], "tanh", output, loss) for output, loss in LEGAL_OUTPUTS)
 
 ALL_CASES = NETWORK_CASES + ACTIVATION_CASES + LOSS_CASES
 SMOOTH_CASES = tuple(case for case in ALL_CASES if case.smooth)
@@ -236,9 +229,7 @@ OPTIMIZER_CASES = (
     OptimizerCase("nesterov", "SGD", {"learning_rate": 0.05, "momentum": 0.8, "nesterov": True}),
     OptimizerCase("sgd-clipped", "SGD", {"learning_rate": 0.1, "momentum": 0.5}, clip_norm=0.3),
     OptimizerCase("adam", "Adam", {"learning_rate": 0.01}),
-    OptimizerCase(
-        "adam-settings", "Adam", {"learning_rate": 0.02, "beta_1": 0.8, "beta_2": 0.95, "epsilon": 1e-4}
-    ),
+    OptimizerCase("adam-settings", "Adam", {"learning_rate": 0.02, "beta_1": 0.8, "beta_2": 0.95, "epsilon": 1e-4}),
     OptimizerCase("adam-clipped", "Adam", {"learning_rate": 0.01}, clip_norm=0.3),
     OptimizerCase("adamw", "AdamW", {"learning_rate": 0.01}),
     OptimizerCase("adamw-settings", "AdamW", {"learning_rate": 0.02, "weight_decay": 0.2, "beta_2": 0.99}),

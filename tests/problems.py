@@ -117,9 +117,7 @@ def _build_case(integer, choice):
         output = "softmax"
     else:
         output = layer([name for name in loss.outputs if name != "softmax"], sizes[-1])
-    activation = (
-        choice(hidden_names) if choice([True, False]) else [layer(hidden_names, n) for n in sizes[1:-1]]
-    )
+    activation = choice(hidden_names) if choice([True, False]) else [layer(hidden_names, n) for n in sizes[1:-1]]
     l2_penalty, l1_penalty = choice([0.0, 0.1]), choice([0.0, 0.0, 0.03])
     name = "-".join(map(str, sizes)) + f"-{loss}"
     return Case(name, sizes, activation, output, loss.name, l2_penalty, l1_penalty)
@@ -135,9 +133,7 @@ def random_network_case(rng):
 @st.composite
 def network_cases(draw):
     """Hypothesis strategy of random cases, as `random_network_case`."""
-    return _build_case(
-        lambda low, high: draw(st.integers(low, high)), lambda items: draw(st.sampled_from(items))
-    )
+    return _build_case(lambda low, high: draw(st.integers(low, high)), lambda items: draw(st.sampled_from(items)))
 
 
 @st.composite

@@ -125,9 +125,7 @@ def absolute(d):
 
 def huber(d):
     """d**2 / 2 near 0, |d| - 1/2 beyond the threshold of 1."""
-    return (
-        d * d / 2 if abs(d.real) <= HUBER_THRESHOLD else HUBER_THRESHOLD * (absolute(d) - HUBER_THRESHOLD / 2)
-    )
+    return d * d / 2 if abs(d.real) <= HUBER_THRESHOLD else HUBER_THRESHOLD * (absolute(d) - HUBER_THRESHOLD / 2)
 
 
 def log_cosh(d):
@@ -142,12 +140,8 @@ LOSSES = {
     "absolute": Loss(lambda a, y: absolute(a - y), lambda a, y: np.sign((a - y).real)),
     "huber": Loss(
         lambda a, y: huber(a - y),
-        lambda a, y: (
-            a - y if abs((a - y).real) <= HUBER_THRESHOLD else HUBER_THRESHOLD * np.sign((a - y).real)
-        ),
+        lambda a, y: a - y if abs((a - y).real) <= HUBER_THRESHOLD else HUBER_THRESHOLD * np.sign((a - y).real),
     ),
     "log_cosh": Loss(lambda a, y: log_cosh(a - y), lambda a, y: np.tanh(a - y)),
-    "poisson": Loss(
-        lambda a, y: a - y * np.log(a) if y != 0 else a, lambda a, y: 1 - y / a if y != 0 else 1.0
-    ),
+    "poisson": Loss(lambda a, y: a - y * np.log(a) if y != 0 else a, lambda a, y: 1 - y / a if y != 0 else 1.0),
 }

@@ -80,17 +80,12 @@ def test_an_improvement_must_be_larger_than_min_delta():
     assert history.stopped_by == "early_stopping"
 
 
-LAST_EPOCH_FORGOTTEN = pytest.mark.xfail(
-    strict=True, reason="the epoch in which a callback or the tolerance ends the fit is not taken for the best"
-)
-
-
 @pytest.mark.parametrize(
     "ended_by",
     [
         "epochs",
-        pytest.param("callback", marks=LAST_EPOCH_FORGOTTEN),
-        pytest.param("tolerance", marks=LAST_EPOCH_FORGOTTEN),
+        "callback",
+        "tolerance",
     ],
 )
 def test_best_weights_return_whatever_ends_the_fit(ended_by):
@@ -141,7 +136,6 @@ def test_full_batch_looks_before_each_step():
     assert net.params.tolist() == [0.25, 0.0]
 
 
-@pytest.mark.xfail(strict=True, reason="the step that the tolerance prevents is counted")
 def test_a_step_that_was_not_taken_does_not_count():
     net = bp.Network([1, 1], initializer="zeros")
     net.fit([[1.0]], [[0.0]], epochs=10, batch_size=None, optimizer=bp.Adam(0.1), tol=0.0)
@@ -192,7 +186,7 @@ def test_a_callback_that_returns_true_stops_after_all_were_called():
     "value",
     [
         None, False, "yes", [],
-        pytest.param(np.ones(3), marks=pytest.mark.xfail(strict=True, reason="an array is compared with True")),
+        np.ones(3),
     ],
     ids=repr,
 )  # fmt: skip
@@ -269,12 +263,6 @@ def test_ctrl_c_is_obeyed_within_a_fraction_of_a_second():
 # ---- Divergence ----------------------------------------------------------------------------------------------------
 
 
-UNNOTICED = pytest.mark.xfail(
-    strict=True, reason="reassociation folds math.isfinite(a + b) in a kernel to True; `all_finite` warns of overflows"
-)
-
-
-@UNNOTICED
 @pytest.mark.parametrize("dtype", cases.DTYPES)
 @pytest.mark.parametrize("batch_size", [None, 2])
 def test_divergence_gives_back_the_parameters_from_before_the_epoch(batch_size, dtype):
@@ -299,7 +287,6 @@ def test_divergence_gives_back_the_parameters_from_before_the_epoch(batch_size, 
     assert (state.step, state.powers, state.vectors.any()) == (0, (1.0, 1.0), False)
 
 
-@UNNOTICED
 def test_a_network_that_diverged_can_be_trained():
     problem, net = twins(CASE, np.random.default_rng(93), 6)
     start = net.params.copy()

@@ -44,7 +44,6 @@ def test_laws_of_the_average(case, dtype):
     assert relative_error(pair(net, X, Y, np.full(6, 7.0)), batch) < rtol
 
 
-@pytest.mark.xfail(strict=True, reason="`validation.all_finite` warns of an overflow")
 @dtypes
 def test_a_row_of_weight_zero_does_not_count_even_if_its_cost_is_infinite(dtype):
     net = bp.Network([1, 1], seed=0, dtype=dtype)

@@ -138,9 +138,7 @@ def test_activation_against_mpmath(row):
 def test_activation_derivative_against_complex_step(row):
     activation = formulas.ACTIVATIONS[row.name]
     for z in (z for z in Z if z not in row.kinks):
-        assert activation.derivative(np.float64(z)) == pytest.approx(
-            complex_step(activation.value, z), rel=RTOL
-        )
+        assert activation.derivative(np.float64(z)) == pytest.approx(complex_step(activation.value, z), rel=RTOL)
 
 
 def test_conventions_at_kinks():

@@ -81,9 +81,7 @@ def test_optimizer_against_torch(optimizer):
     stepper = getattr(torch.optim, optimizer.kind)([theirs], **settings)
     for t in range(1, 11):
         g = reference.clip(rng.standard_normal(6), optimizer.clip_norm)
-        params, state = reference.optimizer_step(
-            optimizer.kind, optimizer.hyper_parameters, state, params, g, t
-        )
+        params, state = reference.optimizer_step(optimizer.kind, optimizer.hyper_parameters, state, params, g, t)
         theirs.grad = torch.tensor(g)
         stepper.step()
         assert reference.relative_error(params, theirs.detach().numpy()) < 1e-12

@@ -294,20 +294,8 @@ def test_a_schedule_goes_on_with_the_next_fit():
 # ---- Sample weights ------------------------------------------------------------------------------------------------
 
 
-ADAM_COUNTS_SKIPPED_STEPS = pytest.mark.xfail(
-    strict=True, reason="Adam's bias correction also counts the steps that are skipped"
-)
-
-
 @dtypes
-@pytest.mark.parametrize(
-    "optimizer",
-    [
-        pytest.param(case, marks=ADAM_COUNTS_SKIPPED_STEPS if case.kind.startswith("Adam") else ())
-        for case in cases.OPTIMIZER_CASES
-    ],
-    ids=str,
-)
+@pytest.mark.parametrize("optimizer", cases.OPTIMIZER_CASES, ids=str)
 def test_a_mini_batch_of_weight_zero_is_as_if_it_were_not_there(optimizer, dtype):
     problem, _ = twins(CASE, np.random.default_rng(74), 12, dtype)
     nets = [network(CASE, problem.params, dtype) for _ in range(2)]
