@@ -6,6 +6,7 @@ seconds that a worker measured itself, so that the statistics hold those and no 
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import subprocess
@@ -119,7 +120,8 @@ class Worker:
         """End the process."""
         for pipe in (self._process.stdin, self._process.stdout):
             if pipe is not None:
-                pipe.close()
+                with contextlib.suppress(BrokenPipeError):  # the worker has died with a request in the pipe
+                    pipe.close()
         self._process.wait()
 
 

@@ -146,7 +146,8 @@ def loss_for_output(loss: Any, output: list[Run]) -> str | Loss:
     if not isinstance(loss, str) or loss not in LOSS_NAMES:
         raise ValueError(f"`loss` must be the name of a loss or a bp.Loss; got {loss!r}. {nearest(loss, LOSS_NAMES)}")
     names = [name.name if isinstance(name, Activation) else name for name, _ in output]
-    if loss == "cross_entropy" and names != ["softmax"] and set(names) != {"sigmoid"}:
+    is_sigmoid = all(isinstance(name, str) and name == "sigmoid" for name, _ in output)  # not one of the user's own
+    if loss == "cross_entropy" and output[0][0] != "softmax" and not is_sigmoid:
         raise ValueError(
             "`loss='cross_entropy'` needs outputs that are probabilities: `output='softmax'` for classes of which one "
             f"is true, 'sigmoid' for independent ones; got output {_described(names)}."
