@@ -117,7 +117,7 @@ def _exp(z):
 def expm1(z):
     """exp(z) - 1.
 
-    Error at most 1.2 ulp, also near 0; expm1(-0.0) is -0.0. Never falls where z grows.
+    Error at most 1.2 ulp in float32, 1.4 in float64, also near 0; expm1(-0.0) is -0.0. Never falls where z grows.
     """
     return np.expm1(z)
 
@@ -140,7 +140,7 @@ def _expm1(z):
 def logistic(z):
     """The logistic function 1 / (1 + exp(-z)).
 
-    Error at most 1.3 ulp, also for very negative z, where it is close to exp(z); 0 below the smallest normal number.
+    Error at most 1.4 ulp, also for very negative z, where it is close to exp(z); 0 below the smallest normal number.
     Never falls where z grows.
     """
     e = np.exp(-np.abs(z))
@@ -166,7 +166,7 @@ def _logistic(z):
 def tanh(z):
     """tanh(z).
 
-    Error at most 1.1 ulp; tanh(-0.0) is -0.0. Never falls where z grows.
+    Error at most 1.1 ulp in float32, 1.5 in float64; tanh(-0.0) is -0.0. Never falls where z grows.
     """
     return np.tanh(z)
 

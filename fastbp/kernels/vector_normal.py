@@ -31,38 +31,39 @@ HIGH = constant(14.5, 39.0)
 MINUS_HALF = constant(-0.5)
 ONE_OVER_SQRT_2_PI = constant(0.3989422804014327)
 
-# Mills' ratio, Phi(-t) / exp(-t**2 / 2) = erfcx(t / sqrt 2) / 2, as numerator / denominator for 0 <= t <= HIGH: the
-# rational function of least largest relative error (Remez exchange in 300 bits), its coefficients then rounded such
-# that their errors cancel best. 2**-26.8 in float32, 2**-53.7 in float64. All are positive: no cancellation.
-NUMERATOR = polynomial(
-    (0.5, 0.4374102056026459, 0.1825539916753769, 0.04039636626839638, 0.004079176113009453),
+# erfcx(t / sqrt 2) / 2 = Phi(-t) / exp(-t**2 / 2) as N / (N L + R) with polynomials N, L and R, where L is a straight
+# line: the rational function of least largest relative error for 0 <= t <= HIGH (Remez exchange in 300 bits), its
+# coefficients rounded one after the other, the rest refitted each time, with exactly 1/2 at t = 0; 2**-27.2 in
+# float32, 2**-54.0 in float64. R is small beside N L for large t, so that an error of N almost cancels, and only one
+# of the coefficients is negative.
+N = polynomial(
+    (0.5, 0.43741267919540405, 0.18255265057086945, 0.0403948649764061, 0.004078533034771681),
     (
         0.5,
-        0.7743860495181102,
-        0.5933289914357079,
-        0.28881354707843976,
-        0.09746325616784934,
-        0.023549271087800413,
-        0.004073532627628785,
-        0.0004880945650479279,
-        3.703873350612472e-05,
-        1.3758461579553764e-06,
+        0.7743860496291314,
+        0.5933289915002256,
+        0.2888135471064886,
+        0.09746325617722051,
+        0.02354927109012784,
+        0.004073532627978699,
+        0.0004880945649937185,
+        3.70387335114643e-05,
+        1.3758461577879042e-06,
     ),
 )
-DENOMINATOR = polynomial(
-    (1.0, 1.6727052927017212, 1.199729561805725, 0.4676666259765625, 0.1012653037905693, 0.010224854573607445),
+L = polynomial((0.0019237995147705078, 2.5065979957580566), (-1.7958603493184455e-09, 2.5066282746386808))
+R = polynomial(
+    (0.9990381002426147, 0.4185697138309479, 0.10296208411455154, 0.009997943416237831),
     (
-        1.0,
-        2.346656659839078,
-        2.5590191012625185,
-        1.7120621161983522,
-        0.780565264175482,
-        0.25432928910262265,
-        0.0602458433573753,
-        0.010303674387277455,
-        0.0012269203725278348,
-        9.28423366607885e-05,
-        3.448734881083942e-06,
+        1.0000000008979302,
+        1.0933425241324701,
+        0.6179211351481025,
+        0.22480689064917916,
+        0.05661706115029632,
+        0.010025135497155729,
+        0.0012165746087395373,
+        9.284232609002924e-05,
+        3.448735147324342e-06,
     ),
 )
 
@@ -83,7 +84,7 @@ def bell(t):
 def normal_pdf(z):
     """Density of the standard normal distribution, exp(-z**2 / 2) / sqrt(2 pi).
 
-    Error at most 2.1 ulp.
+    Error at most 2.1 ulp in float32, 2.4 in float64.
     """
     return np.exp(-z * z / 2) / math.sqrt(2 * math.pi)
 
@@ -97,7 +98,7 @@ def _normal_pdf(z):
 def normal_cdf(z):
     """Standard normal distribution function Phi(z) = erfc(-z / sqrt 2) / 2.
 
-    Error at most 3 ulp, also for very negative z.
+    Error at most 4.3 ulp in float32, 3.6 in float64, also for very negative z; 2.6 and 2.2 for positive z.
     """
     from scipy.special import ndtr  # only here: compiled code never needs it, and it takes time to import
 
@@ -108,5 +109,6 @@ def normal_cdf(z):
 def _normal_cdf(z):
     t = lesser(HIGH(z), abs(z))
     y, u, v = bell(t)
-    tail = (y * (NUMERATOR(t) / DENOMINATOR(t))) * u * v
+    numerator = N(t)
+    tail = (y * (numerator / fma(numerator, L(t), R(t)))) * u * v
     return select(z > ZERO(z), ONE(z) - tail, tail)
