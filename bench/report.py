@@ -52,6 +52,12 @@ def time_text(value: float | None) -> str:
     return f"{value * 1e9:.3g} ns"
 
 
+def first_call_text(record: Record | None) -> str:
+    """What the first call took more than the second, or a dash where that is too short to tell from noise."""
+    first = 0.0 if record is None else record["extra_info"]["first_call_s"]
+    return time_text(first) if first > 0.05 else "-"
+
+
 def number_text(value: float | None) -> str:
     """A number with three digits, or a dash."""
     if value is None:
@@ -97,7 +103,7 @@ def training_section(results: dict[str, Any]) -> str:
                 str(own["extra_info"]["threads"]),
                 f"{rate / 1e9:.3g}",
                 f"{rate / peak:.0%}" if peak else "-",
-                *(time_text(row[name]["extra_info"]["first_call_s"]) if name in row else "-" for name in LIBRARIES),
+                *(first_call_text(row.get(name)) for name in LIBRARIES),
             ]
         )
     header = ["network, batch", *libraries, "fastbp", "times faster", "target", "threads", "GFLOP/s", "of sgemm"]
