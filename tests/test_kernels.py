@@ -1,0 +1,312 @@
+"""The compiled kernels: packed instructions, one compilation for each dtype, no allocation in a step."""
+
+import itertools
+import platform
+import re
+import tracemalloc
+
+import numba
+import numpy as np
+import pytest
+from numba import types
+from numba.core import event
+from numba.core.runtime import _nrt_python, rtsys
+
+import fastbp as bp
+from fastbp.kernels import activations, dropout, entry, jit, losses, updates
+from fastbp.kernels import tables as t
+from tests import cases, problems
+from tests.twins import network
+
+pytestmark = pytest.mark.skipif(numba.config.DISABLE_JIT, reason="there is nothing compiled to look at")
+on_x86 = pytest.mark.skipif(platform.machine() not in ("x86_64", "AMD64"), reason="knows the instructions of x86-64")
+
+# ---- Packed instructions -------------------------------------------------------------------------------------------
+
+# A packed instruction of floats, such as vfmadd231ps or sqrtpd: what it does, and single or double precision.
+PACKED = re.compile(r"\bv?(mul|fn?m(?:add|sub)\d*|add|sub|div|sqrt|max|min|cmp\w*?)p([sd])\b")
+# Functions of the C library, each called for one number at a time.
+LIBRARY_CALL = re.compile(r"\b(exp|expm1|log|log1p|tanh|sinh|cosh|erfc?|sin|cos|pow)f?\b")
+
+
+def instructions(leaf, *arguments, dtype):
+    """Assembly of a kernel that calls one leaf and nothing else, with the root's options.
+
+    Arguments are constants, or strings: "n" for a number that is not known to the compiler, "constants" for a pointer
+    to float64, and names of pointers to floats of the dtype. Constants make the compiler drop other branches.
+    """
+    inlined = numba.njit(forceinline=True, fastmath=jit.FAST_MATH, **jit._LEAF)(leaf.py_func)
+    names = sorted({argument for argument in arguments if isinstance(argument, str)})
+    values = {f"c{i}": value for i, value in enumerate(arguments) if not isinstance(value, str)}
+    passed = [argument if isinstance(argument, str) else f"c{i}" for i, argument in enumerate(arguments)]
+    scope = {"leaf": inlined, **values}
+    exec(f"def probe({', '.join(names)}): return leaf({', '.join(passed)})", scope)
+    real, double = types.CPointer(numba.from_dtype(np.dtype(dtype))), types.CPointer(types.float64)
+    signature = tuple({"n": types.int64, "constants": double}.get(name, real) for name in names)
+    probe = numba.njit(fastmath=jit.FAST_MATH, **jit._COMMON)(scope["probe"])
+    probe.compile(signature)
+    return probe.inspect_asm(signature)
+
+
+def packed(assembly, dtype):
+    """What is done by packed instructions in the precision of a dtype; "mul" also stands for multiply and add."""
+    letter = {"float32": "s", "float64": "d"}[dtype]
+    stems = {stem for stem, precision in PACKED.findall(assembly) if precision == letter}
+    return {re.sub(r"^fn?m.*", "mul", re.sub(r"^cmp.*", "cmp", stem)) for stem in stems}
+
+
+def library_calls(assembly):
+    """Which functions of the C library it refers to."""
+    addresses = re.findall(r"^\s*(?:movabsq?|callq?|jmpq?|movq)\s+\$?\*?(\w+)", assembly, re.MULTILINE)
+    return {name for name in addresses if LIBRARY_CALL.fullmatch(name)}
+
+
+FORWARD = {
+    "sigmoid": {"mul", "div"}, "tanh": {"mul", "div"}, "leaky_relu": {"mul"}, "elu": {"mul"}, "softplus": {"mul"},
+    "gelu": {"mul"}, "silu": {"mul", "div"}, "sine": {"mul"}, "exp": {"mul"},
+}  # fmt: skip
+BACKWARD = {name: {"mul"} for name in (*FORWARD, "relu")}
+LOSSES = ("quadratic", "absolute", "huber", "log_cosh", "poisson", "softmax_cross_entropy", "sigmoid_cross_entropy")
+UPDATES = {
+    "sgd": (updates.SGD, {"mul"}),
+    "adam": (updates.ADAM, {"mul", "sqrt", "div"}),
+    "adamw": (updates.ADAMW, {"mul", "sqrt", "div"}),
+    "rmsprop": (updates.RMSPROP, {"mul", "sqrt", "div"}),
+}
+OTHERS = {
+    "dropout": (dropout.multiply_by_mask, (np.uint32(7), 0.5, 0, "n", "a"), {"mul"}),
+    "multiply": (dropout.multiply, (2.0, "n", "a"), set()),
+    "penalty": (updates.add_penalty, ("n", np.float32(0.5), np.float32(0.25), "w", "g"), {"mul", "cmp"}),
+    "clipping": (updates.multiply_gradient, (0.3, "n", "g"), {"mul"}),
+    "softmax": (activations.softmax_forward, ("n", 10, "a"), {"mul"}),
+}
+
+
+@on_x86
+@pytest.mark.parametrize("name", FORWARD)
+def test_activation_forward_is_packed(name):
+    code = getattr(t, name.upper())
+    assembly = instructions(activations.activation_forward, code, 0, "n", "a", dtype="float32")
+    assert packed(assembly, "float32") >= FORWARD[name]
+    assert not library_calls(assembly) - ({"sinf"} if name == "sine" else set())  # for arguments above `sin_limit`
+
+
+@on_x86
+@pytest.mark.parametrize("name", BACKWARD)
+def test_activation_backward_is_packed(name):
+    code = getattr(t, name.upper())
+    assembly = instructions(activations.activation_backward, code, 0, "n", "z", "a", "delta", dtype="float32")
+    assert packed(assembly, "float32") >= BACKWARD[name] - ({"mul"} if name == "relu" else set())
+    assert packed(assembly, "float32")
+    assert not library_calls(assembly) - ({"cosf"} if name == "sine" else set())
+
+
+@on_x86
+def test_relu_is_packed():
+    assembly = instructions(activations.activation_forward, t.RELU, 0, "n", "a", dtype="float32")
+    assert packed(assembly, "float32") & {"max", "cmp"}
+
+
+@on_x86
+@pytest.mark.parametrize("name", LOSSES)
+def test_loss_is_packed(name):
+    code = getattr(t, name.upper())
+    arguments = (code, 0, 0, "n", 200, "z", "a", "y", "scale", "costs", "delta")
+    assembly = instructions(losses.loss_rows, *arguments, dtype="float32")
+    assert packed(assembly, "float32") & {"mul", "add"}
+    assert not library_calls(assembly) - ({"logf"} if name == "softmax_cross_entropy" else set())  # once a row
+
+
+@on_x86
+@pytest.mark.parametrize("dtype", cases.DTYPES)
+@pytest.mark.parametrize("name", UPDATES)
+def test_update_is_packed(name, dtype):
+    code, expected = UPDATES[name]
+    arguments = (code, "constants", 0.01, 0.1, 0.001, "n", "g", "w", "s1", "s2")
+    assembly = instructions(updates.update, *arguments, dtype=dtype)
+    assert packed(assembly, dtype) >= expected
+
+
+@on_x86
+@pytest.mark.parametrize("name", OTHERS)
+def test_other_leaves_are_packed(name):
+    leaf, arguments, expected = OTHERS[name]
+    found = packed(instructions(leaf, *arguments, dtype="float32"), "float32")
+    assert found
+    assert found >= expected
+
+
+IN_SINGLE_PRECISION = pytest.mark.xfail(
+    strict=True, reason="in a kernel `float` of a float32 is a float32: so are products"
+)
+
+
+@IN_SINGLE_PRECISION
+def test_the_norm_of_a_huge_gradient_is_finite():
+    """Its squares are beyond float32; the clipped step has the length that it should have."""
+    net = bp.Network([1, 1], loss="absolute", initializer="zeros", dtype="float32")
+    X = np.array([[1e25]], "float32")
+    net.fit(X, X, epochs=1, optimizer=bp.SGD(1.0), clip_norm=0.5)
+    assert net.params.tolist() == [0.5, 0.0]
+
+
+@on_x86
+@IN_SINGLE_PRECISION
+@pytest.mark.parametrize("name", ["penalty", "sum_of_squares"])
+def test_sums_are_packed_in_double_precision(name):
+    factors = (0.5, 0.25) if name == "penalty" else ()
+    assembly = instructions(getattr(updates, name), "n", *factors, "g", dtype="float32")
+    assert packed(assembly, "float64") >= {"mul", "add"}
+
+
+@on_x86
+@pytest.mark.parametrize("name", ["sigmoid", "tanh", "gelu", "softplus"])
+def test_double_precision_is_packed_too(name):
+    code = getattr(t, name.upper())
+    assembly = instructions(activations.activation_forward, code, 0, "n", "a", dtype="float64")
+    assert packed(assembly, "float64") >= FORWARD[name]
+    assert not library_calls(assembly)
+
+
+# ---- One compilation for each dtype --------------------------------------------------------------------------------
+
+
+def use_everything(case, dtype, optimizer):
+    """Every task of the root."""
+    rng = np.random.default_rng(121)
+    params = problems.random_params(case, rng).astype(dtype)
+    X, Y = (array.astype(dtype) for array in problems.random_data(case, rng, 6))
+    w = np.arange(6)
+    net = network(case, params, dtype)
+    net.predict(X)
+    net.loss_value(X, Y)
+    net.value_and_grad(X, Y, sample_weight=w)
+    net.value_and_grad(np.asfortranarray(X), Y[::-1].copy()[::-1], params=params)
+    net.trace(X, Y)
+    dropping = network(case, params, dtype, dropout=0.5)
+    rule = getattr(bp, optimizer.kind)(**optimizer.hyper_parameters | {"learning_rate": 1e-5})
+    dropping.fit(X, Y, epochs=1, batch_size=4, optimizer=rule, clip_norm=optimizer.clip_norm, sample_weight=w)
+    dropping.fit(X, Y, epochs=1, batch_size=None, tol=1.0, n_threads=2)
+
+
+@pytest.mark.parametrize("dtype", cases.DTYPES)
+def test_one_compilation_serves_all_networks(dtype):
+    optimizers = itertools.cycle(cases.OPTIMIZER_CASES)
+    use_everything(cases.NETWORK_CASES[0], dtype, next(optimizers))
+    signatures = list(entry.run.signatures)
+    with event.install_recorder("numba:compile") as recorder:
+        for case in cases.ALL_CASES:
+            use_everything(case, dtype, next(optimizers))
+        wide = bp.Network([20, 500, 400, 3], dtype=dtype)
+        wide.fit(np.ones((64, 20), dtype), np.ones((64, 3), dtype), epochs=1, batch_size=64, n_threads=2)
+    assert not recorder.buffer
+    assert list(entry.run.signatures) == signatures
+
+
+@pytest.mark.xfail(strict=True, reason="`predict` passes `out` with two dimensions, all else with one")
+def test_one_compilation_for_each_dtype():
+    for dtype in cases.DTYPES:
+        use_everything(cases.NETWORK_CASES[0], dtype, cases.OPTIMIZER_CASES[0])
+    arrays = [[kind for kind in signature if isinstance(kind, types.Array)] for signature in entry.run.signatures]
+    of_writable = [signature for signature in arrays if all(array.mutable for array in signature)]
+    assert len(of_writable) == 2
+
+
+@pytest.mark.xfail(strict=True, reason="a vector that cannot be written to has a type of its own")
+def test_read_only_parameters_need_no_compilation():
+    net = bp.Network([2, 3, 1], seed=0)
+    net.value_and_grad([[1.0, 2.0]], [[1.0]])
+    params = net.params.copy()
+    params.flags.writeable = False
+    before = list(entry.run.signatures)
+    net.value_and_grad([[1.0, 2.0]], [[1.0]], params)
+    assert list(entry.run.signatures) == before
+
+
+# ---- Memory --------------------------------------------------------------------------------------------------------
+
+
+def peak(call):
+    """Bytes that a call needs at most beside what is there already."""
+    tracemalloc.start()
+    try:
+        before, _ = tracemalloc.get_traced_memory()
+        tracemalloc.reset_peak()
+        call()
+        return tracemalloc.get_traced_memory()[1] - before
+    finally:
+        tracemalloc.stop()
+
+
+@pytest.mark.parametrize("optimizer", cases.OPTIMIZER_CASES[1:7:2], ids=str)
+def test_steps_allocate_nothing(optimizer):
+    """Ten times the steps need more memory only for the order of the rows and the learning rates, 8 bytes each."""
+    rng = np.random.default_rng(122)
+    net = bp.Network([30, 50, 10], activation="tanh", dropout=0.1, seed=0)
+    X, Y = rng.standard_normal((5000, 30)), rng.standard_normal((5000, 10))
+    rule = getattr(bp, optimizer.kind)(**optimizer.hyper_parameters | {"learning_rate": 1e-6})
+
+    def fit(n, epochs=1):
+        net.fit(X[:n], Y[:n], epochs=epochs, batch_size=1, optimizer=rule, clip_norm=optimizer.clip_norm, n_threads=1)
+
+    fit(500)
+    few, many = peak(lambda: fit(500)), peak(lambda: fit(5000))
+    assert many - few < 4500 * 8 * 4
+    assert net.n_params * 8 > 10_000  # one copy a step would show
+    assert peak(lambda: fit(500, epochs=20)) - few < 10_000
+
+
+def test_the_runtime_allocates_nothing_in_a_step():
+    """What it allocates is a handle for each array of a call, however many steps the call makes."""
+    net = bp.Network([30, 50, 10], activation="gelu", output="softmax", loss="cross_entropy", dropout=0.1, seed=0)
+    X, labels = np.ones((6400, 30)), np.zeros(6400, int)
+
+    def allocations(n):
+        before = rtsys.get_allocation_stats()
+        net.fit(X[:n], labels[:n], epochs=1, batch_size=32, n_threads=1)
+        after = rtsys.get_allocation_stats()
+        assert after.alloc - before.alloc == after.free - before.free
+        return after.alloc - before.alloc
+
+    _nrt_python.memsys_enable_stats()
+    try:
+        allocations(64)
+        assert allocations(64) == allocations(6400)
+    finally:
+        _nrt_python.memsys_disable_stats()
+
+
+def test_repeated_calls_keep_no_memory():
+    rng = np.random.default_rng(123)
+    net = bp.Network([30, 50, 10], activation="tanh", seed=0)
+    X, Y = rng.standard_normal((200, 30)), rng.standard_normal((200, 10))
+
+    def calls(n):
+        for _ in range(n):
+            net.value_and_grad(X, Y)
+            net.predict(X)
+            net.loss_value(X, Y)
+
+    calls(3)
+    tracemalloc.start()
+    try:
+        calls(10)
+        before, _ = tracemalloc.get_traced_memory()
+        calls(200)
+        after, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert after - before < net.n_params * 8  # not even one gradient
+
+
+def test_calls_of_many_sizes_keep_few_buffers():
+    net = bp.Network([30, 50, 10], seed=0)
+    tracemalloc.start()
+    try:
+        for n in range(1, 200):
+            net.predict(np.ones((n, 30)))
+            net.value_and_grad(np.ones((n, 30)), np.ones((n, 10)))
+        kept, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert kept < 5_000_000
