@@ -4,12 +4,14 @@ import os
 import signal
 import subprocess
 import sys
+from pathlib import Path
 
+ROOT = Path(__file__).parent.parent  # the folder of this fastbp
 TIME_LIMIT = 100  # seconds: compiling twice on a busy machine, and no more than that if it hangs
 
 
-def run_python(code, **environment):
-    """Run a program in which warnings are errors; return what it printed.
+def run_python(code, folder=ROOT, **environment):
+    """Run a program in which warnings are errors, with the fastbp of a folder; return what it printed.
 
     Environment variables are added to those of this process; None removes one. The program and all its children end
     at the time limit.
@@ -20,6 +22,7 @@ def run_python(code, **environment):
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
+        cwd=folder,
         env=variables,
         start_new_session=True,  # a group of its own, which can be ended as a whole
     )
