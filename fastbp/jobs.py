@@ -162,7 +162,9 @@ class Passes:
         else:
             frame.set_data(X)
         threads = frame.useful_threads(n_threads, n_rows * flops_per_row(net.sizes))
-        frame.run(entry.OUTPUTS, net.params, out=out, n_threads=threads)
+        frame.run(
+            entry.OUTPUTS, net.params, out=out.reshape(-1), n_threads=threads
+        )  # flat, so that the root has one type
         self._give_back(key, frame)
         return out
 

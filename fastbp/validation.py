@@ -339,7 +339,8 @@ def flat_params(params: Any, n_params: int, dtype: np.dtype) -> NDArray[Any]:
     if array.shape != (n_params,):
         raise ValueError(f"`params` must have shape ({n_params},), as `net.params` has; got {array.shape}.")
     require_finite(array, "params")
-    return np.ascontiguousarray(array)
+    contiguous: NDArray[Any] = np.require(array, requirements=("C", "W"))  # a read-only array has another compiled type
+    return contiguous
 
 
 def dropout_rates(dropout: Any, n_hidden: int) -> list[float]:

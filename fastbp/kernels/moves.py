@@ -10,6 +10,8 @@ gathered inputs holds four columns of a block instead (see `column`).
 
 from typing import Any, NamedTuple
 
+import numpy as np
+
 from fastbp.kernels import tables as t
 from fastbp.kernels import team
 from fastbp.kernels.activations import activation_forward, softmax_forward
@@ -74,10 +76,10 @@ def base_pass(job):
     scale, cost = from_address(base.data[t.SAMPLE_WEIGHT], base.params), shift(job.base_work, base.plan[t.COST])
     total = 0.0
     for i in range(m):
-        scale_i = float(scale[first + i])
-        job.base_costs[i] = float(cost[i])
+        scale_i = np.float64(scale[first + i])
+        job.base_costs[i] = np.float64(cost[i])
         if scale_i != 0.0:  # a sample of weight 0 does not count, not even where its cost is infinite
-            total += scale_i * float(cost[i])
+            total += scale_i * np.float64(cost[i])
     job.changes[0] += total
 
 
@@ -89,9 +91,9 @@ def change_of_cost(job, first, m):
     scale, cost = from_address(net.data[t.SAMPLE_WEIGHT], net.params), shift(job.work, net.plan[t.COST])
     total = 0.0
     for i in range(m):
-        scale_i = float(scale[first + i])
+        scale_i = np.float64(scale[first + i])
         if scale_i != 0.0:
-            total += scale_i * (float(cost[i]) - job.base_costs[i])
+            total += scale_i * (np.float64(cost[i]) - job.base_costs[i])
     return total
 
 

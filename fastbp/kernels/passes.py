@@ -9,6 +9,8 @@ holds X, Y, and z, a, delta of each layer for one block.
 
 from typing import Any, NamedTuple
 
+import numpy as np
+
 from fastbp.kernels import tables as t
 from fastbp.kernels.activations import (
     activation_backward,
@@ -124,7 +126,7 @@ def load_targets(net, first, i0, i1, weight_factor, work):
             source = shift(Y, sample * net.data[t.Y_ROW])
             for j in range(n):
                 row[j] = source[j * net.data[t.Y_COLUMN]]
-        weight = float(weights[sample]) if net.data[t.SAMPLE_WEIGHT] != 0 else 1.0
+        weight = np.float64(weights[sample]) if net.data[t.SAMPLE_WEIGHT] != 0 else 1.0
         work[net.plan[t.SCALE] + i] = real(weight * weight_factor, work)
 
 
@@ -238,9 +240,9 @@ def weighted_cost(net, m, work):
     """Sum over a block's rows of scale * C_x, in float64."""
     total = 0.0
     for i in range(m):
-        scale = float(work[net.plan[t.SCALE] + i])
+        scale = np.float64(work[net.plan[t.SCALE] + i])
         if scale != 0.0:  # a sample of weight 0 does not count, not even where its cost is infinite
-            total += scale * float(work[net.plan[t.COST] + i])
+            total += scale * np.float64(work[net.plan[t.COST] + i])
     return total
 
 

@@ -1,5 +1,7 @@
 """What the leader of a job does: one gradient, one step, an epoch's steps, outputs and costs of a data set."""
 
+import numpy as np
+
 from fastbp.kernels import tables as t
 from fastbp.kernels import team
 from fastbp.kernels.jit import leaf
@@ -57,12 +59,12 @@ def layer_pieces(width, flops):
 def weight_of_rows(net, first, m):
     """Sum of the sample weights of samples [first, first + m)."""
     if net.data[t.SAMPLE_WEIGHT] == 0:
-        return float(m)
+        return np.float64(m)
     weights = from_address(net.data[t.SAMPLE_WEIGHT], net.params)
     order = from_address(net.data[t.ORDER], net.layers)
     total = 0.0
     for i in range(first, first + m):
-        total += float(weights[row_of(net, i, order)])
+        total += np.float64(weights[row_of(net, i, order)])
     return total
 
 
@@ -143,9 +145,9 @@ def _forward_by_neurons(job, first, rows):
     parallel(job, OUTPUT, max(1, min(rows * n_outputs // (1 << 12), _MOST_PIECES)))
     cost = 0.0
     for i in range(rows):
-        scale = float(job.work[net.plan[t.SCALE] + i])
+        scale = np.float64(job.work[net.plan[t.SCALE] + i])
         if scale != 0.0:
-            cost += scale * float(job.work[net.plan[t.COST] + i])
+            cost += scale * np.float64(job.work[net.plan[t.COST] + i])
     return cost
 
 

@@ -5,6 +5,8 @@
 
 import math
 
+import numpy as np
+
 from fastbp.kernels.jit import leaf
 from fastbp.kernels.pointers import real
 
@@ -102,7 +104,7 @@ def penalty(n, l2, l1, w):
     squares = 0.0
     magnitudes = 0.0
     for i in range(n):
-        x = float(w[i])
+        x = np.float64(w[i])
         squares += x * x
         magnitudes += abs(x)
     return 0.5 * l2 * squares + l1 * magnitudes
@@ -113,7 +115,7 @@ def sum_of_squares(n, g):
     """sum g^2 in float64; inf or NaN where the gradient is not finite."""
     total = 0.0
     for i in range(n):
-        x = float(g[i])
+        x = np.float64(g[i])
         total += x * x
     return total
 
