@@ -1,7 +1,7 @@
 """Calls of a user's compiled functions by their addresses.
 
-A user's scalar formulas are compiled into loops over an array (`fastbp.custom`), and a kernel calls such a loop by its
-address.  So the kernels need no compilation of their own for a user's function, and come from the disk cache.
+A user's scalar formulas are compiled into loops over an array (`fastbp.functions`), and a kernel calls such a loop by
+its address.  So the kernels need no compilation of their own for a user's function, and come from the disk cache.
 """
 
 import ctypes

@@ -5,7 +5,7 @@ import numpy as np
 from fastbp.kernels import tables as t
 from fastbp.kernels import team
 from fastbp.kernels.jit import leaf
-from fastbp.kernels.passes import field, row_of
+from fastbp.kernels.passes import field, row_of, weighted_cost
 from fastbp.kernels.pointers import from_address, shift
 from fastbp.kernels.regions import (
     BACKWARD,
@@ -143,12 +143,7 @@ def _forward_by_neurons(job, first, rows):
         parallel(job, FORWARD, layer_pieces(fan_out, 2 * rows * fan_out * field(net, layer, t.FAN_IN)))
     n_outputs = field(net, net.plan[t.N_LAYERS] - 1, t.FAN_OUT)
     parallel(job, OUTPUT, max(1, min(rows * n_outputs // (1 << 12), _MOST_PIECES)))
-    cost = 0.0
-    for i in range(rows):
-        scale = np.float64(job.work[net.plan[t.SCALE] + i])
-        if scale != 0.0:
-            cost += scale * np.float64(job.work[net.plan[t.COST] + i])
-    return cost
+    return weighted_cost(net, rows, job.work)
 
 
 @leaf
