@@ -110,13 +110,19 @@ class Trainer:
             self.state.powers = float(scalars[t.POWER_1]), float(scalars[t.POWER_2])
             self.net.training_state = self.state
 
-    def epoch(self, epoch: int, horizon: int, *, shuffle: bool) -> tuple[float, float, bool]:
-        """Train one epoch; its mean cost, its last learning rate, and whether the tolerance was met."""
+    def epoch(
+        self, epoch: int, horizon: int, *, shuffle: bool, order: NDArray[np.int64] | None = None
+    ) -> tuple[float, float, bool]:
+        """Train one epoch; its mean cost, its last learning rate, and whether the tolerance was met.
+
+        The rows are taken in the given order, else in a new random one with `shuffle`.
+        """
         frame = self._frame
         scalars = frame.scalars
         X, targets, sample_weight = self._data
         self._before[...] = self.net.params
-        order = self.state.rng.permutation(len(X)) if shuffle and not self._full_batch else None
+        if shuffle and order is None and not self._full_batch:
+            order = self.state.rng.permutation(len(X))
         frame.set_data(X, targets, sample_weight, order)
         scalars[[t.COST_SUM, t.WEIGHT_SUM]] = 0.0
         first_of_epoch = int(scalars[t.STEP])

@@ -1,0 +1,73 @@
+"""The logistic function and the two cost classes of Nielsen's text; see `fastbp.nielsen`, which has them all."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from scipy.special import expit
+
+
+def sigmoid(z: ArrayLike) -> Any:
+    """Return the logistic function ``1 / (1 + exp(-z))`` of each element, without overflow."""
+    return expit(z)
+
+
+def sigmoid_prime(z: ArrayLike) -> Any:
+    """Return its derivative ``sigmoid(z) (1 - sigmoid(z))``."""
+    a = sigmoid(z)
+    return a * (1 - a)
+
+
+def vectorized_result(j: int, n_outputs: int = 10) -> NDArray[np.float64]:
+    """Return the column (n_outputs, 1) that is 1 at `j` and 0 elsewhere.
+
+    Examples
+    --------
+    >>> vectorized_result(2).ravel()
+    array([0., 0., 1., 0., 0., 0., 0., 0., 0., 0.])
+    """
+    e = np.zeros((n_outputs, 1))
+    e[j] = 1.0
+    return e
+
+
+class QuadraticCost:
+    """The cost ``1/2 sum (a - y)^2`` of one sample."""
+
+    @staticmethod
+    def fn(a: NDArray[Any], y: NDArray[Any]) -> Any:
+        """Return the cost of outputs `a` with targets `y`, both (n_outputs, 1)."""
+        return 0.5 * np.linalg.norm(a - y) ** 2
+
+    @staticmethod
+    def delta(z: NDArray[Any], a: NDArray[Any], y: NDArray[Any]) -> Any:
+        """Return dC/dz of the output layer (n_outputs, 1)."""
+        return (a - y) * sigmoid_prime(z)
+
+
+class CrossEntropyCost:
+    """The cost ``-sum (y log a + (1 - y) log (1 - a))`` of one sample."""
+
+    @staticmethod
+    def fn(a: NDArray[Any], y: NDArray[Any]) -> Any:
+        """Return the cost of outputs `a` with targets `y`, both (n_outputs, 1)."""
+        with np.errstate(divide="ignore", invalid="ignore"):  # 0 log 0 is NaN, and counts as the 0 that it is
+            return np.sum(np.nan_to_num(-y * np.log(a) - (1 - y) * np.log(1 - a)))
+
+    @staticmethod
+    def delta(z: NDArray[Any], a: NDArray[Any], y: NDArray[Any]) -> Any:
+        """Return dC/dz of the output layer (n_outputs, 1); `z` is there because other costs need it."""
+        return a - y
+
+
+COMPILED_LOSSES: dict[type, str] = {
+    QuadraticCost: "quadratic",
+    CrossEntropyCost: "cross_entropy",
+}  # what the kernels call them
+
+
+def as_class(cost: Any) -> type:
+    """Return a cost's class, of an instance too."""
+    return cost if isinstance(cost, type) else type(cost)
