@@ -7,6 +7,7 @@
 (13,)
 """
 
+from fastbp.diagnostics import DiagnosticReport, DiagnosticWatch, LayerDiagnosis, diagnose
 from fastbp.functions import Activation, Loss
 from fastbp.history import EarlyStopping, History
 from fastbp.learning_rate_finder import LearningRateRange, find_learning_rate
@@ -33,12 +34,15 @@ __all__ = [
     "AdamW",
     "Constant",
     "Cosine",
+    "DiagnosticReport",
+    "DiagnosticWatch",
     "EarlyStopping",
     "FiniteDifferenceResult",
     "GradientReport",
     "History",
     "InverseScaling",
     "LayerCheck",
+    "LayerDiagnosis",
     "LayerTrace",
     "LearningRateRange",
     "Loss",
@@ -53,6 +57,7 @@ __all__ = [
     "TrainingDivergedError",
     "__version__",
     "check_gradient",
+    "diagnose",
     "find_learning_rate",
     "finite_difference_gradient",
     "node_perturbation",
