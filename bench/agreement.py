@@ -41,6 +41,10 @@ def reference(task: str, shape: shapes.Shape) -> list[float]:
         return [shapes.cost(shape, layers)]
     if task in ("gradient", "perturbation"):
         return [_slope(shape, direction) for direction in directions(shape.n_params)]
+    if task == "digits":
+        from bench import nielsen_peers  # which compares by this module's projections
+
+        return nielsen_peers.reference(shape)
     raise ValueError(f"there is no NumPy reference of {task!r}")
 
 

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from bench import agreement
-from bench.peers import PEERS
+from bench.registry import PEERS
 from bench.shapes import ALL, Shape
 
 REPOSITORY = Path(__file__).parent.parent

@@ -161,11 +161,28 @@ def predict_section(results: dict[str, Any]) -> str:
     return f"## Predict\n\n{table(['network, rows', *LIBRARIES, 'times faster'], rows)}\n"
 
 
+def published_section(results: dict[str, Any]) -> str:
+    """Epochs of the published textbook code beside those of `fastbp.nielsen`."""
+    rows = []
+    for shape, row in by_shape(records(results, "published code")).items():
+        published = row.get("published code")
+        for name, record in row.items():
+            ratio = (
+                published["stats"]["min"] / record["stats"]["min"] if published and record is not published else None
+            )
+            info = record["extra_info"]
+            target = number_text(info["target"])
+            rows.append([name, shape, time_text(seconds(record)), number_text(ratio), target, str(info["threads"])])
+    header = ["code", "network, rows", "epoch", "times faster", "target", "threads"]
+    return f"## The published textbook code\n\n{table(header, rows)}\n"
+
+
 _SECTIONS = {
     "training step": training_section,
     "gradient": gradient_section,
     "perturbation": perturbation_section,
     "predict": predict_section,
+    "published code": published_section,
 }
 
 

@@ -195,8 +195,15 @@ PREDICTION = (
     Shape((784, 128, 10), 10_000, 10_000, target=1),
 )
 
+# The network of Nielsen's text, in the data of its interface.
+DIGITS = tuple(
+    Shape((784, 30, 10), 10, rows, target=15, activation="sigmoid", output="sigmoid", loss="quadratic", dtype="float64")
+    for rows in (500, 10_000)
+)
+
 MATRIX_SIZE = 2048  # of the product whose rate stands for the machine's
 
 ALL = {f"{group}: {shape.name}": shape for group, shapes in (
     ("training", TRAINING), ("gradient", GRADIENT), ("perturbation", PERTURBATION), ("prediction", PREDICTION),
+    ("few digits", DIGITS[:1]), ("digits", DIGITS[1:]),
 ) for shape in shapes}  # fmt: skip

@@ -21,7 +21,8 @@ from dataclasses import dataclass
 from typing import Any, TextIO
 
 from bench import agreement, shapes
-from bench.peers import PEERS, Peer, flat
+from bench.peers import Peer, flat
+from bench.registry import PEERS
 
 LONG = 2.0  # seconds of a gradient by perturbation that is not repeated without need
 
@@ -85,8 +86,14 @@ def matrix_product(peer: Any, **options: Any) -> Task:
     return _calls(peer.multiply, lambda result: [])
 
 
+def digits(peer: Any, **options: Any) -> Task:
+    """Epochs on digits; every round begins with the same random numbers."""
+    return Task(peer.run_epochs, peer.fingerprint, peer.restart)
+
+
 TASKS: dict[str, Callable[..., Task]] = {
-    function.__name__: function for function in (training, prediction, forward, gradient, perturbation, matrix_product)
+    function.__name__: function
+    for function in (training, prediction, forward, gradient, perturbation, matrix_product, digits)
 }
 
 
@@ -129,6 +136,8 @@ class Server:
 
     def _units(self, shape: shapes.Shape, task: str, unit_s: float, seconds: float) -> int:
         """Units of a round of about `seconds`; for training a part of an epoch, or all epochs of the shape's round."""
+        if task == "digits":
+            return int(self.peer.epochs_per_round)
         affordable = max(1, int(seconds / unit_s))
         if task != "training":
             return affordable

@@ -6,7 +6,7 @@ import math
 import numpy as np
 import pytest
 
-from bench import agreement, driver, report, shapes
+from bench import agreement, driver, nielsen_peers, report, shapes
 from bench.peers import FastBP, flat
 from bench.worker import TASKS
 
@@ -28,7 +28,8 @@ def test_shapes_are_consistent(shape):
 
 def test_shapes_have_names_of_their_own():
     assert len(shapes.ALL) == sum(
-        len(group) for group in (shapes.TRAINING, shapes.GRADIENT, shapes.PERTURBATION, shapes.PREDICTION)
+        len(group)
+        for group in (shapes.TRAINING, shapes.GRADIENT, shapes.PERTURBATION, shapes.PREDICTION, shapes.DIGITS)
     )
     assert shapes.TRAINING[2].name == "784-30-10, batch 10"
     assert shapes.TRAINING[-1].name == "4-32-16-4 tanh, full batch 10000"
@@ -102,6 +103,18 @@ def test_a_wrong_bias_does_not_agree(task):
     peer.net.biases[0][0] += 0.1
     with pytest.raises(agreement.DisagreementError):
         agreement.check("fastbp", fingerprint(task, peer), "NumPy", agreement.reference(task, shape))
+
+
+def test_the_published_code_and_its_twin_agree():
+    shape = shapes.DIGITS[0]
+    for peer_class in nielsen_peers.PEERS.values():
+        peer = peer_class(n_threads=1)
+        peer.prepare(shape)
+        agreement.check(peer.name, peer.fingerprint(), "published", agreement.reference("digits", shape))
+    peer.net.weights[0][0, 400] += 1.0
+    changed = agreement.projections(np.concatenate([w.ravel() for w in [*peer.net.weights, *peer.net.biases]]))
+    with pytest.raises(agreement.DisagreementError):
+        agreement.check(peer.name, changed, "published", agreement.reference("digits", shape))
 
 
 # --- workers ----------------------------------------------------------------------------------------------------------
@@ -190,6 +203,8 @@ RESULTS = {
         ),
         record("predict", "predict 4-2, 1 row", "fastbp", 2.5e-6, shape="4-2, 1 row"),
         record("predict", "predict 4-2, 1 row", "jax", 9e-6, shape="4-2, 1 row"),
+        record("published code", "epoch", "published code", 0.43, shape="784-30-10", target=None, threads=1),
+        record("published code", "epoch", "fastbp.nielsen", 0.02, shape="784-30-10", target=15, threads=1),
     ],
 }
 
@@ -213,6 +228,8 @@ def test_the_report_has_every_section():
     assert cells(text, "784-30-10, 1000 rows") == ["784-30-10, 1000 rows", "fastbp", "1 ms", "2 ms", "2", "2.03"]
     assert cells(text, "shape of 600")[1:] == ["600", "10 us", "2 ms", "200", "200", "1.1", "-", "-"]
     assert cells(text, "4-2, 1 row")[1:] == ["2.5 us", "-", "-", "9 us", "3.6"]
+    assert cells(text, "published code")[2:] == ["430 ms", "-", "-", "1"]
+    assert cells(text, "fastbp.nielsen ")[2:] == ["20 ms", "21.5", "15", "1"]
 
 
 def test_a_part_of_the_results_is_reported_too():
