@@ -142,7 +142,7 @@ def _rows(columns: list[Any], size: int, dtype: np.dtype, part: str, argument: s
                 f"`{argument}` must be {form}; item {index} has {part} = {_described(columns[index])}."
                 + _hint(array, part, size)
             )
-    rows = np.concatenate(arrays).reshape(len(arrays), size).astype(dtype, copy=False)
+    rows = np.concatenate(arrays, dtype=dtype, casting="same_kind").reshape(len(arrays), size)
     if not validation.all_finite(rows):
         index, place = (int(i) for i in np.argwhere(~np.isfinite(rows))[0])
         raise ValueError(f"`{argument}` must be finite; item {index} has {part}[{place}] = {rows[index, place]}.")

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from fastbp import columns, optimizers, validation
 from fastbp.network import Network as RowNetwork
 from fastbp.nielsen_costs import QuadraticCost
+from fastbp.shuffling import shuffle
 from fastbp.trainer import Trainer, fresh_state
 
 if TYPE_CHECKING:
@@ -108,7 +109,7 @@ class CompiledEpochs:
     def take(self, epoch: int) -> None:
         """Shuffle the caller's list as `random.shuffle` would, and take the steps of an epoch in that order."""
         net, rows = self._net, self._rows
-        random.shuffle(self._places)  # consumes the same random numbers as shuffling the samples themselves
+        shuffle(self._places)  # with the random numbers that shuffling the samples themselves would take
         self._training[:] = [self._samples[place] for place in self._places]
         columns.read_parameters(net.weights, net.biases, rows.sizes, rows.params)
         try:

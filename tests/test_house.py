@@ -32,6 +32,7 @@ ROOMS = (
     "nielsen_files",
     "nielsen_costs",
     "columns",
+    "shuffling",
     "plotting",
     "storage",
     "diagnostics",
