@@ -88,7 +88,7 @@ class Watched:
     def _outputs(self) -> NDArray[Any]:
         net = self._net
         if net._overrides("feedforward"):
-            return np.hstack([net.feedforward(x) for x, _ in self.samples]).T
+            return np.hstack([net.feedforward(x.reshape(-1, 1)) for x in self.X]).T
         return net._row_network().passes.outputs(self.X, None)
 
 

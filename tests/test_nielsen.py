@@ -12,6 +12,7 @@ import fastbp as bp
 import fastbp.nielsen as network
 import fastbp.nielsen2 as network2
 from bench import published
+from fastbp.trainer import Trainer
 
 MNIST = os.environ.get("FASTBP_MNIST")
 
@@ -417,6 +418,52 @@ def test_overridden_methods_are_obeyed(index, capsys):
         results.append((net, capsys.readouterr().out))
     assert_same_parameters(results[0][0], results[1][0])
     assert results[0][1] == results[1][1]
+
+
+def test_an_overridden_feedforward_is_obeyed_by_the_monitors(capsys):
+    sizes, results = [20, 12, 10], []
+    for base in (network2.Network, published.Improved):
+        net = seeded(subclasses(base)[3], sizes)
+        training_data, evaluation_data = samples(23, sizes)
+        net.feedforward = lambda a, f=net.feedforward: 0.5 - 0.4 * f(a)  # a cost needs outputs between 0 and 1
+        flags = {"monitor_training_accuracy": True, "monitor_training_cost": True, "monitor_evaluation_cost": True}
+        results.append(net.SGD(training_data, 3, 10, 3.0, evaluation_data=evaluation_data, **flags))
+    for found, wanted in zip(*results, strict=True):
+        np.testing.assert_allclose(found, wanted, rtol=1e-12)
+
+
+def test_a_cost_may_be_given_as_an_object():
+    net = network2.Network([5, 4, 3], cost=network2.QuadraticCost())
+    assert not net._has_own_gradient()  # compiled, like the class
+
+
+@pytest.mark.parametrize("calls", [0, 2])
+def test_an_interrupted_training_leaves_whole_weights(calls, monkeypatch, capsys):
+    """Ctrl-C between two calls of the kernels: the steps that were taken count, and the list is a permutation."""
+    sizes = [5, 4, 3]
+    net = seeded(network.Network, sizes)
+    training_data, _ = samples(40, sizes)
+    all_samples, before = list(training_data), [w.copy() for w in net.weights]
+    steps, n_calls = Trainer._steps, iter(range(10))
+
+    def interrupted(self, first, rates):
+        if next(n_calls) == calls:
+            raise KeyboardInterrupt
+        return steps(self, first, rates)
+
+    monkeypatch.setattr(Trainer, "_steps", interrupted)
+    monkeypatch.setattr("fastbp.trainer._SECONDS_PER_CALL", 0.0)  # a step a call
+    with pytest.raises(KeyboardInterrupt):
+        net.SGD(training_data, 2, 5, 3.0)
+    assert sorted(map(id, (x for x, _ in training_data))) == sorted(map(id, (x for x, _ in all_samples)))
+    twin = seeded(published.First, sizes)
+    random.seed(1)
+    random.shuffle(all_samples)
+    for call in range(calls):
+        twin.update_mini_batch(all_samples[5 * call : 5 * call + 5], 3.0)
+    assert_same_parameters(net, twin)
+    assert np.array_equal(net.weights[0], before[0]) == (calls == 0)
+    assert capsys.readouterr().out == ""
 
 
 def test_a_method_replaced_in_one_object_is_obeyed(capsys):
