@@ -5,7 +5,7 @@ In this notation a layer is ``a = f(w a_prev + b)``, so that ``w`` is W transpos
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Sequence, Sized
 from itertools import pairwise
 from typing import Any
 
@@ -63,6 +63,11 @@ def pairs(data: Any, argument: str) -> list[Any]:
     if not samples:
         raise ValueError(f"`{argument}` must have at least one pair (x, y); got an empty list.")
     return samples
+
+
+def or_none(data: Any) -> Any:
+    """Return data that may be left out; an empty list is as good as None."""
+    return None if isinstance(data, Sized) and len(data) == 0 else data
 
 
 def vectors(

@@ -107,7 +107,7 @@ class Network:
     dtype: np.dtype = np.dtype(np.float64)
     weights: list[NDArray[Any]]
     biases: list[NDArray[Any]]
-    _rows: RowNetwork | None = None  # the network whose kernels do the work; see read_network
+    _rows: RowNetwork | None = None  # the network whose kernels do the work; see _row_network
 
     def __init__(self, sizes: Sequence[int], cost: Any = None, *, dtype: DTypeLike = "float64") -> None:
         self.num_layers = len(validation.layer_sizes(sizes))
@@ -242,6 +242,7 @@ class Network:
             if test_data is not None:
                 raise TypeError("`test_data` was given twice: as the fifth argument, and by name.")
             lmbda, test_data = 0.0, lmbda
+        test_data, evaluation_data = columns.or_none(test_data), columns.or_none(evaluation_data)
         wanted = Monitoring(
             evaluation_cost=bool(monitor_evaluation_cost),
             evaluation_accuracy=bool(monitor_evaluation_accuracy),

@@ -220,6 +220,8 @@ def test_arguments_by_place(capsys):
     assert capsys.readouterr().out.endswith("/ 20\n")
     seeded(network.Network, sizes).SGD(training_data, 1, 10, 3.0, None)
     assert capsys.readouterr().out == "Epoch 0 complete\n"
+    seeded(network.Network, sizes).SGD(training_data, 1, 10, 3.0, test_data=[])
+    assert capsys.readouterr().out == "Epoch 0 complete\n"
     records = seeded(network2.Network, sizes).SGD(training_data, 1, 10, 3.0, 0.1, test_data, False, True)
     assert len(records[1]) == 1
 
