@@ -102,6 +102,9 @@ class CompiledEpochs:
         loss = net._compiled_loss()
         assert loss is not None  # else there are no compiled epochs
         self._rows = row_network(net.sizes, loss, net.dtype, l2_penalty=lmbda / n)
+        columns.read_parameters(
+            net.weights, net.biases, self._rows.sizes, self._rows.params
+        )  # or raise, before all else
         state = fresh_state(self._rows, optimizers.SGD(eta), np.random.default_rng(0))
         batch_rows = min(mini_batch_size, n)
         self._trainer = Trainer(self._rows, training.X, training.targets, None, state, batch_rows, 0.0, None, None)
@@ -163,6 +166,8 @@ class Monitor:
         self._evaluation = (
             None if evaluation_data is None else Watched(net, evaluation_data, "evaluation_data", has_vectors=False)
         )
+        if self._evaluation is not None and wanted.evaluation_cost:
+            _ = self._evaluation.vectors  # made now, so that labels without an output are an error before the training
         self.records: tuple[list[float], list[int], list[float], list[int]] = [], [], [], []
         self._best = self._waited = 0
 

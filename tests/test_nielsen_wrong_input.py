@@ -1,6 +1,8 @@
 """What `fastbp.nielsen` says to data in the wrong form, to wrong arguments and to damaged files."""
 
+import functools
 import json
+import random
 import re
 
 import numpy as np
@@ -97,6 +99,10 @@ def test_labels_that_are_no_outputs():
     assert message(ValueError, lambda: net.total_cost([(X, 1), (X, 2.5)], 0.0, convert=True)) == (
         "`data` must have labels from 0 to 9, one for each output; item 1 has 2.5."
     )
+    before = [w.copy() for w in net.weights]
+    sgd = functools.partial(net.SGD, list(TRAINING), 1, 2, 0.5, evaluation_data=data, monitor_evaluation_cost=True)
+    assert message(ValueError, sgd) == f"`evaluation_data` {text}"
+    assert all(np.array_equal(a, b) for a, b in zip(net.weights, before, strict=True))  # nothing was trained
 
 
 def test_data_that_are_no_lists(net):
@@ -146,7 +152,11 @@ def test_weights_that_do_not_fit(net):
     assert message(ValueError, lambda: net.evaluate(TEST)) == expected
     net.weights = net.weights[:1]
     expected = "`weights` must be a list of 2 arrays to fit the sizes [4, 3, 10]; got a list of length 1."
-    assert message(ValueError, lambda: net.SGD(list(TRAINING), 1, 2, 3.0)) == expected
+    data = list(TRAINING)
+    for seed in range(5):
+        random.seed(seed)
+        assert message(ValueError, lambda: net.SGD(data, 1, 2, 3.0)) == expected
+        assert data == TRAINING  # nothing was shuffled
     net = network.Network(SIZES)
     net.biases[0] = np.zeros(3)
     expected = "`biases[0]` must be an array of shape (3, 1) to fit the sizes; got an array of shape (3,)."
