@@ -37,11 +37,12 @@ LOSSES: dict[str, int] = {
     "huber": t.HUBER,
     "log_cosh": t.LOG_COSH,
     "poisson": t.POISSON,
+    "quantile": t.QUANTILE,
 }
 ACTIVATION_NAMES = tuple(_ACTIVATIONS)
 LOSS_NAMES = tuple(LOSSES)
 KINKED_ACTIVATIONS = frozenset({"relu", "leaky_relu"})  # f' jumps at z = 0
-KINKED_LOSSES = frozenset({"absolute"})  # C' jumps at a = y
+KINKED_LOSSES = frozenset({"absolute", "quantile"})  # C' jumps at a = y
 
 _CHECK_STEP = 1e-5  # central difference of the check in float64: truncation 1e-10, rounding 1e-11 of the value
 _CHECK_TOLERANCE = 1e-5

@@ -41,7 +41,7 @@ class Frame:
 
     def __post_init__(self) -> None:
         self.scalars = np.zeros(t.SCALARS_LENGTH + self.n_layers)
-        self.scalars[t.TOLERANCE] = -1.0
+        self.scalars[[t.TOLERANCE, t.COST_FACTOR]] = -1.0, 1.0
         self.nothing = np.zeros(0, self.dtype)
         self.no_rates = np.zeros(0)
         self.small_input: NDArray[Any] | None = None
@@ -249,4 +249,6 @@ def make_frame(
     n_gradients = int(workspace.plan[t.N_PIECES]) if gradient else 0
     grads = np.empty(max(1, n_gradients * net.n_params), net.dtype)
     state = np.zeros(max(1, n_state_vectors * net.n_params), net.dtype)
-    return Frame(workspace, net.dtype, len(net.sizes) - 1, grads, state)
+    frame = Frame(workspace, net.dtype, len(net.sizes) - 1, grads, state)
+    frame.scalars[t.LOSS_PARAMETER] = net.loss_parameter
+    return frame

@@ -90,7 +90,7 @@ class Moves:
         plan[t.SLOT_SIZE] += -(-N_COLUMNS * rows // 16) * 16
         self._block_rows = rows
         scalars = np.zeros(t.SCALARS_LENGTH + len(net.sizes) - 1)
-        scalars[[t.L2_PENALTY, t.L1_PENALTY]] = net.penalties
+        scalars[[t.L2_PENALTY, t.L1_PENALTY, t.LOSS_PARAMETER]] = *net.penalties, net.loss_parameter
         work = np.zeros(self._n_threads * int(plan[t.SLOT_SIZE]), self._dtype)
         self._tables = moved.layers, moved.segments, plan, self._data_table(), scalars
         self._buffers = work, base.layers, base.plan, base.work, np.zeros(rows)

@@ -42,7 +42,7 @@ class Network:
     output : str, Activation or list
         Activation of the output layer, softmax included; or a list of ``(name, count)``.
     loss : str or Loss
-        quadratic, cross_entropy, absolute, huber, log_cosh or poisson.
+        quadratic, cross_entropy, absolute, huber, log_cosh, poisson or quantile.
     initializer : str
         glorot_uniform, glorot_normal, he_uniform, he_normal, standard_normal, scaled_normal or zeros.
     dtype : {'float64', 'float32'}
@@ -53,6 +53,9 @@ class Network:
         Cost per squared weight (halved) and per absolute weight.
     dropout : float or list of float
         Share of each hidden layer's neurons that a training step leaves out (inverted dropout); in `fit` only.
+    loss_parameter : float, optional
+        Of ``loss="huber"`` the error at which the loss turns from a parabola into a line, by default 1; of
+        ``loss="quantile"`` the quantile in (0, 1), by default 0.5, the median.  Other losses have none.
 
     Raises
     ------
@@ -86,11 +89,13 @@ class Network:
         l2_penalty: float = 0.0,
         l1_penalty: float = 0.0,
         dropout: float | Sequence[float] = 0.0,
+        loss_parameter: float | None = None,
     ) -> None:
         self._sizes = validation.layer_sizes(sizes)
         self._dtype = validation.network_dtype(dtype)
         self._runs = validation.activation_runs(activation, output, self._sizes)
         self._loss = validation.loss_for_output(loss, self._runs[-1])
+        self._loss_parameter = validation.loss_parameter(loss_parameter, self._loss)
         self._l2_penalty = validation.real_number(l2_penalty, "l2_penalty", 0.0)
         self._l1_penalty = validation.real_number(l1_penalty, "l1_penalty", 0.0)
         self._dropout = validation.dropout_rates(dropout, len(self._sizes) - 2)
@@ -125,6 +130,11 @@ class Network:
     def activations(self) -> list[list[tuple[str | Activation, int]]]:
         """For each layer the runs (activation, number of neurons)."""
         return [list(runs) for runs in self._runs]
+
+    @property
+    def loss_parameter(self) -> float:
+        """The loss's parameter; 1 where it has none."""
+        return self._loss_parameter
 
     @property
     def penalties(self) -> tuple[float, float]:

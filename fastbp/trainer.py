@@ -49,6 +49,11 @@ def fresh_state(net: Network, optimizer: Optimizer, rng: np.random.Generator) ->
     return TrainingState(optimizer, vectors, 0, (1.0, 1.0), rng, draw_seed(rng))
 
 
+def steps_per_call(flops: float) -> int:
+    """Return how many steps of so many flops one call of the kernel takes."""
+    return max(1, int(_SECONDS_PER_CALL / (_SECONDS_PER_STEP + flops / _FLOPS_PER_SECOND)))
+
+
 def draw_seed(rng: np.random.Generator) -> int:
     """Draw a seed for dropout."""
     return int(rng.integers(1 << 31))
@@ -77,7 +82,7 @@ class Trainer:
         self._frame = self._make_frame(batch_rows, n_rows, clip_norm, tol if self._full_batch else None)
         flops = 3 * batch_rows * flops_per_row(net.sizes)
         self.n_threads = self._frame.useful_threads(n_threads, flops)
-        self._steps_per_call = max(1, int(_SECONDS_PER_CALL / (_SECONDS_PER_STEP + flops / _FLOPS_PER_SECOND)))
+        self._steps_per_call = steps_per_call(flops)
         self._before = net.params.copy()
 
     def _make_frame(self, batch_rows: int, n_rows: int, clip_norm: float, tol: float | None) -> Frame:

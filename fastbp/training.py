@@ -149,7 +149,7 @@ def _run(net: Network, trainer: Trainer, plan: _Plan, data: Any, validation_set:
     history = History()
     horizon = trainer.state.step + plan.epochs * trainer.steps_per_epoch
     best = _Best(net, plan.early_stopping) if plan.early_stopping else None
-    with _progress_bar(plan.epochs, plan.progress) as show, trainer.saving_state():
+    with progress_bar(plan.epochs, plan.progress) as show, trainer.saving_state():
         for epoch in range(plan.epochs):
             began = time.perf_counter()
             loss, rate, converged = trainer.epoch(epoch, horizon, shuffle=plan.shuffle)
@@ -257,7 +257,7 @@ def _training_state(net: Network, optimizer: Any, seed: int | None) -> TrainingS
 
 
 @contextmanager
-def _progress_bar(epochs: int, wanted: bool) -> Iterator[Callable[[float, float | None], None]]:
+def progress_bar(epochs: int, wanted: bool) -> Iterator[Callable[[float, float | None], None]]:
     """Give a function that shows an epoch's losses, on a bar if one is wanted."""
     if not wanted:
         yield lambda loss, val_loss: None

@@ -160,6 +160,26 @@ def loss_for_output(loss: Any, output: list[Run]) -> str | Loss:
     return loss
 
 
+# default, lower and upper bound (both excluded) of the losses that have a parameter
+_LOSS_PARAMETERS = {"huber": (1.0, 0.0, math.inf), "quantile": (0.5, 0.0, 1.0)}
+
+
+def loss_parameter(value: Any, loss: str | Loss) -> float:
+    """Return the parameter of a known loss; 1 where it has none."""
+    if not isinstance(loss, str) or loss not in _LOSS_PARAMETERS:
+        if value is None:
+            return 1.0
+        raise ValueError(
+            f"`loss_parameter` must be None, except for the losses {' and '.join(map(repr, _LOSS_PARAMETERS))}; got "
+            f"{value!r}."
+        )
+    default, low, high = _LOSS_PARAMETERS[loss]
+    number = default if value is None else real_number(value, "loss_parameter", low, open_low=True)
+    if number >= high:
+        raise ValueError(f"`loss_parameter` must be above {low:g} and below {high:g} for `loss={loss!r}`; got {value!r}.")
+    return number
+
+
 def _described(names: list[str]) -> str:
     return repr(names[0]) if len(names) == 1 else repr(names)
 

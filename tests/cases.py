@@ -94,6 +94,7 @@ LOSSES = (
     LossRow("huber", _ANY_OUTPUT, "real", kinks=(-1, 1)),
     LossRow("log_cosh", _ANY_OUTPUT, "real"),
     LossRow("poisson", ("sigmoid", "softplus", "exp", "softmax"), "count"),
+    LossRow("quantile", _ANY_OUTPUT, "real", kinks=(0,)),
 )
 LOSS_NAMES = tuple(row.name for row in LOSSES)
 LOSS_BY_NAME = {row.name: row for row in LOSSES}

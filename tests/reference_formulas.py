@@ -144,4 +144,5 @@ LOSSES = {
     ),
     "log_cosh": Loss(lambda a, y: log_cosh(a - y), lambda a, y: np.tanh(a - y)),
     "poisson": Loss(lambda a, y: a - y * np.log(a) if y != 0 else a, lambda a, y: 1 - y / a if y != 0 else 1.0),
+    "quantile": Loss(lambda a, y: absolute(a - y) / 2, lambda a, y: np.sign((a - y).real) / 2),  # the median
 }

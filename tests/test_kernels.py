@@ -66,7 +66,11 @@ FORWARD = {
     "gelu": {"mul"}, "silu": {"mul", "div"}, "sine": {"mul"}, "exp": {"mul"},
 }  # fmt: skip
 BACKWARD = {name: {"mul"} for name in (*FORWARD, "relu")}
-LOSSES = ("quadratic", "absolute", "huber", "log_cosh", "poisson", "softmax_cross_entropy", "sigmoid_cross_entropy")
+LOSSES = (
+    "quadratic", "absolute", "huber", "log_cosh", "poisson", "quantile", "poisson_deviance",
+    "softmax_cross_entropy", "sigmoid_cross_entropy", "clipped_softmax_cross_entropy", "clipped_sigmoid_cross_entropy",
+)  # fmt: skip
+LOGARITHM_OF_EACH_ROW = {"softmax_cross_entropy", "clipped_softmax_cross_entropy"}
 UPDATES = {
     "sgd": (updates.SGD, {"mul"}),
     "adam": (updates.ADAM, {"mul", "sqrt", "div"}),
@@ -111,10 +115,10 @@ def test_relu_is_packed():
 @pytest.mark.parametrize("name", LOSSES)
 def test_loss_is_packed(name):
     code = getattr(t, name.upper())
-    arguments = (code, 0, 0, "n", 200, "z", "a", "y", "scale", "costs", "delta")
+    arguments = (code, 0, 0, np.float32(1.0), "n", 200, "z", "a", "y", "scale", "costs", "delta")
     assembly = instructions(losses.loss_rows, *arguments, dtype="float32")
     assert packed(assembly, "float32") & {"mul", "add"}
-    assert not library_calls(assembly) - ({"logf"} if name == "softmax_cross_entropy" else set())  # once a row
+    assert not library_calls(assembly) - ({"logf"} if name in LOGARITHM_OF_EACH_ROW else set())
 
 
 @on_x86

@@ -98,6 +98,7 @@ def test_losses_by_hand():
     assert value["huber"](half, 0.0) == pytest.approx(0.125, rel=RTOL)
     assert value["log_cosh"](two, 5.0) == pytest.approx(np.log(np.cosh(3)), rel=RTOL)
     assert value["log_cosh"](half, 0.0) == pytest.approx(np.log(np.cosh(0.5)), rel=RTOL)
+    assert value["quantile"](two, 5.0) == pytest.approx(1.5, rel=RTOL)
     assert value["poisson"](two, 5.0) == pytest.approx(2 - 5 * np.log(2), rel=RTOL)
     assert value["poisson"](np.float64(0.0), 0.0) == 0
 

@@ -27,6 +27,7 @@ TORCH_LOSSES = {
     "huber": lambda a, Y: functional.huber_loss(a, Y, reduction="none"),
     "log_cosh": lambda a, Y: torch.log(torch.cosh(a - Y)),
     "poisson": lambda a, Y: functional.poisson_nll_loss(a, Y, log_input=False, eps=0.0, reduction="none"),
+    "quantile": lambda a, Y: functional.l1_loss(a, Y, reduction="none") / 2,
 }
 # Ours -> torch's; beta_1 and beta_2 become the pair `betas`.
 TORCH_SETTINGS = {"learning_rate": "lr", "epsilon": "eps", "rho": "alpha"}

@@ -8,7 +8,7 @@ from fastbp import functions
 from tests.twins import same_bits
 
 ACTIVATIONS = "identity, sigmoid, tanh, relu, leaky_relu, elu, softplus, gelu, silu, sine, exp, softmax"
-LOSSES = "quadratic, cross_entropy, absolute, huber, log_cosh, poisson"
+LOSSES = "quadratic, cross_entropy, absolute, huber, log_cosh, poisson, quantile"
 SIZES_RULE = "`sizes` must be a sequence of layer sizes such as [784, 30, 10]"
 X, Y = np.ones((4, 3)), np.zeros((4, 2))
 LABELS = np.array([0, 1, 1, 0])

@@ -12,18 +12,22 @@ from fastbp.kernels.jit import leaf
 from fastbp.kernels.pointers import real, shift
 from fastbp.kernels.tables import (
     ABSOLUTE,
+    CLIPPED_SIGMOID_CROSS_ENTROPY,
+    CLIPPED_SOFTMAX_CROSS_ENTROPY,
     CUSTOM_LOSS,
     HUBER,
     LOG_COSH,
     POISSON,
+    POISSON_DEVIANCE,
     QUADRATIC,
+    QUANTILE,
     SIGMOID_CROSS_ENTROPY,
     SOFTMAX_CROSS_ENTROPY,
 )
 
 
 @leaf
-def loss_rows(code, value_address, derivative_address, m, n, z, a, y, scale, cost, delta):
+def loss_rows(code, value_address, derivative_address, parameter, m, n, z, a, y, scale, cost, delta):
     """cost[i] = C_x of row i, delta[i, :] = scale[i] dC_x/da (or dC_x/dz, see the module); overwrites both.
 
     `z a y delta` are m rows of n, `scale` and `cost` have m elements.
@@ -35,13 +39,19 @@ def loss_rows(code, value_address, derivative_address, m, n, z, a, y, scale, cos
             cost[i] = _softmax_cross_entropy(n, shift(z, row), a_row, y_row, scale[i], delta_row)
         elif code == SIGMOID_CROSS_ENTROPY:
             cost[i] = _sigmoid_cross_entropy(n, shift(z, row), a_row, y_row, scale[i], delta_row)
+        elif code == CLIPPED_SOFTMAX_CROSS_ENTROPY:
+            cost[i] = _clipped_softmax_cross_entropy(n, parameter, a_row, y_row, scale[i], delta_row)
+        elif code == CLIPPED_SIGMOID_CROSS_ENTROPY:
+            cost[i] = _clipped_sigmoid_cross_entropy(n, parameter, a_row, y_row, scale[i], delta_row)
+        elif code == POISSON_DEVIANCE:
+            cost[i] = _poisson_deviance(n, a_row, y_row, scale[i], delta_row)
         elif code == CUSTOM_LOSS:
             cost[i] = call_loss_value(value_address, n, a_row, y_row)
             call_loss_derivative(derivative_address, n, a_row, y_row, delta_row)
             for j in range(n):
                 delta_row[j] *= scale[i]
         else:
-            cost[i] = _elementwise(code, n, a_row, y_row, scale[i], delta_row)
+            cost[i] = _elementwise(code, parameter, n, a_row, y_row, scale[i], delta_row)
 
 
 @leaf
@@ -72,7 +82,40 @@ def _sigmoid_cross_entropy(n, z, a, y, scale, delta):
 
 
 @leaf
-def _elementwise(code, n, a, y, scale, delta):
+def _clipped_softmax_cross_entropy(n, clip, a, y, scale, delta):
+    """-sum_j y_j log p_j with p = a clipped to [clip, 1 - clip]; delta = a - y, as if nothing were clipped."""
+    cost, one = real(0.0, a), real(1.0, a)
+    for j in range(n):
+        if y[j] != 0:
+            cost -= y[j] * math.log(min(max(a[j], clip), one - clip))
+        delta[j] = scale * (a[j] - y[j])
+    return cost
+
+
+@leaf
+def _clipped_sigmoid_cross_entropy(n, clip, a, y, scale, delta):
+    """-sum_j log q_j with q = p where y is 1 and 1 - p where y is 0, p as above; delta = a - y.  y is 0 or 1."""
+    cost, one = real(0.0, a), real(1.0, a)
+    for j in range(n):
+        p = min(max(a[j], clip), one - clip)
+        cost -= vm.log(y[j] * p + (one - y[j]) * (one - p))
+        delta[j] = scale * (a[j] - y[j])
+    return cost
+
+
+@leaf
+def _poisson_deviance(n, a, y, scale, delta):
+    """sum_j y_j log(y_j / a_j) - y_j + a_j, half the deviance; delta = a - y where a = exp(z)."""
+    cost, zero = real(0.0, a), real(0.0, a)
+    for j in range(n):
+        d = a[j] - y[j]
+        cost += d + (y[j] * vm.log(y[j] / a[j]) if y[j] != zero else zero)
+        delta[j] = scale * d
+    return cost
+
+
+@leaf
+def _elementwise(code, parameter, n, a, y, scale, delta):
     """Sum over n outputs of the losses that look at one output at a time; delta = scale dC/da."""
     zero, one, half = real(0.0, a), real(1.0, a), real(0.5, a)
     cost = zero
@@ -89,9 +132,15 @@ def _elementwise(code, n, a, y, scale, delta):
     elif code == HUBER:
         for j in range(n):
             d = a[j] - y[j]
-            c = min(max(d, -one), one)  # d inside the threshold 1, its sign outside
+            c = min(max(d, -parameter), parameter)  # d inside the threshold, the threshold with its sign outside
             cost += c * (d - half * c)
             delta[j] = scale * c
+    elif code == QUANTILE:
+        for j in range(n):
+            d = y[j] - a[j]
+            slope = parameter if d > zero else parameter - one
+            cost += slope * d
+            delta[j] = -scale * (slope if d != zero else d)
     elif code == LOG_COSH:
         for j in range(n):
             d = a[j] - y[j]

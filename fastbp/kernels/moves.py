@@ -64,7 +64,8 @@ def row_costs(net, first, m, values, work):
     y = shift(from_address(net.data[t.Y], net.params), first * n)
     scale = shift(from_address(net.data[t.SAMPLE_WEIGHT], net.params), first)
     cost = shift(work, plan[t.COST])
-    loss_rows(plan[t.LOSS], plan[t.LOSS_VALUE], plan[t.LOSS_DERIVATIVE], m, n, z, a, y, scale, cost, delta)
+    parameter = real(net.scalars[t.LOSS_PARAMETER], a)
+    loss_rows(plan[t.LOSS], plan[t.LOSS_VALUE], plan[t.LOSS_DERIVATIVE], parameter, m, n, z, a, y, scale, cost, delta)
 
 
 @leaf

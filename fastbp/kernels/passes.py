@@ -55,9 +55,9 @@ def is_softmax(net, layer):
 
 @leaf
 def starts_from_logits(net):
-    """Whether the loss works on z and gives dC/dz at once."""
+    """Whether the loss gives dC/dz at once."""
     loss = net.plan[t.LOSS]
-    return loss == t.SOFTMAX_CROSS_ENTROPY or loss == t.SIGMOID_CROSS_ENTROPY
+    return loss == t.SOFTMAX_CROSS_ENTROPY or loss == t.SIGMOID_CROSS_ENTROPY or loss > t.QUANTILE
 
 
 # --- data -------------------------------------------------------------------------------------------------------------
@@ -209,7 +209,8 @@ def output_error(net, i0, i1, work):
     y = shift(work, net.plan[t.TARGET] + i0 * n)
     scale, cost = shift(work, net.plan[t.SCALE] + i0), shift(work, net.plan[t.COST] + i0)
     plan = net.plan
-    loss_rows(plan[t.LOSS], plan[t.LOSS_VALUE], plan[t.LOSS_DERIVATIVE], m, n, z, a, y, scale, cost, delta)
+    parameter = real(net.scalars[t.LOSS_PARAMETER], a)
+    loss_rows(plan[t.LOSS], plan[t.LOSS_VALUE], plan[t.LOSS_DERIVATIVE], parameter, m, n, z, a, y, scale, cost, delta)
     if starts_from_logits(net):
         return
     if is_softmax(net, last):

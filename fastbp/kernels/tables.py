@@ -45,7 +45,8 @@ N_STATE_VECTORS = 17
 HAS_DROPOUT = 18
 ONES = 19  # offset of as many ones as a block has rows
 FORWARD_PIECES = 20  # into how many pieces the data set's blocks are cut for a forward pass
-PLAN_LENGTH = 21
+PER_BATCH = 21  # 1: each mini-batch divides BATCH_L2 and BATCH_L1 by its sample weights; its cost counts by its rows
+PLAN_LENGTH = 22
 
 # modes
 BY_ROWS = 0  # each piece takes some rows through the whole network and has a gradient of its own
@@ -79,8 +80,12 @@ COST_SUM = 14  # results: sum over samples of w_x C_x plus each step's penalty t
 WEIGHT_SUM = 15  # sum over samples of w_x
 GRADIENT_NORM = 16  # of the last step, where it was needed
 STATUS = 17
-DROPOUT = 18  # from here on one rate a layer, 0 for none
-SCALARS_LENGTH = 18  # plus one for each layer
+BATCH_L2 = 18  # penalties of a mini-batch as a whole, where PER_BATCH is set
+BATCH_L1 = 19
+COST_FACTOR = 20  # what the reported cost of the data is multiplied by; the gradient is not
+LOSS_PARAMETER = 21  # of the Huber and quantile loss and the clipped cross-entropies
+DROPOUT = 22  # from here on one rate a layer, 0 for none
+SCALARS_LENGTH = 22  # plus one for each layer
 
 # status
 FINISHED = 0
@@ -111,3 +116,7 @@ HUBER = 4
 LOG_COSH = 5
 POISSON = 6
 CUSTOM_LOSS = 7
+QUANTILE = 8
+CLIPPED_SOFTMAX_CROSS_ENTROPY = 9  # the cost from probabilities clipped to [LOSS_PARAMETER, 1 - LOSS_PARAMETER]
+CLIPPED_SIGMOID_CROSS_ENTROPY = 10
+POISSON_DEVIANCE = 11  # half of it, for the output activation exp

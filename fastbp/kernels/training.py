@@ -160,7 +160,7 @@ def value_and_grad(job):
     net, n_rows = job.net, job.net.data[t.N_ROWS]
     weight = weight_of_rows(net, 0, n_rows)
     net.scalars[t.WEIGHT_FACTOR] = 1.0 / weight
-    net.scalars[t.COST_SUM] = gradient(job, 0, n_rows, _ADD_PENALTY) + penalty_of(net)
+    net.scalars[t.COST_SUM] = net.scalars[t.COST_FACTOR] * gradient(job, 0, n_rows, _ADD_PENALTY) + penalty_of(net)
     net.scalars[t.WEIGHT_SUM] = weight
 
 
@@ -179,7 +179,8 @@ def step(job, first, m):
     """One optimizer step on samples [first, first + m); the cost before the step, and a status."""
     s = job.net.scalars
     whole_gradient_first = s[t.CLIP_NORM] > 0.0 or s[t.TOLERANCE] >= 0.0
-    cost = penalty_of(job.net) + gradient(job, first, m, _ADD_PENALTY if whole_gradient_first else _STEP)
+    penalties = penalty_of(job.net)  # of the weights before the step
+    cost = penalties + s[t.COST_FACTOR] * gradient(job, first, m, _ADD_PENALTY if whole_gradient_first else _STEP)
     if not is_finite(cost):
         return cost, t.DIVERGED
     if whole_gradient_first:
@@ -207,14 +208,19 @@ def train(job, first_step, n_steps, learning_rates):
         if weight == 0.0:  # nothing in this mini-batch counts: no gradient to follow, but the schedule goes on
             continue
         s[t.WEIGHT_FACTOR] = 1.0 / weight
+        counted = weight
+        if net.plan[t.PER_BATCH] != 0:
+            counted = np.float64(m)
+            s[t.L2_PENALTY] = s[t.BATCH_L2] / weight
+            s[t.L1_PENALTY] = s[t.BATCH_L1] / weight
         power_1, power_2 = s[t.POWER_1], s[t.POWER_2]
         s[t.POWER_1] = power_1 * s[t.CONSTANTS]
         s[t.POWER_2] = power_2 * s[t.CONSTANTS + 1]
         cost, status = step(job, first, m)
         s[t.STATUS] = status
         if status != t.DIVERGED:
-            s[t.COST_SUM] += cost * weight
-            s[t.WEIGHT_SUM] += weight
+            s[t.COST_SUM] += cost * counted
+            s[t.WEIGHT_SUM] += counted
         if status != t.FINISHED:  # the step was not taken
             s[t.STEP] -= 1.0
             s[t.POWER_1], s[t.POWER_2] = power_1, power_2
@@ -240,6 +246,6 @@ def cost(job):
     parallel(job, COSTS_OF_ROWS, n_pieces)
     total = penalty_of(net)
     for p in range(n_pieces):
-        total += job.costs[p]
+        total += net.scalars[t.COST_FACTOR] * job.costs[p]
     net.scalars[t.COST_SUM] = total
     net.scalars[t.WEIGHT_SUM] = weight

@@ -33,6 +33,7 @@ def update(code, constants, learning_rate, correction_1, correction_2, n, g, w, 
             keep = real(1.0 - learning_rate * constants[3], w)
             for i in range(n):
                 w[i] *= keep
+        # With constants[4] epsilon stands beside sqrt(v) instead of sqrt(v/c2), as before section 2.1 of Kingma and Ba.
         # lr m/c1 / (sqrt(v/c2) + eps) = (lr sqrt(c2)/c1) m / (sqrt(v) + eps sqrt(c2)): one division fewer in the loop
         root = math.sqrt(correction_2)
         rate = real(learning_rate * root / correction_1, w)
@@ -41,7 +42,8 @@ def update(code, constants, learning_rate, correction_1, correction_2, n, g, w, 
             real(1.0 - constants[0], w),
         )  # 1 - beta in float64: in float32 it
         beta_2, gain_2 = real(constants[1], w), real(1.0 - constants[1], w)  # would lose five of its digits
-        _adam(n, rate, beta_1, gain_1, beta_2, gain_2, real(constants[2] * root, w), g, w, s1, s2)
+        epsilon = real(constants[2] * (root if constants[4] == 0.0 else 1.0), w)
+        _adam(n, rate, beta_1, gain_1, beta_2, gain_2, epsilon, g, w, s1, s2)
 
 
 @leaf

@@ -1,0 +1,13 @@
+"""Estimators as scikit-learn has them: ``MLPClassifier`` and ``MLPRegressor``, with the same numbers and many times faster.
+
+>>> from fastbp.neural_network import MLPClassifier  # instead of sklearn.neural_network
+>>> X, y = [[0.0, 0.0], [1.0, 1.0]], [0, 1]
+>>> MLPClassifier(hidden_layer_sizes=(5,), solver="lbfgs", random_state=1).fit(X, y).predict([[2.0, 2.0], [-1.0, -2.0]])
+array([1, 0])
+"""
+
+from fastbp.neural_network.classifier import MLPClassifier
+from fastbp.neural_network.errors import FitDivergedError
+from fastbp.neural_network.regressor import MLPRegressor
+
+__all__ = ["FitDivergedError", "MLPClassifier", "MLPRegressor"]

@@ -1,0 +1,373 @@
+"""What the two estimators share: the way from `fit` to the kernels and back, predictions, gradients, pickles."""
+
+from __future__ import annotations
+
+import math
+import operator
+from abc import ABC, abstractmethod
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from scipy import sparse
+from sklearn.base import BaseEstimator
+from sklearn.utils.validation import _check_sample_weight, check_is_fitted, validate_data
+
+from fastbp.initializers import initialize
+from fastbp.network import Network
+from fastbp.neural_network import callbacks, lbfgs
+from fastbp.neural_network.epochs import Data, Objective
+from fastbp.neural_network.held_out import HeldOut
+from fastbp.neural_network.parameters import NETWORK_NAMES, STOCHASTIC_SOLVERS
+from fastbp.neural_network.passes import BatchCost, outputs
+from fastbp.neural_network.stochastic import StochasticFit, initialise_record, random_state_of
+from fastbp.validation import Targets, all_finite
+
+SPARSE_FORMATS = ("csr", "csc")
+
+
+class BaseMLP(callbacks.Support, BaseEstimator, ABC):  # type: ignore[misc] # scikit-learn's classes are Any
+    """The base of `MLPClassifier` and `MLPRegressor`; not to be used by itself."""
+
+    def _store(self, parameters: dict[str, Any]) -> None:
+        """Store the constructor's arguments, given as its ``locals()``, as they are."""
+        for name, value in parameters.items():
+            if name != "self":
+                setattr(self, name, value)
+
+    # --- what the two differ in ---------------------------------------------------------------------------------------
+
+    @abstractmethod
+    def _learn_targets(self, y: NDArray[Any], incremental: bool) -> None:
+        """Take note of the classes, or check them against those that are known."""
+
+    @abstractmethod
+    def _encoded(self, y: NDArray[Any], dtype: np.dtype) -> Targets:
+        """Return valid targets as the kernels take them."""
+
+    @abstractmethod
+    def _count_outputs(self, targets: Targets) -> int:
+        """Return the number of output neurons."""
+
+    @abstractmethod
+    def _output_settings(self) -> dict[str, Any]:
+        """Return `out_activation_`, and the arguments of `Network` for the output layer."""
+
+    @abstractmethod
+    def _objective(self, with_penalties: bool = True) -> Objective:
+        """Return what is minimised."""
+
+    def _weights_of_rows(self, y: NDArray[Any], sample_weight: Any, X: Any, incremental: bool) -> NDArray[Any] | None:
+        """Return the sample weights, or None."""
+        return None if sample_weight is None else _check_sample_weight(sample_weight, X)
+
+    def _labels_to_stratify_by(self, data: Data) -> NDArray[Any] | None:
+        """Return the classes whose shares the split of early stopping keeps, or None."""
+        return None
+
+    def _check_solver(self) -> bool:
+        """Whether `partial_fit` is there; raises what `hasattr` understands."""
+        if self.solver not in STOCHASTIC_SOLVERS:
+            raise AttributeError(
+                f"partial_fit is only available for stochastic optimizers. {self.solver} is not stochastic."
+            )
+        return True
+
+    # --- fit ----------------------------------------------------------------------------------------------------------
+
+    def _fit(
+        self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None, *, incremental: bool, eval_set: Any = None
+    ) -> Any:
+        """Do what `fit` and `partial_fit` do."""
+        hidden = self._hidden_sizes()
+        first_pass = not hasattr(self, "coefs_") or not (self.warm_start or incremental)
+        X, y = self._checked(X, y, reset=first_pass)
+        self._learn_targets(y, incremental)
+        weights = self._weights_of_rows(y, sample_weight, X, incremental)
+        dtype = self._compute_dtype(X.dtype, first_pass)
+        targets = self._encoded(y, dtype)
+        self.n_outputs_ = self._count_outputs(targets)
+        self._random_state = random_state_of(self)
+        self._begin([X.shape[1], *hidden, self.n_outputs_], dtype, first_pass)
+        data = _data(X, targets, weights, dtype)
+        context = callbacks.begin(self, X, y, sample_weight, 1 if incremental else self.max_iter)
+        if self.solver in STOCHASTIC_SOLVERS:
+            held_out = self._held_out(eval_set)
+            initialise_record(self, first_pass)
+            if held_out is not None and self.validation_loss_curve_ is None:
+                self.validation_loss_curve_ = []
+            fit = StochasticFit(self, data, held_out, incremental)
+            fit.run(context.on_epoch, context.is_wanted)
+        else:
+            if eval_set is not None:
+                raise ValueError("`eval_set` needs a stochastic solver, 'adam' or 'sgd'; got solver='lbfgs'.")
+            cost = BatchCost(self._network, data, self._objective(), n_threads=self.n_threads)
+            lbfgs.minimise(self, cost, context.on_iteration if context.is_wanted else None)
+        context.end()
+        return self
+
+    def _hidden_sizes(self) -> list[int]:
+        """Return the hidden layers' sizes as a list."""
+        sizes = self.hidden_layer_sizes
+        listed = list(sizes) if hasattr(sizes, "__iter__") else [sizes]
+        if np.any(np.array(listed) <= 0):
+            raise ValueError(f"hidden_layer_sizes must be > 0, got {listed}.")
+        return listed
+
+    def _checked(self, X: ArrayLike, y: ArrayLike, reset: bool) -> tuple[Any, NDArray[Any]]:
+        """Return X and y as arrays, or raise what scikit-learn raises."""
+        dtype = (np.float64, np.float32) if self.dtype is None else np.dtype(self.dtype)
+        checked: tuple[Any, NDArray[Any]] = validate_data(
+            self, X, y, accept_sparse=SPARSE_FORMATS, multi_output=True, dtype=dtype, reset=reset, **self._y_rules
+        )
+        return checked
+
+    _y_rules: dict[str, Any] = {}  # noqa: RUF012 # never changed; a ClassVar would be one more import for the same
+
+    def _compute_dtype(self, dtype: np.dtype, first_pass: bool) -> np.dtype:
+        """Return the dtype of the parameters and of all arithmetic."""
+        if not first_pass:
+            return np.dtype(self.coefs_[0].dtype)
+        if self.dtype is None and self.solver == "lbfgs":
+            return np.dtype(np.float64)  # SciPy's L-BFGS-B takes its steps in float64, so scikit-learn's passes are too
+        return np.dtype(dtype)
+
+    def _begin(self, sizes: list[int], dtype: np.dtype, first_pass: bool) -> None:
+        """Make the network, with initial parameters or those to go on from, and the attributes that describe it."""
+        if first_pass:
+            self.n_iter_ = 0
+            self.t_ = 0
+            self.n_layers_ = len(sizes)
+            self.out_activation_ = self._output_settings()["out_activation"]
+            params = self._initial_parameters(sizes, dtype)
+        else:
+            known = [len(self.coefs_[0]), *(W.shape[1] for W in self.coefs_)]
+            if known != sizes:
+                raise ValueError(
+                    f"A fit that goes on (`warm_start` or `partial_fit`) must have the layer sizes of the one before, "
+                    f"{known}; `hidden_layer_sizes` and the data ask for {sizes}. Set warm_start=False to begin afresh."
+                )
+            params = _flat(self.coefs_, self.intercepts_)
+        self._link(self._make_network(sizes, dtype, params))
+
+    def _make_network(self, sizes: list[int], dtype: np.dtype, params: NDArray[Any] | None = None) -> Network:
+        """Return the network that computes what this estimator does."""
+        names = self.activation if isinstance(self.activation, list | tuple) else [self.activation] * (len(sizes) - 2)
+        settings = {key: value for key, value in self._output_settings().items() if key != "out_activation"}
+        net = Network(
+            sizes,
+            activation=[NETWORK_NAMES.get(name, name) if isinstance(name, str) else name for name in names],
+            initializer="zeros",
+            dtype=dtype,
+            dropout=self.dropout,
+            **settings,
+        )
+        if params is not None:
+            net.params[...] = params
+        return net
+
+    def _initial_parameters(self, sizes: list[int], dtype: np.dtype) -> NDArray[Any]:
+        """Draw the initial parameters (n_params,)."""
+        rng = self._random_state
+        if self.initializer != "auto":
+            drawn: NDArray[Any] = initialize(
+                self.initializer, sizes, np.random.default_rng(rng.randint(1 << 31)), dtype
+            )
+            return drawn
+        names = list(self.activation) if isinstance(self.activation, list | tuple) else [self.activation]
+        layers = []
+        for layer, (fan_in, fan_out) in enumerate(pairwise(sizes)):
+            # Glorot and Bengio 2010, equation 16, with scikit-learn's own factor for the logistic function
+            name = names[min(layer, len(names) - 1)] if names else ""
+            bound = math.sqrt((2.0 if name == "logistic" else 6.0) / (fan_in + fan_out))
+            layers += [rng.uniform(-bound, bound, (fan_in, fan_out)).ravel(), rng.uniform(-bound, bound, fan_out)]
+        return np.concatenate(layers).astype(dtype)
+
+    def _held_out(self, eval_set: Any) -> HeldOut | None:
+        """Return the user's validation data, checked."""
+        if eval_set is None:
+            return None
+        if not isinstance(eval_set, tuple | list) or len(eval_set) not in (2, 3):
+            raise TypeError(
+                f"`eval_set` must be (X_val, y_val) or (X_val, y_val, sample_weight_val); got {type(eval_set).__name__}"
+                + (f" of {len(eval_set)}." if isinstance(eval_set, tuple | list) else ".")
+            )
+        X, y, weights = (*eval_set, None)[:3]
+        try:
+            data = self._checked_data(X, y, weights)
+        except ValueError as error:
+            raise ValueError(f"In `eval_set`: {error}") from error
+        return HeldOut(self, data, y, with_losses=True)
+
+    def _checked_data(self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None) -> Data:
+        """Return further data of the kind that the model was fitted on."""
+        X, y = self._checked(X, y, reset=False)
+        self._check_known(y)
+        weights = self._weights_of_rows(y, sample_weight, X, incremental=False)
+        dtype = self._network.dtype
+        return _data(X, self._encoded(y, dtype), weights, dtype)
+
+    def _check_known(self, y: NDArray[Any]) -> None:
+        """Check that further targets are of the kind that the model was fitted on."""
+        n_outputs = 1 if y.ndim == 1 else y.shape[1]
+        if n_outputs != self.n_outputs_:
+            raise ValueError(f"`y` must have {self.n_outputs_} columns, as in `fit`; got {n_outputs}.")
+
+    # --- parameters ---------------------------------------------------------------------------------------------------
+
+    def _link(self, net: Network) -> None:
+        """Have `coefs_` and `intercepts_` be views into the network's parameters."""
+        self._network = net
+        self.coefs_, self.intercepts_ = list(net.weights), list(net.biases)
+
+    def _linked(self) -> Network:
+        """Return the network with the parameters of `coefs_` and `intercepts_`, which a user may have replaced."""
+        try:
+            net: Network = self._network
+        except AttributeError:
+            check_is_fitted(self)
+            raise
+        mine = (*self.coefs_, *self.intercepts_)
+        views = (*net.weights, *net.biases)
+        if len(mine) == len(views) and all(map(operator.is_, mine, views)):
+            return net
+        sizes = [len(self.coefs_[0]), *(W.shape[1] for W in self.coefs_)]
+        if tuple(sizes) != net.sizes:
+            return self._make_network(sizes, net.dtype, _flat(self.coefs_, self.intercepts_))
+        for array, view in zip(mine, views, strict=True):
+            view[...] = array
+        return net
+
+    @property
+    def network_(self) -> Network:
+        """The `fastbp.Network` inside, with this model's parameters; it has no penalties, which belong to a fit."""
+        check_is_fitted(self)
+        return self._linked()
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Return arrays, plain values and scikit-learn's own objects: everything but the network."""
+        return {name: value for name, value in super().__getstate__().items() if name != "_network"}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """Take the state, and make the network again."""
+        super().__setstate__(state)
+        if hasattr(self, "coefs_"):
+            sizes = [len(self.coefs_[0]), *(W.shape[1] for W in self.coefs_)]
+            dtype = np.dtype(self.coefs_[0].dtype)
+            self._link(self._make_network(sizes, dtype, _flat(self.coefs_, self.intercepts_)))
+
+    # --- predictions --------------------------------------------------------------------------------------------------
+
+    def _outputs(self, X: ArrayLike) -> NDArray[Any]:
+        """Return the output neurons' values (n, n_outputs) for inputs that are checked here."""
+        net = self._linked()
+        if (
+            type(X) is np.ndarray
+            and X.ndim == 2
+            and X.dtype == net.dtype
+            and X.shape[1] == net.sizes[0]
+            and X.flags.carray
+            and len(X)
+            and "feature_names_in_" not in vars(self)
+            and all_finite(X)
+        ):  # what scikit-learn's checks would let pass unchanged; anything else gets the checks, and their messages
+            return net.passes.outputs(X, self.n_threads)
+        check_is_fitted(self)
+        X = validate_data(self, X, accept_sparse=SPARSE_FORMATS, reset=False)
+        if self.dtype is None and np.result_type(X.dtype, net.dtype) != net.dtype:
+            # float64 inputs of a model in float32: the arithmetic is float64, as NumPy's would be
+            net = self._make_network(list(net.sizes), np.dtype(np.float64), net.params)
+        return outputs(net, _in_dtype(X, net.dtype), self.n_threads)
+
+    # --- gradients ----------------------------------------------------------------------------------------------------
+
+    def loss_gradient(
+        self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None = None
+    ) -> tuple[float, list[NDArray[Any]], list[NDArray[Any]]]:
+        """Return the loss of some data and its gradient, penalties included, at the model's parameters.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix} of shape (n_samples, n_features)
+            Inputs.
+        y : array-like of shape (n_samples,) or (n_samples, n_outputs)
+            Targets.
+        sample_weight : array-like of shape (n_samples,), default=None
+            Sample weights.
+
+        Returns
+        -------
+        loss : float
+            What training reports of these data as one mini-batch.
+        coef_gradients : list of ndarray
+            The gradient with respect to each array of `coefs_`.
+        intercept_gradients : list of ndarray
+            The gradient with respect to each array of `intercepts_`.
+        """
+        check_is_fitted(self)
+        net = self._linked()
+        data = self._checked_data(X, y, sample_weight)
+        loss, grad = BatchCost(net, data, self._objective(), n_threads=self.n_threads).value_and_grad(net.params)
+        shaped = Network(net.sizes, initializer="zeros", dtype=net.dtype)
+        shaped.params[...] = grad
+        return loss, shaped.weights, shaped.biases
+
+    def input_gradient(self, X: ArrayLike) -> NDArray[Any]:
+        """Return the derivative of each output neuron with respect to each input: what a prediction hangs on.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix} of shape (n_samples, n_features)
+            Inputs.
+
+        Returns
+        -------
+        ndarray of shape (n_samples, n_outputs_, n_features)
+            ``[i, j, k]`` is d output j / d feature k at sample i.  A binary classifier has one output, the probability
+            of ``classes_[1]``.
+        """
+        check_is_fitted(self)
+        net = self._linked()
+        X = _in_dtype(validate_data(self, X, accept_sparse=SPARSE_FORMATS, reset=False), net.dtype)
+        X = X.toarray() if sparse.issparse(X) else X
+        twin = _with_quadratic_loss(net)
+        a = net.passes.outputs(X, self.n_threads)
+        gradient = np.empty((len(X), self.n_outputs_, X.shape[1]), net.dtype)
+        for j in range(self.n_outputs_):
+            targets = a.copy()
+            targets[:, j] -= 1  # the derivative of the quadratic loss, a - target, is then 1 for output j and 0 elsewhere
+            gradient[:, j] = twin.trace(X, targets).layers[0].delta @ net.weights[0].T
+        return gradient
+
+
+def _with_quadratic_loss(net: Network) -> Network:
+    """Return the same network with the quadratic loss."""
+    *hidden, output = net.activations
+    twin = Network(
+        net.sizes,
+        activation=hidden,
+        output=output if output[0][0] != "softmax" else "softmax",
+        initializer="zeros",
+        dtype=net.dtype,
+    )
+    twin.params[...] = net.params
+    return twin
+
+
+def _flat(coefs: list[NDArray[Any]], intercepts: list[NDArray[Any]]) -> NDArray[Any]:
+    """Return all parameters as the network's flat vector."""
+    return np.concatenate([part.ravel() for pair in zip(coefs, intercepts, strict=True) for part in pair])
+
+
+def _in_dtype(X: Any, dtype: np.dtype) -> Any:
+    """Return inputs as the kernels take them: a contiguous array, or a CSR matrix, of the network's dtype."""
+    if sparse.issparse(X):
+        return X.tocsr().astype(dtype, copy=False)
+    return np.ascontiguousarray(X, dtype)
+
+
+def _data(X: Any, targets: Targets, weights: NDArray[Any] | None, dtype: np.dtype) -> Data:
+    """Return valid data as the kernels take them."""
+    weights = None if weights is None else np.ascontiguousarray(weights, dtype)
+    return Data(_in_dtype(X, dtype), targets, weights)

@@ -1,0 +1,322 @@
+"""`MLPClassifier`: the multi-layer perceptron for classes, with scikit-learn's interface."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from sklearn.base import ClassifierMixin, _fit_context
+from sklearn.preprocessing import LabelBinarizer
+from sklearn.utils import column_or_1d, compute_sample_weight
+from sklearn.utils.metaestimators import available_if
+from sklearn.utils.multiclass import _check_partial_fit_first_call, type_of_target, unique_labels
+
+from fastbp.kernels import tables as t
+from fastbp.neural_network.base import BaseMLP
+from fastbp.neural_network.callbacks import with_callbacks
+from fastbp.neural_network.epochs import Data, Objective
+from fastbp.neural_network.parameters import CLASSIFIER_CONSTRAINTS, documented
+from fastbp.validation import Targets
+
+
+@documented
+class MLPClassifier(ClassifierMixin, BaseMLP):
+    """Multi-layer perceptron classifier: scikit-learn's, many times faster.
+
+    Parameters, attributes, methods, messages and, with the same `random_state`, all numbers are those of
+    ``sklearn.neural_network.MLPClassifier``.  What scikit-learn does not have are the parameters from `class_weight`
+    on, `eval_set`, `loss_gradient`, `input_gradient` and `network_`; their defaults change nothing.
+
+    Parameters
+    ----------
+    {scikit-learn's}
+    class_weight : dict or 'balanced', default=None
+        Weight of each class, by which the sample weights are multiplied; 'balanced' is inversely proportional to the
+        number of its samples.
+    {fastbp's}
+
+    Attributes
+    ----------
+    classes_ : ndarray of shape (n_classes,)
+        The class labels.
+    {attributes}
+
+    Notes
+    -----
+    The loss is reported as scikit-learn does, from probabilities that are clipped to the resolution of their dtype; the
+    gradient is that of the loss without clipping.  A mini-batch whose sample weights are all 0 is passed over, where
+    scikit-learn raises ZeroDivisionError.
+
+    Examples
+    --------
+    >>> from fastbp.neural_network import MLPClassifier
+    >>> from sklearn.datasets import make_classification
+    >>> X, y = make_classification(n_samples=100, random_state=1)
+    >>> clf = MLPClassifier(random_state=1, max_iter=300).fit(X, y)
+    >>> clf.predict_proba(X[:1]).shape
+    (1, 2)
+    """
+
+    _parameter_constraints = CLASSIFIER_CONSTRAINTS
+
+    def __init__(
+        self,
+        hidden_layer_sizes: Any = (100,),
+        activation: Any = "relu",
+        *,
+        solver: str = "adam",
+        alpha: float = 0.0001,
+        batch_size: int | str = "auto",
+        learning_rate: Any = "constant",
+        learning_rate_init: float = 0.001,
+        power_t: float = 0.5,
+        max_iter: int = 200,
+        shuffle: bool = True,
+        random_state: Any = None,
+        tol: float = 1e-4,
+        verbose: Any = False,
+        warm_start: bool = False,
+        momentum: float = 0.9,
+        nesterovs_momentum: bool = True,
+        early_stopping: bool = False,
+        validation_fraction: float = 0.1,
+        beta_1: float = 0.9,
+        beta_2: float = 0.999,
+        epsilon: float = 1e-8,
+        n_iter_no_change: float = 10,
+        max_fun: int = 15000,
+        class_weight: Any = None,
+        dtype: Any = None,
+        initializer: str = "auto",
+        dropout: Any = 0.0,
+        l1_penalty: float = 0.0,
+        clip_norm: float | None = None,
+        scoring: Any = None,
+        warm_start_optimizer: bool = False,
+        n_threads: int | None = None,
+        progress: bool = False,
+    ) -> None:
+        self._store(locals())
+
+    # --- fit ----------------------------------------------------------------------------------------------------------
+
+    @_fit_context(prefer_skip_nested_validation=True)
+    @with_callbacks
+    def fit(self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None = None, *, eval_set: Any = None) -> Any:
+        """Fit the model to data.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix} of shape (n_samples, n_features)
+            Inputs.
+        y : array-like of shape (n_samples,) or (n_samples, n_outputs)
+            Class labels, or 0 and 1 for each of several labels.
+        sample_weight : array-like of shape (n_samples,), default=None
+            Sample weights.
+        eval_set : tuple, default=None
+            ``(X_val, y_val)`` or ``(X_val, y_val, sample_weight_val)``: validation data whose loss after each epoch is
+            `validation_loss_curve_`.  Early stopping watches them instead of setting rows aside.
+
+        Returns
+        -------
+        self : MLPClassifier
+            The fitted model.
+
+        Raises
+        ------
+        FitDivergedError
+            If the loss becomes NaN or infinite; the model keeps finite weights.
+        """
+        return self._fit(X, y, sample_weight, incremental=False, eval_set=eval_set)
+
+    @available_if(lambda estimator: estimator._check_solver())
+    @_fit_context(prefer_skip_nested_validation=True)
+    @with_callbacks
+    def partial_fit(
+        self,
+        X: ArrayLike,
+        y: ArrayLike,
+        sample_weight: ArrayLike | None = None,
+        classes: ArrayLike | None = None,
+    ) -> Any:
+        """Train one epoch on some data.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix} of shape (n_samples, n_features)
+            Inputs.
+        y : array-like of shape (n_samples,)
+            Class labels.
+        sample_weight : array-like of shape (n_samples,), default=None
+            Sample weights.
+        classes : array of shape (n_classes,), default=None
+            All class labels that will ever come; required in the first call.
+
+        Returns
+        -------
+        self : MLPClassifier
+            The model.
+        """
+        if self.class_weight == "balanced":
+            raise ValueError(
+                "`class_weight='balanced'` is not supported by partial_fit, which does not see all samples. Pass a dict "
+                "with the weight of each class, such as that of sklearn.utils.class_weight.compute_class_weight."
+            )
+        if _check_partial_fit_first_call(self, classes):
+            self._label_binarizer = LabelBinarizer()
+            self._label_binarizer.fit(y if type_of_target(y).startswith("multilabel") else classes)
+        return self._fit(X, y, sample_weight, incremental=True)
+
+    def _learn_targets(self, y: NDArray[Any], incremental: bool) -> None:
+        if not hasattr(self, "classes_") or not (self.warm_start or incremental):
+            y = column_or_1d(y, warn=True) if y.ndim == 2 and y.shape[1] == 1 else y
+            self._label_binarizer = LabelBinarizer()
+            self._label_binarizer.fit(y)
+            self.classes_ = self._label_binarizer.classes_
+            return
+        classes = unique_labels(y)
+        if self.warm_start:
+            if set(classes) != set(self.classes_):
+                raise ValueError(
+                    "warm_start can only be used where `y` has the same classes as in the previous call to fit. "
+                    f"Previously got {self.classes_}, `y` has {classes}"
+                )
+            return
+        self._check_known(y)
+
+    def _check_known(self, y: NDArray[Any]) -> None:
+        classes = unique_labels(y)
+        if len(np.setdiff1d(classes, self.classes_, assume_unique=True)):
+            raise ValueError(
+                f"`y` has classes not in `self.classes_`. `self.classes_` has {self.classes_}. 'y' has {classes}."
+            )
+
+    def _encoded(self, y: NDArray[Any], dtype: np.dtype) -> Targets:
+        y = y.ravel() if y.ndim == 2 and y.shape[1] == 1 else y
+        if self._label_binarizer.y_type_ == "multilabel-indicator" or y.ndim > 1:
+            return Targets(np.ascontiguousarray(self._label_binarizer.transform(y), dtype), None)
+        labels = np.searchsorted(self.classes_, y)
+        if self._is_multiclass:
+            return Targets(None, np.ascontiguousarray(labels, np.int64))
+        return Targets(labels.astype(dtype).reshape(-1, 1), None)
+
+    def _count_outputs(self, targets: Targets) -> int:
+        return len(self.classes_) if targets.array is None else targets.array.shape[1]
+
+    @property
+    def _is_multiclass(self) -> bool:
+        return bool(self._label_binarizer.y_type_ == "multiclass")
+
+    def _weights_of_rows(self, y: NDArray[Any], sample_weight: Any, X: Any, incremental: bool) -> NDArray[Any] | None:
+        weights = super()._weights_of_rows(y, sample_weight, X, incremental)
+        if self.class_weight is None:
+            return weights
+        by_class = self.class_weight
+        if isinstance(by_class, dict):  # of classes that are not in these rows as well
+            present = set(unique_labels(y).tolist())
+            by_class = {label: weight for label, weight in by_class.items() if label in present}
+        factors: NDArray[Any] = compute_sample_weight(by_class, y).astype(X.dtype)
+        return factors if weights is None else weights * factors
+
+    def _labels_to_stratify_by(self, data: Data) -> NDArray[Any] | None:
+        # scikit-learn stratifies where there is one output: not for three classes or more, nor for several labels
+        return None if self.n_outputs_ != 1 or data.targets.array is None else data.targets.array[:, 0]
+
+    def _output_settings(self) -> dict[str, Any]:
+        name = "softmax" if self._is_multiclass else "logistic"
+        return {
+            "out_activation": name,
+            "output": "softmax" if self._is_multiclass else "sigmoid",
+            "loss": "cross_entropy",
+        }
+
+    def _objective(self, with_penalties: bool = True) -> Objective:
+        code = t.CLIPPED_SOFTMAX_CROSS_ENTROPY if self._is_multiclass else t.CLIPPED_SIGMOID_CROSS_ENTROPY
+        resolution = float(np.finfo(self._network.dtype).eps)
+        penalties = (self.alpha, self.l1_penalty) if with_penalties else (0.0, 0.0)
+        return Objective(code, resolution, 1.0, *penalties)
+
+    # --- predictions --------------------------------------------------------------------------------------------------
+
+    def predict(self, X: ArrayLike) -> NDArray[Any]:
+        """Predict class labels.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix} of shape (n_samples, n_features)
+            Inputs.
+
+        Returns
+        -------
+        ndarray of shape (n_samples,) or (n_samples, n_classes)
+            The labels, or 0 and 1 for each of several labels.
+        """
+        return self._decoded(self._outputs(X))
+
+    def predict_proba(self, X: ArrayLike) -> NDArray[Any]:
+        """Estimate probabilities.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix} of shape (n_samples, n_features)
+            Inputs.
+
+        Returns
+        -------
+        ndarray of shape (n_samples, n_classes)
+            The probability of each class, in the order of `classes_`.
+        """
+        out = self._outputs(X)
+        if self.n_outputs_ > 1:
+            return out
+        return np.hstack([1 - out, out])
+
+    def predict_log_proba(self, X: ArrayLike) -> NDArray[Any]:
+        """Return the logarithms of `predict_proba`.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix} of shape (n_samples, n_features)
+            Inputs.
+
+        Returns
+        -------
+        ndarray of shape (n_samples, n_classes)
+            The logarithm of the probability of each class, in the order of `classes_`.
+        """
+        probabilities = self.predict_proba(X)
+        return np.log(probabilities, out=probabilities)
+
+    def _decoded(self, out: NDArray[Any]) -> NDArray[Any]:
+        """Return the labels of outputs: what `LabelBinarizer.inverse_transform` does, without its checks."""
+        if self._label_binarizer.sparse_input_:
+            labels: Any = self._label_binarizer.inverse_transform(out)
+            return labels
+        if self._is_multiclass:
+            return self.classes_[out.argmax(axis=1)]
+        above = (out > 0.5).astype(np.int64)
+        if self._label_binarizer.y_type_ == "multilabel-indicator":
+            return above
+        return self.classes_[above[:, 0]] if len(self.classes_) > 1 else np.repeat(self.classes_, len(out))
+
+    def _decoded_targets(self, data: Data) -> NDArray[Any]:
+        """Return labels of encoded targets."""
+        array, labels = data.targets
+        return self.classes_[labels] if array is None else self._decoded(array)
+
+    def _score_of_outputs(self, out: NDArray[Any], data: Data) -> float:
+        """Return the accuracy of outputs."""
+        array, labels = data.targets
+        if labels is not None:
+            right = out.argmax(axis=1) == labels
+        else:
+            right = ((out > 0.5) == (array > 0.5)).all(axis=1)
+        return float(np.average(right, weights=data.sample_weight))
+
+    def __sklearn_tags__(self) -> Any:
+        """Return what scikit-learn's tools must know."""
+        tags = super().__sklearn_tags__()
+        tags.input_tags.sparse = True
+        tags.classifier_tags.multi_label = True
+        return tags

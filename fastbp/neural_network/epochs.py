@@ -1,0 +1,204 @@
+"""Epochs of stochastic training: what scikit-learn's Adam and SGD do in a loop of Python, in one call of the kernel.
+
+An epoch takes the rows in the given order, mini-batch by mini-batch.  Sparse inputs are made dense some mini-batches at
+a time, with one call of the kernel for each such chunk.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, TypedDict
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import sparse
+
+from fastbp.jobs import Frame, flops_per_row, make_frame
+from fastbp.kernels import entry, updates
+from fastbp.kernels import tables as t
+from fastbp.network import Network
+from fastbp.optimizers import N_CONSTANTS
+from fastbp.trainer import steps_per_call
+from fastbp.validation import Targets, all_finite
+
+DENSE_CHUNK_BYTES = 1 << 22  # of sparse inputs made dense at a time: within the second- or third-level cache
+
+
+@dataclass(frozen=True)
+class Data:
+    """Rows as the kernels take them."""
+
+    X: Any  # ndarray (n, n_features) of the network's dtype, or a CSR matrix
+    targets: Targets
+    sample_weight: NDArray[Any] | None = None
+
+    def __len__(self) -> int:
+        return int(self.X.shape[0])
+
+    def rows(self, index: Any) -> Data:
+        """Return some rows, sparse ones made dense."""
+        X, (array, labels), weight = self.X[index], self.targets, self.sample_weight
+        if sparse.issparse(X):
+            X = X.toarray()
+        targets = Targets(None if array is None else array[index], None if labels is None else labels[index])
+        return Data(X, targets, None if weight is None else weight[index])
+
+
+@dataclass(frozen=True)
+class Objective:
+    """What is minimised and what is reported of it, as scikit-learn has it."""
+
+    loss_code: int | None  # of the kernels, where it is not the network's own loss
+    loss_parameter: float
+    cost_factor: float  # what the reported cost of the data is multiplied by
+    l2: float  # penalties of a batch as a whole
+    l1: float
+
+    def write_to(self, frame: Frame) -> None:
+        """Have a frame's kernel calls follow this objective."""
+        plan, scalars = frame.workspace.plan, frame.scalars
+        if self.loss_code is not None:
+            plan[t.LOSS] = self.loss_code
+        plan[t.PER_BATCH] = 1
+        names = [t.LOSS_PARAMETER, t.COST_FACTOR, t.BATCH_L2, t.BATCH_L1]
+        scalars[names] = self.loss_parameter, self.cost_factor, self.l2, self.l1
+
+
+class OptimizerState(TypedDict):
+    """An optimizer between two calls of `partial_fit`: plain values and one array, so that it can be pickled."""
+
+    code: int
+    constants: NDArray[np.float64]
+    n_vectors: int
+    vectors: NDArray[Any]  # (n_vectors * n_params,): velocity, or moments
+    t: int  # steps taken
+    learning_rate: float
+
+
+def sgd_state(net: Network, learning_rate: float, momentum: float, nesterov: bool) -> OptimizerState:
+    """Return the state of SGD that has taken no step."""
+    return _state(net, updates.SGD, (momentum, float(nesterov)), 1 if momentum > 0 else 0, learning_rate)
+
+
+def adam_state(net: Network, learning_rate: float, beta_1: float, beta_2: float, epsilon: float) -> OptimizerState:
+    """Return the state of Adam that has taken no step; epsilon stands beside sqrt(v), as in scikit-learn."""
+    return _state(net, updates.ADAM, (beta_1, beta_2, epsilon, 0.0, 1.0), 2, learning_rate)
+
+
+def _state(
+    net: Network, code: int, constants: tuple[float, ...], n_vectors: int, learning_rate: float
+) -> OptimizerState:
+    padded = np.zeros(N_CONSTANTS)
+    padded[: len(constants)] = constants
+    vectors = np.zeros(max(1, n_vectors * net.n_params), net.dtype)
+    return OptimizerState(
+        code=code, constants=padded, n_vectors=n_vectors, vectors=vectors, t=0, learning_rate=float(learning_rate)
+    )
+
+
+class Epochs:
+    """The mini-batches of one data set, and the frame of the kernel that steps through them.
+
+    Parameters
+    ----------
+    net : Network
+        The network; its parameters are changed in place.
+    data : Data
+        All rows.
+    n_train : int
+        How many of them an epoch's order names.
+    batch_rows : int
+        Rows of a mini-batch.
+    objective : Objective
+        What is minimised.
+    state : OptimizerState
+        The optimizer; changed in place.
+    clip_norm : float
+        Largest norm of a gradient; 0 for any.
+    dropout_seed : int
+        Seed of the dropout masks.
+    n_threads : int or None
+        Threads to use.
+    """
+
+    def __init__(
+        self,
+        net: Network,
+        data: Data,
+        n_train: int,
+        batch_rows: int,
+        objective: Objective,
+        state: OptimizerState,
+        *,
+        clip_norm: float = 0.0,
+        dropout_seed: int = 0,
+        n_threads: int | None = None,
+    ) -> None:
+        self._net, self._data, self._state = net, data, state
+        self._n_train, self._batch_rows = n_train, batch_rows
+        self.n_steps = -(-n_train // batch_rows)
+        self._frame = frame = make_frame(net, batch_rows, n_train, gradient=True)
+        frame.state = state["vectors"]
+        plan, scalars = frame.workspace.plan, frame.scalars
+        plan[[t.OPTIMIZER, t.N_STATE_VECTORS, t.BATCH_SIZE]] = state["code"], state["n_vectors"], batch_rows
+        plan[[t.HAS_DROPOUT, t.DROPOUT_SEED]] = any(rate > 0 for rate in net.dropout), dropout_seed
+        constants, steps = state["constants"], state["t"]
+        scalars[t.CONSTANTS : t.CONSTANTS + N_CONSTANTS] = constants
+        scalars[[t.STEP, t.POWER_1, t.POWER_2]] = steps, constants[0] ** steps, constants[1] ** steps
+        scalars[t.CLIP_NORM] = clip_norm
+        scalars[t.DROPOUT : t.DROPOUT + len(net.dropout)] = net.dropout
+        objective.write_to(frame)
+        flops = 3 * batch_rows * flops_per_row(net.sizes)
+        self._n_threads = frame.useful_threads(n_threads, flops)
+        self._steps_per_call = steps_per_call(flops)
+        self._before = net.params.copy()
+
+    def run(self, order: NDArray[np.int64] | None, rates: NDArray[np.float64]) -> float:
+        """Train one epoch; its mean loss, or NaN if it diverged: then the parameters are those from before it.
+
+        Parameters
+        ----------
+        order : ndarray of int64, shape (n_train,), or None
+            Rows in the order in which they are used; None for all rows in their own order.
+        rates : ndarray of float64, shape (n_steps,)
+            Learning rate of each step.
+        """
+        scalars = self._frame.scalars
+        self._before[...] = self._net.params
+        scalars[[t.COST_SUM, t.WEIGHT_SUM, t.STATUS]] = 0.0, 0.0, t.FINISHED
+        try:
+            for data, part in self._parts(order):
+                self._steps(data, order if data is self._data else None, rates[part])
+                if scalars[t.STATUS] != t.FINISHED:
+                    break
+        finally:
+            self._state["t"] = int(scalars[t.STEP])
+        if scalars[t.STATUS] != t.FINISHED or not all_finite(self._net.params):
+            self._net.params[...] = self._before
+            return math.nan
+        return float(scalars[t.COST_SUM] / scalars[t.WEIGHT_SUM]) if scalars[t.WEIGHT_SUM] else math.nan
+
+    def _parts(self, order: NDArray[np.int64] | None) -> Iterator[tuple[Data, slice]]:
+        """Rows ready for the kernel, and which steps they are: all at once, or sparse ones chunk by chunk."""
+        if isinstance(self._data.X, np.ndarray):
+            yield self._data, slice(0, self.n_steps)
+            return
+        bytes_per_step = self._batch_rows * self._data.X.shape[1] * self._net.dtype.itemsize
+        steps = max(1, DENSE_CHUNK_BYTES // bytes_per_step)
+        for first in range(0, self.n_steps, steps):
+            rows = slice(first * self._batch_rows, min((first + steps) * self._batch_rows, self._n_train))
+            yield self._data.rows(rows if order is None else order[rows]), slice(first, first + steps)
+
+    def _steps(self, data: Data, order: NDArray[np.int64] | None, rates: NDArray[np.float64]) -> None:
+        """Call the kernel, often enough that Ctrl-C is obeyed soon."""
+        frame = self._frame
+        frame.set_data(data.X, data.targets, data.sample_weight, order)
+        if order is not None:
+            frame.data[t.N_ROWS] = self._n_train
+        for first in range(0, len(rates), self._steps_per_call):
+            chunk = rates[first : first + self._steps_per_call]
+            frame.run(entry.TRAIN, self._net.params, n_threads=self._n_threads, first_step=first, rates=chunk)
+            if frame.scalars[t.STATUS] != t.FINISHED:
+                return

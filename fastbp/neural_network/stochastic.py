@@ -1,0 +1,268 @@
+"""The solvers 'sgd' and 'adam': the loop over epochs, with scikit-learn's rules for learning rates and for stopping."""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+import warnings
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.model_selection import train_test_split
+from sklearn.utils import check_random_state
+
+from fastbp.neural_network.epochs import Data, Epochs, OptimizerState, adam_state, sgd_state
+from fastbp.neural_network.errors import diverged
+from fastbp.neural_network.held_out import HeldOut
+from fastbp.schedules import Schedule
+from fastbp.training import progress_bar
+
+_LEAST_ADAPTIVE_RATE = 1e-6  # scikit-learn's: below it, 'adaptive' stops instead of dividing by 5
+_DEFAULT_BATCH_ROWS = 200  # scikit-learn's batch_size='auto'
+
+
+def say(text: str) -> None:
+    """Write a line of `verbose` to standard output, as scikit-learn's print does."""
+    sys.stdout.write(f"{text}\n")
+
+
+class StochasticFit:
+    """One call of `fit` or `partial_fit` with a stochastic solver.
+
+    Parameters
+    ----------
+    estimator : MLPClassifier or MLPRegressor
+        The estimator, its `_network` and `_random_state` ready.
+    data : Data
+        The training data, valid and in the network's dtype.
+    held_out : HeldOut or None
+        The user's own validation data.
+    incremental : bool
+        Whether this is one epoch of `partial_fit`.
+    """
+
+    def __init__(self, estimator: Any, data: Data, held_out: HeldOut | None, incremental: bool) -> None:
+        self._estimator, self._incremental = estimator, incremental
+        self._state = self._optimizer_state()
+        if estimator.early_stopping and incremental:
+            raise ValueError("partial_fit does not support early_stopping=True")
+        self._train_rows, self._held_out = self._split(data, held_out)
+        n_train = len(data) if self._train_rows is None else len(self._train_rows)
+        self._order = np.arange(n_train) if self._train_rows is None else self._train_rows
+        self._epochs = Epochs(
+            estimator._network,
+            data,
+            n_train,
+            self._batch_rows(n_train),
+            estimator._objective(),
+            self._state,
+            clip_norm=estimator.clip_norm or 0.0,
+            dropout_seed=self._dropout_seed(),
+            n_threads=estimator.n_threads,
+        )
+        self._n_train = n_train
+        self._best: NDArray[Any] | None = None
+
+    # --- preparations -------------------------------------------------------------------------------------------------
+
+    def _optimizer_state(self) -> OptimizerState:
+        """Return a fresh optimizer, or the one to go on with."""
+        est = self._estimator
+        old: OptimizerState | None = getattr(est, "_optimizer", None)
+        goes_on = self._incremental or (est.warm_start and est.warm_start_optimizer and est.loss_curve_)
+        if old is not None and goes_on and old["vectors"].dtype == est._network.dtype:
+            return old
+        if est.solver == "sgd":
+            state = sgd_state(est._network, est.learning_rate_init, est.momentum, est.nesterovs_momentum)
+        else:
+            state = adam_state(est._network, est.learning_rate_init, est.beta_1, est.beta_2, est.epsilon)
+        est._optimizer = state
+        return state
+
+    def _split(self, data: Data, held_out: HeldOut | None) -> tuple[NDArray[np.int64] | None, HeldOut | None]:
+        """Return the rows to train on (None for all) and the validation data, as early stopping wants them."""
+        est = self._estimator
+        if not est.early_stopping or held_out is not None:
+            return None, held_out
+        train, test = train_test_split(
+            np.arange(len(data)),
+            random_state=est._random_state,
+            test_size=est.validation_fraction,
+            stratify=est._labels_to_stratify_by(data),
+        )
+        if len(test) < 2:
+            raise ValueError(
+                "The validation set is too small. Increase 'validation_fraction' or the size of your dataset."
+            )
+        return train, HeldOut(est, data.rows(test), None, with_losses=False)
+
+    def _batch_rows(self, n_train: int) -> int:
+        """Return the rows of a mini-batch."""
+        batch_size = self._estimator.batch_size
+        if batch_size == "auto":
+            return min(_DEFAULT_BATCH_ROWS, n_train)
+        if batch_size > n_train:
+            warnings.warn(
+                "Got `batch_size` less than 1 or larger than sample size. It is going to be clipped", stacklevel=2
+            )
+        return int(min(batch_size, n_train))
+
+    def _dropout_seed(self) -> int:
+        """Draw a seed, only where there is dropout: without, the random numbers are scikit-learn's."""
+        est = self._estimator
+        return int(est._random_state.randint(1 << 31)) if any(rate > 0 for rate in est._network.dropout) else 0
+
+    # --- the loop -----------------------------------------------------------------------------------------------------
+
+    def run(self, on_epoch: Callable[[int, bool], bool], has_callbacks: bool) -> None:
+        """Train until the loss or score no longer improves, a callback says so, or `max_iter` epochs are over."""
+        est = self._estimator
+        n_epochs = 1 if self._incremental else est.max_iter
+        est.n_iter_ = 0
+        with self._interruptible(), progress_bar(n_epochs, est.progress and not self._incremental) as show:
+            for epoch in range(n_epochs):
+                if has_callbacks:
+                    on_epoch(epoch, True)
+                finished = self._epoch(epoch)
+                show(est.loss_, self._last_validation_loss())
+                stopped = on_epoch(epoch, False) if has_callbacks else False
+                if finished or stopped or self._incremental:
+                    break
+            else:
+                warnings.warn(
+                    f"Stochastic Optimizer: Maximum iterations ({est.max_iter}) reached and the optimization hasn't "
+                    "converged yet.",
+                    ConvergenceWarning,
+                    stacklevel=2,
+                )
+        if est.early_stopping and self._best is not None:
+            est._network.params[...] = self._best
+
+    @contextlib.contextmanager
+    def _interruptible(self) -> Iterator[None]:
+        """Turn Ctrl-C into a warning; what has been learned is kept."""
+        try:
+            yield
+        except KeyboardInterrupt:
+            warnings.warn("Training interrupted by user.", stacklevel=2)
+
+    def _epoch(self, epoch: int) -> bool:
+        """Train one epoch and take note of it; whether training is finished."""
+        est = self._estimator
+        loss = self._epochs.run(self._next_order(), self._rates())
+        has_diverged = not np.isfinite(loss)
+        if has_diverged and not (est.early_stopping and self._best is not None):
+            self._state["vectors"].fill(0)
+            raise diverged(f"epoch {epoch + 1} with a learning rate of {self._state['learning_rate']:g}")
+        est.n_iter_ += 1
+        est.t_ += self._n_train
+        est.loss_ = loss
+        est.loss_curve_.append(loss)
+        if est.verbose:
+            say(f"Iteration {est.n_iter_}, loss = {loss:.8f}")
+        if self._held_out is not None and self._held_out.has_losses:
+            est.validation_loss_curve_.append(np.nan if has_diverged else self._held_out.loss())
+        improved = self._note_score(has_diverged) if est.early_stopping else self._note_loss()
+        est._no_improvement_count = 0 if improved else est._no_improvement_count + 1
+        if has_diverged:
+            warnings.warn(
+                f"The loss became NaN or infinite in epoch {epoch + 1}; training stops with the best weights so far.",
+                ConvergenceWarning,
+                stacklevel=2,
+            )
+            return True
+        if est.solver == "sgd" and est.learning_rate == "invscaling":
+            self._state["learning_rate"] = float(est.learning_rate_init) / (est.t_ + 1) ** est.power_t
+        return est._no_improvement_count > est.n_iter_no_change and self._should_stop()
+
+    def _next_order(self) -> NDArray[np.int64] | None:
+        """Return the rows in this epoch's order: the last one shuffled again, as scikit-learn does."""
+        if self._estimator.shuffle:
+            index = np.arange(self._n_train)
+            self._estimator._random_state.shuffle(index)
+            self._order = self._order[index]
+            return self._order
+        return self._train_rows
+
+    def _rates(self) -> NDArray[np.float64]:
+        """Return the learning rate of each step of this epoch."""
+        est, n_steps = self._estimator, self._epochs.n_steps
+        if isinstance(est.learning_rate, Schedule):
+            first = self._state["t"]
+            horizon = max(est.max_iter * n_steps, first + n_steps)
+            rates = np.array(est.learning_rate(np.arange(first, first + n_steps), horizon), dtype=np.float64)
+            self._state["learning_rate"] = float(rates[-1])
+            return rates
+        return np.full(n_steps, self._state["learning_rate"])
+
+    # --- stopping -----------------------------------------------------------------------------------------------------
+
+    def _note_loss(self) -> bool:
+        """Take note of the training loss; whether it improved by `tol`."""
+        est, loss = self._estimator, self._estimator.loss_curve_[-1]
+        best = np.inf if est.best_loss_ is None else est.best_loss_
+        est.best_loss_ = min(best, loss)
+        return bool(not loss > best - est.tol)
+
+    def _note_score(self, has_diverged: bool) -> bool:
+        """Take note of the validation score; whether it improved by `tol`.  NaN is no improvement."""
+        est, held_out = self._estimator, self._held_out
+        assert held_out is not None
+        score = np.nan if has_diverged else held_out.score()
+        est.validation_scores_.append(score)
+        if est.verbose:
+            say(f"Validation score: {score:f}")
+        best = est.best_validation_score_
+        if score > best:
+            est.best_validation_score_ = score
+            self._best = est._network.params.copy()
+        return bool(score >= best + est.tol)
+
+    def _should_stop(self) -> bool:
+        """Say why training stops, or lower the adaptive learning rate and go on."""
+        est = self._estimator
+        what = "Validation score" if est.early_stopping else "Training loss"
+        message = (
+            f"{what} did not improve more than tol={est.tol:f} for {est.n_iter_no_change:d} consecutive epochs."
+        )
+        if est.solver != "sgd" or est.learning_rate != "adaptive":
+            ending, stops = "Stopping.", True
+        elif self._state["learning_rate"] <= _LEAST_ADAPTIVE_RATE:
+            ending, stops = "Learning rate too small. Stopping.", True
+        else:
+            self._state["learning_rate"] /= 5.0
+            ending, stops = f"Setting learning rate to {self._state['learning_rate']:f}", False
+            est._no_improvement_count = 0
+        if est.verbose:
+            say(f"{message} {ending}")
+        return stops
+
+    def _last_validation_loss(self) -> float | None:
+        curve = self._estimator.validation_loss_curve_
+        return curve[-1] if curve else None
+
+
+def initialise_record(estimator: Any, first_pass: bool) -> None:
+    """Set the attributes that a stochastic fit adds to, where they are not there to go on from.
+
+    `early_stopping` may have been changed between two warm fits: then what it needs begins afresh.
+    """
+    est = estimator
+    if first_pass or not hasattr(est, "loss_curve_"):
+        est.loss_curve_ = []
+        est._no_improvement_count = 0
+        est.best_loss_ = None if est.early_stopping else np.inf
+        est.validation_scores_ = [] if est.early_stopping else None
+        est.best_validation_score_ = -np.inf if est.early_stopping else None
+        est.validation_loss_curve_ = None
+    elif est.early_stopping and est.validation_scores_ is None:
+        est.validation_scores_, est.best_validation_score_ = [], -np.inf
+
+
+def random_state_of(estimator: Any) -> np.random.RandomState:
+    """Return the source of random numbers of a fit."""
+    state: np.random.RandomState = check_random_state(estimator.random_state)
+    return state
