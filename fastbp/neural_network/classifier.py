@@ -221,7 +221,9 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
 
     def _labels_to_stratify_by(self, data: Data) -> NDArray[Any] | None:
         # scikit-learn stratifies where there is one output: not for three classes or more, nor for several labels
-        return None if self.n_outputs_ != 1 or data.targets.array is None else data.targets.array[:, 0]
+        if self.n_outputs_ != 1 or data.targets.array is None:
+            return None
+        return np.array(["False", "True"])[data.targets.array[:, 0].astype(np.int64)]  # the names in its messages
 
     def _output_settings(self) -> dict[str, Any]:
         name = "softmax" if self._is_multiclass else "logistic"

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, TypedDict
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -66,15 +66,16 @@ class Objective:
         scalars[names] = self.loss_parameter, self.cost_factor, self.l2, self.l1
 
 
-class OptimizerState(TypedDict):
-    """An optimizer between two calls of `partial_fit`: plain values and one array, so that it can be pickled."""
+@dataclass
+class OptimizerState:
+    """An optimizer between two calls of `partial_fit`: plain values and arrays, so that it can be pickled."""
 
     code: int
     constants: NDArray[np.float64]
     n_vectors: int
     vectors: NDArray[Any]  # (n_vectors * n_params,): velocity, or moments
-    t: int  # steps taken
     learning_rate: float
+    t: int = 0  # steps taken
 
 
 def sgd_state(net: Network, learning_rate: float, momentum: float, nesterov: bool) -> OptimizerState:
@@ -93,9 +94,7 @@ def _state(
     padded = np.zeros(N_CONSTANTS)
     padded[: len(constants)] = constants
     vectors = np.zeros(max(1, n_vectors * net.n_params), net.dtype)
-    return OptimizerState(
-        code=code, constants=padded, n_vectors=n_vectors, vectors=vectors, t=0, learning_rate=float(learning_rate)
-    )
+    return OptimizerState(code, padded, n_vectors, vectors, float(learning_rate))
 
 
 class Epochs:
@@ -140,11 +139,11 @@ class Epochs:
         self._n_train, self._batch_rows = n_train, batch_rows
         self.n_steps = -(-n_train // batch_rows)
         self._frame = frame = make_frame(net, batch_rows, n_train, gradient=True)
-        frame.state = state["vectors"]
+        frame.state = state.vectors
         plan, scalars = frame.workspace.plan, frame.scalars
-        plan[[t.OPTIMIZER, t.N_STATE_VECTORS, t.BATCH_SIZE]] = state["code"], state["n_vectors"], batch_rows
+        plan[[t.OPTIMIZER, t.N_STATE_VECTORS, t.BATCH_SIZE]] = state.code, state.n_vectors, batch_rows
         plan[[t.HAS_DROPOUT, t.DROPOUT_SEED]] = any(rate > 0 for rate in net.dropout), dropout_seed
-        constants, steps = state["constants"], state["t"]
+        constants, steps = state.constants, state.t
         scalars[t.CONSTANTS : t.CONSTANTS + N_CONSTANTS] = constants
         scalars[[t.STEP, t.POWER_1, t.POWER_2]] = steps, constants[0] ** steps, constants[1] ** steps
         scalars[t.CLIP_NORM] = clip_norm
@@ -174,7 +173,7 @@ class Epochs:
                 if scalars[t.STATUS] != t.FINISHED:
                     break
         finally:
-            self._state["t"] = int(scalars[t.STEP])
+            self._state.t = int(scalars[t.STEP])
         if scalars[t.STATUS] != t.FINISHED or not all_finite(self._net.params):
             self._net.params[...] = self._before
             return math.nan

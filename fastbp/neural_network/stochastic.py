@@ -73,7 +73,7 @@ class StochasticFit:
         est = self._estimator
         old: OptimizerState | None = getattr(est, "_optimizer", None)
         goes_on = self._incremental or (est.warm_start and est.warm_start_optimizer and est.loss_curve_)
-        if old is not None and goes_on and old["vectors"].dtype == est._network.dtype:
+        if old is not None and goes_on and old.vectors.dtype == est._network.dtype:
             return old
         if est.solver == "sgd":
             state = sgd_state(est._network, est.learning_rate_init, est.momentum, est.nesterovs_momentum)
@@ -155,8 +155,8 @@ class StochasticFit:
         loss = self._epochs.run(self._next_order(), self._rates())
         has_diverged = not np.isfinite(loss)
         if has_diverged and not (est.early_stopping and self._best is not None):
-            self._state["vectors"].fill(0)
-            raise diverged(f"epoch {epoch + 1} with a learning rate of {self._state['learning_rate']:g}")
+            self._state.vectors.fill(0)
+            raise diverged(f"epoch {epoch + 1} with a learning rate of {self._state.learning_rate:g}")
         est.n_iter_ += 1
         est.t_ += self._n_train
         est.loss_ = loss
@@ -175,7 +175,7 @@ class StochasticFit:
             )
             return True
         if est.solver == "sgd" and est.learning_rate == "invscaling":
-            self._state["learning_rate"] = float(est.learning_rate_init) / (est.t_ + 1) ** est.power_t
+            self._state.learning_rate = float(est.learning_rate_init) / (est.t_ + 1) ** est.power_t
         return est._no_improvement_count > est.n_iter_no_change and self._should_stop()
 
     def _next_order(self) -> NDArray[np.int64] | None:
@@ -191,19 +191,19 @@ class StochasticFit:
         """Return the learning rate of each step of this epoch."""
         est, n_steps = self._estimator, self._epochs.n_steps
         if isinstance(est.learning_rate, Schedule):
-            first = self._state["t"]
+            first = self._state.t
             horizon = max(est.max_iter * n_steps, first + n_steps)
             rates = np.array(est.learning_rate(np.arange(first, first + n_steps), horizon), dtype=np.float64)
-            self._state["learning_rate"] = float(rates[-1])
+            self._state.learning_rate = float(rates[-1])
             return rates
-        return np.full(n_steps, self._state["learning_rate"])
+        return np.full(n_steps, self._state.learning_rate)
 
     # --- stopping -----------------------------------------------------------------------------------------------------
 
     def _note_loss(self) -> bool:
         """Take note of the training loss; whether it improved by `tol`."""
         est, loss = self._estimator, self._estimator.loss_curve_[-1]
-        best = np.inf if est.best_loss_ is None else est.best_loss_
+        best = est.best_loss_
         est.best_loss_ = min(best, loss)
         return bool(not loss > best - est.tol)
 
@@ -230,11 +230,11 @@ class StochasticFit:
         )
         if est.solver != "sgd" or est.learning_rate != "adaptive":
             ending, stops = "Stopping.", True
-        elif self._state["learning_rate"] <= _LEAST_ADAPTIVE_RATE:
+        elif self._state.learning_rate <= _LEAST_ADAPTIVE_RATE:
             ending, stops = "Learning rate too small. Stopping.", True
         else:
-            self._state["learning_rate"] /= 5.0
-            ending, stops = f"Setting learning rate to {self._state['learning_rate']:f}", False
+            self._state.learning_rate /= 5.0
+            ending, stops = f"Setting learning rate to {self._state.learning_rate:f}", False
             est._no_improvement_count = 0
         if est.verbose:
             say(f"{message} {ending}")
@@ -248,18 +248,22 @@ class StochasticFit:
 def initialise_record(estimator: Any, first_pass: bool) -> None:
     """Set the attributes that a stochastic fit adds to, where they are not there to go on from.
 
-    `early_stopping` may have been changed between two warm fits: then what it needs begins afresh.
+    `early_stopping` may have been changed between two warm fits, and users set `coefs_` by hand: what is missing begins
+    afresh.
     """
-    est = estimator
-    if first_pass or not hasattr(est, "loss_curve_"):
-        est.loss_curve_ = []
-        est._no_improvement_count = 0
-        est.best_loss_ = None if est.early_stopping else np.inf
-        est.validation_scores_ = [] if est.early_stopping else None
-        est.best_validation_score_ = -np.inf if est.early_stopping else None
-        est.validation_loss_curve_ = None
-    elif est.early_stopping and est.validation_scores_ is None:
-        est.validation_scores_, est.best_validation_score_ = [], -np.inf
+    est, known = estimator, {} if first_pass else vars(estimator)
+    fresh = {
+        "loss_curve_": [],
+        "_no_improvement_count": 0,
+        "best_loss_": None if est.early_stopping else np.inf,
+        "validation_scores_": [] if est.early_stopping else None,
+        "best_validation_score_": -np.inf if est.early_stopping else None,
+        "validation_loss_curve_": None,
+        "t_": 0,
+    }
+    for name, value in fresh.items():
+        if known.get(name) is None:
+            setattr(est, name, value)
 
 
 def random_state_of(estimator: Any) -> np.random.RandomState:
