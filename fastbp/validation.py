@@ -176,7 +176,9 @@ def loss_parameter(value: Any, loss: str | Loss) -> float:
     default, low, high = _LOSS_PARAMETERS[loss]
     number = default if value is None else real_number(value, "loss_parameter", low, open_low=True)
     if number >= high:
-        raise ValueError(f"`loss_parameter` must be above {low:g} and below {high:g} for `loss={loss!r}`; got {value!r}.")
+        raise ValueError(
+            f"`loss_parameter` must be above {low:g} and below {high:g} for `loss={loss!r}`; got {value!r}."
+        )
     return number
 
 

@@ -27,7 +27,7 @@ from fastbp.validation import Targets, all_finite
 SPARSE_FORMATS = ("csr", "csc")
 
 
-class BaseMLP(callbacks.Support, BaseEstimator, ABC):  # type: ignore[misc] # scikit-learn's classes are Any
+class BaseMLP(callbacks.Support, BaseEstimator, ABC):
     """The base of `MLPClassifier` and `MLPRegressor`; not to be used by itself."""
 
     def _store(self, parameters: dict[str, Any]) -> None:
@@ -76,9 +76,7 @@ class BaseMLP(callbacks.Support, BaseEstimator, ABC):  # type: ignore[misc] # sc
 
     # --- fit ----------------------------------------------------------------------------------------------------------
 
-    def _fit(
-        self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None, *, incremental: bool, eval_set: Any = None
-    ) -> Any:
+    def _fit(self, X: Any, y: Any, sample_weight: ArrayLike | None, *, incremental: bool, eval_set: Any = None) -> Any:
         """Do what `fit` and `partial_fit` do."""
         hidden = self._hidden_sizes()
         first_pass = not hasattr(self, "coefs_") or not (self.warm_start or incremental)
@@ -94,9 +92,7 @@ class BaseMLP(callbacks.Support, BaseEstimator, ABC):  # type: ignore[misc] # sc
         context = callbacks.begin(self, X, y, sample_weight, 1 if incremental else self.max_iter)
         if self.solver in STOCHASTIC_SOLVERS:
             held_out = self._held_out(eval_set)
-            initialise_record(self, first_pass)
-            if held_out is not None and self.validation_loss_curve_ is None:
-                self.validation_loss_curve_ = []
+            initialise_record(self, first_pass, has_losses=held_out is not None)
             fit = StochasticFit(self, data, held_out, incremental)
             fit.run(context.on_epoch, context.is_wanted)
         else:
@@ -202,11 +198,11 @@ class BaseMLP(callbacks.Support, BaseEstimator, ABC):  # type: ignore[misc] # sc
 
     def _checked_data(self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None) -> Data:
         """Return further data of the kind that the model was fitted on."""
-        X, y = self._checked(X, y, reset=False)
-        self._check_known(y)
-        weights = self._weights_of_rows(y, sample_weight, X, incremental=False)
+        valid, targets = self._checked(X, y, reset=False)
+        self._check_known(targets)
+        weights = self._weights_of_rows(targets, sample_weight, valid, incremental=False)
         dtype = self._network.dtype
-        return _data(X, self._encoded(y, dtype), weights, dtype)
+        return _data(valid, self._encoded(targets, dtype), weights, dtype)
 
     def _check_known(self, y: NDArray[Any]) -> None:
         """Check that further targets are of the kind that the model was fitted on."""
@@ -274,11 +270,11 @@ class BaseMLP(callbacks.Support, BaseEstimator, ABC):  # type: ignore[misc] # sc
         ):  # what scikit-learn's checks would let pass unchanged; anything else gets the checks, and their messages
             return net.passes.outputs(X, self.n_threads)
         check_is_fitted(self)
-        X = validate_data(self, X, accept_sparse=SPARSE_FORMATS, reset=False)
-        if self.dtype is None and np.result_type(X.dtype, net.dtype) != net.dtype:
+        valid = validate_data(self, X, accept_sparse=SPARSE_FORMATS, reset=False)
+        if self.dtype is None and np.result_type(valid.dtype, net.dtype) != net.dtype:
             # float64 inputs of a model in float32: the arithmetic is float64, as NumPy's would be
             net = self._make_network(list(net.sizes), np.dtype(np.float64), net.params)
-        return outputs(net, _in_dtype(X, net.dtype), self.n_threads)
+        return outputs(net, _in_dtype(valid, net.dtype), self.n_threads)
 
     # --- gradients ----------------------------------------------------------------------------------------------------
 
@@ -313,7 +309,7 @@ class BaseMLP(callbacks.Support, BaseEstimator, ABC):  # type: ignore[misc] # sc
         shaped.params[...] = grad
         return loss, shaped.weights, shaped.biases
 
-    def input_gradient(self, X: ArrayLike) -> NDArray[Any]:
+    def input_gradient(self, X: Any) -> NDArray[Any]:
         """Return the derivative of each output neuron with respect to each input: what a prediction hangs on.
 
         Parameters
@@ -329,14 +325,16 @@ class BaseMLP(callbacks.Support, BaseEstimator, ABC):  # type: ignore[misc] # sc
         """
         check_is_fitted(self)
         net = self._linked()
-        X = _in_dtype(validate_data(self, X, accept_sparse=SPARSE_FORMATS, reset=False), net.dtype)
-        X = X.toarray() if sparse.issparse(X) else X
+        valid = _in_dtype(validate_data(self, X, accept_sparse=SPARSE_FORMATS, reset=False), net.dtype)
+        X = valid.toarray() if sparse.issparse(valid) else valid
         twin = _with_quadratic_loss(net)
         a = net.passes.outputs(X, self.n_threads)
         gradient = np.empty((len(X), self.n_outputs_, X.shape[1]), net.dtype)
         for j in range(self.n_outputs_):
             targets = a.copy()
-            targets[:, j] -= 1  # the derivative of the quadratic loss, a - target, is then 1 for output j and 0 elsewhere
+            targets[:, j] -= (
+                1  # the derivative of the quadratic loss, a - target, is then 1 for output j and 0 elsewhere
+            )
             gradient[:, j] = twin.trace(X, targets).layers[0].delta @ net.weights[0].T
         return gradient
 

@@ -64,9 +64,7 @@ class Context:
     def _end_task(self) -> bool:
         # No attributes are needed to make a fitted estimator of this one: its copy has parameters of its own.
         task, self._task = self._task, None
-        return bool(
-            task.call_on_fit_task_end(estimator=self._estimator, **self._data, reconstruction_attributes={})
-        )
+        return bool(task.call_on_fit_task_end(estimator=self._estimator, **self._data, reconstruction_attributes={}))
 
 
 def begin(estimator: Any, X: Any, y: Any, sample_weight: Any, n_tasks: int) -> Context:

@@ -160,8 +160,8 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         """
         if self.class_weight == "balanced":
             raise ValueError(
-                "`class_weight='balanced'` is not supported by partial_fit, which does not see all samples. Pass a dict "
-                "with the weight of each class, such as that of sklearn.utils.class_weight.compute_class_weight."
+                "`class_weight='balanced'` is not supported by partial_fit, which does not see all samples. Pass a "
+                "dict with the weight of each class, such as that of sklearn.utils.class_weight.compute_class_weight."
             )
         if _check_partial_fit_first_call(self, classes):
             self._label_binarizer = LabelBinarizer()
@@ -292,28 +292,26 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
 
     def _decoded(self, out: NDArray[Any]) -> NDArray[Any]:
         """Return the labels of outputs: what `LabelBinarizer.inverse_transform` does, without its checks."""
+        classes: NDArray[Any] = self.classes_
         if self._label_binarizer.sparse_input_:
-            labels: Any = self._label_binarizer.inverse_transform(out)
+            labels: NDArray[Any] = self._label_binarizer.inverse_transform(out)
             return labels
         if self._is_multiclass:
-            return self.classes_[out.argmax(axis=1)]
+            return np.asarray(classes.take(out.argmax(axis=1)))
         above = (out > 0.5).astype(np.int64)
         if self._label_binarizer.y_type_ == "multilabel-indicator":
             return above
-        return self.classes_[above[:, 0]] if len(self.classes_) > 1 else np.repeat(self.classes_, len(out))
+        return np.asarray(classes.take(above[:, 0])) if len(classes) > 1 else np.repeat(classes, len(out))
 
     def _decoded_targets(self, data: Data) -> NDArray[Any]:
         """Return labels of encoded targets."""
         array, labels = data.targets
-        return self.classes_[labels] if array is None else self._decoded(array)
+        return self._decoded(array) if array is not None else np.asarray(self.classes_[labels])
 
     def _score_of_outputs(self, out: NDArray[Any], data: Data) -> float:
         """Return the accuracy of outputs."""
         array, labels = data.targets
-        if labels is not None:
-            right = out.argmax(axis=1) == labels
-        else:
-            right = ((out > 0.5) == (array > 0.5)).all(axis=1)
+        right = out.argmax(axis=1) == labels if array is None else ((out > 0.5) == (array > 0.5)).all(axis=1)
         return float(np.average(right, weights=data.sample_weight))
 
     def __sklearn_tags__(self) -> Any:

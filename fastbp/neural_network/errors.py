@@ -19,6 +19,6 @@ _NON_FINITE = (
 def diverged(where: str) -> FitDivergedError:
     """Return the error of a fit whose loss became NaN or infinite."""
     return FitDivergedError(
-        f"{_NON_FINITE} The loss became NaN or infinite in {where}; the model keeps its last finite weights. Try inputs "
-        "scaled to mean 0 and variance 1 (`StandardScaler`), a smaller `learning_rate_init`, or `clip_norm=1.0`."
+        f"{_NON_FINITE} The loss became NaN or infinite in {where}; the model keeps its last finite weights. Try "
+        "inputs scaled to mean 0 and variance 1 (`StandardScaler`), a smaller `learning_rate_init`, or `clip_norm=1.0`."
     )

@@ -55,7 +55,7 @@ class HeldOut:
         return cost if np.isfinite(cost) else np.nan
 
     def score(self) -> float:
-        """What early stopping maximises: `scoring`, by default what the estimator's `score` gives; may be NaN."""
+        """Return what early stopping maximises: `scoring`, by default the estimator's `score`; it may be NaN."""
         est, data = self._estimator, self._data
         if est.scoring == "loss":
             return -self.loss()

@@ -17,11 +17,12 @@ from fastbp.neural_network.epochs import DENSE_CHUNK_BYTES, Data, Objective
 
 def chunk_rows(X: Any, dtype: np.dtype) -> int:
     """Rows of sparse inputs that are made dense at a time."""
-    return max(1, min(X.shape[0], DENSE_CHUNK_BYTES // (X.shape[1] * dtype.itemsize)))
+    n_rows, n_features = X.shape
+    return max(1, min(int(n_rows), int(DENSE_CHUNK_BYTES // (n_features * dtype.itemsize))))
 
 
 def outputs(net: Network, X: Any, n_threads: int | None) -> NDArray[Any]:
-    """Outputs (n, n_outputs) for valid inputs of the network's dtype, sparse or not."""
+    """Return outputs (n, n_outputs) for valid inputs of the network's dtype, sparse or not."""
     if isinstance(X, np.ndarray):
         return net.passes.outputs(X, n_threads)
     rows, out = chunk_rows(X, net.dtype), np.empty((X.shape[0], net.sizes[-1]), net.dtype)

@@ -225,9 +225,7 @@ class StochasticFit:
         """Say why training stops, or lower the adaptive learning rate and go on."""
         est = self._estimator
         what = "Validation score" if est.early_stopping else "Training loss"
-        message = (
-            f"{what} did not improve more than tol={est.tol:f} for {est.n_iter_no_change:d} consecutive epochs."
-        )
+        message = f"{what} did not improve more than tol={est.tol:f} for {est.n_iter_no_change:d} consecutive epochs."
         if est.solver != "sgd" or est.learning_rate != "adaptive":
             ending, stops = "Stopping.", True
         elif self._state.learning_rate <= _LEAST_ADAPTIVE_RATE:
@@ -245,7 +243,7 @@ class StochasticFit:
         return curve[-1] if curve else None
 
 
-def initialise_record(estimator: Any, first_pass: bool) -> None:
+def initialise_record(estimator: Any, first_pass: bool, has_losses: bool) -> None:
     """Set the attributes that a stochastic fit adds to, where they are not there to go on from.
 
     `early_stopping` may have been changed between two warm fits, and users set `coefs_` by hand: what is missing begins
@@ -258,7 +256,7 @@ def initialise_record(estimator: Any, first_pass: bool) -> None:
         "best_loss_": None if est.early_stopping else np.inf,
         "validation_scores_": [] if est.early_stopping else None,
         "best_validation_score_": -np.inf if est.early_stopping else None,
-        "validation_loss_curve_": None,
+        "validation_loss_curve_": [] if has_losses else None,
         "t_": 0,
     }
     for name, value in fresh.items():
