@@ -288,7 +288,9 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
             The logarithm of the probability of each class, in the order of `classes_`.
         """
         probabilities = self.predict_proba(X)
-        return np.log(probabilities, out=probabilities)
+        with np.errstate(divide="ignore"):  # a probability of 0 has the logarithm -inf
+            np.log(probabilities, out=probabilities)
+        return probabilities
 
     def _decoded(self, out: NDArray[Any]) -> NDArray[Any]:
         """Return the labels of outputs: what `LabelBinarizer.inverse_transform` does, without its checks."""
