@@ -248,6 +248,8 @@ class BaseMLP(callbacks.Support, BaseEstimator, ABC):
     def __setstate__(self, state: dict[str, Any]) -> None:
         """Take the state, and make the network again."""
         super().__setstate__(state)
+        if hasattr(self, "_optimizer"):  # a shallow copy would share it, and a memory map may be read-only
+            self._optimizer = self._optimizer.copy()
         if hasattr(self, "coefs_"):
             sizes = [len(self.coefs_[0]), *(W.shape[1] for W in self.coefs_)]
             dtype = np.dtype(self.coefs_[0].dtype)

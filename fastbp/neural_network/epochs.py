@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -76,6 +76,14 @@ class OptimizerState:
     vectors: NDArray[Any]  # (n_vectors * n_params,): velocity, or moments
     learning_rate: float
     t: int = 0  # steps taken
+
+    def fits(self, net: Network) -> bool:
+        """Whether the vectors belong to a network of this size and dtype, which the kernels take for granted."""
+        return self.vectors.size == max(1, self.n_vectors * net.n_params) and self.vectors.dtype == net.dtype
+
+    def copy(self) -> OptimizerState:
+        """Return a state of its own, which can be written to."""
+        return replace(self, vectors=np.array(self.vectors))
 
 
 def sgd_state(net: Network, learning_rate: float, momentum: float, nesterov: bool) -> OptimizerState:

@@ -73,7 +73,7 @@ class StochasticFit:
         est = self._estimator
         old: OptimizerState | None = getattr(est, "_optimizer", None)
         goes_on = self._incremental or (est.warm_start and est.warm_start_optimizer and est.loss_curve_)
-        if old is not None and goes_on and old.vectors.dtype == est._network.dtype:
+        if old is not None and goes_on and old.fits(est._network):
             return old
         if est.solver == "sgd":
             state = sgd_state(est._network, est.learning_rate_init, est.momentum, est.nesterovs_momentum)
