@@ -76,6 +76,7 @@ class OptimizerState:
     vectors: NDArray[Any]  # (n_vectors * n_params,): velocity, or moments
     learning_rate: float
     t: int = 0  # steps taken
+    powers: tuple[float, float] = (1.0, 1.0)  # beta_1^t and beta_2^t of Adam
 
     def fits(self, net: Network) -> bool:
         """Whether the vectors belong to a network of this size and dtype, which the kernels take for granted."""
@@ -151,9 +152,8 @@ class Epochs:
         plan, scalars = frame.workspace.plan, frame.scalars
         plan[[t.OPTIMIZER, t.N_STATE_VECTORS, t.BATCH_SIZE]] = state.code, state.n_vectors, batch_rows
         plan[[t.HAS_DROPOUT, t.DROPOUT_SEED]] = any(rate > 0 for rate in net.dropout), dropout_seed
-        constants, steps = state.constants, state.t
-        scalars[t.CONSTANTS : t.CONSTANTS + N_CONSTANTS] = constants
-        scalars[[t.STEP, t.POWER_1, t.POWER_2]] = steps, constants[0] ** steps, constants[1] ** steps
+        scalars[t.CONSTANTS : t.CONSTANTS + N_CONSTANTS] = state.constants
+        scalars[[t.STEP, t.POWER_1, t.POWER_2]] = state.t, *state.powers
         scalars[t.CLIP_NORM] = clip_norm
         scalars[t.DROPOUT : t.DROPOUT + len(net.dropout)] = net.dropout
         objective.write_to(frame)
@@ -182,6 +182,7 @@ class Epochs:
                     break
         finally:
             self._state.t = int(scalars[t.STEP])
+            self._state.powers = float(scalars[t.POWER_1]), float(scalars[t.POWER_2])
         if scalars[t.STATUS] != t.FINISHED or not all_finite(self._net.params):
             self._net.params[...] = self._before
             return math.nan

@@ -222,7 +222,8 @@ class MLPRegressor(RegressorMixin, BaseMLP):
 
     def _score_of_outputs(self, out: NDArray[Any], data: Data) -> float:
         """Return the coefficient of determination of outputs."""
-        return float(r2_score(data.targets.array, out, sample_weight=data.sample_weight))
+        with np.errstate(over="ignore", invalid="ignore"):  # errors whose squares are infinite: the score is -inf
+            return float(r2_score(data.targets.array, out, sample_weight=data.sample_weight))
 
     def __sklearn_tags__(self) -> Any:
         """Return what scikit-learn's tools must know."""
