@@ -62,14 +62,16 @@ def _slope(shape: shapes.Shape, direction: NDArray[np.float64]) -> float:
     return (shapes.cost(shape, moved(_STEP)) - shapes.cost(shape, moved(-_STEP))) / (2 * _STEP)
 
 
-def check(library: str, got: Sequence[float], other: str, expected: Sequence[float]) -> None:
+def check(
+    library: str, got: Sequence[float], other: str, expected: Sequence[float], tolerance: float = TOLERANCE
+) -> None:
     """Raise unless two fingerprints agree."""
     scale = max(abs(value) for value in expected)
     differences = [abs(a - b) for a, b in zip(got, expected, strict=True)]
-    if not max(differences) <= TOLERANCE * scale:  # not: a NaN disagrees
+    if not max(differences) <= tolerance * scale:  # not: a NaN disagrees
         raise DisagreementError(
             f"{library} and {other} disagree: {_numbers(got)} against {_numbers(expected)}; allowed is "
-            f"{TOLERANCE:g} of the largest."
+            f"{tolerance:g} of the largest."
         )
 
 

@@ -70,11 +70,13 @@ def why_not(library: str) -> str | None:
 class Worker:
     """A process that measures one library with a fixed number of threads."""
 
+    program = "bench.worker"
+
     def __init__(self, library: str, n_threads: int) -> None:
         self.library, self.n_threads = library, n_threads
         environment = os.environ | dict.fromkeys(_THREAD_VARIABLES, str(n_threads))
         self._process = subprocess.Popen(
-            [interpreter(library), "-m", "bench.worker", library, str(n_threads)],
+            [interpreter(library), "-m", self.program, library, str(n_threads)],
             cwd=REPOSITORY,
             env=environment,
             stdin=subprocess.PIPE,
@@ -188,5 +190,48 @@ class Workers:
 
     def close(self) -> None:
         """End all workers."""
+        for worker in self._workers.values():
+            worker.close()
+
+
+class EstimatorWorker(Worker):
+    """A process that measures one library's estimators."""
+
+    program = "bench.estimators"
+
+    def prepare_case(self, case: str, task: str, dtype: str, seconds: float) -> None:
+        """Get ready for rounds of a task, unless it is ready."""
+        key = (case, task, dtype)
+        if key != self._key:
+            self._key = ()
+            self.prepared = self._ask(do="prepare", case=case, task=task, dtype=dtype, seconds=seconds)
+            self._key = key
+
+
+class EstimatorWorkers:
+    """The processes of `bench_estimators`: for each library and task the one with the best number of threads."""
+
+    def __init__(self, workers: Workers) -> None:
+        self._settings = workers
+        self._workers: dict[tuple[str, int], EstimatorWorker] = {}
+        self._best: dict[tuple[str, ...], EstimatorWorker] = {}
+
+    def ready(self, library: str, *job: str) -> EstimatorWorker:
+        """The library's worker with the best number of threads, prepared for (case, task, dtype)."""
+        key = (library, *job)
+        if key not in self._best:
+            candidates = []
+            for n_threads in self._settings.thread_counts:
+                if (library, n_threads) not in self._workers:
+                    self._workers[library, n_threads] = EstimatorWorker(library, n_threads)
+                candidates.append(self._workers[library, n_threads])
+                candidates[-1].prepare_case(*job, seconds=self._settings.seconds)
+            self._best[key] = min(candidates, key=lambda worker: min(worker.round() for _ in range(2)))
+        worker = self._best[key]
+        worker.prepare_case(*job, seconds=self._settings.seconds)
+        return worker
+
+    def close(self) -> None:
+        """End all processes."""
         for worker in self._workers.values():
             worker.close()

@@ -126,6 +126,22 @@ def gradient_section(results: dict[str, Any]) -> str:
     return f"## A gradient beside a forward pass\n\n{table(header, rows)}\n"
 
 
+def estimators_section(results: dict[str, Any]) -> str:
+    """The estimators beside scikit-learn's."""
+    rows = [
+        [
+            shape,
+            *(time_text(seconds(row.get(name))) for name in ("scikit-learn", "fastbp")),
+            number_text(speed_up(row)),
+            number_text(next(iter(row.values()))["extra_info"]["target"]),
+            first_call_text(row.get("fastbp")),
+        ]
+        for shape, row in by_shape(records(results, "estimators")).items()
+    ]
+    header = ["data and network, call, dtype", "scikit-learn", "fastbp", "times faster", "target", "first call fastbp"]
+    return f"## Estimators\n\n{table(header, rows)}\n"
+
+
 def perturbation_section(results: dict[str, Any]) -> str:
     """n + 1 forward passes beside backpropagation."""
     rows = []
@@ -183,6 +199,7 @@ _SECTIONS = {
     "perturbation": perturbation_section,
     "predict": predict_section,
     "published code": published_section,
+    "estimators": estimators_section,
 }
 
 

@@ -6,7 +6,7 @@ import math
 import numpy as np
 import pytest
 
-from bench import agreement, driver, nielsen_peers, report, shapes
+from bench import agreement, driver, estimators, nielsen_peers, report, shapes
 from bench.peers import FastBP, flat
 from bench.worker import TASKS
 
@@ -162,6 +162,16 @@ def test_a_library_that_is_missing_has_a_reason(monkeypatch):
 # --- the report -------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize("task", ["fit", "predict 1 row"])
+def test_both_estimators_give_one_fingerprint(task):
+    answers = []
+    for library in estimators.MODULES:
+        server = estimators.Server(library)
+        answers.append(server.prepare("diabetes 10-100-1", task, "float64", seconds=0.001))
+        assert server.round()["seconds"] > 0
+    agreement.check("one", answers[0]["fingerprint"], "other", answers[1]["fingerprint"], tolerance=1e-8)
+
+
 def record(kind, group, name, seconds, **info):
     return {"group": group, "name": name, "stats": {"min": seconds}, "extra_info": {"kind": kind, **info}}
 
@@ -205,6 +215,12 @@ RESULTS = {
         record("predict", "predict 4-2, 1 row", "jax", 9e-6, shape="4-2, 1 row"),
         record("published code", "epoch", "published code", 0.43, shape="784-30-10", target=None, threads=1),
         record("published code", "epoch", "fastbp.nielsen", 0.02, shape="784-30-10", target=15, threads=1),
+        *(
+            record(
+                "estimators", "digits", name, seconds, shape="digits, fit", target=4.0, first_call_s=0.2, version="1.0"
+            )
+            for name, seconds in (("fastbp", 0.01), ("scikit-learn", 0.15))
+        ),
     ],
 }
 
@@ -230,6 +246,7 @@ def test_the_report_has_every_section():
     assert cells(text, "4-2, 1 row")[1:] == ["2.5 us", "-", "-", "9 us", "3.6"]
     assert cells(text, "published code")[2:] == ["430 ms", "-", "-", "1"]
     assert cells(text, "fastbp.nielsen ")[2:] == ["20 ms", "21.5", "15", "1"]
+    assert cells(text, "digits, fit")[1:] == ["150 ms", "10 ms", "15", "4", "200 ms"]
 
 
 def test_a_part_of_the_results_is_reported_too():

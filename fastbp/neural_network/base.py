@@ -17,7 +17,7 @@ from sklearn.utils.validation import _check_sample_weight, check_is_fitted, vali
 from fastbp.initializers import initialize
 from fastbp.network import Network
 from fastbp.neural_network import callbacks, lbfgs
-from fastbp.neural_network.epochs import Data, Objective
+from fastbp.neural_network.epochs import Data, Objective, OptimizerState
 from fastbp.neural_network.held_out import HeldOut
 from fastbp.neural_network.parameters import NETWORK_NAMES, STOCHASTIC_SOLVERS
 from fastbp.neural_network.passes import BatchCost, outputs
@@ -249,7 +249,7 @@ class BaseMLP(callbacks.Support, BaseEstimator, ABC):
         """Take the state, and make the network again."""
         super().__setstate__(state)
         if hasattr(self, "_optimizer"):  # a shallow copy would share it, and a memory map may be read-only
-            self._optimizer = self._optimizer.copy()
+            self._optimizer: OptimizerState = self._optimizer.copy()
         if hasattr(self, "coefs_"):
             sizes = [len(self.coefs_[0]), *(W.shape[1] for W in self.coefs_)]
             dtype = np.dtype(self.coefs_[0].dtype)

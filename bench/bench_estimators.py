@@ -1,0 +1,51 @@
+"""`MLPClassifier` and `MLPRegressor` beside scikit-learn's, with the same parameters. Times are for one call."""
+
+import os
+
+import pytest
+
+from bench import agreement, driver, estimators
+
+pytestmark = pytest.mark.benchmark(timer=driver.worker_clock)
+
+LIBRARIES = tuple(estimators.MODULES)
+ROUNDS = 5  # a fit is long enough for few of them to tell
+JOBS = [(case, "fit") for case in estimators.CASES] + [
+    (case, task) for case in estimators.PREDICTED_CASES for task in estimators.PREDICTION_TARGETS
+]
+# of the same numbers in another order, after a fit: measured 1e-12 and 1e-4, with some room
+TOLERANCES = {"float64": 1e-6, "float32": 2e-2}
+
+
+@pytest.fixture(scope="module")
+def fits(workers):
+    """The workers, and what each library's fit gave."""
+    started = driver.EstimatorWorkers(workers)
+    yield started
+    started.close()
+
+
+@pytest.mark.parametrize("library", LIBRARIES)
+@pytest.mark.parametrize("dtype", estimators.DTYPES)
+@pytest.mark.parametrize(("case", "task"), JOBS, ids=lambda value: value.replace(" ", "-"))
+def bench_estimators(case, task, dtype, library, benchmark, workers, fits):
+    chosen = estimators.CASES[case]
+    if workers.quick and not (chosen.is_quick and dtype == "float64"):
+        pytest.skip("--quick leaves out the large shapes")
+    if chosen.needs_mnist and estimators.MNIST not in os.environ:
+        pytest.skip(f"{estimators.MNIST} does not name a file of digits")
+    worker = fits.ready(library, case, task, dtype)
+    expected = fits.ready(LIBRARIES[1 - LIBRARIES.index(library)], case, task, dtype).prepared["fingerprint"]
+    agreement.check(library, worker.prepared["fingerprint"], "the other", expected, TOLERANCES[dtype])
+    worker = fits.ready(library, case, task, dtype)
+    benchmark.group = f"estimators: {case}, {task}, {dtype}"
+    benchmark.name = library
+    benchmark.extra_info |= {
+        "kind": "estimators",
+        "shape": f"{case}, {task}, {dtype}",
+        "target": chosen.target if task == "fit" else estimators.PREDICTION_TARGETS[task],
+        "version": worker.prepared["version"],
+        "threads": worker.n_threads,
+        "first_call_s": worker.prepared["first_call_s"],
+    }
+    benchmark.pedantic(worker.timed_round, rounds=1 if workers.quick else ROUNDS)
