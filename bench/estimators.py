@@ -85,7 +85,7 @@ _cases.add("digits 64-100-10, lbfgs", _digits, target=3.0, solver="lbfgs", max_i
 _cases.add("breast cancer 30-100-1", _standardised("load_breast_cancer"), max_iter=30)
 _cases.add("diabetes 10-100-1", _standardised("load_diabetes"), estimator="MLPRegressor", max_iter=30)
 _cases.add("20,000 x 50, 50-64-64-1", _classification, hidden_layer_sizes=(64, 64), max_iter=3, is_quick=False)
-_cases.add("MNIST 784-128-10", _mnist(10_000), hidden_layer_sizes=128, max_iter=1, is_quick=False, needs_mnist=True)
+_cases.add("MNIST 784-128-10", _mnist(10_000), hidden_layer_sizes=128, max_iter=3, is_quick=False, needs_mnist=True)
 _cases.add(
     "MNIST 784-2048-2048-10",
     _mnist(1000),

@@ -16,6 +16,7 @@ from fastbp import neural_network as ours
 pytestmark = [
     pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning"),
     pytest.mark.filterwarnings("ignore:Got `batch_size` less than 1"),
+    pytest.mark.filterwarnings("ignore:scipy.optimize. The `disp`:DeprecationWarning"),  # an older scikit-learn's
 ]
 
 CURVE_RTOL = 1e-8  # of loss_curve_, float64
@@ -116,6 +117,8 @@ SETTINGS = {
 @pytest.mark.parametrize("settings", SETTINGS.values(), ids=SETTINGS)
 @pytest.mark.parametrize("kind", KINDS)
 def test_fit(kind, settings):
+    if kind == "strings" and "early_stopping" in settings and not HAS_WEIGHTS:
+        pytest.skip("before 1.7 scikit-learn cannot stop early with labels that are strings")
     X, y = make(kind)
     their, our = models(kind, **settings)
     assert_same(their.fit(X, y), our.fit(X, y), X)
