@@ -19,6 +19,7 @@ DTYPES = ("float32", "float64")
 # Rows of softmax targets must sum to 1: within the rounding of a sum of float32 numbers.
 _PROBABILITY_TOLERANCE = 1e-4
 _SMALL = 32  # elements up to which Python's sum is quicker than NumPy's smallest and largest
+_FINITE_CHUNK = 1 << 18  # elements that the second look still finds in the cache
 
 Run = tuple[str | Activation, int]  # an activation and the number of neighbouring neurons that have it
 
@@ -220,7 +221,12 @@ def all_finite(array: NDArray[Any]) -> bool:
     """Whether no element is NaN or infinite, without a temporary of the array's size."""
     if array.size <= _SMALL and math.isfinite(sum(array.ravel().tolist())):
         return True  # the quickest look for a row or two; a sum may overflow, then look closer
-    return not array.size or (math.isfinite(array.min()) and math.isfinite(array.max()))  # both pass NaN on
+    flat = array.reshape(-1) if array.flags.c_contiguous or not array.size else array
+    for first in range(0, len(flat), _FINITE_CHUNK):
+        part = flat[first : first + _FINITE_CHUNK]
+        if not (math.isfinite(part.min()) and math.isfinite(part.max())):  # both pass NaN on
+            return False
+    return True
 
 
 def inputs(X: Any, n_features: int, dtype: np.dtype, argument: str = "X") -> NDArray[Any]:

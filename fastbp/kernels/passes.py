@@ -23,6 +23,7 @@ from fastbp.kernels.dense import (
     dense_backward_error,
     dense_backward_weights,
     dense_forward,
+    uses_tiles,
 )
 from fastbp.kernels.dropout import dropout_key, multiply, multiply_by_mask
 from fastbp.kernels.jit import formula, leaf
@@ -149,7 +150,8 @@ def forward_neurons(net, layer, first, m, j0, j1, work):
     a_prev, a_stride = previous_activation(net, layer, first, m, work)
     z = shift(work, field(net, layer, t.Z))
     b = shift(W, fan_in * fan_out + j0)
-    dense_forward(m, fan_in, j1 - j0, a_prev, a_stride, shift(W, j0), fan_out, b, shift(z, j0), fan_out)
+    tiles = uses_tiles(m, fan_in, fan_out)
+    dense_forward(tiles, m, fan_in, j1 - j0, a_prev, a_stride, shift(W, j0), fan_out, b, shift(z, j0), fan_out)
     activate(net, layer, first, m, j0, j1, work)
 
 
@@ -256,10 +258,12 @@ def backward_weights(net, layer, first, m, k0, k1, add, grad, work):
     a_prev, a_stride = previous_activation(net, layer, first, m, work)
     delta = shift(work, field(net, layer, t.DELTA))
     dW = shift(grad, field(net, layer, t.WEIGHTS))
-    dense_backward_weights(m, k1 - k0, fan_out, shift(a_prev, k0), a_stride, delta, add, shift(dW, k0 * fan_out))
+    a_here, dW_here = shift(a_prev, k0), shift(dW, k0 * fan_out)
+    tiles = uses_tiles(m, fan_in, fan_out)
+    dense_backward_weights(tiles, m, k1 - k0, fan_out, a_here, a_stride, delta, add, dW_here)
     if k1 == fan_in:
         ones = shift(work, net.plan[t.ONES])
-        dense_backward_biases(m, fan_out, ones, delta, add, shift(dW, fan_in * fan_out))
+        dense_backward_biases(tiles, m, fan_out, ones, delta, add, shift(dW, fan_in * fan_out))
 
 
 @leaf
@@ -270,7 +274,8 @@ def backward_error(net, layer, first, m, k0, k1, work):
     W = shift(net.params, field(net, layer, t.WEIGHTS) + k0 * fan_out)
     z, a = shift(work, field(net, layer - 1, t.Z)), shift(work, field(net, layer - 1, t.A))
     error = shift(work, field(net, layer - 1, t.DELTA))
-    dense_backward_error(m, k1 - k0, fan_out, delta, W, shift(error, k0), fan_in)
+    tiles = uses_tiles(m, fan_in, fan_out)
+    dense_backward_error(tiles, m, k1 - k0, fan_out, delta, W, shift(error, k0), fan_in)
     dropped = net.plan[t.HAS_DROPOUT] != 0 and net.scalars[t.DROPOUT + layer - 1] > 0.0
     if dropped:
         # a is a kept neuron's output over 1 - rate; f' wants the output itself.  Nobody needs the scaled a any more.
@@ -280,14 +285,3 @@ def backward_error(net, layer, first, m, k0, k1, work):
     multiply_by_derivative(net, layer - 1, m, k0, k1, z, a, error)
     if dropped:
         drop(net, layer - 1, first, m, k0, k1, error)
-
-
-@leaf
-def backward_block(net, first, m, add, grad, work):
-    """All layers' delta, dW and db for one block, from the output's delta; adds to grad if `add` is 1."""
-    for i in range(net.plan[t.N_LAYERS]):
-        layer = net.plan[t.N_LAYERS] - 1 - i
-        fan_in = field(net, layer, t.FAN_IN)
-        backward_weights(net, layer, first, m, 0, fan_in, add, grad, work)
-        if layer > 0:
-            backward_error(net, layer, first, m, 0, fan_in, work)

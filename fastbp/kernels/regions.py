@@ -9,10 +9,10 @@ from typing import Any, NamedTuple
 from fastbp.kernels import tables as t
 from fastbp.kernels import team
 from fastbp.kernels.activations import softmax_forward
+from fastbp.kernels.dense import uses_tiles
 from fastbp.kernels.jit import leaf
 from fastbp.kernels.passes import (
     Net,
-    backward_block,
     backward_error,
     backward_weights,
     field,
@@ -38,7 +38,19 @@ BACKWARD = 6  # piece: some rows of a layer's weights: their gradient, the error
 OUTPUTS_OF_ROWS = 7  # piece: some blocks of rows through the network, into `out`
 COSTS_OF_ROWS = 8  # piece: some blocks of rows through the network, their cost into `costs`
 
+# what a region does with its part of the gradient
+KEEP = 0  # it is not complete yet
+ADD_PENALTY = 1
+STEP = 2  # add the penalty and take the step
+
+# Rows of weights whose gradient is made and used up together: whole panels of columns for the error behind them, and
+# 32 KiB of float32 where the rows are short.
+_CHUNK_ROWS = 48
+_CHUNK_ELEMENTS = 1 << 13
 _ALIGN = 16  # a piece of neurons or parameters begins at a multiple of this: a whole cache line of float32
+
+
+_LARGEST_FLOAT = 1.7976931348623157e308
 
 
 class Job(NamedTuple):
@@ -51,6 +63,15 @@ class Job(NamedTuple):
     costs: Any  # float64, one for each piece
     out: Any  # outputs (n, n_outputs)
     control: Any  # see `fastbp.kernels.team`
+
+
+@leaf
+def is_finite(x):
+    """Whether x is neither NaN nor infinite.
+
+    Not math.isfinite: that is x - x == 0, and where x is a sum, reassociation makes it true of every x.
+    """
+    return abs(x) <= _LARGEST_FLOAT
 
 
 @leaf
@@ -88,8 +109,11 @@ def run_piece(job, p, n_pieces, slot):
 
 
 @leaf
-def gradient_of_rows(job, first, m, grad, slot):
-    """Sum over samples [first, first + m) of scale C_x, and its gradient into grad, block by block."""
+def gradient_of_rows(job, first, m, grad, slot, then):
+    """Sum over samples [first, first + m) of scale C_x, and its gradient into grad, block by block.
+
+    `then` is what follows where the gradient is complete and the cost finite: `KEEP`, or with grads[0] another.
+    """
     net, work = job.net, shift(job.work, slot * job.net.plan[t.SLOT_SIZE])
     cost = 0.0
     for start in range(first, first + m, net.plan[t.BLOCK_ROWS]):
@@ -99,7 +123,10 @@ def gradient_of_rows(job, first, m, grad, slot):
         forward_block(net, start, rows, work)
         output_error(net, 0, rows, work)
         cost += weighted_cost(net, rows, work)
-        backward_block(net, start, rows, 1 if start > first else 0, grad, work)
+        add, after = 1 if start > first else 0, then if start + rows == first + m and is_finite(cost) else KEEP
+        for i in range(net.plan[t.N_LAYERS]):
+            layer = net.plan[t.N_LAYERS] - 1 - i
+            backward_rows_of_weights(job, layer, start, rows, 0, field(net, layer, t.FAN_IN), add, after, grad, work)
     return cost
 
 
@@ -108,7 +135,7 @@ def _gradient_piece(job, p, n_pieces, slot):
     first, m = region_argument(job, team.FIRST), region_argument(job, team.ROWS)
     i0, i1 = m * p // n_pieces, m * (p + 1) // n_pieces
     grad = shift(job.grads, p * job.net.plan[t.N_PARAMS])
-    job.costs[p] = gradient_of_rows(job, first + i0, i1 - i0, grad, slot)
+    job.costs[p] = gradient_of_rows(job, first + i0, i1 - i0, grad, slot, KEEP)
 
 
 @leaf
@@ -185,21 +212,44 @@ def _layer_piece(job, operation, p, n_pieces):
 
 @leaf
 def _backward_piece(job, layer, first, m, p, n_pieces):
-    """Rows [k0, k1) of a layer's weights: dW, then the error behind them (with the old weights), then their step."""
-    net, work = job.net, job.work
-    fan_in, fan_out = field(net, layer, t.FAN_IN), field(net, layer, t.FAN_OUT)
+    """Some rows of a layer's weights, by the region's arguments."""
+    fan_in = field(job.net, layer, t.FAN_IN)
     k0, k1 = bound(fan_in, n_pieces, p, _ALIGN), bound(fan_in, n_pieces, p + 1, _ALIGN)
-    backward_weights(net, layer, first, m, k0, k1, region_argument(job, team.ADD), job.grads, work)
-    if layer > 0:
-        backward_error(net, layer, first, m, k0, k1, work)
-    if region_argument(job, team.UPDATE) == 0:
-        return
+    add, then = region_argument(job, team.ADD), region_argument(job, team.UPDATE)
+    backward_rows_of_weights(job, layer, first, m, k0, k1, add, then, job.grads, job.work)
+
+
+@leaf
+def backward_rows_of_weights(job, layer, first, m, k0, k1, add, then, grad, work):
+    """Rows [k0, k1) of a layer's weights: dW, the error behind them (with the old weights), then their step.
+
+    In chunks whose gradient is still in the first-level cache when the step wants it.
+    """
+    net = job.net
+    fan_in, fan_out = field(net, layer, t.FAN_IN), field(net, layer, t.FAN_OUT)
+    chunk = k1 - k0
+    if then == STEP and uses_tiles(m, fan_in, fan_out):
+        chunk = max(_CHUNK_ROWS, _CHUNK_ELEMENTS // fan_out // _CHUNK_ROWS * _CHUNK_ROWS)
+    for begin in range(k0, k1, chunk):
+        end = min(begin + chunk, k1)
+        backward_weights(net, layer, first, m, begin, end, add, grad, work)
+        if layer > 0:
+            backward_error(net, layer, first, m, begin, end, work)
+        if then != KEEP:
+            _finish_rows(job, layer, begin, end, then)
+
+
+@leaf
+def _finish_rows(job, layer, k0, k1, then):
+    """Penalty and, if wanted, the step of rows [k0, k1) of a layer's weights; the last part also has the biases."""
+    net = job.net
+    fan_in, fan_out = field(net, layer, t.FAN_IN), field(net, layer, t.FAN_OUT)
     weights = field(net, layer, t.WEIGHTS)
     begin, end = weights + k0 * fan_out, weights + k1 * fan_out
     if k1 == fan_in:
         end += fan_out  # the biases
     add_penalty_range(job, begin, end)
-    if region_argument(job, team.UPDATE) == 2:
+    if then == STEP:
         update_range(job, begin, end)
 
 
