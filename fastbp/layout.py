@@ -28,6 +28,7 @@ _MOST_PARAMS_BY_ROWS = 1 << 15
 _LEAST_PIECE_ROWS = 32
 _MOST_PIECES = 16
 _MOST_FORWARD_PIECES = 1 << 12
+_LINE_BYTES = 64
 _UPDATE_ELEMENTS = 1 << 15  # parameters of one piece of an update
 
 
@@ -91,6 +92,14 @@ class Workspace:
         """View (rows, fan_out) of a layer's z, a or delta of the block in slot 0."""
         offset, fan_out = self.layers[layer, column], self.layers[layer, t.FAN_OUT]
         return self.work[offset : offset + rows * fan_out].reshape(rows, fan_out)
+
+
+def aligned_empty(elements: int, dtype: np.dtype) -> NDArray[Any]:
+    """Return an array that begins with a cache line, as vector loads and stores like it."""
+    spare = _LINE_BYTES // dtype.itemsize
+    array = np.empty(elements + spare, dtype)
+    first = -array.ctypes.data % _LINE_BYTES // dtype.itemsize
+    return array[first : first + elements]
 
 
 def control_vector() -> NDArray[np.int64]:
@@ -165,7 +174,7 @@ def make_workspace(
     plan = np.zeros(t.PLAN_LENGTH, np.int64)
     plan[[t.N_LAYERS, t.LOSS, t.LOSS_VALUE, t.LOSS_DERIVATIVE]] = (len(sizes) - 1, *loss)
     n_outputs = sizes[-1]
-    for column, width in ((t.INPUT, sizes[0]), (t.TARGET, n_outputs), (t.SCALE, 1), (t.COST, 1), (t.ONES, 1)):
+    for column, width in ((t.INPUT, sizes[0]), (t.TARGET, n_outputs), (t.SCALE, 1), (t.COST, 1), (t.SUMS, 2)):
         plan[column] = offset
         offset += _rounded(rows * width)
     n_params = count_params(sizes)
@@ -177,10 +186,7 @@ def make_workspace(
     plan[t.FORWARD_PIECES] = n_forward
     most_useful = max(n_pieces, 1 if gradient else n_forward)
     n_slots = min(n_threads, most_useful) if mode == t.BY_ROWS else 1
-    work = np.empty(n_slots * offset, dtype)
-    for slot in range(n_slots):
-        ones = slot * offset + int(plan[t.ONES])
-        work[ones : ones + rows] = 1
+    work = aligned_empty(n_slots * offset, dtype)
     largest_product = rows * max(fan_in * fan_out for fan_in, fan_out in pairwise(sizes))
     return Workspace(layers, segments, plan, work, np.zeros(max(n_pieces, n_forward)), n_slots, largest_product)
 

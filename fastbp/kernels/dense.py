@@ -6,13 +6,15 @@ can share one layer.
 
 from fastbp.kernels.blas import gemm
 from fastbp.kernels.jit import leaf
-from fastbp.kernels.pointers import shift
+from fastbp.kernels.pointers import real, shift
 from fastbp.kernels.products import product
 from fastbp.kernels.tiles import NOTHING, TILES
 
 # Elements of the largest matrix of a product up to which tiles are quicker than BLAS, which copies both matrices into
 # an order of its own: 4 MiB of float32.
 MOST_BY_TILES = 1 << 20
+# Multiply-adds up to which a plain loop beats the call of a tile; measured over shapes from 1 x 2 x 2 to 32 x 16 x 16.
+TINY_PRODUCT = 64
 
 
 @leaf
@@ -44,6 +46,9 @@ def uses_tiles(m, fan_in, fan_out):
 @leaf
 def dense_forward(tiles, m, fan_in, n, a_prev, a_stride, W, W_stride, b, z, z_stride):
     """z = a_prev @ W + b for m rows and n neurons; overwrites z."""
+    if m * fan_in * n <= TINY_PRODUCT:
+        _tiny_forward(m, fan_in, n, a_prev, a_stride, W, W_stride, b, z, z_stride)
+        return
     if tiles:
         product(m, n, fan_in, a_prev, a_stride, 1, W, W_stride, False, b, 0, z, z_stride)
         return
@@ -52,8 +57,25 @@ def dense_forward(tiles, m, fan_in, n, a_prev, a_stride, W, W_stride, b, z, z_st
 
 
 @leaf
+def _tiny_forward(m, fan_in, n, a_prev, a_stride, W, W_stride, b, z, z_stride):
+    """The same by a plain loop."""
+    for i in range(m):
+        z_row = shift(z, i * z_stride)
+        for j in range(n):
+            z_row[j] = b[j]
+        for k in range(fan_in):
+            a_ik = a_prev[i * a_stride + k]
+            W_row = shift(W, k * W_stride)
+            for j in range(n):
+                z_row[j] += a_ik * W_row[j]
+
+
+@leaf
 def dense_backward_weights(tiles, m, n_inputs, fan_out, a_prev, a_stride, delta, add, dW):
     """dW = a_prev.T @ delta for n_inputs rows of the weights; adds to dW if `add` is 1, else overwrites it."""
+    if m * n_inputs * fan_out <= TINY_PRODUCT:
+        _tiny_backward_weights(m, n_inputs, fan_out, a_prev, a_stride, delta, add, dW)
+        return
     if tiles:
         before = NOTHING if add == 0 else fan_out
         product(n_inputs, fan_out, m, a_prev, 1, a_stride, delta, fan_out, False, dW, before, dW, fan_out)
@@ -62,19 +84,40 @@ def dense_backward_weights(tiles, m, n_inputs, fan_out, a_prev, a_stride, delta,
 
 
 @leaf
-def dense_backward_biases(tiles, m, fan_out, ones, delta, add, db):
-    """db = sum over rows of delta, a product with m ones; adds to db if `add` is 1, else overwrites it."""
-    if tiles:
-        before = NOTHING if add == 0 else fan_out
-        product(1, fan_out, m, ones, m, 1, delta, fan_out, False, db, before, db, fan_out)
-        return
-    gemm(False, False, 1, fan_out, m, ones, m, delta, fan_out, add, db, fan_out)
+def _tiny_backward_weights(m, n_inputs, fan_out, a_prev, a_stride, delta, add, dW):
+    """The same by a plain loop."""
+    if add == 0:
+        for k in range(n_inputs * fan_out):
+            dW[k] = real(0.0, dW)
+    for i in range(m):
+        delta_row = shift(delta, i * fan_out)
+        for k in range(n_inputs):
+            a_ik = a_prev[i * a_stride + k]
+            dW_row = shift(dW, k * fan_out)
+            for j in range(fan_out):
+                dW_row[j] += a_ik * delta_row[j]
 
 
 @leaf
 def dense_backward_error(tiles, m, n_inputs, fan_out, delta, W, error, error_stride):
     """error = delta @ W.T for n_inputs rows of the weights; overwrites error."""
+    if m * n_inputs * fan_out <= TINY_PRODUCT:
+        _tiny_backward_error(m, n_inputs, fan_out, delta, W, error, error_stride)
+        return
     if tiles:
         product(m, n_inputs, fan_out, delta, fan_out, 1, W, fan_out, True, error, NOTHING, error, error_stride)
         return
     gemm(False, True, m, n_inputs, fan_out, delta, fan_out, W, fan_out, 0, error, error_stride)
+
+
+@leaf
+def _tiny_backward_error(m, n_inputs, fan_out, delta, W, error, error_stride):
+    """The same by a plain loop."""
+    for i in range(m):
+        delta_row = shift(delta, i * fan_out)
+        for k in range(n_inputs):
+            W_row = shift(W, k * fan_out)
+            total = real(0.0, error)
+            for j in range(fan_out):
+                total += delta_row[j] * W_row[j]
+            error[i * error_stride + k] = total

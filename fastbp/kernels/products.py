@@ -92,9 +92,7 @@ def _part_of_product(m, n, k, a, a_row, a_column, b, b_row, transposed, c0, c0_r
             row = vectors * lane
             copy_panel(vectors, k, b_here, b_row, panel, last)
             b_here = panel
-        rows_times_panel(
-            m, vectors, last, k, a, a_row, a_column, b_here, row, shift(c0, j), c0_row, shift(c, j), c_row
-        )
+        rows_times_panel(m, vectors, last, k, a, a_row, a_column, b_here, row, shift(c0, j), c0_row, shift(c, j), c_row)
         j += columns
         vectors_left -= vectors
         panels_left -= 1

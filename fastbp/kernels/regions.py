@@ -8,7 +8,6 @@ from typing import Any, NamedTuple
 
 from fastbp.kernels import tables as t
 from fastbp.kernels import team
-from fastbp.kernels.activations import softmax_forward
 from fastbp.kernels.dense import uses_tiles
 from fastbp.kernels.jit import leaf
 from fastbp.kernels.passes import (
@@ -16,12 +15,13 @@ from fastbp.kernels.passes import (
     backward_error,
     backward_weights,
     field,
+    finish_softmax,
     forward_block,
     forward_neurons,
-    is_softmax,
     load_inputs,
     load_targets,
     output_error,
+    starts_from_logits,
     weighted_cost,
 )
 from fastbp.kernels.pointers import real, shift
@@ -115,6 +115,8 @@ def gradient_of_rows(job, first, m, grad, slot, then):
     `then` is what follows where the gradient is complete and the cost finite: `KEEP`, or with grads[0] another.
     """
     net, work = job.net, shift(job.work, slot * job.net.plan[t.SLOT_SIZE])
+    n_params = net.plan[t.N_PARAMS]
+    at_once = n_params <= _CHUNK_ELEMENTS  # the step of all layers in one go
     cost = 0.0
     for start in range(first, first + m, net.plan[t.BLOCK_ROWS]):
         rows = min(net.plan[t.BLOCK_ROWS], first + m - start)
@@ -126,8 +128,19 @@ def gradient_of_rows(job, first, m, grad, slot, then):
         add, after = 1 if start > first else 0, then if start + rows == first + m and is_finite(cost) else KEEP
         for i in range(net.plan[t.N_LAYERS]):
             layer = net.plan[t.N_LAYERS] - 1 - i
-            backward_rows_of_weights(job, layer, start, rows, 0, field(net, layer, t.FAN_IN), add, after, grad, work)
+            fan_in, layer_after = field(net, layer, t.FAN_IN), KEEP if at_once else after
+            backward_rows_of_weights(job, layer, start, rows, 0, fan_in, add, layer_after, grad, work)
+        if at_once and after != KEEP:
+            finish_params(job, 0, n_params, after)
     return cost
+
+
+@leaf
+def finish_params(job, begin, end, then):
+    """Penalty and, if wanted, the step of parameters [begin, end), whose gradient is complete."""
+    add_penalty_range(job, begin, end)
+    if then == STEP:
+        update_range(job, begin, end)
 
 
 @leaf
@@ -148,9 +161,7 @@ def _sum_piece(job, p, n_pieces):
         part = shift(job.grads, q * n + begin)
         for i in range(end - begin):
             total[i] += part[i]
-    add_penalty_range(job, begin, end)
-    if region_argument(job, team.UPDATE) != 0:
-        update_range(job, begin, end)
+    finish_params(job, begin, end, region_argument(job, team.UPDATE))
 
 
 @leaf
@@ -168,6 +179,8 @@ def _forward_piece(job, p, n_pieces, slot, operation):
         load_inputs(net, first, 0, rows, rows, work)
         forward_block(net, first, rows, work)
         if operation == OUTPUTS_OF_ROWS:
+            if starts_from_logits(net):
+                finish_softmax(net, 0, rows, work)
             a, out = shift(work, field(net, last, t.A)), shift(job.out, first * n_outputs)
             for i in range(rows * n_outputs):
                 out[i] = a[i]
@@ -203,10 +216,8 @@ def _layer_piece(job, operation, p, n_pieces):
             load_inputs(net, first, i0, i1, m, work)
             load_targets(net, first, i0, i1, net.scalars[t.WEIGHT_FACTOR], work)
         else:
-            last = net.plan[t.N_LAYERS] - 1
-            n = field(net, last, t.FAN_OUT)
-            if is_softmax(net, last):
-                softmax_forward(i1 - i0, n, shift(work, field(net, last, t.A) + i0 * n))
+            if not starts_from_logits(net):
+                finish_softmax(net, i0, i1, work)
             output_error(net, i0, i1, work)
 
 
@@ -236,21 +247,9 @@ def backward_rows_of_weights(job, layer, first, m, k0, k1, add, then, grad, work
         if layer > 0:
             backward_error(net, layer, first, m, begin, end, work)
         if then != KEEP:
-            _finish_rows(job, layer, begin, end, then)
-
-
-@leaf
-def _finish_rows(job, layer, k0, k1, then):
-    """Penalty and, if wanted, the step of rows [k0, k1) of a layer's weights; the last part also has the biases."""
-    net = job.net
-    fan_in, fan_out = field(net, layer, t.FAN_IN), field(net, layer, t.FAN_OUT)
-    weights = field(net, layer, t.WEIGHTS)
-    begin, end = weights + k0 * fan_out, weights + k1 * fan_out
-    if k1 == fan_in:
-        end += fan_out  # the biases
-    add_penalty_range(job, begin, end)
-    if then == STEP:
-        update_range(job, begin, end)
+            weights = field(net, layer, t.WEIGHTS)
+            biases = fan_out if end == fan_in else 0  # the last rows have the biases behind them
+            finish_params(job, weights + begin * fan_out, weights + end * fan_out + biases, then)
 
 
 # --- the step ---------------------------------------------------------------------------------------------------------

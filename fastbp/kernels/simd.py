@@ -58,6 +58,7 @@ class Vectors:
         self.bytes = 4 if isinstance(real, ir.FloatType) else 8
         self.lanes = VECTOR_BYTES // self.bytes
         self.type = ir.VectorType(real, self.lanes)
+        self.integers = ir.VectorType(ir.IntType(8 * self.bytes), self.lanes)
         self.zero = ir.Constant(self.type, [0.0] * self.lanes)
         self._suffix = f"v{self.lanes}f{8 * self.bytes}"
         self.mask_type = ir.VectorType(BOOL, self.lanes)
@@ -78,7 +79,9 @@ class Vectors:
     def first_lanes(self, count: Any) -> Any:
         """Mask of the first `count` lanes."""
         integers = ir.VectorType(INT, self.lanes)
-        return self.builder.icmp_signed("<", ir.Constant(integers, list(range(self.lanes))), self.splat(count, integers))
+        return self.builder.icmp_signed(
+            "<", ir.Constant(integers, list(range(self.lanes))), self.splat(count, integers)
+        )
 
     def fma(self, x: Any, y: Any, z: Any) -> Any:
         """x y + z, rounded once."""
@@ -98,6 +101,30 @@ class Vectors:
     def largest(self, x: Any, bound: float) -> Any:
         """max(x, bound); NaN becomes the bound."""
         return self.call(f"llvm.maxnum.{self._suffix}", self.type, [x, self.number(bound)])
+
+    def integer(self, x: int) -> Any:
+        """Vector of an integer constant, as wide as the numbers."""
+        return ir.Constant(self.integers, [x] * self.lanes)
+
+    def power_of_two(self, n: Any) -> Any:
+        """2**n for integers n whose power is a normal number: n stands in the exponent's bits."""
+        digits, bias = (23, 127) if self.bytes == 4 else (52, 1023)
+        bits = self.builder.shl(self.builder.add(n, self.integer(bias)), self.integer(digits))
+        return self.builder.bitcast(bits, self.type)
+
+    def across(self, operation: Any, x: Any) -> Any:
+        """The lanes of a vector combined by `operation`, in every lane of the result: a tree, the same for every call."""
+        distance = self.lanes // 2
+        indices = ir.VectorType(INT32, self.lanes)
+        while distance:
+            partners = ir.Constant(indices, [i ^ distance for i in range(self.lanes)])
+            x = operation(x, self.builder.shuffle_vector(x, ir.Constant(self.type, ir.Undefined), partners))
+            distance //= 2
+        return x
+
+    def call_same(self, name: str, x: Any) -> Any:
+        """An LLVM intrinsic from a vector to a vector."""
+        return self.call(f"llvm.{name}.{self._suffix}", self.type, [x])
 
     def pointer(self, p: Any, elements: int) -> Any:
         return self.builder.bitcast(self.builder.gep(p, [integer(elements)]), self.type.as_pointer())
@@ -133,5 +160,3 @@ def new_function(module: Any, name: str, arguments: list[Any]) -> tuple[Any, ir.
     function.linkage = "linkonce_odr"  # not "internal": the optimiser would make a copy for each constant argument
     function.attributes.add("noinline")
     return function, ir.IRBuilder(function.append_basic_block("entry"))
-
-

@@ -47,7 +47,10 @@ def _tile(module: Any, real: Any, rows: int, vectors: int) -> Any:
     mask = v.first_lanes(last)
     masks = [None] * (vectors - 1) + [mask]
     grid = [(i, j) for i in range(rows) for j in range(vectors)]
-    blocks = {name: function.append_basic_block(name) for name in ("from_zero", "from_c0", "start", "ask", "short", "go", "loop", "end")}
+    blocks = {
+        name: function.append_basic_block(name)
+        for name in ("from_zero", "from_c0", "start", "ask", "short", "go", "loop", "end")
+    }
 
     builder.cbranch(builder.icmp_signed("<", c0_row, integer(0)), blocks["from_zero"], blocks["from_c0"])
     builder.position_at_end(blocks["from_zero"])

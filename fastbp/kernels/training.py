@@ -83,7 +83,7 @@ def gradient_by_rows(job, first, m, then):
         cost += job.costs[p]
     if is_finite(cost):
         control[team.ADD] = n_pieces
-        control[team.UPDATE] = 1 if then == STEP else 0
+        control[team.UPDATE] = then
         parallel(job, SUM_AND_UPDATE, job.net.plan[t.UPDATE_PIECES])
     return cost
 
