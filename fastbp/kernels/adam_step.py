@@ -7,6 +7,7 @@ float32 has.  The step is exact to a few units in the last place, for every lane
 
 from typing import Any
 
+import numba
 from llvmlite import ir
 from numba import types
 from numba.extending import intrinsic
@@ -86,26 +87,38 @@ def _estimate(vectors: Vectors, name: str, x: Any) -> Any:
     return vectors.call(f"llvm.x86.avx512.{name}.ps.512", vectors.type, [x, vectors.zero, every_lane])
 
 
-@intrinsic
-def has_adam_step(typingctx, p):
-    """Whether `adam_step` exists for the dtype of the pointer on this processor; known when a kernel is compiled."""
-    exists = ESTIMATES and p.dtype == types.float32
+if numba.config.DISABLE_JIT:
 
-    def codegen(context, builder, signature, args):
-        return ir.Constant(ir.IntType(1), exists)
+    def has_adam_step(p: Any) -> bool:
+        """Plain Python has no estimates."""
+        return False
 
-    return types.boolean(p), codegen
+    def adam_step(*arguments: Any) -> None:
+        """Never called, see `has_adam_step`."""
+        raise NotImplementedError
+
+else:
+
+    @intrinsic
+    def has_adam_step(typingctx, p):
+        """Whether `adam_step` exists for the dtype of the pointer on this processor; known when a kernel is compiled."""
+        exists = ESTIMATES and p.dtype == types.float32
+
+        def codegen(context, builder, signature, args):
+            return ir.Constant(ir.IntType(1), exists)
+
+        return types.boolean(p), codegen
 
 
-@intrinsic
-def adam_step(typingctx, n, rate, beta_1, gain_1, beta_2, gain_2, epsilon, g, w, m, v):
-    """m = beta_1 m + gain_1 g; v = beta_2 v + gain_2 g^2; w -= rate m / (sqrt(v) + epsilon), for n float32."""
-    r = w.dtype
-    signature = types.void(types.int64, r, r, r, r, r, r, g, w, m, v)
+    @intrinsic
+    def adam_step(typingctx, n, rate, beta_1, gain_1, beta_2, gain_2, epsilon, g, w, m, v):
+        """m = beta_1 m + gain_1 g; v = beta_2 v + gain_2 g^2; w -= rate m / (sqrt(v) + epsilon), for n float32."""
+        r = w.dtype
+        signature = types.void(types.int64, r, r, r, r, r, r, g, w, m, v)
 
-    def codegen(context, builder, signature, args):
-        if ESTIMATES and r == types.float32:  # elsewhere never called, see `has_adam_step`
-            builder.call(_adam_function(builder.module), args)
-        return context.get_dummy_value()
+        def codegen(context, builder, signature, args):
+            if ESTIMATES and r == types.float32:  # elsewhere never called, see `has_adam_step`
+                builder.call(_adam_function(builder.module), args)
+            return context.get_dummy_value()
 
-    return signature, codegen
+        return signature, codegen

@@ -13,6 +13,7 @@ from llvmlite import ir
 from numba import types
 from numba.extending import intrinsic
 
+from fastbp.kernels.pointers import shift
 from fastbp.kernels.simd import INT, Vectors, integer, new_function
 
 _ROWS_AHEAD = 1024  # elements between the row that is copied and the row that is asked for
@@ -152,7 +153,7 @@ if numba.config.DISABLE_JIT:
     def gather_rows(m: int, n: int, source: Any, source_row: int, order: Any, target: Any, target_row: int) -> None:
         """NumPy twin."""
         for i in range(m):
-            target[i * target_row : i * target_row + n] = source[order[i] * source_row : order[i] * source_row + n]
+            target[i * target_row : i * target_row + n] = shift(source, order[i] * source_row)[:n]
 
     def column_sums(m: int, n: int, x: Any, x_row: int, add: int, sums: Any) -> None:
         """NumPy twin."""
