@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from fastbp import layout
 from fastbp.kernels import entry
 from fastbp.kernels import tables as t
-from fastbp.kernels.team import STOP
+from fastbp.kernels.team import MOST_LANES, N_LANES, STOP
 from fastbp.threads import blas_threads, helpers, thread_count
 from fastbp.validation import Targets
 
@@ -68,7 +68,7 @@ class Frame:
         data[t.ORDER] = 0 if order is None else address_of(order)
 
     def small_outputs(self, X: NDArray[Any], params: NDArray[Any], n_outputs: int) -> NDArray[Any]:
-        """Outputs for a few rows, by way of arrays of the frame's own, whose addresses are known."""
+        """Return the outputs for a few rows, by way of arrays of the frame's own, whose addresses are known."""
         small_input = self.small_input
         if small_input is None:
             self.small_input = small_input = np.empty(X.shape, self.dtype)
@@ -101,6 +101,7 @@ class Frame:
         if n_threads == 1 and not self.workspace.calls_blas:
             entry.run(task, entry.LEADER, *tail)
             return
+        control[N_LANES] = min(n_threads, MOST_LANES)
         with blas_threads.held_at_one():
             try:
                 helpers.lend(

@@ -110,7 +110,9 @@ def aligned_empty(elements: int, dtype: np.dtype) -> NDArray[Any]:
 
 def control_vector() -> NDArray[np.int64]:
     """Return a fresh control vector of a team."""
-    return np.zeros(CONTROL_LENGTH, np.int64)
+    control = aligned_empty(CONTROL_LENGTH, np.dtype(np.int64))
+    control.fill(0)
+    return control
 
 
 def block_rows_for(sizes: Sequence[int], n_rows: int) -> int:

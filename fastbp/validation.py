@@ -8,7 +8,7 @@ import contextlib
 import math
 import operator
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -231,9 +231,9 @@ def all_finite(array: NDArray[Any]) -> bool:
 
 def inputs(X: Any, n_features: int, dtype: np.dtype, argument: str = "X") -> NDArray[Any]:
     """Return X as (n, n_features), finite, at least one row."""
-    if type(X) is np.ndarray and X.dtype is dtype and X.ndim == 2 and 0 < X.size <= _SMALL:  # one look for a row or two
-        if X.shape[1] == n_features and X.flags.carray and math.isfinite(sum(X.ravel().tolist())):
-            return X
+    is_small = type(X) is np.ndarray and X.dtype is dtype and X.ndim == 2 and 0 < X.size <= _SMALL
+    if is_small and X.shape[1] == n_features and X.flags.carray and math.isfinite(sum(X.ravel().tolist())):
+        return cast("NDArray[Any]", X)  # a row or two in one look
     array = numeric_array(X, argument, dtype)
     if array.ndim != 2 or array.shape[1] != n_features:
         hint = ""

@@ -12,7 +12,8 @@ from llvmlite import ir
 from numba import types
 from numba.extending import intrinsic
 
-from fastbp.kernels.simd import INT, TILING, Vectors, integer, new_function
+from fastbp.kernels.rows import call_operation, loop
+from fastbp.kernels.simd import TILING, Vectors, integer
 
 _VECTOR_BYTES = 64
 ESTIMATES = TILING is not None and TILING.vector_bytes == _VECTOR_BYTES  # whether the processor has the estimates
@@ -20,44 +21,25 @@ ESTIMATES = TILING is not None and TILING.vector_bytes == _VECTOR_BYTES  # wheth
 # Between these, the estimate of a root and its refinement are finite; smaller ones are far below any epsilon, and m is
 # as good as 0 with them; larger ones belong to gradients above 1e19.
 _SMALLEST, _LARGEST = 1e-37, 1e38
+_AHEAD = 256  # parameters that are asked for: other threads have read them, and calling their copies back takes long
 
 
-def _adam_function(module: Any) -> Any:
-    """m = beta_1 m + gain_1 g; v = beta_2 v + gain_2 g^2; w -= rate m / (sqrt(v) + epsilon), for n float32."""
-    name = "fastbp_adam"
-    if name in module.globals:
-        return module.globals[name]
-    real = ir.FloatType()
-    pointer = real.as_pointer()
-    function, builder = new_function(module, name, [INT] + [real] * 6 + [pointer] * 4)
-    n, *numbers, g, w, m, v = function.args
+def _adam(builder: ir.IRBuilder, real: Any, arguments: list[Any]) -> None:
+    """Whole vectors, then the rest under a mask."""
+    n, *numbers, g, w, m, v = arguments
     vectors = Vectors(builder, real)
     constants = [vectors.splat(number) for number in numbers]
-    entry = builder.block
-    loop, tail, rest, end = (function.append_basic_block(block) for block in ("loop", "tail", "rest", "end"))
-    lanes = integer(vectors.lanes)
-    builder.cbranch(builder.icmp_signed(">=", n, lanes), loop, tail)
+    whole = builder.and_(n, integer(-vectors.lanes))
+    mask = vectors.first_lanes(builder.sub(n, whole))
 
-    builder.position_at_end(loop)
-    i = builder.phi(INT)
-    i.add_incoming(integer(0), entry)
-    _adam_vector(vectors, constants, [builder.gep(p, [i]) for p in (g, w, m, v)], None)
-    following = builder.add(i, lanes)
-    i.add_incoming(following, loop)
-    builder.cbranch(builder.icmp_signed("<=", builder.add(following, lanes), n), loop, tail)
+    def column(j: Any) -> list[Any]:
+        _adam_vector(vectors, constants, [builder.gep(p, [j]) for p in (g, w, m, v)], None)
+        return []
 
-    builder.position_at_end(tail)
-    done = builder.phi(INT)
-    done.add_incoming(integer(0), entry)
-    done.add_incoming(following, loop)
-    builder.cbranch(builder.icmp_signed("<", done, n), rest, end)
-    builder.position_at_end(rest)
-    mask = vectors.first_lanes(builder.sub(n, done))
-    _adam_vector(vectors, constants, [builder.gep(p, [done]) for p in (g, w, m, v)], mask)
-    builder.branch(end)
-    builder.position_at_end(end)
-    builder.ret_void()
-    return function
+    with builder.if_then(builder.icmp_signed(">", whole, integer(0))):
+        loop(builder, whole, vectors.lanes, [], column)
+    with builder.if_then(builder.icmp_signed("<", whole, n)):
+        _adam_vector(vectors, constants, [builder.gep(p, [whole]) for p in (g, w, m, v)], mask)
 
 
 def _adam_vector(vectors: Vectors, constants: list[Any], pointers: list[Any], mask: Any) -> None:
@@ -68,6 +50,7 @@ def _adam_vector(vectors: Vectors, constants: list[Any], pointers: list[Any], ma
     m = vectors.fma(beta_1, m, builder.fmul(gain_1, g))
     v = vectors.fma(beta_2, v, builder.fmul(builder.fmul(gain_2, g), g))
     _, w_there, m_there, v_there = pointers
+    vectors.prefetch(builder.gep(w_there, [integer(_AHEAD)]), write=1)
     vectors.store(m, m_there, 0, mask)
     vectors.store(v, v_there, 0, mask)
     size = vectors.largest(vectors.smallest(v, _LARGEST), _SMALLEST)
@@ -101,7 +84,7 @@ else:
 
     @intrinsic
     def has_adam_step(typingctx, p):
-        """Whether `adam_step` exists for the dtype of the pointer on this processor; known when a kernel is compiled."""
+        """Whether `adam_step` exists for the dtype of the pointer on this processor, as the compiler knows it."""
         exists = ESTIMATES and p.dtype == types.float32
 
         def codegen(context, builder, signature, args):
@@ -109,16 +92,15 @@ else:
 
         return types.boolean(p), codegen
 
-
     @intrinsic
     def adam_step(typingctx, n, rate, beta_1, gain_1, beta_2, gain_2, epsilon, g, w, m, v):
         """m = beta_1 m + gain_1 g; v = beta_2 v + gain_2 g^2; w -= rate m / (sqrt(v) + epsilon), for n float32."""
-        r = w.dtype
-        signature = types.void(types.int64, r, r, r, r, r, r, g, w, m, v)
+        i, r = types.int64, w.dtype
+        signature = types.void(i, r, r, r, r, r, r, g, w, m, v)
 
         def codegen(context, builder, signature, args):
             if ESTIMATES and r == types.float32:  # elsewhere never called, see `has_adam_step`
-                builder.call(_adam_function(builder.module), args)
+                call_operation("adam", _adam, builder, context.get_value_type(r), list(args))
             return context.get_dummy_value()
 
         return signature, codegen

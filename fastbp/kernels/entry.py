@@ -38,9 +38,10 @@ LEADER = 0  # slot of the leader; helpers have slots from 1 on
 def run(task, slot, addresses, control, like, first_step, rates):
     """Do a task as the leader (slot 0), or help with it (slot > 0) until the leader says that it is over.
 
-    `addresses` are those of the tables and vectors below, so that a call from Python has few arguments to unpack; `like`
-    is an empty array of the network's dtype.  Overwrites scalars, params (TRAIN only), grads, state, work, costs, out and
-    control.  `rates` holds the learning rates of the steps to take, the first of which is `first_step` of the epoch.
+    `addresses` are those of the tables and vectors above, so that a call from Python has few arguments to unpack;
+    `like` is an empty array of the network's dtype.  Overwrites scalars, params (TRAIN only), grads, state, work,
+    costs, out and control.  `rates` holds the learning rates of the steps to take, the first of which is `first_step` of the
+    epoch.
     """
     table, reals, doubles = at(addresses, 0), at(like, 0), at(rates, 0)
     net = Net(

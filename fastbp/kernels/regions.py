@@ -43,8 +43,7 @@ KEEP = 0  # it is not complete yet
 ADD_PENALTY = 1
 STEP = 2  # add the penalty and take the step
 
-# Rows of weights whose gradient is made and used up together: whole panels of columns for the error behind them, and
-# 32 KiB of float32 where the rows are short.
+# Rows of weights whose gradient is made and used up together: enough for the products, and some 32 KiB of float32.
 _CHUNK_ROWS = 48
 _CHUNK_ELEMENTS = 1 << 13
 _ALIGN = 16  # a piece of neurons or parameters begins at a multiple of this: a whole cache line of float32
@@ -133,14 +132,6 @@ def gradient_of_rows(job, first, m, grad, slot, then):
         if at_once and after != KEEP:
             finish_params(job, 0, n_params, after)
     return cost
-
-
-@leaf
-def finish_params(job, begin, end, then):
-    """Penalty and, if wanted, the step of parameters [begin, end), whose gradient is complete."""
-    add_penalty_range(job, begin, end)
-    if then == STEP:
-        update_range(job, begin, end)
 
 
 @leaf
@@ -240,7 +231,8 @@ def backward_rows_of_weights(job, layer, first, m, k0, k1, add, then, grad, work
     fan_in, fan_out = field(net, layer, t.FAN_IN), field(net, layer, t.FAN_OUT)
     chunk = k1 - k0
     if then == STEP and uses_tiles(m, fan_in, fan_out):
-        chunk = max(_CHUNK_ROWS, _CHUNK_ELEMENTS // fan_out // _CHUNK_ROWS * _CHUNK_ROWS)
+        n_chunks = max(1, min(chunk * fan_out // _CHUNK_ELEMENTS, chunk // _CHUNK_ROWS))
+        chunk = (chunk + n_chunks - 1) // n_chunks
     for begin in range(k0, k1, chunk):
         end = min(begin + chunk, k1)
         backward_weights(net, layer, first, m, begin, end, add, grad, work)
@@ -253,6 +245,14 @@ def backward_rows_of_weights(job, layer, first, m, k0, k1, add, then, grad, work
 
 
 # --- the step ---------------------------------------------------------------------------------------------------------
+
+
+@leaf
+def finish_params(job, begin, end, then):
+    """Penalty and, if wanted, the step of parameters [begin, end), whose gradient is complete."""
+    add_penalty_range(job, begin, end)
+    if then == STEP:
+        update_range(job, begin, end)
 
 
 @leaf
@@ -275,23 +275,11 @@ def update_range(job, begin, end):
     """The optimizer's step for parameters [begin, end), with the gradient in grads[0]."""
     net = job.net
     s = net.scalars
-    n = net.plan[t.N_PARAMS]
-    second = n if net.plan[t.N_STATE_VECTORS] > 1 else 0
-    s1 = shift(job.state, begin)
-    s2 = shift(job.state, begin + second)
+    second = net.plan[t.N_PARAMS] if net.plan[t.N_STATE_VECTORS] > 1 else 0
+    s1, s2 = shift(job.state, begin), shift(job.state, begin + second)
     g, w = shift(job.grads, begin), shift(net.params, begin)
-    update(
-        net.plan[t.OPTIMIZER],
-        s,
-        s[t.LEARNING_RATE],
-        1.0 - s[t.POWER_1],
-        1.0 - s[t.POWER_2],
-        end - begin,
-        g,
-        w,
-        s1,
-        s2,
-    )
+    corrections = 1.0 - s[t.POWER_1], 1.0 - s[t.POWER_2]
+    update(net.plan[t.OPTIMIZER], s, s[t.LEARNING_RATE], *corrections, end - begin, g, w, s1, s2)
 
 
 @leaf
@@ -321,10 +309,10 @@ def take_pieces(job, slot):
     """Do pieces of the open region until none is left."""
     control = job.control
     while True:
-        p = team.take_piece(control)
+        p = team.take_piece(control, slot)
         if p < 0:
             return
-        run_piece(job, p, team.region_size(control), slot)
+        run_piece(job, p, control[team.N_PIECES], slot)
         team.piece_done(control)
 
 

@@ -47,6 +47,7 @@ BOOL = ir.IntType(1)
 
 
 def integer(value: int) -> Any:
+    """Return a 64-bit constant."""
     return ir.Constant(INT, value)
 
 
@@ -64,6 +65,7 @@ class Vectors:
         self.mask_type = ir.VectorType(BOOL, self.lanes)
 
     def call(self, name: str, result: Any, arguments: list[Any]) -> Any:
+        """Call an LLVM intrinsic by its full name."""
         function_type = ir.FunctionType(result, [argument.type for argument in arguments])
         function = cgutils.get_or_insert_function(self.builder.module, function_type, name)
         return self.builder.call(function, arguments)
@@ -92,6 +94,7 @@ class Vectors:
         return ir.Constant(self.type, [x] * self.lanes)
 
     def negative(self, x: Any) -> Any:
+        """-x."""
         return self.builder.fsub(self.number(-0.0), x)
 
     def smallest(self, x: Any, bound: float) -> Any:
@@ -113,7 +116,7 @@ class Vectors:
         return self.builder.bitcast(bits, self.type)
 
     def across(self, operation: Any, x: Any) -> Any:
-        """The lanes of a vector combined by `operation`, in every lane of the result: a tree, the same for every call."""
+        """All lanes combined by `operation`, in every lane of the result; the order is a tree."""
         distance = self.lanes // 2
         indices = ir.VectorType(INT32, self.lanes)
         while distance:
@@ -127,6 +130,7 @@ class Vectors:
         return self.call(f"llvm.{name}.{self._suffix}", self.type, [x])
 
     def pointer(self, p: Any, elements: int) -> Any:
+        """Pointer to the vector that begins so many elements after p."""
         return self.builder.bitcast(self.builder.gep(p, [integer(elements)]), self.type.as_pointer())
 
     def load(self, p: Any, offset: int = 0, mask: Any = None) -> Any:

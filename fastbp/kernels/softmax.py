@@ -154,7 +154,8 @@ def _cross_entropy(builder: ir.IRBuilder, real: Any, arguments: list[Any]) -> No
                 more_costs, more_targets = part(j, mask, logits, outputs, maximum)
                 return [builder.fadd(costs, more_costs), builder.fadd(targets, more_targets)]
 
-            finish(*loop(builder, n, v.lanes, [v.zero, v.zero], column), total)
+            costs, targets = loop(builder, n, v.lanes, [v.zero, v.zero], column)
+            finish(costs, targets, total)
 
         _by_length(builder, v, n, short, long)
         return []

@@ -165,7 +165,7 @@ def _transpose(module: Any, real: Any) -> Any:
 
 
 def _copy(module: Any, real: Any, vectors: int) -> Any:
-    """target[k, :] = source[k, :] for rows of up to `vectors` vectors; the rows of target are whole vectors, 0 beyond the last."""
+    """target[k, :] = source[k, :]; rows of target are whole vectors, 0 beyond `last` columns of the last one."""
     name = f"fastbp_copy_{real}_{vectors}"
     if name in module.globals:
         return module.globals[name]
@@ -252,7 +252,7 @@ def tile(typingctx, rows, vectors, k, a, a_row, a_column, b, b_row, c0, c0_row, 
 
 @intrinsic
 def copy_panel(typingctx, vectors, k, source, source_row, target, last):
-    """target[k, :] = source[k, :], rows of target being `vectors` whole vectors; of the last vector `last` columns are read."""
+    """target[k, :] = source[k, :] for k rows; of target they are `vectors` whole vectors, 0 beyond the last column."""
     i = types.int64
     signature = types.void(i, i, source, i, target, i)
 

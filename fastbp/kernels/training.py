@@ -30,9 +30,9 @@ from fastbp.kernels.updates import multiply_gradient, penalty
 # Pieces of one layer: at least this many neurons and this many flops (some 20 us), so that a piece is worth its 1 to
 # 2 us, and never more than _MOST_PIECES.
 _LEAST_NEURONS = 64
-_LEAST_FLOPS = 1 << 20
+_LEAST_FLOPS = 1 << 21
 _MOST_PIECES = 16
-_LEAST_ROWS = 32
+_LOAD_ELEMENTS = 1 << 14  # elements of X that a piece gathers: some 5 us
 
 
 @leaf
@@ -105,7 +105,9 @@ def gradient_by_neurons(job, first, m, then):
             layer = net.plan[t.N_LAYERS] - 1 - i
             fan_in = field(net, layer, t.FAN_IN)
             job.control[team.LAYER] = layer
-            parallel(job, BACKWARD, layer_pieces(fan_in, 4 * rows * fan_in * field(net, layer, t.FAN_OUT)))
+            flops = 2 * rows * fan_in * field(net, layer, t.FAN_OUT)
+            products = 2 if layer > 0 else 1  # nobody wants the error of the inputs
+            parallel(job, BACKWARD, layer_pieces(fan_in, products * flops))
     return cost
 
 
@@ -116,7 +118,7 @@ def _forward_by_neurons(job, first, rows):
     control[team.FIRST] = first
     control[team.ROWS] = rows
     n_features = field(net, 0, t.FAN_IN)
-    parallel(job, LOAD, max(1, min(rows * n_features // (1 << 15), _MOST_PIECES)))
+    parallel(job, LOAD, max(1, min(rows * n_features // _LOAD_ELEMENTS, _MOST_PIECES)))
     for layer in range(net.plan[t.N_LAYERS]):
         control[team.LAYER] = layer
         fan_out = field(net, layer, t.FAN_OUT)

@@ -37,11 +37,9 @@ def update(code, constants, learning_rate, correction_1, correction_2, n, g, w, 
         # lr m/c1 / (sqrt(v/c2) + eps) = (lr sqrt(c2)/c1) m / (sqrt(v) + eps sqrt(c2)): one division fewer in the loop
         root = math.sqrt(correction_2)
         rate = real(learning_rate * root / correction_1, w)
-        beta_1, gain_1 = (
-            real(constants[0], w),
-            real(1.0 - constants[0], w),
-        )  # 1 - beta in float64: in float32 it
-        beta_2, gain_2 = real(constants[1], w), real(1.0 - constants[1], w)  # would lose five of its digits
+        # 1 - beta in float64: in float32 it would lose five of its digits
+        beta_1, gain_1 = real(constants[0], w), real(1.0 - constants[0], w)
+        beta_2, gain_2 = real(constants[1], w), real(1.0 - constants[1], w)
         _adam(n, rate, beta_1, gain_1, beta_2, gain_2, real(constants[2] * root, w), g, w, s1, s2)
 
 
