@@ -8,6 +8,7 @@
 """
 
 from fastbp.diagnostics import DiagnosticReport, DiagnosticWatch, LayerDiagnosis, diagnose
+from fastbp.files import FileError
 from fastbp.functions import Activation, Loss
 from fastbp.history import EarlyStopping, History
 from fastbp.learning_rate_finder import LearningRateRange, find_learning_rate
@@ -24,6 +25,7 @@ from fastbp.perturbation import (
     random_weight_search,
 )
 from fastbp.schedules import Constant, Cosine, InverseScaling, OneCycle, Schedule, Step
+from fastbp.storage import load
 from fastbp.trainer import TrainingDivergedError
 from fastbp.version import __version__
 
@@ -37,6 +39,7 @@ __all__ = [
     "DiagnosticReport",
     "DiagnosticWatch",
     "EarlyStopping",
+    "FileError",
     "FiniteDifferenceResult",
     "GradientReport",
     "History",
@@ -60,6 +63,7 @@ __all__ = [
     "diagnose",
     "find_learning_rate",
     "finite_difference_gradient",
+    "load",
     "node_perturbation",
     "random_weight_search",
 ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -87,17 +88,32 @@ class Network:
         l1_penalty: float = 0.0,
         dropout: float | Sequence[float] = 0.0,
     ) -> None:
-        self._sizes = validation.layer_sizes(sizes)
-        self._dtype = validation.network_dtype(dtype)
+        settings = (activation, output, loss, initializer, l2_penalty, l1_penalty, dropout)
+        self._define(sizes, validation.network_dtype(dtype), *settings)
+        rng = np.random.default_rng(validation.seed(seed))
+        self._params = initialize(initializer, self._sizes, rng, self._dtype)
+        self._make_views()
+
+    def _define(
+        self,
+        sizes: Sequence[int],
+        dtype: np.dtype,
+        activation: ActivationSpec,
+        output: OutputSpec,
+        loss: str | Loss,
+        initializer: str,
+        l2_penalty: float,
+        l1_penalty: float,
+        dropout: float | Sequence[float],
+    ) -> None:
+        """Check and keep everything but the parameters."""
+        self._sizes, self._dtype, self._initializer = validation.layer_sizes(sizes), dtype, initializer
         self._runs = validation.activation_runs(activation, output, self._sizes)
         self._loss = validation.loss_for_output(loss, self._runs[-1])
         self._l2_penalty = validation.real_number(l2_penalty, "l2_penalty", 0.0)
         self._l1_penalty = validation.real_number(l1_penalty, "l1_penalty", 0.0)
         self._dropout = validation.dropout_rates(dropout, len(self._sizes) - 2)
-        rng = np.random.default_rng(validation.seed(seed))
-        self._params = initialize(initializer, self._sizes, rng, self._dtype)
         self.training_state: TrainingState | None = None
-        self._make_views()
 
     # --- what it is ---------------------------------------------------------------------------------------------------
 
@@ -125,6 +141,11 @@ class Network:
     def activations(self) -> list[list[tuple[str | Activation, int]]]:
         """For each layer the runs (activation, number of neurons)."""
         return [list(runs) for runs in self._runs]
+
+    @property
+    def initializer(self) -> str:
+        """Name of the distribution of the initial parameters."""
+        return self._initializer
 
     @property
     def penalties(self) -> tuple[float, float]:
@@ -325,7 +346,28 @@ class Network:
             n_threads=n_threads,
         )
 
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write the network to a file; see `fastbp.storage.save`.
+
+        Parameters
+        ----------
+        path : str or os.PathLike
+            The file; by convention its name ends in ``.safetensors``.  One that exists is replaced.
+        """
+        from fastbp.storage import save
+
+        save(self, path)
+
     # --- what the rest of the package uses ----------------------------------------------------------------------------
+
+    @classmethod
+    def from_params(cls, params: NDArray[Any], sizes: Sequence[int], **settings: Any) -> Network:
+        """Return a network around existing parameters of its dtype; `settings` are all others, none has a default."""
+        net = cls.__new__(cls)
+        net._define(sizes, params.dtype, **settings)
+        net._params = validation.flat_params(params, layout.count_params(net._sizes), net._dtype)
+        net._make_views()
+        return net
 
     def layer_segments(self, dtype: np.dtype | None = None) -> list[list[layout.Segment]]:
         """Each layer's activations as the kernels know them; custom ones are compiled here."""

@@ -49,6 +49,8 @@ ROOMS = (
     "optimizers",
     "schedules",
     "initializers",
+    "array_files",
+    "files",
     "threads",
     "layout",
     "validation",
@@ -57,7 +59,7 @@ ROOMS = (
     "version",
 )
 # Imports against that order, made when they are needed: methods that are a door to a room above.
-DOORS = {("network", "training"), ("history", "plotting")}
+DOORS = {("network", "training"), ("network", "storage"), ("history", "plotting")}
 # Libraries that not everybody needs or has, and the only modules that may import them.
 IMPORTERS = {
     "matplotlib": {"plotting"},
