@@ -295,7 +295,7 @@ def _parse_own(text: str, versions: Mapping[str, int]) -> tuple[str, int, dict[s
         raise _InvalidError(f"it holds a {kind!r}; expected: {', '.join(sorted(versions))}.")
     if version > versions[kind]:
         raise _InvalidError(
-            f"it was written by fastbp {own.get('fastbp')} in version {version} of its format, and fastbp "
+            f"it was written by fastbp {own.get('fastbp')!r} in version {version} of its format, and fastbp "
             f"{__version__} reads up to version {versions[kind]}. Update fastbp."
         )
     return kind, version, description
@@ -319,7 +319,9 @@ def _json_object(text: str, what: str) -> dict[str, Any]:
 
     try:
         value = json.loads(text, object_pairs_hook=distinct, parse_constant=refuse, parse_float=finite)
-    except (ValueError, RecursionError) as error:
+    except RecursionError as error:
+        raise _InvalidError(f"its {what} nests too deeply.") from error
+    except ValueError as error:
         raise _InvalidError(f"its {what} is not valid JSON: {error}.") from error
     if not isinstance(value, dict):
         raise _InvalidError(f"its {what} must be a JSON object; it is a {type(value).__name__}.")
@@ -346,20 +348,22 @@ def _place(name: str, entry: Any, size: int) -> _Place:
     code, shape, offsets = entry["dtype"], entry["shape"], entry["data_offsets"]
     if not isinstance(code, str) or code not in _DTYPES:
         raise _InvalidError(f"its array {name!r} has dtype {code!r}; allowed: {', '.join(_DTYPES)}.")
-    if not _are_counts(shape, size) or len(shape) > _MOST_DIMENSIONS:
-        raise _InvalidError(f"its array {name!r} has an impossible shape {shape!r}.")
-    if not _are_counts(offsets, size) or len(offsets) != 2:
+    if not _are_counts(offsets) or len(offsets) != 2:
         raise _InvalidError(f"its array {name!r} has impossible data_offsets {offsets!r}.")
     begin, end = offsets
+    if end > size:
+        raise _InvalidError(f"it is cut off: its array {name!r} ends at byte {end} of the data, and there are {size}.")
+    if not _are_counts(shape) or len(shape) > _MOST_DIMENSIONS or max(shape, default=0) > size:
+        raise _InvalidError(f"its array {name!r} has an impossible shape {shape!r}.")
     needed = _DTYPES[code].itemsize * math.prod(shape)
     if end - begin != needed:
         raise _InvalidError(f"its array {name!r} of shape {shape} needs {needed} bytes; it has {end - begin}.")
     return _Place(name, code, shape, begin, end)
 
 
-def _are_counts(values: Any, most: int) -> bool:
-    """Whether it is a list of integers from 0 to `most`."""
-    return isinstance(values, list) and all(type(value) is int and 0 <= value <= most for value in values)
+def _are_counts(values: Any) -> bool:
+    """Whether it is a list of integers of at least 0."""
+    return isinstance(values, list) and all(type(value) is int and value >= 0 for value in values)
 
 
 def _array(data: memoryview, place: _Place) -> NDArray[Any]:

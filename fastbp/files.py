@@ -111,8 +111,8 @@ def write_atomically(path: PathLike, write: Callable[[BinaryIO], object]) -> Non
     ['note']
     """
     name = checked_path(path)
+    old = file_status(name)
     target = os.path.realpath(name)
-    old = file_status(target)
     folder = os.path.dirname(target)
     if not os.path.isdir(folder):
         reason = "`path` must lie in a folder that exists; os.makedirs can create it"

@@ -269,7 +269,7 @@ class Network:
         Returns
         -------
         cost : float
-            The cost.
+            The cost; infinite or (Poisson) NaN where an output overflows, and then all of `grad` is NaN.
         grad : ndarray, shape (n_params,)
             Its gradient, laid out as `params`, a new array.
 

@@ -10,7 +10,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-import numpy as np
 from numpy.typing import NDArray
 
 from fastbp import layout
@@ -19,6 +18,7 @@ from fastbp.files import FileError, PathLike
 from fastbp.functions import Activation, Loss
 from fastbp.initializers import INITIALIZERS
 from fastbp.network import Network
+from fastbp.validation import all_finite
 
 __all__ = ["FileError", "describe", "load", "rebuild", "save"]
 
@@ -125,7 +125,7 @@ def load(path: PathLike, *, mmap: bool = False, custom_functions: CustomFunction
 
 def finite_params(net: Network) -> NDArray[Any]:
     """Return a network's parameters, or raise if one is NaN or infinite."""
-    if not np.isfinite(net.params).all():
+    if not all_finite(net.params):
         raise ValueError(
             "`net.params` must be finite to be saved, because a file with NaN or infinity would be taken for damaged."
         )

@@ -82,7 +82,7 @@ def activation_runs(activation: Any, output: Any, sizes: Sequence[int]) -> list[
     """Return each layer's runs of neurons with one activation, from the arguments of `Network`."""
     n_hidden = len(sizes) - 2
     if isinstance(activation, str | Activation):
-        entries = [activation] * n_hidden
+        entries = [_activation_name(activation, "activation", softmax=False)] * n_hidden  # also where none is hidden
     elif isinstance(activation, Sequence):
         entries = list(activation)
         if len(entries) != n_hidden:

@@ -120,8 +120,8 @@ NAMES = [
      "`initializer` must be the name of an initializer; got 'glorot'. Did you mean 'glorot_normal'? Known names: "
      "glorot_uniform, glorot_normal, he_uniform, he_normal, standard_normal, scaled_normal, zeros."),
     ({"initializer": [3]}, ValueError,
-     "`initializer` must be the name of an initializer; got [3]. Known names: glorot_uniform, glorot_normal, he_uniform, "
-     "he_normal, standard_normal, scaled_normal, zeros."),
+     "`initializer` must be the name of an initializer; got [3]. Known names: glorot_uniform, glorot_normal, "
+     "he_uniform, he_normal, standard_normal, scaled_normal, zeros."),
 ]  # fmt: skip
 
 
@@ -133,6 +133,14 @@ def test_constructor(arguments, keywords, error, message):
 @pytest.mark.parametrize(("keywords", "error", "message"), NAMES, ids=texts(NAMES))
 def test_names(keywords, error, message):
     check(lambda: bp.Network([3, 4, 2], **keywords), error, message)
+
+
+def test_activation_of_no_hidden_layer_is_looked_at_too():
+    check(
+        lambda: bp.Network([3, 2], activation="tahn"),
+        ValueError,
+        f"`activation` must be the name of an activation; got 'tahn'. Did you mean 'tanh'? Known names: {ACTIVATIONS}.",
+    )
 
 
 def test_layer_is_named_where_there_are_several():
