@@ -8,6 +8,7 @@
 """
 
 from fastbp.diagnostics import DiagnosticReport, DiagnosticWatch, LayerDiagnosis, diagnose
+from fastbp.export import from_torch_state_dict
 from fastbp.files import FileError
 from fastbp.functions import Activation, Loss
 from fastbp.history import EarlyStopping, History
@@ -63,6 +64,7 @@ __all__ = [
     "diagnose",
     "find_learning_rate",
     "finite_difference_gradient",
+    "from_torch_state_dict",
     "load",
     "node_perturbation",
     "random_weight_search",

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +12,7 @@ from fastbp import layout, validation
 from fastbp.functions import Activation, Loss, activation_entry, loss_entry
 from fastbp.initializers import initialize
 from fastbp.jobs import Passes
+from fastbp.portable import Portable
 from fastbp.trace import LayerTrace, Trace, make_trace
 
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ ActivationSpec = str | Activation | Sequence["str | Activation | Sequence[tuple[
 OutputSpec = str | Activation | Sequence[tuple[str | Activation, int]]
 
 
-class Network:
+class Network(Portable):
     """A fully connected feed-forward network with its loss.
 
     Layer by layer ``z = a_prev @ W + b`` and ``a = f(z)``; the cost is the mean over samples of the loss, plus the
@@ -345,18 +345,6 @@ class Network:
             progress=progress,
             n_threads=n_threads,
         )
-
-    def save(self, path: str | os.PathLike[str]) -> None:
-        """Write the network to a file; see `fastbp.storage.save`.
-
-        Parameters
-        ----------
-        path : str or os.PathLike
-            The file; by convention its name ends in ``.safetensors``.  One that exists is replaced.
-        """
-        from fastbp.storage import save
-
-        save(self, path)
 
     # --- what the rest of the package uses ----------------------------------------------------------------------------
 
