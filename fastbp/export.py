@@ -13,7 +13,7 @@ from fastbp import layout, validation
 from fastbp.files import PathLike, checked_path, write_atomically
 from fastbp.functions import Activation, Loss
 from fastbp.kernels.activations import LEAKY_SLOPE
-from fastbp.network import ActivationSpec, Network, OutputSpec
+from fastbp.network import ActivationSpec, Network, OutputSpec, require_network
 from fastbp.version import __version__
 
 if TYPE_CHECKING:
@@ -89,8 +89,7 @@ def onnx_model(net: Network) -> ModelProto:
     >>> [node.op_type for node in onnx_model(bp.Network([2, 3, 1], "tanh")).graph.node]
     ['Gemm', 'Tanh', 'Gemm', 'Identity']
     """
-    if not isinstance(net, Network):
-        raise TypeError(f"`net` must be a bp.Network; got {type(net).__name__}.")
+    require_network(net)
     n_bytes = net.params.nbytes
     if n_bytes > _MOST_ONNX_BYTES:
         raise ValueError(f"`net` must have less than 2 GiB of parameters for an ONNX model; it has {n_bytes} bytes.")
@@ -222,8 +221,7 @@ def torch_state_dict(net: Network) -> dict[str, NDArray[Any]]:
     >>> torch_state_dict(bp.Network([2, 1], initializer="zeros"))
     {'0.weight': array([[0., 0.]]), '0.bias': array([0.])}
     """
-    if not isinstance(net, Network):
-        raise TypeError(f"`net` must be a bp.Network; got {type(net).__name__}.")
+    require_network(net)
     state: dict[str, NDArray[Any]] = {}
     for layer, (W, b) in enumerate(zip(net.weights, net.biases, strict=True)):
         state[f"{2 * layer}.weight"] = W.T.copy()
@@ -255,8 +253,7 @@ def load_torch_state_dict(net: Network, state: Mapping[str, Any]) -> None:
     >>> net.params
     array([3., 4., 5.])
     """
-    if not isinstance(net, Network):
-        raise TypeError(f"`net` must be a bp.Network; got {type(net).__name__}.")
+    require_network(net)
     params, sizes = _torch_params(state)
     if sizes != list(net.sizes):
         raise ValueError(f"`state` must have layers of the sizes {list(net.sizes)}, as the network; it has {sizes}.")

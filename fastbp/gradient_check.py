@@ -12,6 +12,7 @@ from fastbp import layout, validation
 from fastbp.functions import KINKED_ACTIVATIONS, KINKED_LOSSES, Activation, Loss
 from fastbp.kernels import perturbation as kernel
 from fastbp.moves import Moves
+from fastbp.network import require_network
 
 if TYPE_CHECKING:
     from fastbp.network import Network
@@ -158,6 +159,7 @@ def check_gradient(
     >>> report.ok, len(report.layers)
     (True, 2)
     """
+    require_network(net)
     data = net.checked(X, Y, sample_weight)
     if tolerance is None:
         tolerance = _TOLERANCES[net.dtype.name]
@@ -181,7 +183,7 @@ def _chosen(n_params: int, max_params: int | None, seed: int | None) -> NDArray[
 
 
 def _own_gradient(gradient: ArrayLike, n_params: int) -> NDArray[Any]:
-    array = np.asarray(gradient)
+    array = validation.as_array(gradient, "gradient", np.dtype(np.float64))
     if array.dtype.kind not in "iuf":
         raise TypeError(f"`gradient` must hold real numbers; got dtype {array.dtype}.")
     if array.shape != (n_params,):

@@ -120,3 +120,4 @@ class EarlyStopping:
         """Check the values."""
         validation.positive_integer(self.patience, "patience")
         validation.real_number(self.min_delta, "min_delta", 0.0)
+        validation.flag(self.restore_best, "restore_best")

@@ -10,7 +10,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from fastbp import validation
-from fastbp.optimizers import Adam, Optimizer
+from fastbp.network import require_network
+from fastbp.optimizers import Adam, Optimizer, require_optimizer
 from fastbp.trainer import Trainer, fresh_state
 from fastbp.training import batch_rows_for
 
@@ -94,6 +95,8 @@ def find_learning_rate(
     >>> 1e-4 < found.suggestion < 1
     True
     """
+    require_network(net)
+    require_optimizer(optimizer)
     data = net.checked(X, Y, sample_weight)
     n_rows = len(data[0])
     batch_rows = batch_rows_for(batch_size, n_rows)
@@ -102,7 +105,9 @@ def find_learning_rate(
     count = validation.positive_integer(n_steps, "n_steps", 3)
     rng = np.random.default_rng(validation.seed(seed))
     before = net.params.copy()
-    trainer = Trainer(net, *data, fresh_state(net, optimizer or Adam(), rng), batch_rows, 0.0, None, n_threads)
+    trainer = Trainer(
+        net, *data, fresh_state(net, Adam() if optimizer is None else optimizer, rng), batch_rows, 0.0, None, n_threads
+    )
     rates = np.geomspace(low, high, count)
     try:
         losses = _trial(trainer, rates, n_rows, rng)

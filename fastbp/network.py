@@ -381,3 +381,9 @@ class Network(Portable):
         n_rows = len(checked)
         targets = validation.targets(Y, n_rows, self._sizes[-1], self._dtype, self._loss, softmax=self.has_softmax)
         return checked, targets, validation.sample_weights(sample_weight, n_rows, self._dtype)
+
+
+def require_network(net: object) -> None:
+    """Raise unless it is a network."""
+    if not isinstance(net, Network):
+        raise TypeError(f"`net` must be a bp.Network; got {type(net).__name__}.")

@@ -94,6 +94,12 @@ class Optimizer(ABC):
         return rates
 
 
+def require_optimizer(optimizer: object) -> None:
+    """Raise unless it is an optimizer or None."""
+    if optimizer is not None and not isinstance(optimizer, Optimizer):
+        raise TypeError(f"`optimizer` must be an optimizer such as bp.Adam(); got {optimizer!r}.")
+
+
 def _store_learning_rate(optimizer: Optimizer) -> None:
     """Check the field `learning_rate`; a float is stored as a plain one."""
     if not isinstance(optimizer.learning_rate, Schedule):

@@ -17,6 +17,7 @@ from fastbp.functions import nearest
 from fastbp.gradient_check import GradientReport, LayerCheck, check_gradient
 from fastbp.kernels import perturbation as kernel
 from fastbp.moves import Moves
+from fastbp.network import require_network
 
 if TYPE_CHECKING:
     from fastbp.network import Network
@@ -137,9 +138,11 @@ def finite_difference_gradient(
     >>> bool(np.allclose(result.gradient, grad, atol=1e-7))
     True
     """
+    require_network(net)
     data = net.checked(X, Y, sample_weight)
     if not isinstance(scheme, str) or scheme not in _STEP_POWERS:
         raise ValueError(f"`scheme` must be 'forward' or 'central'; got {scheme!r}. {nearest(scheme, _STEP_POWERS)}")
+    reuse_layers = validation.flag(reuse_layers, "reuse_layers")
     central = scheme == "central"
     passes_dtype = np.dtype(np.float64) if dtype is None else validation.network_dtype(dtype)
     w = net.params.astype(passes_dtype)
@@ -221,6 +224,7 @@ def node_perturbation(
     >>> bool(np.allclose(hidden, net.trace([[0.5, -1.0]], [[1.0]]).layers[0].delta))
     True
     """
+    require_network(net)
     data = net.checked(X, Y, None)
     if epsilon is None:
         step, relative = float(np.finfo(np.float64).eps) ** (1 / 3), 1.0
@@ -311,6 +315,7 @@ def random_weight_search(
     >>> result.n_passes, bool(result.loss[-1] < 0.01 * result.loss[0])
     (4000, True)
     """
+    require_network(net)
     data = net.checked(X, Y, None)
     n_steps = validation.positive_integer(n_steps, "n_steps")
     scale = validation.real_number(scale, "scale", 0.0, open_low=True)

@@ -58,8 +58,12 @@ def store_number(owner: object, name: str, rule: str, cure: str) -> None:
     if isinstance(value, bool) or not isinstance(value, numbers.Integral if whole else numbers.Real):
         raise TypeError(message)
     convert: Callable[[Any], float] = int if whole else float
-    number = convert(value)
-    if not (math.isfinite(number) and _RULES[rule](number)):
+    try:
+        number = convert(value)
+        allowed = math.isfinite(number) and _RULES[rule](number)
+    except OverflowError:  # an int of more than 308 digits
+        allowed = False
+    if not allowed:
         raise ValueError(message)
     object.__setattr__(owner, name, number)
 

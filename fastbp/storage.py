@@ -8,17 +8,16 @@ use for the network inside them.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import Any
+from typing import Any, cast
 
 from numpy.typing import NDArray
 
-from fastbp import layout
+from fastbp import layout, validation
 from fastbp.array_files import FileContent, read_arrays, write_arrays
 from fastbp.files import FileError, PathLike
 from fastbp.functions import Activation, Loss
 from fastbp.initializers import INITIALIZERS
-from fastbp.network import Network
-from fastbp.validation import all_finite
+from fastbp.network import Network, require_network
 
 __all__ = ["FileError", "describe", "load", "rebuild", "save"]
 
@@ -70,8 +69,7 @@ def save(net: Network, path: PathLike) -> None:
     >>> twin.predict([[0.5, -1.0]]) == net.predict([[0.5, -1.0]])
     array([[ True]])
     """
-    if not isinstance(net, Network):
-        raise TypeError(f"`net` must be a bp.Network; got {type(net).__name__}.")
+    require_network(net)
     write_arrays(path, "network", _VERSION, describe(net), {"params": finite_params(net)})
 
 
@@ -115,17 +113,16 @@ def load(path: PathLike, *, mmap: bool = False, custom_functions: CustomFunction
     ...     bp.load(path, mmap=True, custom_functions=[cube])
     <Network 2-3-1, loss quadratic, 13 parameters, float64>
     """
-    if not isinstance(mmap, bool):
-        raise TypeError(f"`mmap` must be True or False; got {mmap!r}.")
+    mapped = validation.flag(mmap, "mmap")
     known = _by_name(custom_functions)
-    content = read_arrays(path, {"network": _VERSION}, mmap=mmap)
+    content = read_arrays(path, {"network": _VERSION}, mmap=mapped)
     content.require_names(["params"], _FIELDS)
     return rebuild(content, content.description, "params", known)
 
 
 def finite_params(net: Network) -> NDArray[Any]:
     """Return a network's parameters, or raise if one is NaN or infinite."""
-    if not all_finite(net.params):
+    if not validation.all_finite(net.params):
         raise ValueError(
             "`net.params` must be finite to be saved, because a file with NaN or infinity would be taken for damaged."
         )
@@ -215,7 +212,7 @@ def rebuild(
             loss=function(Loss, description.get("loss")),
             **{key: description.get(key) for key in ("initializer", "l2_penalty", "l1_penalty", "dropout")},
         )
-    except (TypeError, ValueError, OverflowError) as error:
+    except (TypeError, ValueError) as error:
         if isinstance(error, FileError):
             raise
         content.fail(f"its network is impossible: {error}", error)
@@ -231,17 +228,15 @@ def _is_runs(layer: Any) -> bool:
 
 def _by_name(functions: CustomFunctions) -> dict[tuple[type, str], Activation | Loss]:
     """Return a user's functions by type and name."""
-    if isinstance(functions, Activation | Loss):
-        functions = [functions]
-    if isinstance(functions, str) or not isinstance(functions, Iterable):
-        raise TypeError(
-            f"`custom_functions` must be a list of bp.Activation and bp.Loss; got {type(functions).__name__}."
-        )
+    try:
+        given = list(functions)
+    except TypeError:
+        given = [cast(Activation, functions)]  # and refused below, unless it is one
     found: dict[tuple[type, str], Activation | Loss] = {}
-    for function in functions:
+    for function in given:
         if not isinstance(function, Activation | Loss):
             raise TypeError(
-                f"`custom_functions` must hold bp.Activation and bp.Loss only; got {type(function).__name__}."
+                f"`custom_functions` must be a list of bp.Activation and bp.Loss; got {type(function).__name__}."
             )
         if found.setdefault((type(function), function.name), function) != function:
             raise ValueError(f"`custom_functions` must have different names; two have the name {function.name!r}.")

@@ -8,6 +8,7 @@ past it. The memory of the process is limited, so that a hostile size cannot be 
 import argparse
 import collections
 import contextlib
+import itertools
 import json
 import os
 import random
@@ -264,9 +265,12 @@ def fuzz(count, seed, folder, *, memory=True):
     if memory:
         tracemalloc.start()
     try:
-        for number in range(count):
+        for number in itertools.takewhile(lambda _: found.total() < count, itertools.count()):
             mutation = rng.choice(rng.choice((BLIND, KNOWING)))
-            content = mutation(rng.choice(contents), rng)
+            original = rng.choice(contents)
+            content = mutation(original, rng)
+            if content == original:
+                continue
             path.write_bytes(content)
             if memory:
                 tracemalloc.reset_peak()

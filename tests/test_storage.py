@@ -357,7 +357,8 @@ DESCRIPTIONS = {
                "custom_functions=[...])."),
     "initializer": ({"initializer": ["zeros"]}, "its `initializer` is unknown: ['zeros']."),
     "penalty": ({"l2_penalty": -1}, "its network is impossible: `l2_penalty` must be at least 0; got -1."),
-    "endless": ({"l1_penalty": 10**400}, "its network is impossible: int too large to convert to float"),
+    "endless": ({"l1_penalty": 10**309},
+                f"its network is impossible: `l1_penalty` must be at least 0; got 1{'0' * 309}."),
     "dropout": ({"dropout": [0.5]},
                 "its network is impossible: `dropout` must be one rate, or one for each of the 0 hidden layers; got "
                 "1."),
@@ -447,14 +448,12 @@ def test_missing_files_and_folders(tmp_path):
     )
 
 
+LIST = "`custom_functions` must be a list of bp.Activation and bp.Loss; got"
 ARGUMENTS = [
-    ({"mmap": 1}, TypeError, "`mmap` must be True or False; got 1."),
-    ({"custom_functions": 3}, TypeError,
-     "`custom_functions` must be a list of bp.Activation and bp.Loss; got int."),
-    ({"custom_functions": "cube"}, TypeError,
-     "`custom_functions` must be a list of bp.Activation and bp.Loss; got str."),
-    ({"custom_functions": [math.sin]}, TypeError,
-     "`custom_functions` must hold bp.Activation and bp.Loss only; got builtin_function_or_method."),
+    ({"mmap": 1}, TypeError, "`mmap` must be True or False; got int."),
+    ({"custom_functions": 3}, TypeError, f"{LIST} int."),
+    ({"custom_functions": "cube"}, TypeError, f"{LIST} str."),
+    ({"custom_functions": [math.sin]}, TypeError, f"{LIST} builtin_function_or_method."),
     ({"custom_functions": [CUBE, OTHER_CUBE]}, ValueError,
      "`custom_functions` must have different names; two have the name 'cube'."),
 ]  # fmt: skip
