@@ -10,10 +10,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastbp import layout, validation
+from fastbp.definition import ActivationSpec, OutputSpec, require_network
 from fastbp.files import PathLike, checked_path, write_atomically
 from fastbp.functions import Activation, Loss
 from fastbp.kernels.activations import LEAKY_SLOPE
-from fastbp.network import ActivationSpec, Network, OutputSpec, require_network
+from fastbp.network import Network
 from fastbp.version import __version__
 
 if TYPE_CHECKING:

@@ -47,7 +47,14 @@ class FileError(ValueError):
 
 
 def checked_path(path: Any) -> str:
-    """Return a path as a str that the system can take."""
+    """Return a path as a str that the system can take.
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> checked_path(Path("net.safetensors"))
+    'net.safetensors'
+    """
     try:
         name = os.fspath(path)
     except TypeError:
@@ -64,7 +71,12 @@ def checked_path(path: Any) -> str:
 
 
 def file_status(path: str) -> os.stat_result | None:
-    """Return the status of a file, or None if there is none; folders, devices and pipes are refused."""
+    """Return the status of a file, or None if there is none; folders, devices and pipes are refused.
+
+    Examples
+    --------
+    >>> file_status("no such file")
+    """
     try:
         status = os.stat(path)
     except FileNotFoundError:

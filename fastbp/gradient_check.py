@@ -9,10 +9,10 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from fastbp import layout, validation
+from fastbp.definition import require_network
 from fastbp.functions import KINKED_ACTIVATIONS, KINKED_LOSSES, Activation, Loss
 from fastbp.kernels import perturbation as kernel
 from fastbp.moves import Moves
-from fastbp.network import require_network
 
 if TYPE_CHECKING:
     from fastbp.network import Network
@@ -47,6 +47,13 @@ class LayerCheck:
         How many of them were compared.
     n_at_kinks : int
         How many of those were left out, because the cost has a kink between the two sides of the difference.
+
+    Examples
+    --------
+    >>> import fastbp as bp
+    >>> layer = bp.check_gradient(bp.Network([2, 3, 1], "tanh", seed=0), [[0.5, -1.0]], [[1.0]]).layers[0]
+    >>> layer.n_params, layer.n_checked, layer.weight_error < 1e-7
+    (9, 9, True)
     """
 
     weight_error: float
@@ -72,6 +79,13 @@ class GradientReport:
         The layers, first one first.
     worst : str
         Where the largest error is, with both derivatives.
+
+    Examples
+    --------
+    >>> import fastbp as bp
+    >>> report = bp.check_gradient(bp.Network([2, 3, 1], "tanh", seed=0), [[0.5, -1.0]], [[1.0]])
+    >>> report.ok, len(report.layers), report.max_error < report.tolerance
+    (True, 2, True)
     """
 
     ok: bool

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from fastbp import validation
-from fastbp.network import require_network
+from fastbp.definition import require_network
 from fastbp.optimizers import Adam, Optimizer, require_optimizer
 from fastbp.trainer import Trainer, fresh_state
 from fastbp.training import batch_rows_for
@@ -34,6 +34,13 @@ class LearningRateRange:
         Running mean of the mini-batches' cost before each step.
     suggestion : float
         The rate at which the loss fell fastest, per factor of the rate.
+
+    Examples
+    --------
+    >>> import fastbp as bp
+    >>> found = bp.find_learning_rate(bp.Network([1, 1], seed=0), [[0.0], [1.0]], [[1.0], [3.0]], n_steps=50, seed=0)
+    >>> len(found.learning_rates) == len(found.losses), found.suggestion in found.learning_rates
+    (True, True)
     """
 
     learning_rates: NDArray[np.float64]

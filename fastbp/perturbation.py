@@ -13,11 +13,11 @@ import numpy as np
 from numpy.typing import ArrayLike, DTypeLike, NDArray
 
 from fastbp import validation
+from fastbp.definition import require_network
 from fastbp.functions import nearest
 from fastbp.gradient_check import GradientReport, LayerCheck, check_gradient
 from fastbp.kernels import perturbation as kernel
 from fastbp.moves import Moves
-from fastbp.network import require_network
 
 if TYPE_CHECKING:
     from fastbp.network import Network
@@ -57,6 +57,14 @@ class FiniteDifferenceResult:
         without the cost of the network as it is; that `cost` is one more.)
     epsilon : ndarray, shape (n_params,)
         The step of each parameter, as it was exactly taken.
+
+    Examples
+    --------
+    >>> import fastbp as bp
+    >>> net = bp.Network([1, 1], initializer="zeros")
+    >>> result = bp.finite_difference_gradient(net, [[3.0]], [[2.0]], scheme="central")
+    >>> result.gradient.round(6), result.cost, result.n_passes
+    (array([-6., -2.]), 2.0, 4)
     """
 
     gradient: NDArray[np.float64]
@@ -255,6 +263,14 @@ class RandomSearchResult:
         Steps whose change was kept.
     n_passes : int
         Forward passes of one sample that the search took, two a step; those for `loss` are not counted.
+
+    Examples
+    --------
+    >>> import fastbp as bp
+    >>> net = bp.Network([1, 1], initializer="zeros")
+    >>> result = bp.random_weight_search(net, [[3.0]], [[2.0]], n_steps=100, seed=0)
+    >>> result.n_passes, result.loss[-1] < result.loss[0]
+    (200, np.True_)
     """
 
     loss: NDArray[np.float64]

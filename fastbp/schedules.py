@@ -79,6 +79,16 @@ class Schedule(ABC):
 
     A schedule of your own is a subclass with ``__call__``. It must depend on its arguments only, so that
     a fit can be repeated.
+
+    Examples
+    --------
+    >>> import numpy as np, fastbp as bp
+    >>> class Linear(bp.Schedule):
+    ...     def __call__(self, steps, horizon):
+    ...         return 0.1 * (1 - np.asarray(steps) / horizon)
+    >>> Linear()([0, 5, 9], 10)
+    array([0.1 , 0.05, 0.01])
+    >>> optimizer = bp.SGD(Linear())
     """
 
     __slots__ = ()

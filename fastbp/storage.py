@@ -14,10 +14,11 @@ from numpy.typing import NDArray
 
 from fastbp import layout, validation
 from fastbp.array_files import FileContent, read_arrays, write_arrays
+from fastbp.definition import require_network
 from fastbp.files import FileError, PathLike
 from fastbp.functions import Activation, Loss
 from fastbp.initializers import INITIALIZERS
-from fastbp.network import Network, require_network
+from fastbp.network import Network
 
 __all__ = ["FileError", "describe", "load", "rebuild", "save"]
 
@@ -135,6 +136,21 @@ def finite_params(net: Network) -> NDArray[Any]:
 def describe(net: Network) -> dict[str, Any]:
     """Return everything but the parameters, in plain values, as `rebuild` reads it.
 
+    Parameters
+    ----------
+    net : Network
+        Any network whose functions of the user's own have different names.
+
+    Returns
+    -------
+    dict
+        Sizes, dtype, activations, loss, initializer, penalties and dropout.
+
+    Raises
+    ------
+    ValueError
+        If two different functions of the user's own have one name.
+
     Examples
     --------
     >>> import fastbp as bp
@@ -174,10 +190,34 @@ def rebuild(
 ) -> Network:
     """Return the network of a description, with the array named `params` of the same file.
 
+    Parameters
+    ----------
+    content : FileContent
+        The file.
+    description : mapping
+        What `describe` returned: the file's description, or a part of it.
+    params : str
+        The name of the array that holds the parameters.
+    custom_functions : mapping
+        A user's functions by type and name.
+
+    Returns
+    -------
+    Network
+        The network.
+
     Raises
     ------
     FileError
         If something of it does not fit.
+
+    Examples
+    --------
+    >>> import numpy as np, fastbp as bp
+    >>> description = describe(bp.Network([1, 1]))
+    >>> content = FileContent("x", "network", 1, description, {"params": np.array([2.0, 1.0])})
+    >>> rebuild(content, description, "params", {}).predict([[10.0]])
+    array([[21.]])
     """
     sizes, dtype, layers = (description.get(key) for key in ("sizes", "dtype", "activations"))
     if not isinstance(sizes, list) or not all(type(size) is int and size > 0 for size in sizes) or len(sizes) < 2:

@@ -46,6 +46,7 @@ ROOMS = (
     "history",
     "network",
     "trace",
+    "definition",
     "portable",
     "jobs",
     "optimizers",
