@@ -36,8 +36,8 @@ class Digits(NamedTuple):
     Examples
     --------
     >>> digits = embedded_digits()
-    >>> digits.X_train.shape[1], digits.name
-    (64, 'scikit-learn')
+    >>> digits.X_train.shape, digits.y_train.shape
+    ((1347, 64), (1347,))
     """
 
     X_train: NDArray[Any]

@@ -23,8 +23,8 @@ INTERNAL = {
     "Network.loss_entry",
     "Optimizer.kernel_constants",
 }
-INTERNAL_MODULES = ("array_files", "definition", "files", "functions", "jobs", "kernels", "layout", "moves", "threads", "trainer",
-                    "training", "validation", "version", "__main__")  # fmt: skip
+INTERNAL_MODULES = ("__main__", "array_files", "definition", "files", "functions", "jobs", "kernels", "layout", "moves",
+                    "threads", "trainer", "training", "validation", "version")  # fmt: skip
 
 
 def is_documented_here(value):
