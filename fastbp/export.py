@@ -24,6 +24,7 @@ __all__ = ["from_torch_state_dict", "load_torch_state_dict", "onnx_model", "to_o
 
 _OPSET = 17  # of 2022: every operator below exists in it, and runtimes of the years since know it
 _IR_VERSION = 8  # the one that belongs to it
+_TAIL_CENTRE, _TAIL_DEGREE = 4.0, 20  # of the polynomial in gelu: its error is below the rounding of float64
 _MOST_ONNX_BYTES = (1 << 31) - (1 << 20)  # a protocol buffer holds less than 2 GiB; a MiB for the graph itself
 
 
@@ -35,9 +36,6 @@ def to_onnx(net: Network, path: PathLike) -> None:
 
     Its input is ``X`` (n, n_features) and its output ``output`` (n, n_outputs), both in the network's dtype, for any
     number of rows.  What belongs to training is left out: loss, penalties and dropout.  Needs the `onnx` package.
-
-    onnxruntime (1.31) runs all of it but gelu in float64, for which it has no Erf: copy such a network into a float32
-    one before.
 
     Parameters
     ----------
@@ -190,11 +188,44 @@ class Graph:
         if name == "softplus":
             tail = add("Log", add("Add", add("Exp", add("Neg", add("Abs", z))), number(1.0)))
             return add("Add", add("Max", z, number(0.0)), tail, output=output)
+        if name == "gelu" and self._dtype == np.float64:
+            return self._gelu_of_float64(z, output)
         if name == "gelu":
             erf = add("Erf", add("Mul", z, number(math.sqrt(0.5))))
             return add("Mul", add("Mul", z, number(0.5)), add("Add", erf, number(1.0)), output=output)
         assert name == "silu", name
         return add("Mul", z, add("Sigmoid", z), output=output)
+
+    def _gelu_of_float64(self, z: str, output: str | None) -> str:
+        """Add max(z, 0) - x Q(x) with x = |z|: runtimes have Erf for float32 only, or round it to that.
+
+        Q, the normal distribution's upper tail, is exp(-x**2 / 2) p(u) / (x + 4), with a polynomial p in
+        u = (x - 4) / (x + 4).
+        """
+        add, number = self.add, self.number
+        x = add("Abs", z)
+        above = add("Add", x, number(_TAIL_CENTRE))
+        u = add("Div", add("Sub", x, number(_TAIL_CENTRE)), above)
+        first, *others = _tail_polynomial()
+        p = number(first)
+        for coefficient in others:
+            p = add("Add", add("Mul", p, u), number(coefficient))
+        density = add("Exp", add("Mul", add("Mul", x, x), number(-0.5)))
+        tail = add("Div", add("Mul", density, p), above)
+        return add("Sub", add("Max", z, number(0.0)), add("Mul", x, tail), output=output)
+
+
+def _tail_polynomial() -> list[float]:
+    """Coefficients of p, highest power first: the interpolation of (x + 4) exp(x**2 / 2) Q(x), from scipy's erfcx."""
+    from numpy.polynomial import chebyshev
+    from scipy.special import erfcx  # takes a tenth of a second to import, and is needed here only
+
+    def scaled_tail(u: Any) -> Any:
+        x = _TAIL_CENTRE * (1 + u) / (1 - u)
+        return 0.5 * erfcx(x * math.sqrt(0.5)) * (x + _TAIL_CENTRE)
+
+    interpolation: Any = chebyshev.chebinterpolate(scaled_tail, _TAIL_DEGREE)
+    return [float(c) for c in chebyshev.cheb2poly(interpolation)[::-1]]
 
 
 _OPERATORS = {"sigmoid": "Sigmoid", "tanh": "Tanh", "relu": "Relu", "sine": "Sin", "exp": "Exp"}
