@@ -254,12 +254,12 @@ def _read(name: str, file: BinaryIO, versions: Mapping[str, int], *, mmap: bool)
     kind, version, description = _parse_own(metadata["fastbp"], versions)
     places = _places(header, size - start)
     if mmap:
-        data: Any = memoryview(memory_map.mmap(file.fileno(), 0, access=memory_map.ACCESS_COPY))[start:]
+        data: Any = memoryview(memory_map.mmap(file.fileno(), 0, access=memory_map.ACCESS_COPY))[start:size]
     else:
-        buffer = np.empty(size - start, np.uint8)
-        data = buffer.data
-        if file.readinto(data) != size - start:  # type: ignore[attr-defined]  # the stub of BinaryIO has no readinto
-            raise _InvalidError("it became shorter while it was read.")
+        data = np.empty(size - start, np.uint8).data
+        data = data[: file.readinto(data)]  # type: ignore[attr-defined]  # the stub of BinaryIO has no readinto
+    if len(data) != size - start:
+        raise _InvalidError("it became shorter while it was read.")
     sums = [zlib.crc32(data[place.begin : place.end]) for place in places]
     if _checksum(metadata["fastbp"], places, sums) != metadata["crc32"]:
         raise _InvalidError("its checksum is wrong. It was damaged after it was written; use a copy of it.")

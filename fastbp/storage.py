@@ -25,6 +25,7 @@ __all__ = ["FileError", "describe", "load", "rebuild", "save"]
 CustomFunctions = Iterable[Activation | Loss]
 
 _VERSION = 1  # of the description below; a release that adds a field counts on, and still reads the earlier ones
+_MOST_NEURONS = 1 << 48  # of a layer, for whose weights no address space would do
 _FIELDS = (
     "sizes",
     "dtype",
@@ -220,7 +221,7 @@ def rebuild(
     array([[21.]])
     """
     sizes, dtype, layers = (description.get(key) for key in ("sizes", "dtype", "activations"))
-    if not isinstance(sizes, list) or not all(type(size) is int and size > 0 for size in sizes) or len(sizes) < 2:
+    if not isinstance(sizes, list) or not all(map(_is_size, sizes)) or len(sizes) < 2:
         content.fail(f"its `sizes` must be two or more positive integers; they are {sizes!r}.")
     if dtype not in ("float32", "float64"):
         content.fail(f"its `dtype` must be 'float32' or 'float64'; it is {dtype!r}.")
@@ -256,6 +257,11 @@ def rebuild(
         if isinstance(error, FileError):
             raise
         content.fail(f"its network is impossible: {error}", error)
+
+
+def _is_size(value: Any) -> bool:
+    """Whether it can be the size of a layer: positive, and not so long that Python refuses to print a product."""
+    return type(value) is int and 0 < value < _MOST_NEURONS
 
 
 def _is_runs(layer: Any) -> bool:

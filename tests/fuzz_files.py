@@ -33,7 +33,26 @@ SECONDS_PER_FILE = 60  # usually a millisecond; a busy machine must not decide
 MOST_BYTES = 1 << 22  # allocated for a file of some kilobytes, parsed header included
 ADDRESS_SPACE = 1 << 31  # beyond what the process has when it begins
 
-NUMBERS = (0, 1, -1, 2, 7, 255, 2**31 - 1, 2**31, 2**32, 2**53, 2**63 - 1, 2**63, 2**64, 10**30, -(2**63), 1e308, 0.5)
+NUMBERS = (
+    0,
+    1,
+    -1,
+    2,
+    7,
+    255,
+    2**31 - 1,
+    2**31,
+    2**32,
+    2**53,
+    2**63 - 1,
+    2**63,
+    2**64,
+    10**30,
+    int("9" * 4000),
+    -(2**63),
+    1e308,
+    0.5,
+)
 VALUES = (
     None,
     True,

@@ -329,6 +329,8 @@ KNOWN_ACTIVATIONS = "identity, sigmoid, tanh, relu, leaky_relu, elu, softplus, g
 DESCRIPTIONS = {
     "sizes": ({"sizes": [3, -2]}, "its `sizes` must be two or more positive integers; they are [3, -2]."),
     "float": ({"sizes": [3, 2.0]}, "its `sizes` must be two or more positive integers; they are [3, 2.0]."),
+    "endless-sizes": ({"sizes": [int("9" * 4000)] * 3},
+                      "its `sizes` must be two or more positive integers; they are [" + "9" * 339 + "..."),
     "one": ({"sizes": [3]}, "its `sizes` must be two or more positive integers; they are [3]."),
     "larger": ({"sizes": [10**9, 10**9]},
                f"its array 'params' must have shape ({(10**9 + 1) * 10**9},) and dtype float64; it has (8,) and "
@@ -401,6 +403,20 @@ def test_a_signalling_nan_is_no_warning(path):
     params = np.array([0x7FF0000000000001] * 8, np.uint64).view(np.float64)
     array_files.write_arrays(path, "network", 1, RIGHT, {"params": params})
     loading_fails(path, "its array 'params' holds NaN or infinity.")
+
+
+@pytest.mark.parametrize("mmap", [False, True])
+def test_a_file_that_becomes_shorter_meanwhile(mmap, path, monkeypatch):
+    bp.Network([300, 200]).save(path)  # more than is read beforehand
+    places = array_files._places
+
+    def cut(header, size):
+        os.truncate(path, path.stat().st_size - 8)
+        return places(header, size)
+
+    monkeypatch.setattr(array_files, "_places", cut)
+    with pytest.raises(bp.FileError, match=r"cannot be loaded: it became shorter while it was read\.$"):
+        bp.load(path, mmap=mmap)
 
 
 def test_the_error_is_a_value_error_that_survives_pickling():
