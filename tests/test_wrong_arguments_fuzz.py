@@ -143,6 +143,8 @@ RIGHT = {
     "check_gradient": (bp.check_gradient,
                        {"net": None, "X": X, "Y": Y, "sample_weight": None, "tolerance": None, "max_params": 5,
                         "gradient": None, "seed": 0, "n_threads": 1}),
+    "diagnose": (bp.diagnose, {"net": None, "X": X}),
+    "DiagnosticWatch": (bp.DiagnosticWatch, {"X": X, "every": 1}),
     "node_perturbation": (bp.node_perturbation, {"net": None, "X": X, "Y": Y, "epsilon": 1e-3, "n_threads": 1}),
     "random_weight_search": (bp.random_weight_search,
                              {"net": None, "X": X, "Y": Y, "n_steps": 3, "scale": 0.1, "seed": 0, "record_every": 1}),
@@ -159,7 +161,7 @@ CHANGING = {"fit", "random_weight_search", "load_torch_state_dict"}  # a call th
 
 def test_every_public_callable_is_here():
     results = {"FiniteDifferenceResult", "GradientReport", "History", "LayerCheck", "LayerTrace", "LearningRateRange",
-               "RandomSearchResult", "Trace"}  # fmt: skip
+               "RandomSearchResult", "Trace", "DiagnosticReport", "LayerDiagnosis"}  # fmt: skip
     own = {
         "Optimizer",
         "Schedule",
