@@ -48,7 +48,7 @@ def public_names():
     """Every public class, function and method: of `fastbp`, and of the modules that have a list of public names."""
     found = {name: getattr(bp, name) for name in bp.__all__}
     for module in pkgutil.iter_modules(bp.__path__):
-        if module.name not in INTERNAL_MODULES and module.name != "plotting":
+        if module.name not in (*INTERNAL_MODULES, "neural_network", "plotting"):
             content = importlib.import_module(f"fastbp.{module.name}")
             names = getattr(content, "__all__", [])
             found |= {f"{module.name}.{name}": getattr(content, name) for name in names if name not in bp.__all__}
