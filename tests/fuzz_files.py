@@ -187,7 +187,8 @@ def mutated(value, rng):
             changed[place] = mutated(value[place], rng)
         return changed
     if isinstance(value, int | float) and not isinstance(value, bool) and rng.random() < 0.5:
-        return value + rng.choice((-1, 1, 0.5, 1000))
+        step = rng.choice((-1, 1, 0.5, 1000))
+        return value + (step if abs(value) < 2**53 else 1)  # no float holds an integer of 4000 digits
     return rng.choice(VALUES)
 
 
