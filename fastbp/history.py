@@ -29,6 +29,15 @@ class History:
         Why the fit ended.
     best_epoch : int or None
         With validation data, the epoch (from 0) with the lowest validation loss.
+
+    Examples
+    --------
+    >>> import fastbp as bp
+    >>> X, Y = [[0.0], [1.0]], [[1.0], [3.0]]
+    >>> net = bp.Network([1, 1], initializer="zeros")
+    >>> history = net.fit(X, Y, epochs=3, optimizer=bp.SGD(0.5), validation_data=(X, Y))
+    >>> len(history.loss), history.best_epoch, history.stopped_by
+    (3, 2, 'epochs')
     """
 
     _loss: list[float] = field(default_factory=list)
@@ -73,14 +82,44 @@ class History:
         return f"<History of {len(self)} epochs{last}, stopped by {self.stopped_by}>"
 
     def as_dict(self) -> dict[str, NDArray[np.float64]]:
-        """Return the columns as a dict of arrays, ready for a data frame."""
+        """Return the columns as a dict of arrays, ready for a data frame.
+
+        Returns
+        -------
+        dict of str to ndarray, each of shape (n_epochs,)
+            `loss`, `learning_rate`, `seconds`, and `val_loss` where there were validation data.
+
+        Examples
+        --------
+        >>> import fastbp as bp
+        >>> history = bp.Network([1, 1], seed=0).fit([[0.0], [1.0]], [[1.0], [3.0]], epochs=3)
+        >>> list(history.as_dict())
+        ['loss', 'learning_rate', 'seconds']
+        """
         columns = {"loss": self.loss, "learning_rate": self.learning_rate, "seconds": self.seconds}
         if self._val_loss:
             columns["val_loss"] = self.val_loss
         return columns
 
     def plot(self, ax: Any = None) -> Any:
-        """Draw loss against epoch with matplotlib and return the axes; see `fastbp.plotting.plot_history`."""
+        """Draw loss against epoch with matplotlib and return the axes; see `fastbp.plotting.plot_history`.
+
+        Parameters
+        ----------
+        ax : matplotlib.axes.Axes, optional
+            Where to draw; by default new ones.
+
+        Returns
+        -------
+        matplotlib.axes.Axes
+            The axes.
+
+        Examples
+        --------
+        >>> import fastbp as bp
+        >>> history = bp.Network([1, 1], seed=0).fit([[0.0], [1.0]], [[1.0], [3.0]], epochs=3)
+        >>> axes = history.plot()  # doctest: +SKIP
+        """
         from fastbp.plotting import plot_history
 
         return plot_history(self, ax=ax)
@@ -110,6 +149,15 @@ class EarlyStopping:
     References
     ----------
     Prechelt, "Early stopping -- but when?", Neural Networks: Tricks of the Trade (1998).
+
+    Examples
+    --------
+    >>> import fastbp as bp
+    >>> X, Y = [[0.0], [1.0]], [[1.0], [3.0]]
+    >>> net, stopping = bp.Network([1, 1], initializer="zeros"), bp.EarlyStopping(patience=3, min_delta=0.01)
+    >>> history = net.fit(X, Y, epochs=1000, validation_data=(X, Y), early_stopping=stopping, optimizer=bp.SGD(0.5))
+    >>> history.stopped_by, len(history.loss) < 50
+    ('early_stopping', True)
     """
 
     patience: int = 10
@@ -120,3 +168,4 @@ class EarlyStopping:
         """Check the values."""
         validation.positive_integer(self.patience, "patience")
         validation.real_number(self.min_delta, "min_delta", 0.0)
+        validation.flag(self.restore_best, "restore_best")

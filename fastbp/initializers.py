@@ -13,6 +13,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
+from fastbp.functions import nearest
+
 __all__ = ["INITIALIZERS", "initialize", "names"]
 
 Block = NDArray[np.float64]
@@ -133,8 +135,8 @@ def initialize(
     >>> params[6:9]
     array([0., 0., 0.], dtype=float32)
     """
-    if name not in INITIALIZERS:
-        raise ValueError(f"`initializer` must be one of {', '.join(names())}; got {name!r}. Pick one of them.")
+    if not isinstance(name, str) or name not in INITIALIZERS:
+        raise ValueError(f"`initializer` must be the name of an initializer; got {name!r}. {nearest(name, names())}")
     fill = INITIALIZERS[name]
     layers = list(itertools.pairwise(sizes))
     params = np.empty(sum((fan_in + 1) * fan_out for fan_in, fan_out in layers), dtype=dtype)

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import ArrayLike, DTypeLike, NDArray
 
 from fastbp import validation
+from fastbp.definition import require_network
 from fastbp.functions import nearest
 from fastbp.gradient_check import GradientReport, LayerCheck, check_gradient
 from fastbp.kernels import perturbation as kernel
@@ -56,6 +57,14 @@ class FiniteDifferenceResult:
         without the cost of the network as it is; that `cost` is one more.)
     epsilon : ndarray, shape (n_params,)
         The step of each parameter, as it was exactly taken.
+
+    Examples
+    --------
+    >>> import fastbp as bp
+    >>> net = bp.Network([1, 1], initializer="zeros")
+    >>> result = bp.finite_difference_gradient(net, [[3.0]], [[2.0]], scheme="central")
+    >>> result.gradient.round(6), result.cost, result.n_passes
+    (array([-6., -2.]), 2.0, 4)
     """
 
     gradient: NDArray[np.float64]
@@ -137,9 +146,11 @@ def finite_difference_gradient(
     >>> bool(np.allclose(result.gradient, grad, atol=1e-7))
     True
     """
+    require_network(net)
     data = net.checked(X, Y, sample_weight)
     if not isinstance(scheme, str) or scheme not in _STEP_POWERS:
         raise ValueError(f"`scheme` must be 'forward' or 'central'; got {scheme!r}. {nearest(scheme, _STEP_POWERS)}")
+    reuse_layers = validation.flag(reuse_layers, "reuse_layers")
     central = scheme == "central"
     passes_dtype = np.dtype(np.float64) if dtype is None else validation.network_dtype(dtype)
     w = net.params.astype(passes_dtype)
@@ -221,6 +232,7 @@ def node_perturbation(
     >>> bool(np.allclose(hidden, net.trace([[0.5, -1.0]], [[1.0]]).layers[0].delta))
     True
     """
+    require_network(net)
     data = net.checked(X, Y, None)
     if epsilon is None:
         step, relative = float(np.finfo(np.float64).eps) ** (1 / 3), 1.0
@@ -251,6 +263,14 @@ class RandomSearchResult:
         Steps whose change was kept.
     n_passes : int
         Forward passes of one sample that the search took, two a step; those for `loss` are not counted.
+
+    Examples
+    --------
+    >>> import fastbp as bp
+    >>> net = bp.Network([1, 1], initializer="zeros")
+    >>> result = bp.random_weight_search(net, [[3.0]], [[2.0]], n_steps=100, seed=0)
+    >>> result.n_passes, result.loss[-1] < result.loss[0]
+    (200, np.True_)
     """
 
     loss: NDArray[np.float64]
@@ -311,6 +331,7 @@ def random_weight_search(
     >>> result.n_passes, bool(result.loss[-1] < 0.01 * result.loss[0])
     (4000, True)
     """
+    require_network(net)
     data = net.checked(X, Y, None)
     n_steps = validation.positive_integer(n_steps, "n_steps")
     scale = validation.real_number(scale, "scale", 0.0, open_low=True)

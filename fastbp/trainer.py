@@ -28,7 +28,18 @@ _SECONDS_PER_STEP = 1e-6
 
 
 class TrainingDivergedError(FloatingPointError):
-    """The loss became NaN or infinite; the network has the parameters from before that epoch."""
+    """The loss became NaN or infinite; the network has the parameters from before that epoch.
+
+    Examples
+    --------
+    >>> import fastbp as bp
+    >>> net = bp.Network([1, 1], initializer="zeros")
+    >>> try:
+    ...     net.fit([[1.0]], [[1.0]], epochs=2000, optimizer=bp.SGD(10.0))
+    ... except bp.TrainingDivergedError:
+    ...     print("try a smaller learning rate")
+    try a smaller learning rate
+    """
 
 
 @dataclass

@@ -18,7 +18,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from fastbp import validation
 from fastbp.history import EarlyStopping, History
-from fastbp.optimizers import Adam, Optimizer
+from fastbp.optimizers import Adam, Optimizer, require_optimizer
 from fastbp.trainer import Trainer, TrainingState, draw_seed, fresh_state
 
 if TYPE_CHECKING:
@@ -114,12 +114,12 @@ def fit(
     plan = _Plan(
         epochs=validation.positive_integer(epochs, "epochs", 0),
         batch_rows=batch_rows,
-        shuffle=bool(shuffle),
+        shuffle=validation.flag(shuffle, "shuffle"),
         early_stopping=_early_stopping(early_stopping, validation_data),
         tol=None if tol is None else validation.real_number(tol, "tol", 0.0),
         clip_norm=0.0 if clip_norm is None else validation.real_number(clip_norm, "clip_norm", 0.0, open_low=True),
         callbacks=_callbacks(callbacks),
-        progress=bool(progress),
+        progress=validation.flag(progress, "progress"),
     )
     validation_set = None if validation_data is None else _validation_set(net, validation_data)
     state = _training_state(net, optimizer, validation.seed(seed))
@@ -245,8 +245,7 @@ def _validation_set(net: Network, validation_data: Any) -> Any:
 
 def _training_state(net: Network, optimizer: Any, seed: int | None) -> TrainingState:
     """Return the state to go on from, or a fresh one where there is a new optimizer or none yet."""
-    if optimizer is not None and not isinstance(optimizer, Optimizer):
-        raise TypeError(f"`optimizer` must be an optimizer such as bp.Adam(); got {optimizer!r}.")
+    require_optimizer(optimizer)
     old: TrainingState | None = net.training_state
     new_numbers = seed is not None or old is None
     rng = np.random.default_rng(seed) if old is None or new_numbers else old.rng

@@ -47,10 +47,20 @@ def real_number(value: Any, argument: str, low: float, high: float = np.inf, *, 
         rule += f" and at most {high:g}"
     if isinstance(value, bool | np.bool_) or not isinstance(value, int | float | np.integer | np.floating):
         raise TypeError(f"`{argument}` must be a number {rule}; got {value!r}.")
-    number = float(value)
+    try:
+        number = float(value)
+    except OverflowError:  # an int of more than 308 digits
+        number = math.inf
     if not np.isfinite(number) or number < low or (open_low and number == low) or number > high:
         raise ValueError(f"`{argument}` must be {rule}; got {value!r}.")
     return number
+
+
+def flag(value: Any, argument: str) -> bool:
+    """Return a bool; anything else that merely has a truth value is refused."""
+    if not isinstance(value, bool | np.bool_):
+        raise TypeError(f"`{argument}` must be True or False; got {type(value).__name__}.")
+    return bool(value)
 
 
 def seed(value: Any, argument: str = "seed") -> int | None:
@@ -63,7 +73,7 @@ def seed(value: Any, argument: str = "seed") -> int | None:
 
 def layer_sizes(sizes: Any) -> tuple[int, ...]:
     """Return the layer sizes as ints: at least an input and an output, each of at least 1."""
-    if isinstance(sizes, str) or not isinstance(sizes, Sequence | np.ndarray):
+    if isinstance(sizes, str) or not isinstance(sizes, Sequence | np.ndarray) or getattr(sizes, "ndim", 1) != 1:
         raise TypeError(f"`sizes` must be a sequence of layer sizes such as [784, 30, 10]; got {sizes!r}.")
     if len(sizes) < 2:
         raise ValueError(f"`sizes` must have at least two entries, the inputs and the outputs; got {list(sizes)}.")
@@ -72,7 +82,7 @@ def layer_sizes(sizes: Any) -> tuple[int, ...]:
 
 def network_dtype(dtype: Any) -> np.dtype:
     """Return float32 or float64 as a NumPy dtype."""
-    with contextlib.suppress(TypeError):
+    with contextlib.suppress(TypeError, ValueError, SyntaxError):  # whatever NumPy says of a word
         found: np.dtype = np.dtype(dtype)
         if dtype is not None and found in map(np.dtype, DTYPES):  # of another byte order it is not equal
             return found
@@ -83,7 +93,7 @@ def activation_runs(activation: Any, output: Any, sizes: Sequence[int]) -> list[
     """Return each layer's runs of neurons with one activation, from the arguments of `Network`."""
     n_hidden = len(sizes) - 2
     if isinstance(activation, str | Activation):
-        entries = [activation] * n_hidden
+        entries = [_activation_name(activation, "activation", softmax=False)] * n_hidden  # also where none is hidden
     elif isinstance(activation, Sequence):
         entries = list(activation)
         if len(entries) != n_hidden:
@@ -173,7 +183,7 @@ def numeric_array(values: Any, argument: str, dtype: np.dtype) -> NDArray[Any]:
 
     An array of the dtype is returned as it is, whatever its layout, if the kernels can address it.
     """
-    array = values if isinstance(values, np.ndarray) else _from_list(values, argument, dtype)
+    array = values if type(values) is np.ndarray else as_array(values, argument, dtype)
     if array.dtype is dtype and array.flags.carray:  # the common case, in one look
         return array
     if array.dtype != dtype:
@@ -196,11 +206,17 @@ def numeric_array(values: Any, argument: str, dtype: np.dtype) -> NDArray[Any]:
     return array
 
 
-def _from_list(values: Any, argument: str, dtype: np.dtype) -> NDArray[Any]:
+def as_array(values: Any, argument: str, dtype: np.dtype) -> NDArray[Any]:
     """Return an array from nested lists or anything with `__array__`."""
+    if isinstance(values, np.ma.MaskedArray):
+        raise TypeError(
+            f"`{argument}` must not be a masked array, whose mask would be lost. Use .filled() or drop rows."
+        )
     try:
         array = np.asarray(values)
     except ValueError as error:
+        if hasattr(values, "__array__"):
+            raise ValueError(f"`{argument}` must be an array of numbers; {type(values).__name__} is none.") from error
         raise ValueError(f"`{argument}` must be an array of numbers; its rows have different lengths.") from error
     if array.dtype.kind == "f" and not hasattr(values, "__array__"):
         return array.astype(dtype)  # Python numbers have no float type of their own
@@ -269,7 +285,7 @@ def targets(
 ) -> Targets:
     """Return Y as an array (n, n_outputs), or as labels (n,) for softmax with cross-entropy."""
     takes_labels = softmax and loss == "cross_entropy"
-    raw = Y if isinstance(Y, np.ndarray) else _from_list(Y, argument, dtype)
+    raw = Y if type(Y) is np.ndarray else as_array(Y, argument, dtype)
     if takes_labels and raw.ndim == 1 and raw.dtype.kind in "iu":
         return Targets(None, _labels(raw, n_rows, n_outputs, argument))
     array = numeric_array(raw, argument, dtype)
@@ -329,7 +345,7 @@ def sample_weights(weights: Any, n_rows: int, dtype: np.dtype) -> NDArray[Any] |
     """Return sample weights (n,) of at least 0, not all 0, or None."""
     if weights is None:
         return None
-    array = np.asarray(weights)
+    array = as_array(weights, "sample_weight", dtype)
     if array.dtype.kind not in "iubf":
         raise TypeError(f"`sample_weight` must hold real numbers; got dtype {array.dtype}.")
     if array.shape != (n_rows,):
