@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastbp import layout
+from fastbp.interruption import LONG_CALL, call_interruptibly, seconds_per_row
 from fastbp.kernels import entry
 from fastbp.kernels import tables as t
 from fastbp.kernels.team import STOP
@@ -78,8 +79,13 @@ class Frame:
         n_threads: int = 1,
         first_step: int = 0,
         rates: NDArray[np.float64] | None = None,
+        seconds: float = 0.0,
+        deadline: float | None = None,
     ) -> None:
-        """Call the root kernel as the leader, with helpers where more than one thread is wanted."""
+        """Call the root kernel as the leader, with helpers where more than one thread is wanted.
+
+        A call that is reckoned to take long, `seconds`, can be interrupted; for `deadline` see `call_interruptibly`.
+        """
         w, control = self.workspace, self.control
         tables = (
             w.layers,
@@ -99,9 +105,19 @@ class Frame:
             first_step,
             self.no_rates if rates is None else rates,
         )
-        if n_threads == 1 and w.largest_product <= _SERIAL_PRODUCT:
+        if seconds >= LONG_CALL:
+            self.control = layout.control_vector()  # the request in the old one is for this call
+            call = functools.partial(self._call, control, task, tables, tail, n_threads)
+            call_interruptibly(call, control, deadline)
+        elif n_threads == 1 and w.largest_product <= _SERIAL_PRODUCT:
             entry.run(task, entry.LEADER, *tables, *tail)
-            return
+        else:
+            self._call(control, task, tables, tail, n_threads)
+
+    def _call(
+        self, control: NDArray[np.int64], task: int, tables: tuple[Any, ...], tail: tuple[Any, ...], n_threads: int
+    ) -> None:
+        """Call the kernel with BLAS held at one thread, and with helpers."""
         with blas_threads.held_at_one():
             try:
                 helpers.lend(
@@ -151,6 +167,7 @@ class Passes:
     def __init__(self, net: Network) -> None:
         self._net = net
         self._spare: dict[tuple[str, int], list[Frame]] = {}
+        self.row_seconds = seconds_per_row(net.sizes, flops_per_row(net.sizes))
 
     def outputs(self, X: NDArray[Any], n_threads: int | None) -> NDArray[Any]:
         """Return the outputs (n, n_outputs) for valid inputs."""
@@ -162,9 +179,8 @@ class Passes:
         else:
             frame.set_data(X)
         threads = frame.useful_threads(n_threads, n_rows * flops_per_row(net.sizes))
-        frame.run(
-            entry.OUTPUTS, net.params, out=out.reshape(-1), n_threads=threads
-        )  # flat, so that the root has one type
+        flat = out.reshape(-1)  # so that the root has one type
+        frame.run(entry.OUTPUTS, net.params, out=flat, n_threads=threads, seconds=n_rows * self.row_seconds)
         self._give_back(key, frame)
         return out
 
@@ -177,7 +193,7 @@ class Passes:
         frame.set_data(X, targets, sample_weight)
         frame.scalars[[t.L2_PENALTY, t.L1_PENALTY]] = net.penalties
         threads = frame.useful_threads(n_threads, len(X) * flops_per_row(net.sizes))
-        frame.run(entry.COST, net.params, n_threads=threads)
+        frame.run(entry.COST, net.params, n_threads=threads, seconds=len(X) * self.row_seconds)
         self._give_back(key, frame)
         return float(frame.scalars[t.COST_SUM])
 
@@ -196,7 +212,7 @@ class Passes:
         frame.set_data(X, targets, sample_weight)
         frame.scalars[[t.L2_PENALTY, t.L1_PENALTY]] = net.penalties
         threads = frame.useful_threads(n_threads, 3 * len(X) * flops_per_row(net.sizes))
-        frame.run(entry.VALUE_AND_GRAD, params, n_threads=threads)
+        frame.run(entry.VALUE_AND_GRAD, params, n_threads=threads, seconds=3 * len(X) * self.row_seconds)
         cost, grad = float(frame.scalars[t.COST_SUM]), frame.grads[: net.n_params].copy()
         self._give_back(key, frame)
         if not np.isfinite(cost):

@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,11 +20,9 @@ from fastbp.optimizers import Optimizer
 if TYPE_CHECKING:
     from fastbp.network import Network
 
-# Steps of one call of the kernel take about this long, so that Ctrl-C is obeyed soon; reckoned, not measured, with a
-# pessimistic speed.  Results do not depend on it.
-_SECONDS_PER_CALL = 0.05
-_FLOPS_PER_SECOND = 5e9
+# What a step is reckoned to take beyond its gradient; see `fastbp.interruption`.
 _SECONDS_PER_STEP = 1e-6
+_SECONDS_PER_UPDATE = 1e-9  # of one parameter, from memory
 
 
 class TrainingDivergedError(FloatingPointError):
@@ -65,6 +63,26 @@ def draw_seed(rng: np.random.Generator) -> int:
     return int(rng.integers(1 << 31))
 
 
+class Pauses(Protocol):
+    """When training is to pause within an epoch, and what for."""
+
+    @property
+    def deadline(self) -> float | None:
+        """Reading of `time.monotonic`, or None for no pause."""
+
+    def take(self) -> None:
+        """Do what the pause is for."""
+
+
+class NoPauses:
+    """Training goes on to the end of each epoch."""
+
+    deadline: float | None = None
+
+    def take(self) -> None:
+        """Do nothing."""
+
+
 class Trainer:
     """Steps of one optimizer on one data set: the frame of the kernel, and the random order of the rows."""
 
@@ -88,8 +106,12 @@ class Trainer:
         self._frame = self._make_frame(batch_rows, n_rows, clip_norm, tol if self._full_batch else None)
         flops = 3 * batch_rows * flops_per_row(net.sizes)
         self.n_threads = self._frame.useful_threads(n_threads, flops)
-        self._steps_per_call = max(1, int(_SECONDS_PER_CALL / (_SECONDS_PER_STEP + flops / _FLOPS_PER_SECOND)))
-        self._before = net.params.copy()
+        self._step_seconds = (
+            3 * batch_rows * net.passes.row_seconds + _SECONDS_PER_STEP + _SECONDS_PER_UPDATE * net.n_params
+        )
+        self.position = 0  # steps of the epoch that are done
+        self.before_epoch = net.params.copy()
+        self._rng_state: dict[str, Any] | None = None  # at the beginning of the epoch at hand
 
     def _make_frame(self, batch_rows: int, n_rows: int, clip_norm: float, tol: float | None) -> Frame:
         net, state = self.net, self.state
@@ -122,38 +144,62 @@ class Trainer:
             self.net.training_state = self.state
 
     def epoch(
-        self, epoch: int, horizon: int, *, shuffle: bool, order: NDArray[np.int64] | None = None
+        self,
+        epoch: int,
+        horizon: int,
+        *,
+        shuffle: bool,
+        order: NDArray[np.int64] | None = None,
+        pauses: Pauses | None = None,
     ) -> tuple[float, float, bool]:
-        """Train one epoch; its mean cost, its last learning rate, and whether the tolerance was met.
+        """Train the rest of an epoch; its mean cost, its last learning rate, and whether the tolerance was met.
 
         The rows are taken in the given order, else in a new random one with `shuffle`.
         """
         frame = self._frame
         scalars = frame.scalars
         X, targets, sample_weight = self._data
-        self._before[...] = self.net.params
+        if self.position == 0:
+            self.before_epoch[...] = self.net.params
+            scalars[[t.COST_SUM, t.WEIGHT_SUM]] = 0.0
+        rng = self.state.rng
+        self._rng_state = rng.bit_generator.state
         if shuffle and order is None and not self._full_batch:
-            order = self.state.rng.permutation(len(X))
+            order = rng.permutation(len(X))
         frame.set_data(X, targets, sample_weight, order)
-        scalars[[t.COST_SUM, t.WEIGHT_SUM]] = 0.0
-        first_of_epoch = int(scalars[t.STEP])
+        first_of_epoch = int(scalars[t.STEP]) - self.position
         rates = self.state.optimizer.learning_rates(first_of_epoch, self.steps_per_epoch, horizon)
         status = t.FINISHED
-        for first in range(0, self.steps_per_epoch, self._steps_per_call):
-            chunk = rates[first : first + self._steps_per_call]
-            status = self._steps(first, chunk)
-            if status != t.FINISHED:
+        while self.position < self.steps_per_epoch:
+            try:
+                status = self._steps(self.position, rates[self.position :], pauses and pauses.deadline)
+            finally:
+                self.position = int(scalars[t.STEP]) - first_of_epoch
+            if status != t.INTERRUPTED or pauses is None:
                 break
+            pauses.take()
         if status == t.DIVERGED or not validation.all_finite(self.net.params):
             self._give_up(epoch, float(rates[0]))
         weight = scalars[t.WEIGHT_SUM]
         return float(scalars[t.COST_SUM] / weight), float(rates[-1]), status == t.CONVERGED
 
-    def _steps(self, first: int, rates: NDArray[np.float64]) -> int:
+    def end_epoch(self) -> None:
+        """Take note that the epoch is recorded."""
+        self.position, self._rng_state = 0, None
+
+    def _steps(self, first: int, rates: NDArray[np.float64], deadline: float | None = None) -> int:
         """Call the kernel for some steps of an epoch; its status."""
         frame = self._frame
         frame.scalars[t.STATUS] = t.FINISHED
-        frame.run(entry.TRAIN, self.net.params, n_threads=self.n_threads, first_step=first, rates=rates)
+        frame.run(
+            entry.TRAIN,
+            self.net.params,
+            n_threads=self.n_threads,
+            first_step=first,
+            rates=rates,
+            seconds=len(rates) * self._step_seconds,
+            deadline=deadline,
+        )
         return int(frame.scalars[t.STATUS])
 
     def single_step(self, index: int, rate: float, order: NDArray[np.int64] | None) -> float:
@@ -174,7 +220,7 @@ class Trainer:
     def _give_up(self, epoch: int, rate: float) -> None:
         """Return to the parameters from before the epoch, forget the optimizer's state, and say so."""
         step = int(self._frame.scalars[t.STEP])
-        self.net.params[...] = self._before
+        self.net.params[...] = self.before_epoch
         self.state.vectors.fill(0)
         self._frame.scalars[[t.STEP, t.POWER_1, t.POWER_2]] = 0.0, 1.0, 1.0
         raise TrainingDivergedError(

@@ -19,7 +19,7 @@ from numpy.typing import ArrayLike, NDArray
 from fastbp import validation
 from fastbp.history import EarlyStopping, History
 from fastbp.optimizers import Adam, Optimizer, require_optimizer
-from fastbp.trainer import Trainer, TrainingState, draw_seed, fresh_state
+from fastbp.trainer import NoPauses, Trainer, TrainingState, draw_seed, fresh_state
 
 if TYPE_CHECKING:
     from fastbp.network import Network
@@ -152,7 +152,8 @@ def _run(net: Network, trainer: Trainer, plan: _Plan, data: Any, validation_set:
     with _progress_bar(plan.epochs, plan.progress) as show, trainer.saving_state():
         for epoch in range(plan.epochs):
             began = time.perf_counter()
-            loss, rate, converged = trainer.epoch(epoch, horizon, shuffle=plan.shuffle)
+            loss, rate, converged = trainer.epoch(epoch, horizon, shuffle=plan.shuffle, pauses=NoPauses())
+            trainer.end_epoch()
             val_loss = None
             if validation_set is not None:
                 val_loss = net.passes.cost(*validation_set, n_threads=trainer.n_threads)

@@ -6,6 +6,8 @@ with the helpers; `help_with` is a helper's whole life.
 
 from typing import Any, NamedTuple
 
+import numpy as np
+
 from fastbp.kernels import tables as t
 from fastbp.kernels import team
 from fastbp.kernels.activations import softmax_forward
@@ -89,10 +91,12 @@ def run_piece(job, p, n_pieces, slot):
 
 @leaf
 def gradient_of_rows(job, first, m, grad, slot):
-    """Sum over samples [first, first + m) of scale C_x, and its gradient into grad, block by block."""
+    """Sum over samples [first, first + m) of scale C_x, and its gradient into grad, block by block; NaN if abandoned."""
     net, work = job.net, shift(job.work, slot * job.net.plan[t.SLOT_SIZE])
     cost = 0.0
     for start in range(first, first + m, net.plan[t.BLOCK_ROWS]):
+        if team.is_abandoned(job.control):
+            return np.nan
         rows = min(net.plan[t.BLOCK_ROWS], first + m - start)
         load_inputs(net, start, 0, rows, rows, work)
         load_targets(net, start, 0, rows, net.scalars[t.WEIGHT_FACTOR], work)
@@ -136,6 +140,8 @@ def _forward_piece(job, p, n_pieces, slot, operation):
     n_blocks = (n_rows + block_rows - 1) // block_rows
     cost = 0.0
     for block in range(n_blocks * p // n_pieces, n_blocks * (p + 1) // n_pieces):
+        if team.is_abandoned(job.control):
+            return
         first = block * block_rows
         rows = min(block_rows, n_rows - first)
         load_inputs(net, first, 0, rows, rows, work)

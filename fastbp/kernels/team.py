@@ -27,6 +27,7 @@ from fastbp.kernels.pointers import shift
 TICKET = 0
 DONE = 8  # pieces of the region that are finished
 STOP = 16  # 1 when the job is over
+REQUEST = 17  # what the caller asks for while the job runs: written by Python, see below
 OPERATION = 24  # the region's operation and arguments: written by the leader before the ticket
 LAYER = 25
 FIRST = 26
@@ -34,6 +35,10 @@ ROWS = 27
 ADD = 28
 UPDATE = 29
 CONTROL_LENGTH = 32
+
+# requests
+PAUSE = 1  # return after the step at hand
+ABANDON = 2  # return as soon as possible; a step that cannot be finished is not taken
 
 _POLLS_BEFORE_YIELD = 64  # some 2 to 4 us: a yield costs less than that where nobody waits for the processor
 
@@ -181,3 +186,15 @@ def stop(control):
 def is_stopped(control):
     """Whether the job is over."""
     return load(shift(control, STOP)) != 0
+
+
+@leaf
+def is_asked_to_pause(control):
+    """Whether the caller wants to have a look after this step."""
+    return load(shift(control, REQUEST)) >= PAUSE
+
+
+@leaf
+def is_abandoned(control):
+    """Whether the caller no longer wants the results."""
+    return load(shift(control, REQUEST)) == ABANDON

@@ -117,6 +117,8 @@ def gradient_by_neurons(job, first, m, then):
     for start in range(first, first + m, block_rows):
         rows = min(block_rows, first + m - start)
         cost += _forward_by_neurons(job, start, rows)
+        if team.is_abandoned(job.control):  # later pieces take the step as well
+            return np.nan
         if not is_finite(cost):
             return cost
         job.control[team.ADD] = 1 if start > first else 0
@@ -218,6 +220,11 @@ def train(job, first_step, n_steps, learning_rates):
         if status != t.FINISHED:  # the step was not taken
             s[t.STEP] -= 1.0
             s[t.POWER_1], s[t.POWER_2] = power_1, power_2
+            if status == t.DIVERGED and team.is_abandoned(job.control):
+                s[t.STATUS] = t.INTERRUPTED
+            return
+        if team.is_asked_to_pause(job.control) and i < n_steps - 1:
+            s[t.STATUS] = t.INTERRUPTED
             return
 
 
