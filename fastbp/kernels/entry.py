@@ -45,7 +45,7 @@ def run(
     costs, out and control.  `rates` holds the learning rates of the steps to take, the first of which is `first_step`
     of the epoch.
     """
-    net = Net(at(layers, 0), at(segments, 0), at(plan, 0), at(data, 0), at(params, 0), at(scalars, 0))
+    net = Net(at(layers, 0), at(segments, 0), at(plan, 0), at(data, 0), at(params, 0), at(scalars, 0), at(control, 0))
     job = Job(net, at(grads, 0), at(state, 0), at(work, 0), at(costs, 0), at(out, 0), at(control, 0))
     mode = float_mode()
     if task == TRAIN:

@@ -28,6 +28,7 @@ from fastbp.kernels.dropout import dropout_key, multiply, multiply_by_mask
 from fastbp.kernels.jit import formula, leaf
 from fastbp.kernels.losses import loss_rows
 from fastbp.kernels.pointers import from_address, real, shift
+from fastbp.kernels.team import is_abandoned
 
 
 class Net(NamedTuple):
@@ -39,6 +40,7 @@ class Net(NamedTuple):
     data: Any
     params: Any
     scalars: Any
+    control: Any  # see `fastbp.kernels.team`
 
 
 @formula
@@ -187,9 +189,11 @@ def drop(net, layer, first, m, j0, j1, values):
 
 @leaf
 def forward_block(net, first, m, work):
-    """All layers' z and a for samples [first, first + m); X must have been loaded."""
+    """All layers' z and a for samples [first, first + m), unless abandoned; X must have been loaded."""
     n_layers = net.plan[t.N_LAYERS]
     for layer in range(n_layers):
+        if is_abandoned(net.control):
+            return
         forward_neurons(net, layer, first, m, 0, field(net, layer, t.FAN_OUT), work)
     if is_softmax(net, n_layers - 1):
         softmax_forward(m, field(net, n_layers - 1, t.FAN_OUT), shift(work, field(net, n_layers - 1, t.A)))

@@ -95,8 +95,6 @@ def gradient_of_rows(job, first, m, grad, slot):
     net, work = job.net, shift(job.work, slot * job.net.plan[t.SLOT_SIZE])
     cost = 0.0
     for start in range(first, first + m, net.plan[t.BLOCK_ROWS]):
-        if team.is_abandoned(job.control):
-            return np.nan
         rows = min(net.plan[t.BLOCK_ROWS], first + m - start)
         load_inputs(net, start, 0, rows, rows, work)
         load_targets(net, start, 0, rows, net.scalars[t.WEIGHT_FACTOR], work)
@@ -104,6 +102,8 @@ def gradient_of_rows(job, first, m, grad, slot):
         output_error(net, 0, rows, work)
         cost += weighted_cost(net, rows, work)
         backward_block(net, start, rows, 1 if start > first else 0, grad, work)
+        if team.is_abandoned(job.control):
+            return np.nan
     return cost
 
 

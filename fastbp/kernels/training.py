@@ -117,13 +117,14 @@ def gradient_by_neurons(job, first, m, then):
     for start in range(first, first + m, block_rows):
         rows = min(block_rows, first + m - start)
         cost += _forward_by_neurons(job, start, rows)
-        if team.is_abandoned(job.control):  # later pieces take the step as well
-            return np.nan
         if not is_finite(cost):
             return cost
+        update = then if start + rows == first + m else _KEEP
         job.control[team.ADD] = 1 if start > first else 0
-        job.control[team.UPDATE] = then if start + rows == first + m else _KEEP
+        job.control[team.UPDATE] = update
         for i in range(net.plan[t.N_LAYERS]):
+            if team.is_abandoned(job.control) and (update != _STEP or i == 0):  # a step that has begun is finished
+                return np.nan
             layer = net.plan[t.N_LAYERS] - 1 - i
             fan_in = field(net, layer, t.FAN_IN)
             job.control[team.LAYER] = layer
@@ -133,13 +134,15 @@ def gradient_by_neurons(job, first, m, then):
 
 @leaf
 def _forward_by_neurons(job, first, rows):
-    """One block forward and its output error; the block's cost."""
+    """One block forward and its output error; the block's cost, NaN if abandoned."""
     net, control = job.net, job.control
     control[team.FIRST] = first
     control[team.ROWS] = rows
     n_features = field(net, 0, t.FAN_IN)
     parallel(job, LOAD, max(1, min(rows * n_features // (1 << 15), _MOST_PIECES)))
     for layer in range(net.plan[t.N_LAYERS]):
+        if team.is_abandoned(control):
+            return np.nan
         control[team.LAYER] = layer
         fan_out = field(net, layer, t.FAN_OUT)
         parallel(job, FORWARD, layer_pieces(fan_out, 2 * rows * fan_out * field(net, layer, t.FAN_IN)))
