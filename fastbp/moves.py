@@ -111,6 +111,7 @@ class Moves:
         indices: NDArray[np.int64],
         moved: Sequence[NDArray[Any]],
         changes: Sequence[NDArray[np.float64]],
+        advance: Callable[[int], None] = lambda moves: None,
     ) -> float:
         """Measure moves block by block; return the cost without moves, penalties included.
 
@@ -124,6 +125,8 @@ class Moves:
             For each measurement the values (n_moves,) that the parameters are moved to; of NEURONS the step.
         changes : sequence of ndarray
             For each measurement its results, one row for each move; they are added to.
+        advance : callable
+            Called with how many moves were measured on a block; their sum is `n_measurements`.
         """
         cost = np.zeros(1)
         with blas_threads.held_at_one():
@@ -134,12 +137,17 @@ class Moves:
                     for part in self._slices(len(indices), rows):
                         own = values if task == kernel.NEURONS else values[part]
                         self._call(task, self._params, indices[part], own, results[part], first, rows)
+                        advance(part.stop - part.start)
         if task in (kernel.WHOLE_PASSES, kernel.FROM_BASE):
             for values, results in zip(moved, changes, strict=True):
                 self._add_penalty_changes(indices, values, results)
         l2, l1 = self._penalties
         w = self._w[self._is_weight].astype(np.float64)
         return float(cost[0]) + float(0.5 * l2 * (w @ w) + l1 * np.abs(w).sum())
+
+    def n_measurements(self, n_moves: int, n_measures: int) -> int:
+        """Return how many moves on blocks of rows are measured in all."""
+        return n_moves * n_measures * -(-self._n_rows // self._block_rows)
 
     def _add_penalty_changes(
         self, indices: NDArray[np.int64], moved: NDArray[Any], changes: NDArray[np.float64]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
@@ -74,15 +74,6 @@ class Pauses(Protocol):
         """Do what the pause is for."""
 
 
-class NoPauses:
-    """Training goes on to the end of each epoch."""
-
-    deadline: float | None = None
-
-    def take(self) -> None:
-        """Do nothing."""
-
-
 class Trainer:
     """Steps of one optimizer on one data set: the frame of the kernel, and the random order of the rows."""
 
@@ -111,7 +102,7 @@ class Trainer:
         )
         self.position = 0  # steps of the epoch that are done
         self.before_epoch = net.params.copy()
-        self._rng_state: dict[str, Any] | None = None  # at the beginning of the epoch at hand
+        self._rng_state: Mapping[str, Any] | None = None  # at the beginning of the epoch at hand
 
     def _make_frame(self, batch_rows: int, n_rows: int, clip_norm: float, tol: float | None) -> Frame:
         net, state = self.net, self.state
@@ -138,10 +129,38 @@ class Trainer:
         try:
             yield
         finally:
-            scalars = self._frame.scalars
-            self.state.step = int(scalars[t.STEP])
-            self.state.powers = float(scalars[t.POWER_1]), float(scalars[t.POWER_2])
+            self._update_state()
             self.net.training_state = self.state
+
+    def _update_state(self) -> None:
+        """Take the steps taken from the kernel's scalars."""
+        scalars = self._frame.scalars
+        self.state.step = int(scalars[t.STEP])
+        self.state.powers = float(scalars[t.POWER_1]), float(scalars[t.POWER_2])
+
+    def progress(self) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
+        """Return where training is, in plain values and in arrays, as `resume` and `TrainingState` take it."""
+        self._update_state()
+        state = self.state
+        values = {
+            "step": state.step,
+            "position": self.position,
+            "powers": list(state.powers),
+            "rng": self._rng_state or state.rng.bit_generator.state,
+            "dropout_seed": state.dropout_seed,
+        }
+        before = self.before_epoch if self.position else self.net.params
+        sums = self._frame.scalars[[t.COST_SUM, t.WEIGHT_SUM]]
+        return values, {"params": self.net.params, "before_epoch": before, "vectors": state.vectors, "sums": sums}
+
+    def resume(
+        self, params: NDArray[Any], before_epoch: NDArray[Any], position: int, sums: NDArray[np.float64]
+    ) -> None:
+        """Go on within an epoch, with the state that was given at the beginning."""
+        self.net.params[...] = params
+        self.before_epoch[...] = before_epoch
+        self.position = position
+        self._frame.scalars[[t.COST_SUM, t.WEIGHT_SUM]] = sums
 
     def epoch(
         self,

@@ -64,7 +64,15 @@ def run(
     """
     own = slot * plan[t.N_PARAMS] if task == WHOLE_PASSES else 0
     net = Net(at(layers, 0), at(segments, 0), at(plan, 0), at(data, 0), at(params, own), at(scalars, 0), at(control, 0))
-    base = Net(at(base_layers, 0), at(segments, 0), at(base_plan, 0), at(data, 0), at(params, 0), at(scalars, 0), at(control, 0))
+    base = Net(
+        at(base_layers, 0),
+        at(segments, 0),
+        at(base_plan, 0),
+        at(data, 0),
+        at(params, 0),
+        at(scalars, 0),
+        at(control, 0),
+    )
     job = Job(
         task,
         net,

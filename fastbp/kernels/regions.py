@@ -91,7 +91,7 @@ def run_piece(job, p, n_pieces, slot):
 
 @leaf
 def gradient_of_rows(job, first, m, grad, slot):
-    """Sum over samples [first, first + m) of scale C_x, and its gradient into grad, block by block; NaN if abandoned."""
+    """Sum over samples [first, first + m) of scale C_x, its gradient into grad, block by block; NaN if abandoned."""
     net, work = job.net, shift(job.work, slot * job.net.plan[t.SLOT_SIZE])
     cost = 0.0
     for start in range(first, first + m, net.plan[t.BLOCK_ROWS]):
