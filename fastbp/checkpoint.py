@@ -7,7 +7,9 @@ beginning.  The data are not stored: their shapes and a digest of some rows are,
 
 from __future__ import annotations
 
+import errno
 import hashlib
+import os
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -55,11 +57,14 @@ def checked_checkpoint(checkpoint: Any) -> str:
     """Return the name of a file that can be written."""
     try:
         name = checked_path(checkpoint)
-        file_status(name)
+        status = file_status(name)
     except OSError as error:
         raise type(error)(error.errno, str(error.strerror).replace("`path`", "`checkpoint`"), error.filename) from None
     except (TypeError, ValueError) as error:
         raise type(error)(str(error).replace("`path`", "`checkpoint`")) from None
+    folder = os.path.dirname(name)
+    if status is None and folder and not os.path.isdir(folder):
+        raise FileNotFoundError(errno.ENOENT, "`checkpoint` must lie in a folder that exists; there is none", name)
     return name
 
 

@@ -161,10 +161,13 @@ def fit(
     every = checked_interval(checkpoint_every)
     path = None if checkpoint is None else checked_checkpoint(checkpoint)
     saved = SavedFit(path, net, optimizer) if _resumes(resume, path) and path is not None else None
-    state = _training_state(net, optimizer, plan.seed) if saved is None else saved.training_state()
-    description = {} if path is None else plan.describe(net, data, state.optimizer)
-    if saved is not None:
+    if saved is None:
+        state = _training_state(net, optimizer, plan.seed)
+        description = {} if path is None else plan.describe(net, data, state.optimizer)
+    else:
+        description = plan.describe(net, data, saved.optimizer)
         saved.compare(description)
+        state = saved.training_state()
     trainer = Trainer(net, *data, state, plan.batch_rows, plan.clip_norm, plan.tol, n_threads)
     record = Record(state.step, Best(net.params, plan.early_stopping) if plan.early_stopping else None)
     if saved is not None:
