@@ -15,6 +15,7 @@ from fastbp.interruption import LONG_CALL, call_interruptibly, seconds_per_row
 from fastbp.kernels import entry
 from fastbp.kernels import tables as t
 from fastbp.kernels.team import STOP
+from fastbp.memory import require_memory
 from fastbp.threads import blas_threads, helpers, thread_count
 from fastbp.validation import Targets
 
@@ -172,6 +173,8 @@ class Passes:
     def outputs(self, X: NDArray[Any], n_threads: int | None) -> NDArray[Any]:
         """Return the outputs (n, n_outputs) for valid inputs."""
         net, n_rows = self._net, len(X)
+        n_bytes = n_rows * net.sizes[-1] * net.dtype.itemsize
+        require_memory(n_bytes, f"The outputs of {n_rows} rows", "Predict fewer rows at a time.")
         out = np.empty((n_rows, net.sizes[-1]), net.dtype)
         key, frame = self._take("outputs", n_rows)
         if X.size <= _SMALL_INPUT:  # a matter of the frame's own shape: all its calls take the same branch
@@ -263,6 +266,8 @@ def make_frame(
         whole_block=whole_block,
     )
     n_gradients = int(workspace.plan[t.N_PIECES]) if gradient else 0
+    n_bytes = (n_gradients + n_state_vectors) * net.params.nbytes
+    require_memory(n_bytes, f"A gradient of {net.n_params} parameters", "Make the layers smaller.")
     grads = np.empty(max(1, n_gradients * net.n_params), net.dtype)
     state = np.zeros(max(1, n_state_vectors * net.n_params), net.dtype)
     return Frame(workspace, net.dtype, len(net.sizes) - 1, grads, state)

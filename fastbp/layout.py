@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from fastbp.kernels import tables as t
 from fastbp.kernels.team import CONTROL_LENGTH
+from fastbp.memory import require_memory
 
 # A block's activations should stay in a core's second-level cache: 2^16 numbers are 256 or 512 KiB.
 _BLOCK_ELEMENTS = 1 << 16
@@ -176,7 +177,11 @@ def make_workspace(
     n_forward = min(-(-n_rows // rows), _MOST_FORWARD_PIECES)
     plan[t.FORWARD_PIECES] = n_forward
     most_useful = max(n_pieces, 1 if gradient else n_forward)
-    n_slots = min(n_threads, most_useful) if mode == t.BY_ROWS else 1
+    n_slots = min(n_threads, most_useful) if mode == t.BY_ROWS and not whole_block else 1
+    n_bytes = n_slots * offset * np.dtype(dtype).itemsize
+    require_memory(
+        n_bytes, f"The activations of {n_slots} x {rows} rows", "Pass fewer rows, or make the layers smaller."
+    )
     work = np.empty(n_slots * offset, dtype)
     for slot in range(n_slots):
         ones = slot * offset + int(plan[t.ONES])

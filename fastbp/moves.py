@@ -19,6 +19,7 @@ from fastbp.kernels import perturbation as kernel
 from fastbp.kernels import tables as t
 from fastbp.kernels import team
 from fastbp.kernels.moves import N_COLUMNS
+from fastbp.memory import require_memory
 from fastbp.threads import blas_threads, helpers, thread_count
 from fastbp.validation import Targets
 
@@ -65,7 +66,12 @@ class Moves:
         self._flops_per_row = flops_per_row(net.sizes)
         threads = thread_count(n_threads)
         self._n_threads = threads if n_rows * self._flops_per_row * net.n_params >= layout.LEAST_SHARED_FLOPS else 1
-        self._params = np.tile(net.params.astype(dtype), self._n_threads if whole_passes else 1)
+        n_copies = self._n_threads if whole_passes else 1
+        n_bytes = n_copies * net.n_params * dtype.itemsize
+        require_memory(
+            n_bytes, f"A copy of {net.n_params} parameters for each of {n_copies} threads", "Use fewer threads."
+        )
+        self._params = np.tile(net.params.astype(dtype), n_copies)
         self._w = self._params[: net.n_params]
         self._penalties = net.penalties
         self._is_weight = np.ones(net.n_params, bool)

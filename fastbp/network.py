@@ -59,6 +59,8 @@ class Network(Definition, Portable):
     ------
     TypeError, ValueError
         If an argument has the wrong type or value; the message says what is allowed.
+    MemoryError
+        If the parameters do not fit into the memory that is available.
 
     References
     ----------

@@ -17,6 +17,7 @@ from fastbp.definition import require_network
 from fastbp.functions import nearest
 from fastbp.gradient_check import GradientReport, LayerCheck, check_gradient
 from fastbp.kernels import perturbation as kernel
+from fastbp.memory import require_memory
 from fastbp.moves import Moves
 from fastbp.progress import progress_bar
 
@@ -245,6 +246,8 @@ def node_perturbation(
         step, relative = validation.real_number(epsilon, "epsilon", 0.0, open_low=True), 0.0
     moves = Moves(net, *data, dtype=np.dtype(np.float64), n_threads=n_threads)
     n_neurons = sum(net.sizes[1:])
+    n_bytes = 2 * 8 * n_neurons * len(data[0])
+    require_memory(n_bytes, f"The errors of {n_neurons} neurons for {len(data[0])} rows", "Pass fewer rows at a time.")
     errors = np.zeros((n_neurons, len(data[0])))
     moves.measure(kernel.NEURONS, np.arange(n_neurons), [np.array([step, relative])], [errors])
     ends = np.cumsum(net.sizes[1:])

@@ -15,6 +15,7 @@ from fastbp import validation
 from fastbp.jobs import Frame, flops_per_row, make_frame
 from fastbp.kernels import entry
 from fastbp.kernels import tables as t
+from fastbp.memory import require_memory
 from fastbp.optimizers import Optimizer
 
 if TYPE_CHECKING:
@@ -53,7 +54,19 @@ class TrainingState:
 
 
 def fresh_state(net: Network, optimizer: Optimizer, rng: np.random.Generator) -> TrainingState:
-    """Return the state of an optimizer that has taken no step."""
+    """Return the state of an optimizer that has taken no step.
+
+    Raises
+    ------
+    MemoryError
+        If its vectors, a gradient and the copy of the parameters that a fit keeps do not fit.
+    """
+    n_vectors = optimizer.n_state_vectors + 2
+    purpose = (
+        f"Training {net.n_params} parameters with {type(optimizer).__name__}, which takes {n_vectors} times as many,"
+    )
+    cure = "Make the layers smaller, use dtype='float32', or bp.SGD without momentum, which keeps no vectors."
+    require_memory(n_vectors * net.params.nbytes, purpose, cure)
     vectors = np.zeros(max(1, optimizer.n_state_vectors * net.n_params), net.dtype)
     return TrainingState(optimizer, vectors, 0, (1.0, 1.0), rng, draw_seed(rng))
 

@@ -204,7 +204,8 @@ class _Plan:
             "validation_data": self.validation_set is not None,
         }
         if self.validation_set is not None:
-            arguments |= describe_data(*self.validation_set, "_val")
+            X_val, Y_val, weights = self.validation_set
+            arguments |= describe_data(X_val, Y_val, weights, "_val")
         return {"network": describe(net), "fit": arguments, "epochs": self.epochs}
 
 

@@ -60,6 +60,7 @@ ROOMS = (
     "layout",
     "validation",
     "functions",
+    "memory",
     "progress",
     "kernels",
     "version",
