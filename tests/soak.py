@@ -5,6 +5,8 @@ than the first one of its kind.
 """
 
 import argparse
+import contextlib
+import ctypes
 import gc
 import os
 import sys
@@ -21,7 +23,10 @@ MOST_GROWTH = 1_000_000  # bytes
 
 
 def resident_bytes():
-    """What the process has in memory, from Linux."""
+    """What the process has in memory, from Linux, without what the C library keeps for the next allocation."""
+    gc.collect()
+    with contextlib.suppress(OSError, AttributeError):
+        ctypes.CDLL("libc.so.6").malloc_trim(0)
     return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
 
 
@@ -62,43 +67,43 @@ def kinds_of_work(folder):
 
 def soak(seconds, n_threads=4):
     """Work in threads; return the resident memory at half time and at the end, and how much was done."""
-    wrong, counts, over = [], [0] * n_threads, threading.Event()
+    wrong, counts = [], [0] * n_threads
+    measuring, over = threading.Event(), threading.Event()
+    meeting = threading.Barrier(n_threads + 1, timeout=100)
     with tempfile.TemporaryDirectory() as folder:
         kinds = kinds_of_work(folder)
         expected = [kind() for kind in kinds]
 
         def work(thread):
             i = thread
-            while not over.is_set() and not wrong:
+            while not over.is_set():
                 kind = i % len(kinds)
                 if kinds[kind]() != expected[kind]:
                     wrong.append(kind)
                 i += 1
                 counts[thread] += 1
+                if measuring.is_set():
+                    meeting.wait()  # everybody is here: nothing runs while the memory is measured
+                    meeting.wait()
 
         threads = [threading.Thread(target=work, args=(i,)) for i in range(n_threads)]
         for thread in threads:
             thread.start()
         sizes = []
-        for _ in range(2):
+        for half in range(2):
             time.sleep(seconds / 2)
-            gc.collect()
-            sizes.append(lowest(resident_bytes, 20))
-        over.set()
+            measuring.set()
+            meeting.wait()
+            sizes.append(resident_bytes())
+            measuring.clear()
+            if half == 1:
+                over.set()
+            meeting.wait()
         for thread in threads:
             thread.join()
     if wrong:
         raise SystemExit(f"work of kind {wrong[0]} had other bits than before")
     return *sizes, sum(counts)
-
-
-def lowest(measure, times):
-    """The smallest of some measurements: what stays, without what calls that are running have for a moment."""
-    values = []
-    for _ in range(times):
-        values.append(measure())
-        time.sleep(0.05)
-    return min(values)
 
 
 def main(arguments):
