@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 
 from fastbp.array_files import FileContent, read_arrays, write_arrays
 from fastbp.files import checked_path, file_status
-from fastbp.history import STOPPED_BY, Best, History
+from fastbp.history import STOPPED_BY, Best, History, as_rows, from_rows
 from fastbp.optimizers import SGD, Adam, AdamW, Optimizer, RMSprop
 from fastbp.schedules import Constant, Cosine, InverseScaling, OneCycle, Schedule, Step
 from fastbp.storage import describe
@@ -180,7 +180,7 @@ class Checkpoints:
             _KIND,
             _VERSION,
             self._description | progress | {"first_step": record.first_step, "stopped_by": record.stopped_by},
-            arrays | {"best_params": nothing if best is None else best, "history": record.history.as_array()},
+            arrays | {"best_params": nothing if best is None else best, "history": as_rows(record.history)},
         )
         self._failed = False
         self._last = time.monotonic()
@@ -293,7 +293,7 @@ class SavedFit:
         params, before = (content.take(name, n_params, dtype) for name in ("params", "before_epoch"))
         sums = content.take("sums", (2,), np.float64, finite=False)
         position = self._integer("position", 0, min(trainer.steps_per_epoch, trainer.state.step))
-        history = History.from_array(self._history_array())
+        history = from_rows(self._history_array())
         reason = content.description["stopped_by"]
         if reason is not None and reason not in STOPPED_BY:
             content.fail(f"its `stopped_by` is unknown: {reason!r}.")

@@ -135,16 +135,17 @@ class History:
         if val_loss is not None:
             self._val_loss.append(val_loss)
 
-    def as_array(self) -> NDArray[np.float64]:
-        """Return loss, learning rate, seconds and, where there is one, validation loss as rows."""
-        columns = self._loss, self._learning_rate, self._seconds, self._val_loss
-        return np.array(columns if self._val_loss else columns[:3])
 
-    @classmethod
-    def from_array(cls, rows: NDArray[np.float64]) -> History:
-        """Return the record that `as_array` made the rows of."""
-        loss, learning_rate, seconds, *val_loss = rows.tolist()
-        return cls(loss, val_loss[0] if val_loss else [], learning_rate, seconds)
+def as_rows(history: History) -> NDArray[np.float64]:
+    """Return loss, learning rate, seconds and, where there is one, validation loss as rows."""
+    columns = history._loss, history._learning_rate, history._seconds, history._val_loss
+    return np.array(columns if history._val_loss else columns[:3])
+
+
+def from_rows(rows: NDArray[np.float64]) -> History:
+    """Return the record that `as_rows` made the rows of."""
+    loss, learning_rate, seconds, *val_loss = rows.tolist()
+    return History(loss, val_loss[0] if val_loss else [], learning_rate, seconds)
 
 
 @dataclass(frozen=True)

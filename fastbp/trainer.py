@@ -204,7 +204,7 @@ class Trainer:
         status = t.FINISHED
         while self.position < self.steps_per_epoch:
             try:
-                status = self._steps(self.position, rates[self.position :], pauses and pauses.deadline)
+                status = self._steps(self.position, rates[self.position :], None if pauses is None else pauses.deadline)
             finally:
                 self.position = int(scalars[t.STEP]) - first_of_epoch
             if status != t.INTERRUPTED or pauses is None:
