@@ -20,6 +20,7 @@ DTYPES = ("float32", "float64")
 _PROBABILITY_TOLERANCE = 1e-4
 MOST_BLAS = (1 << 31) - 1  # what SciPy's BLAS takes as a size or as the distance of two rows
 _SMALL = 32  # elements up to which Python's sum is quicker than NumPy's smallest and largest
+_FINITE_CHUNK = 1 << 18  # elements that the second look still finds in the cache
 
 Run = tuple[str | Activation, int]  # an activation and the number of neighbouring neurons that have it
 
@@ -243,11 +244,19 @@ def all_finite(array: NDArray[Any]) -> bool:
     """Whether no element is NaN or infinite, without a temporary of the array's size."""
     if array.size <= _SMALL and math.isfinite(sum(array.ravel().tolist())):
         return True  # the quickest look for a row or two; a sum may overflow, then look closer
-    return not array.size or (math.isfinite(array.min()) and math.isfinite(array.max()))  # both pass NaN on
+    flat = array.reshape(-1) if array.flags.c_contiguous or not array.size else array
+    for first in range(0, len(flat), _FINITE_CHUNK):
+        part = flat[first : first + _FINITE_CHUNK]
+        if not (math.isfinite(part.min()) and math.isfinite(part.max())):  # both pass NaN on
+            return False
+    return True
 
 
 def inputs(X: Any, n_features: int, dtype: np.dtype, argument: str = "X") -> NDArray[Any]:
     """Return X as (n, n_features), finite, at least one row."""
+    if type(X) is np.ndarray and X.dtype is dtype and X.ndim == 2 and 0 < X.size <= _SMALL:  # one look for a row or two
+        if X.shape[1] == n_features and X.flags.carray and math.isfinite(sum(X.ravel().tolist())):
+            return X
     array = numeric_array(X, argument, dtype)
     if array.ndim != 2 or array.shape[1] != n_features:
         hint = ""

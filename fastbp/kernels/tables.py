@@ -43,8 +43,8 @@ OPTIMIZER = 15  # an optimizer's code
 BATCH_SIZE = 16
 N_STATE_VECTORS = 17
 HAS_DROPOUT = 18
-ONES = 19  # offset of as many ones as a block has rows
-FORWARD_PIECES = 20  # into how many pieces the data set's blocks are cut for a forward pass
+FORWARD_PIECES = 19  # into how many pieces the data set's blocks are cut for a forward pass
+SUMS = 20  # offset of two sums for each row of the output layer
 PLAN_LENGTH = 21
 
 # modes

@@ -7,6 +7,7 @@ import math
 
 import numpy as np
 
+from fastbp.kernels.adam_step import adam_step, has_adam_step
 from fastbp.kernels.jit import leaf
 from fastbp.kernels.pointers import real
 
@@ -65,6 +66,9 @@ def _sgd(n, rate, momentum, nesterov, g, w, v):
 @leaf
 def _adam(n, rate, beta_1, gain_1, beta_2, gain_2, epsilon, g, w, m, v):
     """m = beta_1 m + (1 - beta_1) g; v = beta_2 v + (1 - beta_2) g^2; w -= rate m / (sqrt(v) + epsilon)."""
+    if has_adam_step(w):
+        adam_step(n, rate, beta_1, gain_1, beta_2, gain_2, epsilon, g, w, m, v)
+        return
     for i in range(n):
         m_new = beta_1 * m[i] + gain_1 * g[i]
         v_new = beta_2 * v[i] + gain_2 * (g[i] * g[i])
