@@ -12,6 +12,7 @@ from fastbp import layout, validation
 from fastbp.functions import Activation, Loss, activation_entry, loss_entry
 
 if TYPE_CHECKING:
+    from fastbp.history import History
     from fastbp.trainer import TrainingState
 
 __all__ = ["ActivationSpec", "Definition", "OutputSpec", "require_network"]
@@ -43,6 +44,7 @@ class Definition:
         self._l1_penalty = validation.real_number(l1_penalty, "l1_penalty", 0.0)
         self._dropout = validation.dropout_rates(dropout, len(self._sizes) - 2)
         self.training_state: TrainingState | None = None
+        self.history: History | None = None
 
     @property
     def sizes(self) -> tuple[int, ...]:

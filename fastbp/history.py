@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -9,6 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastbp import validation
+
+STOPPED_BY = ("epochs", "early_stopping", "tolerance", "callback")  # why a whole fit ended
 
 
 @dataclass
@@ -25,8 +28,8 @@ class History:
         Learning rate of each epoch's last step.
     seconds : ndarray, shape (n_epochs,)
         Wall time of each epoch, validation included.
-    stopped_by : {'epochs', 'early_stopping', 'tolerance', 'callback'}
-        Why the fit ended.
+    stopped_by : {'epochs', 'early_stopping', 'tolerance', 'callback', 'divergence', 'interruption'}
+        Why the fit ended; 'interruption' means by Ctrl-C or another exception.
     best_epoch : int or None
         With validation data, the epoch (from 0) with the lowest validation loss.
 
@@ -133,6 +136,18 @@ class History:
             self._val_loss.append(val_loss)
 
 
+def as_rows(history: History) -> NDArray[np.float64]:
+    """Return loss, learning rate, seconds and, where there is one, validation loss as rows."""
+    columns = history._loss, history._learning_rate, history._seconds, history._val_loss
+    return np.array(columns if history._val_loss else columns[:3])
+
+
+def from_rows(rows: NDArray[np.float64]) -> History:
+    """Return the record that `as_rows` made the rows of."""
+    loss, learning_rate, seconds, *val_loss = rows.tolist()
+    return History(loss, val_loss[0] if val_loss else [], learning_rate, seconds)
+
+
 @dataclass(frozen=True)
 class EarlyStopping:
     """Stop when the validation loss no longer falls, and return to the best weights.
@@ -169,3 +184,36 @@ class EarlyStopping:
         validation.positive_integer(self.patience, "patience")
         validation.real_number(self.min_delta, "min_delta", 0.0)
         validation.flag(self.restore_best, "restore_best")
+
+
+class Best:
+    """The best parameters so far, by validation loss, and how long ago they were found."""
+
+    def __init__(self, params: NDArray[Any], rule: EarlyStopping) -> None:
+        self._current, self._rule = params, rule
+        self._loss = math.inf
+        self._waited = 0
+        self.params: NDArray[Any] | None = None
+
+    def should_stop(self, val_loss: float) -> bool:
+        """Take note of an epoch; whether patience is at its end."""
+        if self._is_better(val_loss) and self._rule.restore_best:
+            self.params = self._current.copy()
+        return self._waited >= self._rule.patience
+
+    def _is_better(self, val_loss: float) -> bool:
+        """Take note of a validation loss; whether it is the best one."""
+        better = val_loss < self._loss - self._rule.min_delta
+        self._loss, self._waited = (val_loss, 0) if better else (self._loss, self._waited + 1)
+        return better
+
+    def replay(self, val_losses: NDArray[np.float64], params: NDArray[Any] | None) -> None:
+        """Take note of all epochs of an earlier run, whose best parameters are known."""
+        for val_loss in val_losses.tolist():
+            self._is_better(val_loss)
+        self.params = params
+
+    def restore(self) -> None:
+        """Give the network its best parameters back."""
+        if self.params is not None:
+            self._current[...] = self.params

@@ -11,9 +11,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastbp import layout
+from fastbp.interruption import LONG_CALL, call_interruptibly, seconds_per_row
 from fastbp.kernels import entry
 from fastbp.kernels import tables as t
 from fastbp.kernels.team import MOST_LANES, N_LANES, STOP
+from fastbp.memory import require_memory
 from fastbp.threads import blas_threads, helpers, thread_count
 from fastbp.validation import Targets
 
@@ -90,17 +92,30 @@ class Frame:
         n_threads: int = 1,
         first_step: int = 0,
         rates: NDArray[np.float64] | None = None,
+        seconds: float = 0.0,
+        deadline: float | None = None,
     ) -> None:
-        """Call the root kernel as the leader, with helpers where more than one thread is wanted."""
+        """Call the root kernel as the leader, with helpers where more than one thread is wanted.
+
+        A call that is reckoned to take long, `seconds`, can be interrupted; for `deadline` see `call_interruptibly`.
+        """
         control = self.control
         self._point(entry.PARAMS, params)
         self._point(entry.GRADS, self.grads)
         self._point(entry.STATE, self.state)
         self.addresses[entry.OUT] = 0 if out is None else address_of(out)
         tail = (self.addresses, control, self.nothing, first_step, self.no_rates if rates is None else rates)
-        if n_threads == 1 and not self.workspace.calls_blas:
+        if seconds >= LONG_CALL:
+            self.control = layout.control_vector()  # the request in the old one is for this call
+            call = functools.partial(self._call, control, task, tail, n_threads)
+            call_interruptibly(call, control, deadline)
+        elif n_threads == 1 and not self.workspace.calls_blas:
             entry.run(task, entry.LEADER, *tail)
-            return
+        else:
+            self._call(control, task, tail, n_threads)
+
+    def _call(self, control: NDArray[np.int64], task: int, tail: tuple[Any, ...], n_threads: int) -> None:
+        """Call the kernel with BLAS held at one thread, and with helpers."""
         control[N_LANES] = min(n_threads, MOST_LANES)
         with blas_threads.held_at_one():
             try:
@@ -163,6 +178,7 @@ class Passes:
         self._net = net
         self._spare: dict[tuple[str, int], list[Frame]] = {}
         self._flops_per_row = flops_per_row(net.sizes)
+        self.row_seconds = seconds_per_row(net.sizes, self._flops_per_row)
 
     def outputs(self, X: NDArray[Any], n_threads: int | None) -> NDArray[Any]:
         """Return the outputs (n, n_outputs) for valid inputs."""
@@ -175,13 +191,14 @@ class Passes:
             out = frame.small_outputs(X, net.params, net.sizes[-1])
             self._give_back(key, frame)
             return out
+        n_bytes = n_rows * net.sizes[-1] * net.dtype.itemsize
+        require_memory(n_bytes, f"The outputs of {n_rows} rows", "Predict fewer rows at a time.")
         out = np.empty((n_rows, net.sizes[-1]), net.dtype)
         key, frame = self._take("outputs", n_rows)
         frame.set_data(X)
         threads = frame.useful_threads(n_threads, flops)
-        frame.run(
-            entry.OUTPUTS, net.params, out=out.reshape(-1), n_threads=threads
-        )  # flat, so that the root has one type
+        flat = out.reshape(-1)  # so that the root has one type
+        frame.run(entry.OUTPUTS, net.params, out=flat, n_threads=threads, seconds=n_rows * self.row_seconds)
         self._give_back(key, frame)
         return out
 
@@ -194,7 +211,7 @@ class Passes:
         frame.set_data(X, targets, sample_weight)
         frame.scalars[[t.L2_PENALTY, t.L1_PENALTY]] = net.penalties
         threads = frame.useful_threads(n_threads, len(X) * flops_per_row(net.sizes))
-        frame.run(entry.COST, net.params, n_threads=threads)
+        frame.run(entry.COST, net.params, n_threads=threads, seconds=len(X) * self.row_seconds)
         self._give_back(key, frame)
         return float(frame.scalars[t.COST_SUM])
 
@@ -213,7 +230,7 @@ class Passes:
         frame.set_data(X, targets, sample_weight)
         frame.scalars[[t.L2_PENALTY, t.L1_PENALTY]] = net.penalties
         threads = frame.useful_threads(n_threads, 3 * len(X) * flops_per_row(net.sizes))
-        frame.run(entry.VALUE_AND_GRAD, params, n_threads=threads)
+        frame.run(entry.VALUE_AND_GRAD, params, n_threads=threads, seconds=3 * len(X) * self.row_seconds)
         cost, grad = float(frame.scalars[t.COST_SUM]), frame.grads[: net.n_params].copy()
         self._give_back(key, frame)
         if not np.isfinite(cost):
@@ -264,6 +281,8 @@ def make_frame(
         whole_block=whole_block,
     )
     n_gradients = int(workspace.plan[t.N_PIECES]) if gradient else 0
+    n_bytes = (n_gradients + n_state_vectors) * net.params.nbytes
+    require_memory(n_bytes, f"A gradient of {net.n_params} parameters", "Make the layers smaller.")
     grads = np.empty(max(1, n_gradients * net.n_params), net.dtype)
     state = np.zeros(max(1, n_state_vectors * net.n_params), net.dtype)
     return Frame(workspace, net.dtype, len(net.sizes) - 1, grads, state)

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from fastbp.kernels import tables as t
 from fastbp.kernels.dense import uses_tiles as uses_tiles_leaf
 from fastbp.kernels.team import CONTROL_LENGTH
+from fastbp.memory import require_memory
 
 # A block's activations should stay in a core's second-level cache: 2^16 numbers are 256 or 512 KiB.
 _BLOCK_ELEMENTS = 1 << 16
@@ -193,7 +194,10 @@ def make_workspace(
     n_forward = min(-(-n_rows // rows), _MOST_FORWARD_PIECES)
     plan[t.FORWARD_PIECES] = n_forward
     most_useful = max(n_pieces, 1 if gradient else n_forward)
-    n_slots = min(n_threads, most_useful) if mode == t.BY_ROWS else 1
+    n_slots = min(n_threads, most_useful) if mode == t.BY_ROWS and not whole_block else 1
+    n_bytes = n_slots * offset * np.dtype(dtype).itemsize
+    cure = "Pass fewer rows, or make the layers smaller."
+    require_memory(n_bytes, f"The activations of {n_slots} x {rows} rows", cure)
     work = aligned_empty(n_slots * offset, dtype)
     calls_blas = any(
         not uses_tiles(rows, *pair) and rows * pair[0] * pair[1] > _SERIAL_PRODUCT for pair in pairwise(sizes)

@@ -17,6 +17,9 @@ from fastbp.portable import Portable
 from fastbp.trace import LayerTrace, Trace, make_trace
 
 if TYPE_CHECKING:
+    from datetime import timedelta
+
+    from fastbp.files import PathLike
     from fastbp.history import EarlyStopping, History
     from fastbp.optimizers import Optimizer
 
@@ -56,6 +59,8 @@ class Network(Definition, Portable):
     ------
     TypeError, ValueError
         If an argument has the wrong type or value; the message says what is allowed.
+    MemoryError
+        If the parameters do not fit into the memory that is available.
 
     References
     ----------
@@ -284,6 +289,9 @@ class Network(Definition, Portable):
         callbacks: Sequence[Any] = (),
         progress: bool = False,
         n_threads: int | None = None,
+        checkpoint: PathLike | None = None,
+        checkpoint_every: int | timedelta = 1,
+        resume: bool = False,
     ) -> History:
         """Train; see `fastbp.training.fit`, which documents every argument.
 
@@ -314,6 +322,9 @@ class Network(Definition, Portable):
             callbacks=callbacks,
             progress=progress,
             n_threads=n_threads,
+            checkpoint=checkpoint,
+            checkpoint_every=checkpoint_every,
+            resume=resume,
         )
 
     # --- what the rest of the package uses ----------------------------------------------------------------------------

@@ -17,7 +17,9 @@ from fastbp.definition import require_network
 from fastbp.functions import nearest
 from fastbp.gradient_check import GradientReport, LayerCheck, check_gradient
 from fastbp.kernels import perturbation as kernel
+from fastbp.memory import require_memory
 from fastbp.moves import Moves
+from fastbp.progress import progress_bar
 
 if TYPE_CHECKING:
     from fastbp.network import Network
@@ -87,6 +89,7 @@ def finite_difference_gradient(
     sample_weight: ArrayLike | None = None,
     dtype: DTypeLike | None = None,
     n_threads: int | None = None,
+    progress: bool = False,
 ) -> FiniteDifferenceResult:
     """Return the gradient by weight perturbation: at least one forward pass for each parameter.
 
@@ -117,6 +120,8 @@ def finite_difference_gradient(
         three digits only; unless 'float32' is asked for.
     n_threads : int, optional
         Threads to use; by default as many as the process may.  The result has the same bits for every number.
+    progress : bool
+        Show a progress bar on standard error.
 
     Returns
     -------
@@ -159,7 +164,8 @@ def finite_difference_gradient(
     changes = [np.zeros(w.size) for _ in moved]
     moves = Moves(net, *data, dtype=passes_dtype, n_threads=n_threads, whole_passes=not reuse_layers)
     task = kernel.FROM_BASE if reuse_layers else kernel.WHOLE_PASSES
-    cost = moves.measure(task, np.arange(w.size), moved, changes)
+    with progress_bar(moves.n_measurements(w.size, len(moved)), "pass", wanted=bool(progress)) as advance:
+        cost = moves.measure(task, np.arange(w.size), moved, changes, advance)
     # w + eps is rounded, but the difference of two neighbouring numbers is exact: divide by the step really taken
     distance = moved[0].astype(np.float64) - (moved[1] if central else w)
     with np.errstate(invalid="ignore"):  # a network whose cost is infinite has no gradient, here NaN
@@ -240,6 +246,8 @@ def node_perturbation(
         step, relative = validation.real_number(epsilon, "epsilon", 0.0, open_low=True), 0.0
     moves = Moves(net, *data, dtype=np.dtype(np.float64), n_threads=n_threads)
     n_neurons = sum(net.sizes[1:])
+    n_bytes = 2 * 8 * n_neurons * len(data[0])
+    require_memory(n_bytes, f"The errors of {n_neurons} neurons for {len(data[0])} rows", "Pass fewer rows at a time.")
     errors = np.zeros((n_neurons, len(data[0])))
     moves.measure(kernel.NEURONS, np.arange(n_neurons), [np.array([step, relative])], [errors])
     ends = np.cumsum(net.sizes[1:])

@@ -18,6 +18,7 @@ from fastbp.functions import ACTIVATION_NAMES, LOSS_NAMES, Activation, Loss, is_
 DTYPES = ("float32", "float64")
 # Rows of softmax targets must sum to 1: within the rounding of a sum of float32 numbers.
 _PROBABILITY_TOLERANCE = 1e-4
+MOST_BLAS = (1 << 31) - 1  # what SciPy's BLAS takes as a size or as the distance of two rows
 _SMALL = 32  # elements up to which Python's sum is quicker than NumPy's smallest and largest
 _FINITE_CHUNK = 1 << 18  # elements that the second look still finds in the cache
 
@@ -77,7 +78,13 @@ def layer_sizes(sizes: Any) -> tuple[int, ...]:
         raise TypeError(f"`sizes` must be a sequence of layer sizes such as [784, 30, 10]; got {sizes!r}.")
     if len(sizes) < 2:
         raise ValueError(f"`sizes` must have at least two entries, the inputs and the outputs; got {list(sizes)}.")
-    return tuple(positive_integer(size, f"sizes[{i}]") for i, size in enumerate(sizes))
+    checked = tuple(positive_integer(size, f"sizes[{i}]") for i, size in enumerate(sizes))
+    for i, size in enumerate(checked):
+        if size > MOST_BLAS:
+            raise ValueError(
+                f"`sizes[{i}]` must be at most {MOST_BLAS}, because matrix products count in 32 bits; got {size}."
+            )
+    return checked
 
 
 def network_dtype(dtype: Any) -> np.dtype:
@@ -263,6 +270,8 @@ def inputs(X: Any, n_features: int, dtype: np.dtype, argument: str = "X") -> NDA
     if len(array) == 0:
         raise ValueError(f"`{argument}` must have at least one row; got shape {array.shape}.")
     require_finite(array, argument)
+    if array.strides[0] > MOST_BLAS * array.itemsize:  # some columns of a very wide array
+        array = array.copy()
     return array
 
 

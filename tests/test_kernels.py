@@ -13,7 +13,7 @@ from numba.core import event
 from numba.core.runtime import _nrt_python, rtsys
 
 import fastbp as bp
-from fastbp.kernels import activations, dropout, entry, jit, losses, updates
+from fastbp.kernels import activations, adam_step, dropout, entry, jit, losses, updates
 from fastbp.kernels import tables as t
 from tests import cases, problems
 from tests.twins import network
@@ -123,7 +123,12 @@ def test_update_is_packed(name, dtype):
     code, expected = UPDATES[name]
     arguments = (code, "constants", 0.01, 0.1, 0.001, "n", "g", "w", "s1", "s2")
     assembly = instructions(updates.update, *arguments, dtype=dtype)
-    assert packed(assembly, dtype) >= expected
+    found = packed(assembly, dtype)
+    if name == "adam" and dtype == "float32" and adam_step.ESTIMATES:  # of the root and the reciprocal, in vectors
+        assert "vrsqrt14ps" in assembly
+        assert "vrcp14ps" in assembly
+        expected = {"mul"}
+    assert found >= expected
 
 
 @on_x86

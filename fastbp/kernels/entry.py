@@ -51,6 +51,7 @@ def run(task, slot, addresses, control, like, first_step, rates):
         from_address(table[DATA], table),
         from_address(table[PARAMS], reals),
         from_address(table[SCALARS], doubles),
+        at(control, 0),
     )
     job = Job(
         net,

@@ -29,6 +29,7 @@ from fastbp.kernels.losses import loss_rows
 from fastbp.kernels.pointers import from_address, real, shift
 from fastbp.kernels.rows import column_sums, gather_rows
 from fastbp.kernels.softmax import softmax_rows
+from fastbp.kernels.team import is_abandoned
 
 
 class Net(NamedTuple):
@@ -40,6 +41,7 @@ class Net(NamedTuple):
     data: Any
     params: Any
     scalars: Any
+    control: Any  # see `fastbp.kernels.team`
 
 
 @formula
@@ -188,12 +190,14 @@ def drop(net, layer, first, m, j0, j1, values):
 
 @leaf
 def forward_block(net, first, m, work):
-    """All layers' z and a for samples [first, first + m); X must have been loaded.
+    """All layers' z and a for samples [first, first + m), unless abandoned; X must have been loaded.
 
     Softmax before its cross-entropy is left to the loss, which makes both in one pass.
     """
     n_layers = net.plan[t.N_LAYERS]
     for layer in range(n_layers):
+        if is_abandoned(net.control):
+            return
         forward_neurons(net, layer, first, m, 0, field(net, layer, t.FAN_OUT), work)
     if not starts_from_logits(net):
         finish_softmax(net, 0, m, work)

@@ -63,8 +63,16 @@ def run(
     (BASE only), changes and control; params are overwritten by SEARCH, and put back by WHOLE_PASSES.
     """
     own = slot * plan[t.N_PARAMS] if task == WHOLE_PASSES else 0
-    net = Net(at(layers, 0), at(segments, 0), at(plan, 0), at(data, 0), at(params, own), at(scalars, 0))
-    base = Net(at(base_layers, 0), at(segments, 0), at(base_plan, 0), at(data, 0), at(params, 0), at(scalars, 0))
+    net = Net(at(layers, 0), at(segments, 0), at(plan, 0), at(data, 0), at(params, own), at(scalars, 0), at(control, 0))
+    base = Net(
+        at(base_layers, 0),
+        at(segments, 0),
+        at(base_plan, 0),
+        at(data, 0),
+        at(params, 0),
+        at(scalars, 0),
+        at(control, 0),
+    )
     job = Job(
         task,
         net,

@@ -6,6 +6,8 @@ with the helpers; `help_with` is a helper's whole life.
 
 from typing import Any, NamedTuple
 
+import numpy as np
+
 from fastbp.kernels import tables as t
 from fastbp.kernels import team
 from fastbp.kernels.dense import uses_tiles
@@ -109,7 +111,7 @@ def run_piece(job, p, n_pieces, slot):
 
 @leaf
 def gradient_of_rows(job, first, m, grad, slot, then):
-    """Sum over samples [first, first + m) of scale C_x, and its gradient into grad, block by block.
+    """Sum over samples [first, first + m) of scale C_x, its gradient into grad, block by block; NaN if abandoned.
 
     `then` is what follows where the gradient is complete and the cost finite: `KEEP`, or with grads[0] another.
     """
@@ -124,6 +126,8 @@ def gradient_of_rows(job, first, m, grad, slot, then):
         forward_block(net, start, rows, work)
         output_error(net, 0, rows, work)
         cost += weighted_cost(net, rows, work)
+        if team.is_abandoned(job.control):
+            return np.nan
         add, after = 1 if start > first else 0, then if start + rows == first + m and is_finite(cost) else KEEP
         for i in range(net.plan[t.N_LAYERS]):
             layer = net.plan[t.N_LAYERS] - 1 - i
@@ -165,6 +169,8 @@ def _forward_piece(job, p, n_pieces, slot, operation):
     n_blocks = (n_rows + block_rows - 1) // block_rows
     cost = 0.0
     for block in range(n_blocks * p // n_pieces, n_blocks * (p + 1) // n_pieces):
+        if team.is_abandoned(job.control):
+            return
         first = block * block_rows
         rows = min(block_rows, n_rows - first)
         load_inputs(net, first, 0, rows, rows, work)

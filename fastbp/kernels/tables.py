@@ -86,6 +86,7 @@ SCALARS_LENGTH = 18  # plus one for each layer
 FINISHED = 0
 CONVERGED = 1  # the gradient norm is not above the tolerance; the step was not taken
 DIVERGED = 2  # the cost is not finite; the step was not taken
+INTERRUPTED = 3  # the caller asked for an early return; all steps up to STEP are whole
 
 # --- activation codes ------------------------------------------------------------------------------------------------
 IDENTITY = 0

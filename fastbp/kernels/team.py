@@ -31,6 +31,7 @@ MOST_LANES = 16
 LANE_WORDS = 8  # a cache line; lane i's ticket is word LANE_WORDS * i
 DONE = LANE_WORDS * MOST_LANES  # pieces of the region that are finished
 STOP = DONE + 8  # 1 when the job is over
+REQUEST = STOP + 1  # what the caller asks for while the job runs: written by Python, see below
 N_LANES = STOP + 8  # written before the job begins: one for each thread that may join; 0 counts as 1
 OPERATION = N_LANES + 1  # the region's operation and arguments: written by the leader before the tickets
 N_PIECES = OPERATION + 1
@@ -40,6 +41,10 @@ ROWS = OPERATION + 4
 ADD = OPERATION + 5
 UPDATE = OPERATION + 6
 CONTROL_LENGTH = N_LANES + 8
+
+# requests
+PAUSE = 1  # return after the step at hand
+ABANDON = 2  # return as soon as possible; a step that cannot be finished is not taken
 
 _POLLS_BEFORE_YIELD = 64  # some 2 to 4 us: a yield costs less than that where nobody waits for the processor
 
@@ -195,3 +200,15 @@ def stop(control):
 def is_stopped(control):
     """Whether the job is over."""
     return load(shift(control, STOP)) != 0
+
+
+@leaf
+def is_asked_to_pause(control):
+    """Whether the caller wants to have a look after this step."""
+    return load(shift(control, REQUEST)) >= PAUSE
+
+
+@leaf
+def is_abandoned(control):
+    """Whether the caller no longer wants the results."""
+    return load(shift(control, REQUEST)) == ABANDON

@@ -99,9 +99,12 @@ def gradient_by_neurons(job, first, m, then):
         cost += _forward_by_neurons(job, start, rows)
         if not is_finite(cost):
             return cost
+        update = then if start + rows == first + m else KEEP
         job.control[team.ADD] = 1 if start > first else 0
-        job.control[team.UPDATE] = then if start + rows == first + m else KEEP
+        job.control[team.UPDATE] = update
         for i in range(net.plan[t.N_LAYERS]):
+            if team.is_abandoned(job.control) and (update != STEP or i == 0):  # a step that has begun is finished
+                return np.nan
             layer = net.plan[t.N_LAYERS] - 1 - i
             fan_in = field(net, layer, t.FAN_IN)
             job.control[team.LAYER] = layer
@@ -113,13 +116,15 @@ def gradient_by_neurons(job, first, m, then):
 
 @leaf
 def _forward_by_neurons(job, first, rows):
-    """One block forward and its output error; the block's cost."""
+    """One block forward and its output error; the block's cost, NaN if abandoned."""
     net, control = job.net, job.control
     control[team.FIRST] = first
     control[team.ROWS] = rows
     n_features = field(net, 0, t.FAN_IN)
     parallel(job, LOAD, max(1, min(rows * n_features // _LOAD_ELEMENTS, _MOST_PIECES)))
     for layer in range(net.plan[t.N_LAYERS]):
+        if team.is_abandoned(control):
+            return np.nan
         control[team.LAYER] = layer
         fan_out = field(net, layer, t.FAN_OUT)
         parallel(job, FORWARD, layer_pieces(fan_out, 2 * rows * fan_out * field(net, layer, t.FAN_IN)))
@@ -200,6 +205,11 @@ def train(job, first_step, n_steps, learning_rates):
         if status != t.FINISHED:  # the step was not taken
             s[t.STEP] -= 1.0
             s[t.POWER_1], s[t.POWER_2] = power_1, power_2
+            if status == t.DIVERGED and team.is_abandoned(job.control):
+                s[t.STATUS] = t.INTERRUPTED
+            return
+        if team.is_asked_to_pause(job.control) and i < n_steps - 1:
+            s[t.STATUS] = t.INTERRUPTED
             return
 
 
