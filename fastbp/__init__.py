@@ -8,6 +8,8 @@
 """
 
 from fastbp.diagnostics import DiagnosticReport, DiagnosticWatch, LayerDiagnosis, diagnose
+from fastbp.export import from_torch_state_dict
+from fastbp.files import FileError
 from fastbp.functions import Activation, Loss
 from fastbp.history import EarlyStopping, History
 from fastbp.learning_rate_finder import LearningRateRange, find_learning_rate
@@ -24,6 +26,7 @@ from fastbp.perturbation import (
     random_weight_search,
 )
 from fastbp.schedules import Constant, Cosine, InverseScaling, OneCycle, Schedule, Step
+from fastbp.storage import load
 from fastbp.trainer import TrainingDivergedError
 from fastbp.version import __version__
 
@@ -37,6 +40,7 @@ __all__ = [
     "DiagnosticReport",
     "DiagnosticWatch",
     "EarlyStopping",
+    "FileError",
     "FiniteDifferenceResult",
     "GradientReport",
     "History",
@@ -60,6 +64,8 @@ __all__ = [
     "diagnose",
     "find_learning_rate",
     "finite_difference_gradient",
+    "from_torch_state_dict",
+    "load",
     "node_perturbation",
     "random_weight_search",
 ]

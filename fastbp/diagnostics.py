@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from fastbp import validation
+from fastbp.definition import require_network
 from fastbp.functions import Activation
 from fastbp.network import Network
 
@@ -72,6 +73,15 @@ class LayerDiagnosis:
         Relu neurons whose output is 0 for all samples.
     starved : bool
         Whether the mean input magnitude is below 0.01, so that all the layer's weights learn slowly.
+
+    Examples
+    --------
+    >>> import fastbp as bp
+    >>> net = bp.Network([1, 2], initializer="zeros", output="relu")
+    >>> net.biases[0][...] = -1.0, 1.0
+    >>> layer = bp.diagnose(net, [[0.5], [1.0]]).layers[0]
+    >>> layer.dead, layer.dead_share, layer.input_magnitude
+    (array([0]), array([1., 0.]), array([0.75]))
     """
 
     activation: str
@@ -109,6 +119,13 @@ class DiagnosticReport:
         The layers of weights, first one first, the output layer last.
     n_samples : int
         Samples that were looked at.
+
+    Examples
+    --------
+    >>> import fastbp as bp
+    >>> report = bp.diagnose(bp.Network([2, 3, 1], activation="tanh", seed=0), [[0.5, -1.0], [1.0, 0.0]])
+    >>> report.ok, len(report.layers), report.n_samples, report.advice
+    (True, 2, 2, [])
     """
 
     layers: list[LayerDiagnosis]
@@ -203,8 +220,7 @@ def diagnose(net: Network, X: ArrayLike) -> DiagnosticReport:
     >>> report.ok, report.layers[0].saturated
     (False, array([1]))
     """
-    if not isinstance(net, Network):
-        raise TypeError(f"`net` must be a bp.Network; got {type(net).__name__}.")
+    require_network(net)
     a = validation.inputs(X, net.sizes[0], net.dtype)
     rows = max(1, _BLOCK_ELEMENTS // max(net.sizes))
     counts = [_Counts(net, layer) for layer in range(len(net.sizes) - 1)]
@@ -258,11 +274,29 @@ class DiagnosticWatch:
             self.epochs.append(self._n_epochs)
 
     def saturated_share(self) -> NDArray[np.float64]:
-        """Return the share of each layer's neurons that was saturated, shape (n_reports, n_layers)."""
+        """Return the share of each layer's neurons that was saturated, shape (n_reports, n_layers).
+
+        Examples
+        --------
+        >>> import fastbp as bp
+        >>> watch = bp.DiagnosticWatch([[1.0], [2.0]])
+        >>> history = bp.Network([1, 4, 1], "tanh", seed=0).fit([[0.0], [1.0]], [1, 3], epochs=3, callbacks=[watch])
+        >>> watch.saturated_share().shape
+        (3, 2)
+        """
         return np.array([[layer.saturated.size / layer.n_neurons for layer in r.layers] for r in self.reports])
 
     def dead_share(self) -> NDArray[np.float64]:
-        """Return the share of each layer's neurons that was dead, shape (n_reports, n_layers)."""
+        """Return the share of each layer's neurons that was dead, shape (n_reports, n_layers).
+
+        Examples
+        --------
+        >>> import fastbp as bp
+        >>> watch = bp.DiagnosticWatch([[1.0], [2.0]])
+        >>> history = bp.Network([1, 4, 1], "tanh", seed=0).fit([[0.0], [1.0]], [1, 3], epochs=3, callbacks=[watch])
+        >>> watch.dead_share()[-1]
+        array([0., 0.])
+        """
         return np.array([[layer.dead.size / layer.n_neurons for layer in r.layers] for r in self.reports])
 
     def __repr__(self) -> str:

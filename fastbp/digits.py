@@ -32,6 +32,12 @@ class Digits(NamedTuple):
         Classes, counted from 0.
     name : str
         Where they come from.
+
+    Examples
+    --------
+    >>> digits = embedded_digits()
+    >>> digits.X_train.shape, digits.y_train.shape
+    ((1347, 64), (1347,))
     """
 
     X_train: NDArray[Any]
@@ -109,6 +115,16 @@ def read_digits(path: str | PathLike[str], dtype: DTypeLike = "float64") -> Digi
         If the file cannot be opened.
     ValueError
         If it is something else than described; the message is one line.
+
+    Examples
+    --------
+    >>> import os, tempfile
+    >>> images, labels = np.zeros((20, 5, 5), np.uint8), np.arange(20) % 10
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     path = os.path.join(folder, "tiny.npz")
+    ...     np.savez(path, X_train=images, y_train=labels, X_test=images, y_test=labels)
+    ...     read_digits(path).X_train.shape
+    (20, 25)
     """
     arrays = _read_arrays(Path(path))
     images = {key: _images(arrays[key], key, path) for key in ("X_train", "X_test")}

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from fastbp import layout, validation
+from fastbp.definition import require_network
 from fastbp.functions import KINKED_ACTIVATIONS, KINKED_LOSSES, Activation, Loss
 from fastbp.kernels import perturbation as kernel
 from fastbp.moves import Moves
@@ -46,6 +47,13 @@ class LayerCheck:
         How many of them were compared.
     n_at_kinks : int
         How many of those were left out, because the cost has a kink between the two sides of the difference.
+
+    Examples
+    --------
+    >>> import fastbp as bp
+    >>> layer = bp.check_gradient(bp.Network([2, 3, 1], "tanh", seed=0), [[0.5, -1.0]], [[1.0]]).layers[0]
+    >>> layer.n_params, layer.n_checked, layer.weight_error < 1e-7
+    (9, 9, True)
     """
 
     weight_error: float
@@ -71,6 +79,13 @@ class GradientReport:
         The layers, first one first.
     worst : str
         Where the largest error is, with both derivatives.
+
+    Examples
+    --------
+    >>> import fastbp as bp
+    >>> report = bp.check_gradient(bp.Network([2, 3, 1], "tanh", seed=0), [[0.5, -1.0]], [[1.0]])
+    >>> report.ok, len(report.layers), report.max_error < report.tolerance
+    (True, 2, True)
     """
 
     ok: bool
@@ -158,6 +173,7 @@ def check_gradient(
     >>> report.ok, len(report.layers)
     (True, 2)
     """
+    require_network(net)
     data = net.checked(X, Y, sample_weight)
     if tolerance is None:
         tolerance = _TOLERANCES[net.dtype.name]
@@ -181,7 +197,7 @@ def _chosen(n_params: int, max_params: int | None, seed: int | None) -> NDArray[
 
 
 def _own_gradient(gradient: ArrayLike, n_params: int) -> NDArray[Any]:
-    array = np.asarray(gradient)
+    array = validation.as_array(gradient, "gradient", np.dtype(np.float64))
     if array.dtype.kind not in "iuf":
         raise TypeError(f"`gradient` must hold real numbers; got dtype {array.dtype}.")
     if array.shape != (n_params,):

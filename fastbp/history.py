@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -9,6 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastbp import validation
+
+STOPPED_BY = ("epochs", "early_stopping", "tolerance", "callback")  # why a whole fit ended
 
 
 @dataclass
@@ -25,10 +28,19 @@ class History:
         Learning rate of each epoch's last step.
     seconds : ndarray, shape (n_epochs,)
         Wall time of each epoch, validation included.
-    stopped_by : {'epochs', 'early_stopping', 'tolerance', 'callback'}
-        Why the fit ended.
+    stopped_by : {'epochs', 'early_stopping', 'tolerance', 'callback', 'divergence', 'interruption'}
+        Why the fit ended; 'interruption' means by Ctrl-C or another exception.
     best_epoch : int or None
         With validation data, the epoch (from 0) with the lowest validation loss.
+
+    Examples
+    --------
+    >>> import fastbp as bp
+    >>> X, Y = [[0.0], [1.0]], [[1.0], [3.0]]
+    >>> net = bp.Network([1, 1], initializer="zeros")
+    >>> history = net.fit(X, Y, epochs=3, optimizer=bp.SGD(0.5), validation_data=(X, Y))
+    >>> len(history.loss), history.best_epoch, history.stopped_by
+    (3, 2, 'epochs')
     """
 
     _loss: list[float] = field(default_factory=list)
@@ -73,14 +85,44 @@ class History:
         return f"<History of {len(self)} epochs{last}, stopped by {self.stopped_by}>"
 
     def as_dict(self) -> dict[str, NDArray[np.float64]]:
-        """Return the columns as a dict of arrays, ready for a data frame."""
+        """Return the columns as a dict of arrays, ready for a data frame.
+
+        Returns
+        -------
+        dict of str to ndarray, each of shape (n_epochs,)
+            `loss`, `learning_rate`, `seconds`, and `val_loss` where there were validation data.
+
+        Examples
+        --------
+        >>> import fastbp as bp
+        >>> history = bp.Network([1, 1], seed=0).fit([[0.0], [1.0]], [[1.0], [3.0]], epochs=3)
+        >>> list(history.as_dict())
+        ['loss', 'learning_rate', 'seconds']
+        """
         columns = {"loss": self.loss, "learning_rate": self.learning_rate, "seconds": self.seconds}
         if self._val_loss:
             columns["val_loss"] = self.val_loss
         return columns
 
     def plot(self, ax: Any = None) -> Any:
-        """Draw loss against epoch with matplotlib and return the axes; see `fastbp.plotting.plot_history`."""
+        """Draw loss against epoch with matplotlib and return the axes; see `fastbp.plotting.plot_history`.
+
+        Parameters
+        ----------
+        ax : matplotlib.axes.Axes, optional
+            Where to draw; by default new ones.
+
+        Returns
+        -------
+        matplotlib.axes.Axes
+            The axes.
+
+        Examples
+        --------
+        >>> import fastbp as bp
+        >>> history = bp.Network([1, 1], seed=0).fit([[0.0], [1.0]], [[1.0], [3.0]], epochs=3)
+        >>> axes = history.plot()  # doctest: +SKIP
+        """
         from fastbp.plotting import plot_history
 
         return plot_history(self, ax=ax)
@@ -92,6 +134,18 @@ class History:
         self._seconds.append(seconds)
         if val_loss is not None:
             self._val_loss.append(val_loss)
+
+
+def as_rows(history: History) -> NDArray[np.float64]:
+    """Return loss, learning rate, seconds and, where there is one, validation loss as rows."""
+    columns = history._loss, history._learning_rate, history._seconds, history._val_loss
+    return np.array(columns if history._val_loss else columns[:3])
+
+
+def from_rows(rows: NDArray[np.float64]) -> History:
+    """Return the record that `as_rows` made the rows of."""
+    loss, learning_rate, seconds, *val_loss = rows.tolist()
+    return History(loss, val_loss[0] if val_loss else [], learning_rate, seconds)
 
 
 @dataclass(frozen=True)
@@ -110,6 +164,15 @@ class EarlyStopping:
     References
     ----------
     Prechelt, "Early stopping -- but when?", Neural Networks: Tricks of the Trade (1998).
+
+    Examples
+    --------
+    >>> import fastbp as bp
+    >>> X, Y = [[0.0], [1.0]], [[1.0], [3.0]]
+    >>> net, stopping = bp.Network([1, 1], initializer="zeros"), bp.EarlyStopping(patience=3, min_delta=0.01)
+    >>> history = net.fit(X, Y, epochs=1000, validation_data=(X, Y), early_stopping=stopping, optimizer=bp.SGD(0.5))
+    >>> history.stopped_by, len(history.loss) < 50
+    ('early_stopping', True)
     """
 
     patience: int = 10
@@ -120,3 +183,37 @@ class EarlyStopping:
         """Check the values."""
         validation.positive_integer(self.patience, "patience")
         validation.real_number(self.min_delta, "min_delta", 0.0)
+        validation.flag(self.restore_best, "restore_best")
+
+
+class Best:
+    """The best parameters so far, by validation loss, and how long ago they were found."""
+
+    def __init__(self, params: NDArray[Any], rule: EarlyStopping) -> None:
+        self._current, self._rule = params, rule
+        self._loss = math.inf
+        self._waited = 0
+        self.params: NDArray[Any] | None = None
+
+    def should_stop(self, val_loss: float) -> bool:
+        """Take note of an epoch; whether patience is at its end."""
+        if self._is_better(val_loss) and self._rule.restore_best:
+            self.params = self._current.copy()
+        return self._waited >= self._rule.patience
+
+    def _is_better(self, val_loss: float) -> bool:
+        """Take note of a validation loss; whether it is the best one."""
+        better = val_loss < self._loss - self._rule.min_delta
+        self._loss, self._waited = (val_loss, 0) if better else (self._loss, self._waited + 1)
+        return better
+
+    def replay(self, val_losses: NDArray[np.float64], params: NDArray[Any] | None) -> None:
+        """Take note of all epochs of an earlier run, whose best parameters are known."""
+        for val_loss in val_losses.tolist():
+            self._is_better(val_loss)
+        self.params = params
+
+    def restore(self) -> None:
+        """Give the network its best parameters back."""
+        if self.params is not None:
+            self._current[...] = self.params

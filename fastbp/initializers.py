@@ -13,6 +13,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
+from fastbp.functions import nearest
+from fastbp.memory import require_memory
+
 __all__ = ["INITIALIZERS", "initialize", "names"]
 
 Block = NDArray[np.float64]
@@ -123,6 +126,8 @@ def initialize(
     ------
     ValueError
         If there is no initializer of that name.
+    MemoryError
+        If the parameters do not fit into the memory that is available.
 
     Examples
     --------
@@ -133,11 +138,15 @@ def initialize(
     >>> params[6:9]
     array([0., 0., 0.], dtype=float32)
     """
-    if name not in INITIALIZERS:
-        raise ValueError(f"`initializer` must be one of {', '.join(names())}; got {name!r}. Pick one of them.")
+    if not isinstance(name, str) or name not in INITIALIZERS:
+        raise ValueError(f"`initializer` must be the name of an initializer; got {name!r}. {nearest(name, names())}")
     fill = INITIALIZERS[name]
     layers = list(itertools.pairwise(sizes))
-    params = np.empty(sum((fan_in + 1) * fan_out for fan_in, fan_out in layers), dtype=dtype)
+    n_params = sum((fan_in + 1) * fan_out for fan_in, fan_out in layers)
+    drawn = 8 * max(fan_in * fan_out for fan_in, fan_out in layers)  # in float64, a layer at a time
+    purpose = f"A network of {n_params} parameters with layers of {', '.join(map(str, sizes))}"
+    require_memory(n_params * np.dtype(dtype).itemsize + drawn, purpose, "Make the layers smaller, or use 'float32'.")
+    params = np.empty(n_params, dtype=dtype)
     start = 0
     for fan_in, fan_out in layers:
         stop = start + (fan_in + 1) * fan_out

@@ -11,19 +11,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastbp import layout
+from fastbp.interruption import LONG_CALL, call_interruptibly, seconds_per_row
 from fastbp.kernels import entry
 from fastbp.kernels import tables as t
-from fastbp.kernels.team import STOP
+from fastbp.kernels.team import MOST_LANES, N_LANES, STOP
+from fastbp.memory import require_memory
 from fastbp.threads import blas_threads, helpers, thread_count
 from fastbp.validation import Targets
 
 if TYPE_CHECKING:
     from fastbp.network import Network
 
-# A product of at most this many multiply-adds is never shared by a BLAS between its threads (OpenBLAS begins at 2^18),
-# so that holding it at one thread, which costs about 2 us, can be left out.
-_SERIAL_PRODUCT = 1 << 15
 _SMALL_INPUT = 1 << 10  # elements of X up to which copying is quicker than asking for its address
+_SMALL_FLOPS = 1 << 16  # that no thread would share, and no thread of a BLAS either
 _MOST_SPARE_FRAMES = 4
 
 
@@ -45,6 +45,13 @@ class Frame:
         self.nothing = np.zeros(0, self.dtype)
         self.no_rates = np.zeros(0)
         self.small_input: NDArray[Any] | None = None
+        self.addresses = np.zeros(entry.N_ADDRESSES, np.int64)
+        self._arrays: list[NDArray[Any] | None] = [None] * entry.N_ADDRESSES  # which must live as long as the addresses
+        w = self.workspace
+        places = {entry.LAYERS: w.layers, entry.SEGMENTS: w.segments, entry.PLAN: w.plan, entry.WORK: w.work}
+        places |= {entry.DATA: self.data, entry.SCALARS: self.scalars, entry.COSTS: w.costs}
+        for place, array in places.items():
+            self._point(place, array)
 
     def set_data(
         self,
@@ -58,16 +65,23 @@ class Frame:
         data[t.N_ROWS] = len(X)
         data[t.X : t.X + 3] = _matrix(X)
         data[t.Y : t.Y + 3] = (0, 0, 0) if targets is None or targets.array is None else _matrix(targets.array)
-        data[t.LABELS] = 0 if targets is None or targets.labels is None else targets.labels.ctypes.data
-        data[t.SAMPLE_WEIGHT] = 0 if sample_weight is None else sample_weight.ctypes.data
-        data[t.ORDER] = 0 if order is None else order.ctypes.data
+        data[t.LABELS] = 0 if targets is None or targets.labels is None else address_of(targets.labels)
+        data[t.SAMPLE_WEIGHT] = 0 if sample_weight is None else address_of(sample_weight)
+        data[t.ORDER] = 0 if order is None else address_of(order)
 
-    def set_small_input(self, X: NDArray[Any]) -> None:
-        """Copy a few rows of X into the frame, whose address is known; for frames that see no other data."""
-        if self.small_input is None or self.small_input.shape != X.shape:
-            self.small_input = np.empty(X.shape, self.dtype)
-            self.set_data(self.small_input)
-        self.small_input[...] = X
+    def small_outputs(self, X: NDArray[Any], params: NDArray[Any], n_outputs: int) -> NDArray[Any]:
+        """Return the outputs for a few rows, by way of arrays of the frame's own, whose addresses are known."""
+        small_input = self.small_input
+        if small_input is None:
+            self.small_input = small_input = np.empty(X.shape, self.dtype)
+            self.small_output = np.empty((len(X), n_outputs), self.dtype)
+            self.set_data(small_input)
+            self.addresses[entry.OUT] = address_of(self.small_output)
+        small_input[...] = X
+        if self._arrays[entry.PARAMS] is not params:
+            self._point(entry.PARAMS, params)
+        entry.run(entry.OUTPUTS, entry.LEADER, self.addresses, self.control, self.nothing, 0, self.no_rates)
+        return self.small_output.copy()
 
     def run(
         self,
@@ -78,43 +92,50 @@ class Frame:
         n_threads: int = 1,
         first_step: int = 0,
         rates: NDArray[np.float64] | None = None,
+        seconds: float = 0.0,
+        deadline: float | None = None,
     ) -> None:
-        """Call the root kernel as the leader, with helpers where more than one thread is wanted."""
-        w, control = self.workspace, self.control
-        tables = (
-            w.layers,
-            w.segments,
-            w.plan,
-            self.data,
-            self.scalars,
-            params,
-            self.grads,
-            self.state,
-            w.work,
-            w.costs,
-        )
-        tail = (
-            self.nothing if out is None else out,
-            control,
-            first_step,
-            self.no_rates if rates is None else rates,
-        )
-        if n_threads == 1 and w.largest_product <= _SERIAL_PRODUCT:
-            entry.run(task, entry.LEADER, *tables, *tail)
-            return
+        """Call the root kernel as the leader, with helpers where more than one thread is wanted.
+
+        A call that is reckoned to take long, `seconds`, can be interrupted; for `deadline` see `call_interruptibly`.
+        """
+        control = self.control
+        self._point(entry.PARAMS, params)
+        self._point(entry.GRADS, self.grads)
+        self._point(entry.STATE, self.state)
+        self.addresses[entry.OUT] = 0 if out is None else address_of(out)
+        tail = (self.addresses, control, self.nothing, first_step, self.no_rates if rates is None else rates)
+        if seconds >= LONG_CALL:
+            self.control = layout.control_vector()  # the request in the old one is for this call
+            call = functools.partial(self._call, control, task, tail, n_threads)
+            call_interruptibly(call, control, deadline)
+        elif n_threads == 1 and not self.workspace.calls_blas:
+            entry.run(task, entry.LEADER, *tail)
+        else:
+            self._call(control, task, tail, n_threads)
+
+    def _call(self, control: NDArray[np.int64], task: int, tail: tuple[Any, ...], n_threads: int) -> None:
+        """Call the kernel with BLAS held at one thread, and with helpers."""
+        control[N_LANES] = min(n_threads, MOST_LANES)
         with blas_threads.held_at_one():
             try:
                 helpers.lend(
-                    [functools.partial(entry.run, task, slot, *tables, *tail) for slot in range(1, n_threads)]
+                    [functools.partial(entry.run, task, slot, *tail) for slot in range(1, n_threads)]
                     if n_threads > 1
                     else []
                 )
-                entry.run(task, entry.LEADER, *tables, *tail)
+                entry.run(task, entry.LEADER, *tail)
             finally:
                 control[STOP] = 1
                 if n_threads > 1:
                     # A helper may still look at this vector, and must never find another job's pieces in it.
                     self.control = layout.control_vector()
+
+    def _point(self, place: int, array: NDArray[Any]) -> None:
+        """Have the kernels find an array at a place of the table of addresses."""
+        if self._arrays[place] is not array:
+            self._arrays[place] = array
+            self.addresses[place] = address_of(array)
 
     def useful_threads(self, n_threads: int | None, flops: float) -> int:
         """Return how many of the wanted threads can have something to do."""
@@ -126,6 +147,11 @@ class Frame:
         return min(wanted, self.workspace.n_slots) if self.workspace.shares_rows else wanted
 
 
+def address_of(array: NDArray[Any]) -> int:
+    """Return the address of an array's first element; quicker than `ctypes.data`."""
+    return int(array.__array_interface__["data"][0])
+
+
 def _matrix(array: NDArray[Any]) -> tuple[int, int, int]:
     """Address, row stride and column stride (in elements) of a matrix; strides of lone rows or columns are made up."""
     row, column = (stride // array.itemsize for stride in array.strides)
@@ -134,7 +160,7 @@ def _matrix(array: NDArray[Any]) -> tuple[int, int, int]:
         column = 1
     if n_rows == 1:
         row = max(row, n_columns)
-    return array.ctypes.data, row, column
+    return address_of(array), row, column
 
 
 def flops_per_row(sizes: tuple[int, ...]) -> int:
@@ -151,20 +177,28 @@ class Passes:
     def __init__(self, net: Network) -> None:
         self._net = net
         self._spare: dict[tuple[str, int], list[Frame]] = {}
+        self._flops_per_row = flops_per_row(net.sizes)
+        self.row_seconds = seconds_per_row(net.sizes, self._flops_per_row)
 
     def outputs(self, X: NDArray[Any], n_threads: int | None) -> NDArray[Any]:
         """Return the outputs (n, n_outputs) for valid inputs."""
-        net, n_rows = self._net, len(X)
+        net, n_rows = self._net, X.shape[0]
+        flops = n_rows * self._flops_per_row
+        if flops <= _SMALL_FLOPS and X.size <= _SMALL_INPUT:
+            if n_threads is not None:
+                thread_count(n_threads)  # refuse wrong ones
+            key, frame = self._take("small outputs", n_rows)
+            out = frame.small_outputs(X, net.params, net.sizes[-1])
+            self._give_back(key, frame)
+            return out
+        n_bytes = n_rows * net.sizes[-1] * net.dtype.itemsize
+        require_memory(n_bytes, f"The outputs of {n_rows} rows", "Predict fewer rows at a time.")
         out = np.empty((n_rows, net.sizes[-1]), net.dtype)
         key, frame = self._take("outputs", n_rows)
-        if X.size <= _SMALL_INPUT:  # a matter of the frame's own shape: all its calls take the same branch
-            frame.set_small_input(X)
-        else:
-            frame.set_data(X)
-        threads = frame.useful_threads(n_threads, n_rows * flops_per_row(net.sizes))
-        frame.run(
-            entry.OUTPUTS, net.params, out=out.reshape(-1), n_threads=threads
-        )  # flat, so that the root has one type
+        frame.set_data(X)
+        threads = frame.useful_threads(n_threads, flops)
+        flat = out.reshape(-1)  # so that the root has one type
+        frame.run(entry.OUTPUTS, net.params, out=flat, n_threads=threads, seconds=n_rows * self.row_seconds)
         self._give_back(key, frame)
         return out
 
@@ -177,7 +211,7 @@ class Passes:
         frame.set_data(X, targets, sample_weight)
         frame.scalars[[t.L2_PENALTY, t.L1_PENALTY]] = net.penalties
         threads = frame.useful_threads(n_threads, len(X) * flops_per_row(net.sizes))
-        frame.run(entry.COST, net.params, n_threads=threads)
+        frame.run(entry.COST, net.params, n_threads=threads, seconds=len(X) * self.row_seconds)
         self._give_back(key, frame)
         return float(frame.scalars[t.COST_SUM])
 
@@ -196,7 +230,7 @@ class Passes:
         frame.set_data(X, targets, sample_weight)
         frame.scalars[[t.L2_PENALTY, t.L1_PENALTY]] = net.penalties
         threads = frame.useful_threads(n_threads, 3 * len(X) * flops_per_row(net.sizes))
-        frame.run(entry.VALUE_AND_GRAD, params, n_threads=threads)
+        frame.run(entry.VALUE_AND_GRAD, params, n_threads=threads, seconds=3 * len(X) * self.row_seconds)
         cost, grad = float(frame.scalars[t.COST_SUM]), frame.grads[: net.n_params].copy()
         self._give_back(key, frame)
         if not np.isfinite(cost):
@@ -247,8 +281,10 @@ def make_frame(
         whole_block=whole_block,
     )
     n_gradients = int(workspace.plan[t.N_PIECES]) if gradient else 0
+    n_bytes = (n_gradients + n_state_vectors) * net.params.nbytes
+    require_memory(n_bytes, f"A gradient of {net.n_params} parameters", "Make the layers smaller.")
     grads = np.empty(max(1, n_gradients * net.n_params), net.dtype)
     state = np.zeros(max(1, n_state_vectors * net.n_params), net.dtype)
     frame = Frame(workspace, net.dtype, len(net.sizes) - 1, grads, state)
-    frame.scalars[t.LOSS_PARAMETER] = net.loss_parameter
+    frame.scalars[t.LOSS_PARAMETER] = net.loss_parameter or 0.0
     return frame

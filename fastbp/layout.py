@@ -13,7 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastbp.kernels import tables as t
+from fastbp.kernels.dense import uses_tiles as uses_tiles_leaf
 from fastbp.kernels.team import CONTROL_LENGTH
+from fastbp.memory import require_memory
 
 # A block's activations should stay in a core's second-level cache: 2^16 numbers are 256 or 512 KiB.
 _BLOCK_ELEMENTS = 1 << 16
@@ -28,7 +30,13 @@ _MOST_PARAMS_BY_ROWS = 1 << 15
 _LEAST_PIECE_ROWS = 32
 _MOST_PIECES = 16
 _MOST_FORWARD_PIECES = 1 << 12
+# A product of at most this many multiply-adds is never shared by a BLAS between its threads (OpenBLAS begins at 2^18).
+_SERIAL_PRODUCT = 1 << 15
+_LINE_BYTES = 64
 _UPDATE_ELEMENTS = 1 << 15  # parameters of one piece of an update
+
+
+uses_tiles = getattr(uses_tiles_leaf, "py_func", uses_tiles_leaf)  # the kernels' own rule, as plain Python
 
 
 class Segment(NamedTuple):
@@ -75,7 +83,7 @@ class Workspace:
     work: NDArray[Any]  # (n_slots * slot size,), the network's dtype
     costs: NDArray[np.float64]
     n_slots: int
-    largest_product: int  # multiply-adds of the largest matrix product, which tells whether a BLAS would use threads
+    calls_blas: bool  # whether a product is so large that BLAS makes it, and might use threads of its own
 
     @property
     def shares_rows(self) -> bool:
@@ -93,9 +101,19 @@ class Workspace:
         return self.work[offset : offset + rows * fan_out].reshape(rows, fan_out)
 
 
+def aligned_empty(elements: int, dtype: np.dtype) -> NDArray[Any]:
+    """Return an array that begins with a cache line, as vector loads and stores like it."""
+    spare = _LINE_BYTES // dtype.itemsize
+    array = np.empty(elements + spare, dtype)
+    first = -array.ctypes.data % _LINE_BYTES // dtype.itemsize
+    return array[first : first + elements]
+
+
 def control_vector() -> NDArray[np.int64]:
     """Return a fresh control vector of a team."""
-    return np.zeros(CONTROL_LENGTH, np.int64)
+    control = aligned_empty(CONTROL_LENGTH, np.dtype(np.int64))
+    control.fill(0)
+    return control
 
 
 def block_rows_for(sizes: Sequence[int], n_rows: int) -> int:
@@ -165,7 +183,7 @@ def make_workspace(
     plan = np.zeros(t.PLAN_LENGTH, np.int64)
     plan[[t.N_LAYERS, t.LOSS, t.LOSS_VALUE, t.LOSS_DERIVATIVE]] = (len(sizes) - 1, *loss)
     n_outputs = sizes[-1]
-    for column, width in ((t.INPUT, sizes[0]), (t.TARGET, n_outputs), (t.SCALE, 1), (t.COST, 1), (t.ONES, 1)):
+    for column, width in ((t.INPUT, sizes[0]), (t.TARGET, n_outputs), (t.SCALE, 1), (t.COST, 1), (t.SUMS, 2)):
         plan[column] = offset
         offset += _rounded(rows * width)
     n_params = count_params(sizes)
@@ -176,13 +194,15 @@ def make_workspace(
     n_forward = min(-(-n_rows // rows), _MOST_FORWARD_PIECES)
     plan[t.FORWARD_PIECES] = n_forward
     most_useful = max(n_pieces, 1 if gradient else n_forward)
-    n_slots = min(n_threads, most_useful) if mode == t.BY_ROWS else 1
-    work = np.empty(n_slots * offset, dtype)
-    for slot in range(n_slots):
-        ones = slot * offset + int(plan[t.ONES])
-        work[ones : ones + rows] = 1
-    largest_product = rows * max(fan_in * fan_out for fan_in, fan_out in pairwise(sizes))
-    return Workspace(layers, segments, plan, work, np.zeros(max(n_pieces, n_forward)), n_slots, largest_product)
+    n_slots = min(n_threads, most_useful) if mode == t.BY_ROWS and not whole_block else 1
+    n_bytes = n_slots * offset * np.dtype(dtype).itemsize
+    cure = "Pass fewer rows, or make the layers smaller."
+    require_memory(n_bytes, f"The activations of {n_slots} x {rows} rows", cure)
+    work = aligned_empty(n_slots * offset, dtype)
+    calls_blas = any(
+        not uses_tiles(rows, *pair) and rows * pair[0] * pair[1] > _SERIAL_PRODUCT for pair in pairwise(sizes)
+    )
+    return Workspace(layers, segments, plan, work, np.zeros(max(n_pieces, n_forward)), n_slots, calls_blas)
 
 
 def _rounded(elements: int) -> int:

@@ -10,7 +10,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from fastbp import validation
-from fastbp.optimizers import Adam, Optimizer
+from fastbp.definition import require_network
+from fastbp.optimizers import Adam, Optimizer, require_optimizer
 from fastbp.trainer import Trainer, fresh_state
 from fastbp.training import batch_rows_for
 
@@ -33,6 +34,13 @@ class LearningRateRange:
         Running mean of the mini-batches' cost before each step.
     suggestion : float
         The rate at which the loss fell fastest, per factor of the rate.
+
+    Examples
+    --------
+    >>> import fastbp as bp
+    >>> found = bp.find_learning_rate(bp.Network([1, 1], seed=0), [[0.0], [1.0]], [[1.0], [3.0]], n_steps=50, seed=0)
+    >>> len(found.learning_rates) == len(found.losses), found.suggestion in found.learning_rates
+    (True, True)
     """
 
     learning_rates: NDArray[np.float64]
@@ -94,6 +102,8 @@ def find_learning_rate(
     >>> 1e-4 < found.suggestion < 1
     True
     """
+    require_network(net)
+    require_optimizer(optimizer)
     data = net.checked(X, Y, sample_weight)
     n_rows = len(data[0])
     batch_rows = batch_rows_for(batch_size, n_rows)
@@ -102,7 +112,9 @@ def find_learning_rate(
     count = validation.positive_integer(n_steps, "n_steps", 3)
     rng = np.random.default_rng(validation.seed(seed))
     before = net.params.copy()
-    trainer = Trainer(net, *data, fresh_state(net, optimizer or Adam(), rng), batch_rows, 0.0, None, n_threads)
+    trainer = Trainer(
+        net, *data, fresh_state(net, Adam() if optimizer is None else optimizer, rng), batch_rows, 0.0, None, n_threads
+    )
     rates = np.geomspace(low, high, count)
     try:
         losses = _trial(trainer, rates, n_rows, rng)

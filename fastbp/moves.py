@@ -19,6 +19,7 @@ from fastbp.kernels import perturbation as kernel
 from fastbp.kernels import tables as t
 from fastbp.kernels import team
 from fastbp.kernels.moves import N_COLUMNS
+from fastbp.memory import require_memory
 from fastbp.threads import blas_threads, helpers, thread_count
 from fastbp.validation import Targets
 
@@ -65,7 +66,12 @@ class Moves:
         self._flops_per_row = flops_per_row(net.sizes)
         threads = thread_count(n_threads)
         self._n_threads = threads if n_rows * self._flops_per_row * net.n_params >= layout.LEAST_SHARED_FLOPS else 1
-        self._params = np.tile(net.params.astype(dtype), self._n_threads if whole_passes else 1)
+        n_copies = self._n_threads if whole_passes else 1
+        n_bytes = n_copies * net.n_params * dtype.itemsize
+        require_memory(
+            n_bytes, f"A copy of {net.n_params} parameters for each of {n_copies} threads", "Use fewer threads."
+        )
+        self._params = np.tile(net.params.astype(dtype), n_copies)
         self._w = self._params[: net.n_params]
         self._penalties = net.penalties
         self._is_weight = np.ones(net.n_params, bool)
@@ -90,7 +96,7 @@ class Moves:
         plan[t.SLOT_SIZE] += -(-N_COLUMNS * rows // 16) * 16
         self._block_rows = rows
         scalars = np.zeros(t.SCALARS_LENGTH + len(net.sizes) - 1)
-        scalars[[t.L2_PENALTY, t.L1_PENALTY, t.LOSS_PARAMETER]] = *net.penalties, net.loss_parameter
+        scalars[[t.L2_PENALTY, t.L1_PENALTY, t.LOSS_PARAMETER]] = *net.penalties, net.loss_parameter or 0.0
         work = np.zeros(self._n_threads * int(plan[t.SLOT_SIZE]), self._dtype)
         self._tables = moved.layers, moved.segments, plan, self._data_table(), scalars
         self._buffers = work, base.layers, base.plan, base.work, np.zeros(rows)
@@ -111,6 +117,7 @@ class Moves:
         indices: NDArray[np.int64],
         moved: Sequence[NDArray[Any]],
         changes: Sequence[NDArray[np.float64]],
+        advance: Callable[[int], None] = lambda moves: None,
     ) -> float:
         """Measure moves block by block; return the cost without moves, penalties included.
 
@@ -124,6 +131,8 @@ class Moves:
             For each measurement the values (n_moves,) that the parameters are moved to; of NEURONS the step.
         changes : sequence of ndarray
             For each measurement its results, one row for each move; they are added to.
+        advance : callable
+            Called with how many moves were measured on a block; their sum is `n_measurements`.
         """
         cost = np.zeros(1)
         with blas_threads.held_at_one():
@@ -134,12 +143,17 @@ class Moves:
                     for part in self._slices(len(indices), rows):
                         own = values if task == kernel.NEURONS else values[part]
                         self._call(task, self._params, indices[part], own, results[part], first, rows)
+                        advance(part.stop - part.start)
         if task in (kernel.WHOLE_PASSES, kernel.FROM_BASE):
             for values, results in zip(moved, changes, strict=True):
                 self._add_penalty_changes(indices, values, results)
         l2, l1 = self._penalties
         w = self._w[self._is_weight].astype(np.float64)
         return float(cost[0]) + float(0.5 * l2 * (w @ w) + l1 * np.abs(w).sum())
+
+    def n_measurements(self, n_moves: int, n_measures: int) -> int:
+        """Return how many moves on blocks of rows are measured in all."""
+        return n_moves * n_measures * -(-self._n_rows // self._block_rows)
 
     def _add_penalty_changes(
         self, indices: NDArray[np.int64], moved: NDArray[Any], changes: NDArray[np.float64]

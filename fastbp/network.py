@@ -9,23 +9,24 @@ import numpy as np
 from numpy.typing import ArrayLike, DTypeLike, NDArray
 
 from fastbp import layout, validation
-from fastbp.functions import Activation, Loss, activation_entry, loss_entry
+from fastbp.definition import ActivationSpec, Definition, OutputSpec
+from fastbp.functions import Loss
 from fastbp.initializers import initialize
 from fastbp.jobs import Passes
+from fastbp.portable import Portable
 from fastbp.trace import LayerTrace, Trace, make_trace
 
 if TYPE_CHECKING:
+    from datetime import timedelta
+
+    from fastbp.files import PathLike
     from fastbp.history import EarlyStopping, History
     from fastbp.optimizers import Optimizer
-    from fastbp.trainer import TrainingState
 
 __all__ = ["LayerTrace", "Network", "Trace"]
 
-ActivationSpec = str | Activation | Sequence["str | Activation | Sequence[tuple[str | Activation, int]]"]
-OutputSpec = str | Activation | Sequence[tuple[str | Activation, int]]
 
-
-class Network:
+class Network(Definition, Portable):
     """A fully connected feed-forward network with its loss.
 
     Layer by layer ``z = a_prev @ W + b`` and ``a = f(z)``; the cost is the mean over samples of the loss, plus the
@@ -61,6 +62,8 @@ class Network:
     ------
     TypeError, ValueError
         If an argument has the wrong type or value; the message says what is allowed.
+    MemoryError
+        If the parameters do not fit into the memory that is available.
 
     References
     ----------
@@ -91,65 +94,18 @@ class Network:
         dropout: float | Sequence[float] = 0.0,
         loss_parameter: float | None = None,
     ) -> None:
-        self._sizes = validation.layer_sizes(sizes)
-        self._dtype = validation.network_dtype(dtype)
-        self._runs = validation.activation_runs(activation, output, self._sizes)
-        self._loss = validation.loss_for_output(loss, self._runs[-1])
-        self._loss_parameter = validation.loss_parameter(loss_parameter, self._loss)
-        self._l2_penalty = validation.real_number(l2_penalty, "l2_penalty", 0.0)
-        self._l1_penalty = validation.real_number(l1_penalty, "l1_penalty", 0.0)
-        self._dropout = validation.dropout_rates(dropout, len(self._sizes) - 2)
+        settings = (activation, output, loss, initializer, l2_penalty, l1_penalty, dropout, loss_parameter)
+        self._define(sizes, validation.network_dtype(dtype), *settings)
         rng = np.random.default_rng(validation.seed(seed))
         self._params = initialize(initializer, self._sizes, rng, self._dtype)
-        self.training_state: TrainingState | None = None
         self._make_views()
 
     # --- what it is ---------------------------------------------------------------------------------------------------
 
     @property
-    def sizes(self) -> tuple[int, ...]:
-        """Layer sizes, inputs first."""
-        return self._sizes
-
-    @property
     def n_params(self) -> int:
         """Number of weights and biases."""
         return self._params.size
-
-    @property
-    def dtype(self) -> np.dtype:
-        """Type of parameters, inputs and outputs: float32 or float64."""
-        return self._dtype
-
-    @property
-    def loss(self) -> str | Loss:
-        """The loss."""
-        return self._loss
-
-    @property
-    def activations(self) -> list[list[tuple[str | Activation, int]]]:
-        """For each layer the runs (activation, number of neurons)."""
-        return [list(runs) for runs in self._runs]
-
-    @property
-    def loss_parameter(self) -> float:
-        """The loss's parameter; 1 where it has none."""
-        return self._loss_parameter
-
-    @property
-    def penalties(self) -> tuple[float, float]:
-        """`l2_penalty` and `l1_penalty`."""
-        return self._l2_penalty, self._l1_penalty
-
-    @property
-    def dropout(self) -> list[float]:
-        """Each hidden layer's dropout rate."""
-        return list(self._dropout)
-
-    @property
-    def has_softmax(self) -> bool:
-        """Whether the output layer is a softmax."""
-        return self._runs[-1][0][0] == "softmax"
 
     @property
     def params(self) -> NDArray[Any]:
@@ -210,6 +166,13 @@ class Network:
         ------
         TypeError, ValueError
             If X has a wrong dtype or shape, no row, or holds NaN or infinity.
+
+        Examples
+        --------
+        >>> import fastbp as bp
+        >>> bp.Network([2, 3], initializer="zeros", output="sigmoid").predict([[0.5, -1.0], [2.0, 0.0]])
+        array([[0.5, 0.5, 0.5],
+               [0.5, 0.5, 0.5]])
         """
         return self.passes.outputs(validation.inputs(X, self._sizes[0], self._dtype), n_threads)
 
@@ -233,6 +196,17 @@ class Network:
             How often each row counts.
         n_threads : int, optional
             Threads to use; by default as many as the process may.
+
+        Returns
+        -------
+        float
+            The cost; infinite or (Poisson) NaN where an output overflows.
+
+        Examples
+        --------
+        >>> import fastbp as bp
+        >>> bp.Network([1, 1], initializer="zeros").loss_value([[1.0], [2.0]], [[2.0], [4.0]])
+        5.0
         """
         data = self.checked(X, Y, sample_weight)
         return self.passes.cost(*data, n_threads=n_threads)
@@ -258,7 +232,7 @@ class Network:
         Returns
         -------
         cost : float
-            The cost.
+            The cost; infinite or (Poisson) NaN where an output overflows, and then all of `grad` is NaN.
         grad : ndarray, shape (n_params,)
             Its gradient, laid out as `params`, a new array.
 
@@ -291,6 +265,13 @@ class Network:
             ``trace.layers[i]`` has `z`, `a`, `delta` (n, fan_out), `dW` (fan_in, fan_out) and `db` (fan_out,);
             ``trace.cost`` is the cost.  `delta` is dC_x/dz of each sample's own cost; `dW` and `db` are the gradient of
             the cost.
+
+        Examples
+        --------
+        >>> import fastbp as bp
+        >>> trace = bp.Network([1, 1], initializer="zeros").trace([[3.0]], [[2.0]])
+        >>> trace.layers[0].delta, trace.layers[0].dW
+        (array([[-2.]]), array([[-6.]]))
         """
         return make_trace(self, *self.checked(X, Y, sample_weight))
 
@@ -312,8 +293,20 @@ class Network:
         callbacks: Sequence[Any] = (),
         progress: bool = False,
         n_threads: int | None = None,
+        checkpoint: PathLike | None = None,
+        checkpoint_every: int | timedelta = 1,
+        resume: bool = False,
     ) -> History:
-        """Train; see `fastbp.training.fit`, which documents every argument."""
+        """Train; see `fastbp.training.fit`, which documents every argument.
+
+        Examples
+        --------
+        >>> import fastbp as bp
+        >>> net = bp.Network([1, 1], initializer="zeros")
+        >>> history = net.fit([[0.0], [1.0]], [[1.0], [3.0]], epochs=500, optimizer=bp.SGD(0.5), batch_size=None)
+        >>> net.params.round(3)
+        array([2., 1.])
+        """
         from fastbp.training import fit
 
         return fit(
@@ -333,31 +326,18 @@ class Network:
             callbacks=callbacks,
             progress=progress,
             n_threads=n_threads,
+            checkpoint=checkpoint,
+            checkpoint_every=checkpoint_every,
+            resume=resume,
         )
 
     # --- what the rest of the package uses ----------------------------------------------------------------------------
 
-    def layer_segments(self, dtype: np.dtype | None = None) -> list[list[layout.Segment]]:
-        """Each layer's activations as the kernels know them; custom ones are compiled here."""
-        layers = []
-        for runs in self._runs:
-            segments, begin = [], 0
-            for activation, count in runs:
-                code, forward, backward, needs_z = activation_entry(activation, dtype or self._dtype)
-                segments.append(layout.Segment(begin, begin + count, code, forward, backward, needs_z))
-                begin += count
-            layers.append(segments)
-        return layers
-
-    def loss_entry(self, dtype: np.dtype | None = None) -> tuple[int, int, int]:
-        """Return the loss as the kernels know it."""
-        return loss_entry(self._loss, self.has_softmax, dtype or self._dtype)
-
-    def checked(
-        self, X: ArrayLike, Y: ArrayLike, sample_weight: ArrayLike | None
-    ) -> tuple[NDArray[Any], validation.Targets, NDArray[Any] | None]:
-        """Return valid inputs, targets and weights, or raise."""
-        checked = validation.inputs(X, self._sizes[0], self._dtype)
-        n_rows = len(checked)
-        targets = validation.targets(Y, n_rows, self._sizes[-1], self._dtype, self._loss, softmax=self.has_softmax)
-        return checked, targets, validation.sample_weights(sample_weight, n_rows, self._dtype)
+    @classmethod
+    def from_params(cls, params: NDArray[Any], sizes: Sequence[int], **settings: Any) -> Network:
+        """Return a network around existing parameters of its dtype; `settings` are all others, none has a default."""
+        net = cls.__new__(cls)
+        net._define(sizes, params.dtype, **settings)
+        net._params = validation.flat_params(params, layout.count_params(net._sizes), net._dtype)
+        net._make_views()
+        return net

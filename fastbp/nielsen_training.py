@@ -119,6 +119,7 @@ class CompiledEpochs:
             order = np.array(self._places, np.int64)
             self._trainer.epoch(epoch, self._trainer.steps_per_epoch, shuffle=False, order=order)
         finally:  # also after Ctrl-C: the steps that were taken count
+            self._trainer.end_epoch()
             net.weights, net.biases = columns.as_lists(rows.params, rows.sizes)
 
 

@@ -31,6 +31,12 @@ class Optimizer(ABC):
         Number by which the compiled code knows the rule: SGD 0, Adam 1, AdamW 2, RMSprop 3.
     learning_rate : float or Schedule
         Learning rate per step.
+
+    Examples
+    --------
+    >>> import fastbp as bp
+    >>> [isinstance(rule, bp.Optimizer) for rule in (bp.SGD(0.1), bp.Adam(), bp.AdamW(), bp.RMSprop())]
+    [True, True, True, True]
     """
 
     code: ClassVar[int]
@@ -92,6 +98,12 @@ class Optimizer(ABC):
                 f"Check its formula there."
             )
         return rates
+
+
+def require_optimizer(optimizer: object) -> None:
+    """Raise unless it is an optimizer or None."""
+    if optimizer is not None and not isinstance(optimizer, Optimizer):
+        raise TypeError(f"`optimizer` must be an optimizer such as bp.Adam(); got {optimizer!r}.")
 
 
 def _store_learning_rate(optimizer: Optimizer) -> None:

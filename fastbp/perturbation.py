@@ -13,10 +13,13 @@ import numpy as np
 from numpy.typing import ArrayLike, DTypeLike, NDArray
 
 from fastbp import validation
+from fastbp.definition import require_network
 from fastbp.functions import nearest
 from fastbp.gradient_check import GradientReport, LayerCheck, check_gradient
 from fastbp.kernels import perturbation as kernel
+from fastbp.memory import require_memory
 from fastbp.moves import Moves
+from fastbp.progress import progress_bar
 
 if TYPE_CHECKING:
     from fastbp.network import Network
@@ -56,6 +59,14 @@ class FiniteDifferenceResult:
         without the cost of the network as it is; that `cost` is one more.)
     epsilon : ndarray, shape (n_params,)
         The step of each parameter, as it was exactly taken.
+
+    Examples
+    --------
+    >>> import fastbp as bp
+    >>> net = bp.Network([1, 1], initializer="zeros")
+    >>> result = bp.finite_difference_gradient(net, [[3.0]], [[2.0]], scheme="central")
+    >>> result.gradient.round(6), result.cost, result.n_passes
+    (array([-6., -2.]), 2.0, 4)
     """
 
     gradient: NDArray[np.float64]
@@ -78,6 +89,7 @@ def finite_difference_gradient(
     sample_weight: ArrayLike | None = None,
     dtype: DTypeLike | None = None,
     n_threads: int | None = None,
+    progress: bool = False,
 ) -> FiniteDifferenceResult:
     """Return the gradient by weight perturbation: at least one forward pass for each parameter.
 
@@ -108,6 +120,8 @@ def finite_difference_gradient(
         three digits only; unless 'float32' is asked for.
     n_threads : int, optional
         Threads to use; by default as many as the process may.  The result has the same bits for every number.
+    progress : bool
+        Show a progress bar on standard error.
 
     Returns
     -------
@@ -137,9 +151,11 @@ def finite_difference_gradient(
     >>> bool(np.allclose(result.gradient, grad, atol=1e-7))
     True
     """
+    require_network(net)
     data = net.checked(X, Y, sample_weight)
     if not isinstance(scheme, str) or scheme not in _STEP_POWERS:
         raise ValueError(f"`scheme` must be 'forward' or 'central'; got {scheme!r}. {nearest(scheme, _STEP_POWERS)}")
+    reuse_layers = validation.flag(reuse_layers, "reuse_layers")
     central = scheme == "central"
     passes_dtype = np.dtype(np.float64) if dtype is None else validation.network_dtype(dtype)
     w = net.params.astype(passes_dtype)
@@ -148,7 +164,8 @@ def finite_difference_gradient(
     changes = [np.zeros(w.size) for _ in moved]
     moves = Moves(net, *data, dtype=passes_dtype, n_threads=n_threads, whole_passes=not reuse_layers)
     task = kernel.FROM_BASE if reuse_layers else kernel.WHOLE_PASSES
-    cost = moves.measure(task, np.arange(w.size), moved, changes)
+    with progress_bar(moves.n_measurements(w.size, len(moved)), "pass", wanted=bool(progress)) as advance:
+        cost = moves.measure(task, np.arange(w.size), moved, changes, advance)
     # w + eps is rounded, but the difference of two neighbouring numbers is exact: divide by the step really taken
     distance = moved[0].astype(np.float64) - (moved[1] if central else w)
     with np.errstate(invalid="ignore"):  # a network whose cost is infinite has no gradient, here NaN
@@ -221,6 +238,7 @@ def node_perturbation(
     >>> bool(np.allclose(hidden, net.trace([[0.5, -1.0]], [[1.0]]).layers[0].delta))
     True
     """
+    require_network(net)
     data = net.checked(X, Y, None)
     if epsilon is None:
         step, relative = float(np.finfo(np.float64).eps) ** (1 / 3), 1.0
@@ -228,6 +246,8 @@ def node_perturbation(
         step, relative = validation.real_number(epsilon, "epsilon", 0.0, open_low=True), 0.0
     moves = Moves(net, *data, dtype=np.dtype(np.float64), n_threads=n_threads)
     n_neurons = sum(net.sizes[1:])
+    n_bytes = 2 * 8 * n_neurons * len(data[0])
+    require_memory(n_bytes, f"The errors of {n_neurons} neurons for {len(data[0])} rows", "Pass fewer rows at a time.")
     errors = np.zeros((n_neurons, len(data[0])))
     moves.measure(kernel.NEURONS, np.arange(n_neurons), [np.array([step, relative])], [errors])
     ends = np.cumsum(net.sizes[1:])
@@ -251,6 +271,14 @@ class RandomSearchResult:
         Steps whose change was kept.
     n_passes : int
         Forward passes of one sample that the search took, two a step; those for `loss` are not counted.
+
+    Examples
+    --------
+    >>> import fastbp as bp
+    >>> net = bp.Network([1, 1], initializer="zeros")
+    >>> result = bp.random_weight_search(net, [[3.0]], [[2.0]], n_steps=100, seed=0)
+    >>> result.n_passes, result.loss[-1] < result.loss[0]
+    (200, np.True_)
     """
 
     loss: NDArray[np.float64]
@@ -311,6 +339,7 @@ def random_weight_search(
     >>> result.n_passes, bool(result.loss[-1] < 0.01 * result.loss[0])
     (4000, True)
     """
+    require_network(net)
     data = net.checked(X, Y, None)
     n_steps = validation.positive_integer(n_steps, "n_steps")
     scale = validation.real_number(scale, "scale", 0.0, open_low=True)

@@ -58,8 +58,12 @@ def store_number(owner: object, name: str, rule: str, cure: str) -> None:
     if isinstance(value, bool) or not isinstance(value, numbers.Integral if whole else numbers.Real):
         raise TypeError(message)
     convert: Callable[[Any], float] = int if whole else float
-    number = convert(value)
-    if not (math.isfinite(number) and _RULES[rule](number)):
+    try:
+        number = convert(value)
+        allowed = math.isfinite(number) and _RULES[rule](number)
+    except OverflowError:  # an int of more than 308 digits
+        allowed = False
+    if not allowed:
         raise ValueError(message)
     object.__setattr__(owner, name, number)
 
@@ -75,6 +79,16 @@ class Schedule(ABC):
 
     A schedule of your own is a subclass with ``__call__``. It must depend on its arguments only, so that
     a fit can be repeated.
+
+    Examples
+    --------
+    >>> import numpy as np, fastbp as bp
+    >>> class Linear(bp.Schedule):
+    ...     def __call__(self, steps, horizon):
+    ...         return 0.1 * (1 - np.asarray(steps) / horizon)
+    >>> Linear()([0, 5, 9], 10)
+    array([0.1 , 0.05, 0.01])
+    >>> optimizer = bp.SGD(Linear())
     """
 
     __slots__ = ()

@@ -10,6 +10,7 @@ import ctypes
 import itertools
 import os
 import queue
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -18,6 +19,7 @@ from typing import Any
 from fastbp.validation import positive_integer
 
 _MOST_HELPERS = 63
+_THREAD_VARIABLES = ("OMP_NUM_THREADS", "NUMBA_NUM_THREADS")
 
 
 def available_threads() -> int:
@@ -27,7 +29,7 @@ def available_threads() -> int:
     ``OMP_NUM_THREADS`` and ``NUMBA_NUM_THREADS`` where they are set.
     """
     limits = [len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1]
-    for variable in ("OMP_NUM_THREADS", "NUMBA_NUM_THREADS"):
+    for variable in _THREAD_VARIABLES:
         value = os.environ.get(variable, "").split(",")[0].strip()
         if value.isdigit() and int(value) > 0:
             limits.append(int(value))
@@ -38,10 +40,23 @@ def available_threads() -> int:
 
 
 def thread_count(n_threads: Any) -> int:
-    """Return the number of threads that an argument `n_threads` asks for; None means all that are available."""
+    """Return the number of threads that an argument `n_threads` asks for; None means all that are available.
+
+    In a child process of multiprocessing, concurrent.futures, joblib or loky None means one thread, because its
+    siblings have the other processors; unless ``OMP_NUM_THREADS`` or ``NUMBA_NUM_THREADS`` say otherwise, as joblib
+    does in its workers where there are more processors than workers.
+    """
     if n_threads is None:
+        if _is_worker() and not any(os.environ.get(variable) for variable in _THREAD_VARIABLES):
+            return 1
         return min(available_threads(), _MOST_HELPERS + 1)
     return min(positive_integer(n_threads, "n_threads"), _MOST_HELPERS + 1)
+
+
+def _is_worker() -> bool:
+    """Whether this is a child process of multiprocessing, on which all pools of processes are built."""
+    process = sys.modules.get("multiprocessing.process")  # which every such child has imported
+    return process is not None and process.parent_process() is not None
 
 
 class _Helpers:

@@ -34,6 +34,13 @@ class LayerTrace:
         Gradient of the cost with respect to the weights.
     db : ndarray, shape (fan_out,)
         Gradient of the cost with respect to the biases.
+
+    Examples
+    --------
+    >>> import fastbp as bp
+    >>> layer = bp.Network([1, 1], initializer="zeros").trace([[3.0]], [[2.0]]).layers[0]
+    >>> layer.z, layer.delta, layer.db
+    (array([[0.]]), array([[-2.]]), array([-2.]))
     """
 
     z: NDArray[Any]
@@ -55,6 +62,13 @@ class Trace:
         Each sample's own cost C_x, in float64.
     layers : list of LayerTrace
         One entry for each layer of weights; the last one is the output layer.
+
+    Examples
+    --------
+    >>> import fastbp as bp
+    >>> trace = bp.Network([1, 4, 1], initializer="zeros").trace([[3.0], [1.0]], [[2.0], [1.0]])
+    >>> trace.cost, trace.sample_costs, len(trace.layers)
+    (1.25, array([2. , 0.5]), 2)
     """
 
     cost: float

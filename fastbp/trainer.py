@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,20 +15,30 @@ from fastbp import validation
 from fastbp.jobs import Frame, flops_per_row, make_frame
 from fastbp.kernels import entry
 from fastbp.kernels import tables as t
+from fastbp.memory import require_memory
 from fastbp.optimizers import Optimizer
 
 if TYPE_CHECKING:
     from fastbp.network import Network
 
-# Steps of one call of the kernel take about this long, so that Ctrl-C is obeyed soon; reckoned, not measured, with a
-# pessimistic speed.  Results do not depend on it.
-_SECONDS_PER_CALL = 0.05
-_FLOPS_PER_SECOND = 5e9
+# What a step is reckoned to take beyond its gradient; see `fastbp.interruption`.
 _SECONDS_PER_STEP = 1e-6
+_SECONDS_PER_UPDATE = 1e-9  # of one parameter, from memory
 
 
 class TrainingDivergedError(FloatingPointError):
-    """The loss became NaN or infinite; the network has the parameters from before that epoch."""
+    """The loss became NaN or infinite; the network has the parameters from before that epoch.
+
+    Examples
+    --------
+    >>> import fastbp as bp
+    >>> net = bp.Network([1, 1], initializer="zeros")
+    >>> try:
+    ...     net.fit([[1.0]], [[1.0]], epochs=2000, optimizer=bp.SGD(10.0))
+    ... except bp.TrainingDivergedError:
+    ...     print("try a smaller learning rate")
+    try a smaller learning rate
+    """
 
 
 @dataclass
@@ -44,19 +54,37 @@ class TrainingState:
 
 
 def fresh_state(net: Network, optimizer: Optimizer, rng: np.random.Generator) -> TrainingState:
-    """Return the state of an optimizer that has taken no step."""
+    """Return the state of an optimizer that has taken no step.
+
+    Raises
+    ------
+    MemoryError
+        If its vectors, a gradient and the copy of the parameters that a fit keeps do not fit.
+    """
+    n_vectors = optimizer.n_state_vectors + 2
+    purpose = (
+        f"Training {net.n_params} parameters with {type(optimizer).__name__}, which takes {n_vectors} times as many,"
+    )
+    cure = "Make the layers smaller, use dtype='float32', or bp.SGD without momentum, which keeps no vectors."
+    require_memory(n_vectors * net.params.nbytes, purpose, cure)
     vectors = np.zeros(max(1, optimizer.n_state_vectors * net.n_params), net.dtype)
     return TrainingState(optimizer, vectors, 0, (1.0, 1.0), rng, draw_seed(rng))
-
-
-def steps_per_call(flops: float) -> int:
-    """Return how many steps of so many flops one call of the kernel takes."""
-    return max(1, int(_SECONDS_PER_CALL / (_SECONDS_PER_STEP + flops / _FLOPS_PER_SECOND)))
 
 
 def draw_seed(rng: np.random.Generator) -> int:
     """Draw a seed for dropout."""
     return int(rng.integers(1 << 31))
+
+
+class Pauses(Protocol):
+    """When training is to pause within an epoch, and what for."""
+
+    @property
+    def deadline(self) -> float | None:
+        """Reading of `time.monotonic`, or None for no pause."""
+
+    def take(self) -> None:
+        """Do what the pause is for."""
 
 
 class Trainer:
@@ -82,8 +110,12 @@ class Trainer:
         self._frame = self._make_frame(batch_rows, n_rows, clip_norm, tol if self._full_batch else None)
         flops = 3 * batch_rows * flops_per_row(net.sizes)
         self.n_threads = self._frame.useful_threads(n_threads, flops)
-        self._steps_per_call = steps_per_call(flops)
-        self._before = net.params.copy()
+        self._step_seconds = (
+            3 * batch_rows * net.passes.row_seconds + _SECONDS_PER_STEP + _SECONDS_PER_UPDATE * net.n_params
+        )
+        self.position = 0  # steps of the epoch that are done
+        self.before_epoch = net.params.copy()
+        self._rng_state: Mapping[str, Any] | None = None  # at the beginning of the epoch at hand
 
     def _make_frame(self, batch_rows: int, n_rows: int, clip_norm: float, tol: float | None) -> Frame:
         net, state = self.net, self.state
@@ -110,44 +142,96 @@ class Trainer:
         try:
             yield
         finally:
-            scalars = self._frame.scalars
-            self.state.step = int(scalars[t.STEP])
-            self.state.powers = float(scalars[t.POWER_1]), float(scalars[t.POWER_2])
+            self._update_state()
             self.net.training_state = self.state
 
+    def _update_state(self) -> None:
+        """Take the steps taken from the kernel's scalars."""
+        scalars = self._frame.scalars
+        self.state.step = int(scalars[t.STEP])
+        self.state.powers = float(scalars[t.POWER_1]), float(scalars[t.POWER_2])
+
+    def progress(self) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
+        """Return where training is, in plain values and in arrays, as `resume` and `TrainingState` take it."""
+        self._update_state()
+        state = self.state
+        values = {
+            "step": state.step,
+            "position": self.position,
+            "powers": list(state.powers),
+            "rng": self._rng_state or state.rng.bit_generator.state,
+            "dropout_seed": state.dropout_seed,
+        }
+        before = self.before_epoch if self.position else self.net.params
+        sums = self._frame.scalars[[t.COST_SUM, t.WEIGHT_SUM]]
+        return values, {"params": self.net.params, "before_epoch": before, "vectors": state.vectors, "sums": sums}
+
+    def resume(
+        self, params: NDArray[Any], before_epoch: NDArray[Any], position: int, sums: NDArray[np.float64]
+    ) -> None:
+        """Go on within an epoch, with the state that was given at the beginning."""
+        self.net.params[...] = params
+        self.before_epoch[...] = before_epoch
+        self.position = position
+        self._frame.scalars[[t.COST_SUM, t.WEIGHT_SUM]] = sums
+
     def epoch(
-        self, epoch: int, horizon: int, *, shuffle: bool, order: NDArray[np.int64] | None = None
+        self,
+        epoch: int,
+        horizon: int,
+        *,
+        shuffle: bool,
+        order: NDArray[np.int64] | None = None,
+        pauses: Pauses | None = None,
     ) -> tuple[float, float, bool]:
-        """Train one epoch; its mean cost, its last learning rate, and whether the tolerance was met.
+        """Train the rest of an epoch; its mean cost, its last learning rate, and whether the tolerance was met.
 
         The rows are taken in the given order, else in a new random one with `shuffle`.
         """
         frame = self._frame
         scalars = frame.scalars
         X, targets, sample_weight = self._data
-        self._before[...] = self.net.params
+        if self.position == 0:
+            self.before_epoch[...] = self.net.params
+            scalars[[t.COST_SUM, t.WEIGHT_SUM]] = 0.0
+        rng = self.state.rng
+        self._rng_state = rng.bit_generator.state
         if shuffle and order is None and not self._full_batch:
-            order = self.state.rng.permutation(len(X))
+            order = rng.permutation(len(X))
         frame.set_data(X, targets, sample_weight, order)
-        scalars[[t.COST_SUM, t.WEIGHT_SUM]] = 0.0
-        first_of_epoch = int(scalars[t.STEP])
+        first_of_epoch = int(scalars[t.STEP]) - self.position
         rates = self.state.optimizer.learning_rates(first_of_epoch, self.steps_per_epoch, horizon)
         status = t.FINISHED
-        for first in range(0, self.steps_per_epoch, self._steps_per_call):
-            chunk = rates[first : first + self._steps_per_call]
-            status = self._steps(first, chunk)
-            if status != t.FINISHED:
+        while self.position < self.steps_per_epoch:
+            try:
+                status = self._steps(self.position, rates[self.position :], None if pauses is None else pauses.deadline)
+            finally:
+                self.position = int(scalars[t.STEP]) - first_of_epoch
+            if status != t.INTERRUPTED or pauses is None:
                 break
+            pauses.take()
         if status == t.DIVERGED or not validation.all_finite(self.net.params):
             self._give_up(epoch, float(rates[0]))
         weight = scalars[t.WEIGHT_SUM]
         return float(scalars[t.COST_SUM] / weight), float(rates[-1]), status == t.CONVERGED
 
-    def _steps(self, first: int, rates: NDArray[np.float64]) -> int:
+    def end_epoch(self) -> None:
+        """Take note that the epoch is recorded."""
+        self.position, self._rng_state = 0, None
+
+    def _steps(self, first: int, rates: NDArray[np.float64], deadline: float | None = None) -> int:
         """Call the kernel for some steps of an epoch; its status."""
         frame = self._frame
         frame.scalars[t.STATUS] = t.FINISHED
-        frame.run(entry.TRAIN, self.net.params, n_threads=self.n_threads, first_step=first, rates=rates)
+        frame.run(
+            entry.TRAIN,
+            self.net.params,
+            n_threads=self.n_threads,
+            first_step=first,
+            rates=rates,
+            seconds=len(rates) * self._step_seconds,
+            deadline=deadline,
+        )
         return int(frame.scalars[t.STATUS])
 
     def single_step(self, index: int, rate: float, order: NDArray[np.int64] | None) -> float:
@@ -168,7 +252,7 @@ class Trainer:
     def _give_up(self, epoch: int, rate: float) -> None:
         """Return to the parameters from before the epoch, forget the optimizer's state, and say so."""
         step = int(self._frame.scalars[t.STEP])
-        self.net.params[...] = self._before
+        self.net.params[...] = self.before_epoch
         self.state.vectors.fill(0)
         self._frame.scalars[[t.STEP, t.POWER_1, t.POWER_2]] = 0.0, 1.0, 1.0
         raise TrainingDivergedError(

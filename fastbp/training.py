@@ -1,25 +1,37 @@
-"""The fit loop: epochs, mini-batches, validation, early stopping, callbacks, progress.
+"""The fit loop: epochs, mini-batches, validation, early stopping, callbacks, progress, checkpoints.
 
-The kernels take whole runs of steps; Python looks in a few times a second, so that Ctrl-C is obeyed, and between
-epochs.
+The kernels take whole epochs of steps; Python looks in between epochs, and within them for a checkpoint or Ctrl-C.
 """
 
 from __future__ import annotations
 
-import math
+import os
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
 from fastbp import validation
-from fastbp.history import EarlyStopping, History
-from fastbp.optimizers import Adam, Optimizer
-from fastbp.trainer import Trainer, TrainingState, draw_seed, fresh_state
+from fastbp.checkpoint import (
+    Checkpoints,
+    Record,
+    SavedFit,
+    checked_checkpoint,
+    checked_interval,
+    describe_data,
+    describe_optimizer,
+)
+from fastbp.files import PathLike
+from fastbp.history import Best, EarlyStopping, History
+from fastbp.optimizers import Adam, Optimizer, require_optimizer
+from fastbp.progress import progress_bar
+from fastbp.storage import describe
+from fastbp.trainer import Trainer, TrainingDivergedError, TrainingState, draw_seed, fresh_state
 
 if TYPE_CHECKING:
     from fastbp.network import Network
@@ -46,6 +58,9 @@ def fit(
     callbacks: Sequence[Callback] = (),
     progress: bool = False,
     n_threads: int | None = None,
+    checkpoint: PathLike | None = None,
+    checkpoint_every: int | timedelta = 1,
+    resume: bool = False,
 ) -> History:
     """Train a network by mini-batch gradient descent; the same as ``net.fit(...)``.
 
@@ -87,18 +102,37 @@ def fit(
         Show a progress bar on standard error.
     n_threads : int, optional
         Threads to use; by default as many as the process may.
+    checkpoint : str or os.PathLike, optional
+        A file to write all of the fit's state to, now and then, at its end and when an exception such as Ctrl-C ends
+        it; what was there is replaced.  It is written whole or not at all.
+    checkpoint_every : int or datetime.timedelta
+        How often: a number of epochs, or a time, after which the step at hand is finished first.
+    resume : bool
+        Go on from `checkpoint`, if there is such a file; a fresh fit otherwise.  The run ends with the same bits as one
+        that was never interrupted, so network, data and arguments must be those of the checkpoint's fit.  Only
+        `epochs` may be another, unless a schedule spans them; `optimizer` may be left out.
 
     Returns
     -------
     History
-        Loss, validation loss, learning rate and time of each epoch, and why training ended.
+        Loss, validation loss, learning rate and time of each epoch, and why training ended.  It is `net.history` as
+        well, also while the fit runs and when an exception ends it.
 
     Raises
     ------
-    TypeError, ValueError
-        For a wrong argument; the network is unchanged.
+    TypeError, ValueError, OSError
+        For a wrong argument; the network is unchanged.  An OSError also where a checkpoint cannot be written, for
+        instance on a full disk: the one before it is whole, and the network is that of the last finished step.
+    FileError
+        If a checkpoint to resume from is damaged; the network is unchanged.
     TrainingDivergedError
         If the loss becomes NaN or infinite; the network has the parameters from before that epoch.
+
+    Notes
+    -----
+    Ctrl-C ends a fit between two steps: the network has the parameters after the last finished step, `net.history` the
+    finished epochs, and another fit goes on from there.  It is obeyed within the time of some blocks of at most 1024
+    rows; a step of one block is always finished.
 
     Examples
     --------
@@ -110,21 +144,35 @@ def fit(
     array([0., 1., 1., 0.])
     """
     data = net.checked(X, Y, sample_weight)
-    batch_rows = batch_rows_for(batch_size, len(data[0]))
+    validation_set = None if validation_data is None else _validation_set(net, validation_data)
     plan = _Plan(
         epochs=validation.positive_integer(epochs, "epochs", 0),
-        batch_rows=batch_rows,
-        shuffle=bool(shuffle),
+        batch_rows=batch_rows_for(batch_size, len(data[0])),
+        shuffle=validation.flag(shuffle, "shuffle"),
+        seed=validation.seed(seed),
+        validation_set=validation_set,
         early_stopping=_early_stopping(early_stopping, validation_data),
         tol=None if tol is None else validation.real_number(tol, "tol", 0.0),
         clip_norm=0.0 if clip_norm is None else validation.real_number(clip_norm, "clip_norm", 0.0, open_low=True),
         callbacks=_callbacks(callbacks),
-        progress=bool(progress),
+        progress=validation.flag(progress, "progress"),
     )
-    validation_set = None if validation_data is None else _validation_set(net, validation_data)
-    state = _training_state(net, optimizer, validation.seed(seed))
-    trainer = Trainer(net, *data, state, batch_rows, plan.clip_norm, plan.tol, n_threads)
-    return _run(net, trainer, plan, data, validation_set)
+    require_optimizer(optimizer)
+    every = checked_interval(checkpoint_every)
+    path = None if checkpoint is None else checked_checkpoint(checkpoint)
+    saved = SavedFit(path, net, optimizer) if _resumes(resume, path) and path is not None else None
+    if saved is None:
+        state = _training_state(net, optimizer, plan.seed)
+        description = {} if path is None else plan.describe(net, data, state.optimizer)
+    else:
+        description = plan.describe(net, data, saved.optimizer)
+        saved.compare(description)
+        state = saved.training_state()
+    trainer = Trainer(net, *data, state, plan.batch_rows, plan.clip_norm, plan.tol, n_threads)
+    record = Record(state.step, Best(net.params, plan.early_stopping) if plan.early_stopping else None)
+    if saved is not None:
+        saved.restore(trainer, record)
+    return _run(net, trainer, plan, data, record, Checkpoints(path, every, description, trainer, record))
 
 
 @dataclass(frozen=True)
@@ -134,66 +182,77 @@ class _Plan:
     epochs: int
     batch_rows: int
     shuffle: bool
+    seed: int | None
+    validation_set: Any
     early_stopping: EarlyStopping | None
     tol: float | None
     clip_norm: float
     callbacks: tuple[Callback, ...]
     progress: bool
 
+    def describe(self, net: Network, data: Any, optimizer: Optimizer) -> dict[str, Any]:
+        """Return what a checkpoint says of the fit that it is of."""
+        arguments = {
+            **describe_data(*data),
+            "batch_size": self.batch_rows,
+            "optimizer": describe_optimizer(optimizer),
+            "shuffle": self.shuffle,
+            "seed": self.seed,
+            "early_stopping": None if self.early_stopping is None else asdict(self.early_stopping),
+            "tol": self.tol,
+            "clip_norm": self.clip_norm,
+            "validation_data": self.validation_set is not None,
+        }
+        if self.validation_set is not None:
+            X_val, Y_val, weights = self.validation_set
+            arguments |= describe_data(X_val, Y_val, weights, "_val")
+        return {"network": describe(net), "fit": arguments, "epochs": self.epochs}
+
 
 # --- the loop over epochs ---------------------------------------------------------------------------------------------
 
 
-def _run(net: Network, trainer: Trainer, plan: _Plan, data: Any, validation_set: Any) -> History:
-    """Train epoch by epoch."""
-    history = History()
-    horizon = trainer.state.step + plan.epochs * trainer.steps_per_epoch
-    best = _Best(net, plan.early_stopping) if plan.early_stopping else None
-    with progress_bar(plan.epochs, plan.progress) as show, trainer.saving_state():
-        for epoch in range(plan.epochs):
+def _run(net: Network, trainer: Trainer, plan: _Plan, data: Any, record: Record, checkpoints: Checkpoints) -> History:
+    """Train epoch by epoch, from where the record ends."""
+    net.history = history = record.history
+    horizon = record.first_step + plan.epochs * trainer.steps_per_epoch
+    with (
+        progress_bar(plan.epochs, "epoch", wanted=plan.progress, begun=len(history)) as advance,
+        trainer.saving_state(),
+        _saying_why(history),
+        checkpoints.on_the_way_out(),
+    ):
+        while record.stopped_by is None and len(history) < plan.epochs:
             began = time.perf_counter()
-            loss, rate, converged = trainer.epoch(epoch, horizon, shuffle=plan.shuffle)
+            loss, rate, converged = trainer.epoch(len(history), horizon, shuffle=plan.shuffle, pauses=checkpoints)
             val_loss = None
-            if validation_set is not None:
-                val_loss = net.passes.cost(*validation_set, n_threads=trainer.n_threads)
+            if plan.validation_set is not None:
+                val_loss = net.passes.cost(*plan.validation_set, n_threads=trainer.n_threads)
+            converged = converged or (plan.tol is not None and trainer.norm_at_most(plan.tol, data))
+            exhausted = record.best is not None and val_loss is not None and record.best.should_stop(val_loss)
             history.append(loss, rate, time.perf_counter() - began, val_loss)
-            show(loss, val_loss)
-            reasons = {
-                "tolerance": converged or (plan.tol is not None and trainer.norm_at_most(plan.tol, data)),
-                "early_stopping": best is not None and val_loss is not None and best.should_stop(val_loss),
-                "callback": [True for callback in plan.callbacks if callback(net, history) is True] != [],
-            }
-            if any(reasons.values()):
-                history.stopped_by = next(reason for reason, holds in reasons.items() if holds)
-                break
-    if best is not None:
-        best.restore()
+            trainer.end_epoch()
+            record.stopped_by = "tolerance" if converged else "early_stopping" if exhausted else None
+            advance(1, **({"loss": f"{loss:.4g}"} | ({} if val_loss is None else {"val_loss": f"{val_loss:.4g}"})))
+            if [True for callback in plan.callbacks if callback(net, history) is True]:
+                record.stopped_by = record.stopped_by or "callback"
+            if len(history) == plan.epochs:
+                record.stopped_by = record.stopped_by or "epochs"
+            checkpoints.after_epoch()
+    history.stopped_by = record.stopped_by or "epochs"
+    if record.best is not None:
+        record.best.restore()
     return history
 
 
-class _Best:
-    """The best parameters so far, by validation loss."""
-
-    def __init__(self, net: Network, rule: EarlyStopping) -> None:
-        self._net, self._rule = net, rule
-        self._loss = math.inf
-        self._params: NDArray[Any] | None = None
-        self._waited = 0
-
-    def should_stop(self, val_loss: float) -> bool:
-        """Take note of an epoch; whether patience is at its end."""
-        if val_loss < self._loss - self._rule.min_delta:
-            self._loss, self._waited = val_loss, 0
-            if self._rule.restore_best:
-                self._params = self._net.params.copy()
-        else:
-            self._waited += 1
-        return self._waited >= self._rule.patience
-
-    def restore(self) -> None:
-        """Give the network its best parameters back."""
-        if self._params is not None:
-            self._net.params[...] = self._params
+@contextmanager
+def _saying_why(history: History) -> Iterator[None]:
+    """Say in the history what kind of exception ended the fit."""
+    try:
+        yield
+    except BaseException as error:
+        history.stopped_by = "divergence" if isinstance(error, TrainingDivergedError) else "interruption"
+        raise
 
 
 # --- the arguments ----------------------------------------------------------------------------------------------------
@@ -243,10 +302,17 @@ def _validation_set(net: Network, validation_data: Any) -> Any:
         raise type(error)(f"In `validation_data`: {error}") from None
 
 
-def _training_state(net: Network, optimizer: Any, seed: int | None) -> TrainingState:
+def _resumes(resume: Any, path: str | None) -> bool:
+    """Whether there is a checkpoint to go on from."""
+    if not isinstance(resume, bool):
+        raise TypeError(f"`resume` must be True or False; got {resume!r}. The file is `checkpoint`.")
+    if resume and path is None:
+        raise ValueError("`resume=True` needs the file to go on from; pass it as `checkpoint`.")
+    return resume and path is not None and os.path.exists(path)
+
+
+def _training_state(net: Network, optimizer: Optimizer | None, seed: int | None) -> TrainingState:
     """Return the state to go on from, or a fresh one where there is a new optimizer or none yet."""
-    if optimizer is not None and not isinstance(optimizer, Optimizer):
-        raise TypeError(f"`optimizer` must be an optimizer such as bp.Adam(); got {optimizer!r}.")
     old: TrainingState | None = net.training_state
     new_numbers = seed is not None or old is None
     rng = np.random.default_rng(seed) if old is None or new_numbers else old.rng
@@ -254,21 +320,3 @@ def _training_state(net: Network, optimizer: Any, seed: int | None) -> TrainingS
         return fresh_state(net, Adam() if optimizer is None else optimizer, rng)
     dropout_seed = draw_seed(rng) if new_numbers else old.dropout_seed
     return TrainingState(old.optimizer, old.vectors, old.step, old.powers, rng, dropout_seed)
-
-
-@contextmanager
-def progress_bar(epochs: int, wanted: bool) -> Iterator[Callable[[float, float | None], None]]:
-    """Give a function that shows an epoch's losses, on a bar if one is wanted."""
-    if not wanted:
-        yield lambda loss, val_loss: None
-        return
-    from tqdm.auto import tqdm
-
-    with tqdm(total=epochs, unit="epoch") as bar:
-
-        def show(loss: float, val_loss: float | None) -> None:
-            losses = {"loss": f"{loss:.4g}"} | ({} if val_loss is None else {"val_loss": f"{val_loss:.4g}"})
-            bar.set_postfix(losses)
-            bar.update()
-
-        yield show

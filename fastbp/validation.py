@@ -8,7 +8,7 @@ import contextlib
 import math
 import operator
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,7 +18,9 @@ from fastbp.functions import ACTIVATION_NAMES, LOSS_NAMES, Activation, Loss, is_
 DTYPES = ("float32", "float64")
 # Rows of softmax targets must sum to 1: within the rounding of a sum of float32 numbers.
 _PROBABILITY_TOLERANCE = 1e-4
+MOST_BLAS = (1 << 31) - 1  # what SciPy's BLAS takes as a size or as the distance of two rows
 _SMALL = 32  # elements up to which Python's sum is quicker than NumPy's smallest and largest
+_FINITE_CHUNK = 1 << 18  # elements that the second look still finds in the cache
 
 Run = tuple[str | Activation, int]  # an activation and the number of neighbouring neurons that have it
 
@@ -46,10 +48,20 @@ def real_number(value: Any, argument: str, low: float, high: float = np.inf, *, 
         rule += f" and at most {high:g}"
     if isinstance(value, bool | np.bool_) or not isinstance(value, int | float | np.integer | np.floating):
         raise TypeError(f"`{argument}` must be a number {rule}; got {value!r}.")
-    number = float(value)
+    try:
+        number = float(value)
+    except OverflowError:  # an int of more than 308 digits
+        number = math.inf
     if not np.isfinite(number) or number < low or (open_low and number == low) or number > high:
         raise ValueError(f"`{argument}` must be {rule}; got {value!r}.")
     return number
+
+
+def flag(value: Any, argument: str) -> bool:
+    """Return a bool; anything else that merely has a truth value is refused."""
+    if not isinstance(value, bool | np.bool_):
+        raise TypeError(f"`{argument}` must be True or False; got {type(value).__name__}.")
+    return bool(value)
 
 
 def seed(value: Any, argument: str = "seed") -> int | None:
@@ -62,16 +74,22 @@ def seed(value: Any, argument: str = "seed") -> int | None:
 
 def layer_sizes(sizes: Any) -> tuple[int, ...]:
     """Return the layer sizes as ints: at least an input and an output, each of at least 1."""
-    if isinstance(sizes, str) or not isinstance(sizes, Sequence | np.ndarray):
+    if isinstance(sizes, str) or not isinstance(sizes, Sequence | np.ndarray) or getattr(sizes, "ndim", 1) != 1:
         raise TypeError(f"`sizes` must be a sequence of layer sizes such as [784, 30, 10]; got {sizes!r}.")
     if len(sizes) < 2:
         raise ValueError(f"`sizes` must have at least two entries, the inputs and the outputs; got {list(sizes)}.")
-    return tuple(positive_integer(size, f"sizes[{i}]") for i, size in enumerate(sizes))
+    checked = tuple(positive_integer(size, f"sizes[{i}]") for i, size in enumerate(sizes))
+    for i, size in enumerate(checked):
+        if size > MOST_BLAS:
+            raise ValueError(
+                f"`sizes[{i}]` must be at most {MOST_BLAS}, because matrix products count in 32 bits; got {size}."
+            )
+    return checked
 
 
 def network_dtype(dtype: Any) -> np.dtype:
     """Return float32 or float64 as a NumPy dtype."""
-    with contextlib.suppress(TypeError):
+    with contextlib.suppress(TypeError, ValueError, SyntaxError):  # whatever NumPy says of a word
         found: np.dtype = np.dtype(dtype)
         if dtype is not None and found in map(np.dtype, DTYPES):  # of another byte order it is not equal
             return found
@@ -82,7 +100,7 @@ def activation_runs(activation: Any, output: Any, sizes: Sequence[int]) -> list[
     """Return each layer's runs of neurons with one activation, from the arguments of `Network`."""
     n_hidden = len(sizes) - 2
     if isinstance(activation, str | Activation):
-        entries = [activation] * n_hidden
+        entries = [_activation_name(activation, "activation", softmax=False)] * n_hidden  # also where none is hidden
     elif isinstance(activation, Sequence):
         entries = list(activation)
         if len(entries) != n_hidden:
@@ -160,28 +178,6 @@ def loss_for_output(loss: Any, output: list[Run]) -> str | Loss:
     return loss
 
 
-# default, lower and upper bound (both excluded) of the losses that have a parameter
-_LOSS_PARAMETERS = {"huber": (1.0, 0.0, math.inf), "quantile": (0.5, 0.0, 1.0)}
-
-
-def loss_parameter(value: Any, loss: str | Loss) -> float:
-    """Return the parameter of a known loss; 1 where it has none."""
-    if not isinstance(loss, str) or loss not in _LOSS_PARAMETERS:
-        if value is None:
-            return 1.0
-        raise ValueError(
-            f"`loss_parameter` must be None, except for the losses {' and '.join(map(repr, _LOSS_PARAMETERS))}; got "
-            f"{value!r}."
-        )
-    default, low, high = _LOSS_PARAMETERS[loss]
-    number = default if value is None else real_number(value, "loss_parameter", low, open_low=True)
-    if number >= high:
-        raise ValueError(
-            f"`loss_parameter` must be above {low:g} and below {high:g} for `loss={loss!r}`; got {value!r}."
-        )
-    return number
-
-
 def _described(names: list[str]) -> str:
     return repr(names[0]) if len(names) == 1 else repr(names)
 
@@ -194,7 +190,7 @@ def numeric_array(values: Any, argument: str, dtype: np.dtype) -> NDArray[Any]:
 
     An array of the dtype is returned as it is, whatever its layout, if the kernels can address it.
     """
-    array = values if isinstance(values, np.ndarray) else _from_list(values, argument, dtype)
+    array = values if type(values) is np.ndarray else as_array(values, argument, dtype)
     if array.dtype is dtype and array.flags.carray:  # the common case, in one look
         return array
     if array.dtype != dtype:
@@ -217,11 +213,17 @@ def numeric_array(values: Any, argument: str, dtype: np.dtype) -> NDArray[Any]:
     return array
 
 
-def _from_list(values: Any, argument: str, dtype: np.dtype) -> NDArray[Any]:
+def as_array(values: Any, argument: str, dtype: np.dtype) -> NDArray[Any]:
     """Return an array from nested lists or anything with `__array__`."""
+    if isinstance(values, np.ma.MaskedArray):
+        raise TypeError(
+            f"`{argument}` must not be a masked array, whose mask would be lost. Use .filled() or drop rows."
+        )
     try:
         array = np.asarray(values)
     except ValueError as error:
+        if hasattr(values, "__array__"):
+            raise ValueError(f"`{argument}` must be an array of numbers; {type(values).__name__} is none.") from error
         raise ValueError(f"`{argument}` must be an array of numbers; its rows have different lengths.") from error
     if array.dtype.kind == "f" and not hasattr(values, "__array__"):
         return array.astype(dtype)  # Python numbers have no float type of their own
@@ -242,11 +244,19 @@ def all_finite(array: NDArray[Any]) -> bool:
     """Whether no element is NaN or infinite, without a temporary of the array's size."""
     if array.size <= _SMALL and math.isfinite(sum(array.ravel().tolist())):
         return True  # the quickest look for a row or two; a sum may overflow, then look closer
-    return not array.size or (math.isfinite(array.min()) and math.isfinite(array.max()))  # both pass NaN on
+    flat = array.reshape(-1) if array.flags.c_contiguous or not array.size else array
+    for first in range(0, len(flat), _FINITE_CHUNK):
+        part = flat[first : first + _FINITE_CHUNK]
+        if not (math.isfinite(part.min()) and math.isfinite(part.max())):  # both pass NaN on
+            return False
+    return True
 
 
 def inputs(X: Any, n_features: int, dtype: np.dtype, argument: str = "X") -> NDArray[Any]:
     """Return X as (n, n_features), finite, at least one row."""
+    is_small = type(X) is np.ndarray and X.dtype is dtype and X.ndim == 2 and 0 < X.size <= _SMALL
+    if is_small and X.shape[1] == n_features and X.flags.carray and math.isfinite(sum(X.ravel().tolist())):
+        return cast("NDArray[Any]", X)  # a row or two in one look
     array = numeric_array(X, argument, dtype)
     if array.ndim != 2 or array.shape[1] != n_features:
         hint = ""
@@ -260,6 +270,8 @@ def inputs(X: Any, n_features: int, dtype: np.dtype, argument: str = "X") -> NDA
     if len(array) == 0:
         raise ValueError(f"`{argument}` must have at least one row; got shape {array.shape}.")
     require_finite(array, argument)
+    if array.strides[0] > MOST_BLAS * array.itemsize:  # some columns of a very wide array
+        array = array.copy()
     return array
 
 
@@ -282,7 +294,7 @@ def targets(
 ) -> Targets:
     """Return Y as an array (n, n_outputs), or as labels (n,) for softmax with cross-entropy."""
     takes_labels = softmax and loss == "cross_entropy"
-    raw = Y if isinstance(Y, np.ndarray) else _from_list(Y, argument, dtype)
+    raw = Y if type(Y) is np.ndarray else as_array(Y, argument, dtype)
     if takes_labels and raw.ndim == 1 and raw.dtype.kind in "iu":
         return Targets(None, _labels(raw, n_rows, n_outputs, argument))
     array = numeric_array(raw, argument, dtype)
@@ -342,7 +354,7 @@ def sample_weights(weights: Any, n_rows: int, dtype: np.dtype) -> NDArray[Any] |
     """Return sample weights (n,) of at least 0, not all 0, or None."""
     if weights is None:
         return None
-    array = np.asarray(weights)
+    array = as_array(weights, "sample_weight", dtype)
     if array.dtype.kind not in "iubf":
         raise TypeError(f"`sample_weight` must hold real numbers; got dtype {array.dtype}.")
     if array.shape != (n_rows,):

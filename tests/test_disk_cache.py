@@ -205,6 +205,21 @@ def test_a_full_disk(use, tmp_path, monkeypatch, function):
     assert function != "os.replace" or not list((tmp_path / "fastbp").iterdir())  # nothing half-written stays
 
 
+def test_a_file_that_cannot_be_opened_leaves_nothing_open_and_nothing_behind(tmp_path, monkeypatch):
+    handles = []
+
+    def fail(handle, mode):
+        handles.append(handle)
+        raise MemoryError
+
+    monkeypatch.setattr(os, "fdopen", fail)
+    with pytest.raises(MemoryError):
+        disk_cache.KernelCache._write(tmp_path / "x.kernel", b"content")
+    assert list(tmp_path.iterdir()) == []
+    with pytest.raises(OSError, match="Bad file descriptor"):
+        os.fstat(handles[0])
+
+
 def test_a_cache_that_is_switched_off(tmp_path, monkeypatch):
     monkeypatch.setenv("FASTBP_CACHE_DIR", str(tmp_path))
     disk_cache.cache_folder.cache_clear()

@@ -34,37 +34,47 @@ ROOMS = (
     "columns",
     "shuffling",
     "plotting",
-    "storage",
+    "export",
     "diagnostics",
     "perturbation",
     "gradient_check",
     "moves",
     "learning_rate_finder",
     "training",
+    "checkpoint",
+    "storage",
     "trainer",
     "history",
     "network",
     "trace",
+    "definition",
+    "portable",
     "jobs",
     "optimizers",
     "schedules",
     "initializers",
+    "array_files",
+    "files",
     "threads",
+    "interruption",
     "layout",
     "validation",
     "functions",
+    "memory",
+    "progress",
     "kernels",
     "version",
 )
 PACKAGES = {"kernels", "neural_network"}  # rooms of several files, which import each other
 # Imports against that order, made when they are needed: methods that are a door to a room above.
-DOORS = {("network", "training"), ("history", "plotting")}
+DOORS = {("network", "training"), ("portable", "storage"), ("portable", "export"), ("history", "plotting")}
 # Libraries that not everybody needs or has, and the only modules that may import them.
 IMPORTERS = {
     "matplotlib": {"plotting"},
     "sklearn": {"neural_network", "digits"},
-    "tqdm": {"training"},
+    "tqdm": {"progress"},
     "threadpoolctl": {"threads"},
+    "onnx": {"export"},
     "dask": set(),
     "torch": set(),
     "joblib": set(),
@@ -260,7 +270,7 @@ with event.install_recorder("numba:compile") as recorder:
     import fastbp
 assert not recorder.buffer, recorder.buffer
 assert (numpy.geterr(), list(warnings.filters), threading.active_count()) == before
-late = {"sklearn", "matplotlib", "dask", "torch", "tqdm", "joblib", "pandas", "threadpoolctl"}
+late = {"sklearn", "matplotlib", "dask", "torch", "tqdm", "joblib", "onnx", "pandas", "threadpoolctl"}
 print(*sorted(late & set(sys.modules)))
 """
     assert run_python(code) == "\n"

@@ -281,7 +281,7 @@ def valid():
         ({"cost": "Network"}, "cost must be one of CrossEntropyCost, QuadraticCost; it is 'Network'."),
         ({"cost": "os"}, "cost must be one of CrossEntropyCost, QuadraticCost; it is 'os'."),
         ({"cost": ["QuadraticCost"]}, "cost must be one of CrossEntropyCost, QuadraticCost; it is ['QuadraticCost']."),
-        ({"sizes": [2, 10**12]}, "weights[0] must hold numbers in shape (1000000000000, 2), as sizes says."),
+        ({"sizes": [2, 10**9]}, "weights[0] must hold numbers in shape (1000000000, 2), as sizes says."),
         ({"sizes": [2, -2]}, "`sizes[1]` must be at least 1; got -2."),
         ({"sizes": "22"}, "`sizes` must be a sequence of layer sizes such as [784, 30, 10]; got '22'."),
         ({"sizes": [2, 2, 2]}, "weights must be a list of 2 arrays, as sizes says."),

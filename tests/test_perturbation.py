@@ -167,6 +167,20 @@ def test_epsilon_is_the_step_that_was_taken():
     assert np.allclose(given, 1e-3)
 
 
+@pytest.mark.parametrize("scheme", ["forward", "central"])
+def test_only_progress_shows_a_bar(capsys, scheme):
+    rng = np.random.default_rng(2)
+    net = bp.Network([3, 5, 1], "tanh", seed=0)
+    X, Y = rng.standard_normal((3000, 3)), rng.standard_normal((3000, 1))  # several blocks of rows
+    quiet = bp.finite_difference_gradient(net, X, Y, scheme)
+    assert capsys.readouterr() == ("", "")
+    shown = bp.finite_difference_gradient(net, X, Y, scheme, progress=True)
+    output, errors = capsys.readouterr()
+    assert output == ""
+    assert "100%" in errors.split("\r")[-1]
+    assert same_bits(shown.gradient, quiet.gradient)
+
+
 @pytest.mark.parametrize("reuse_layers", [False, True], ids=["whole", "reuse"])
 def test_infinite_cost_has_no_gradient(reuse_layers):
     net = bp.Network([1, 1], output="exp", loss="poisson", initializer="zeros")

@@ -41,6 +41,10 @@ CONSTRUCTOR = [
     (([3, 2.0],), {}, TypeError, "`sizes[1]` must be an integer of at least 1; got 2.0."),
     (([3, "2"],), {}, TypeError, "`sizes[1]` must be an integer of at least 1; got '2'."),
     (([3, True],), {}, TypeError, "`sizes[1]` must be an integer of at least 1; got True."),
+    ((np.array(3),), {}, TypeError, f"{SIZES_RULE}; got array(3)."),
+    ((np.ones((2, 2), int),), {}, TypeError, f"{SIZES_RULE}; got array([[1, 1],\n       [1, 1]])."),
+    (([3, 2],), {"dtype": "\ud800"}, ValueError, "`dtype` must be 'float32' or 'float64'; got '\\ud800'."),
+    (([3, 2],), {"l2_penalty": 10**309}, ValueError, f"`l2_penalty` must be at least 0; got {10**309}."),
     (([3, 2],), {"dtype": "float16"}, ValueError, "`dtype` must be 'float32' or 'float64'; got 'float16'."),
     (([3, 2],), {"dtype": int}, ValueError, "`dtype` must be 'float32' or 'float64'; got <class 'int'>."),
     (([3, 2],), {"dtype": None}, ValueError, "`dtype` must be 'float32' or 'float64'; got None."),
@@ -117,8 +121,11 @@ NAMES = [
      "`loss='poisson'` needs outputs that are positive: 'exp', 'softplus', 'sigmoid' or 'softmax'; got output "
      "'identity'."),
     ({"initializer": "glorot"}, ValueError,
-     "`initializer` must be one of glorot_uniform, glorot_normal, he_uniform, he_normal, standard_normal, "
-     "scaled_normal, zeros; got 'glorot'. Pick one of them."),
+     "`initializer` must be the name of an initializer; got 'glorot'. Did you mean 'glorot_normal'? Known names: "
+     "glorot_uniform, glorot_normal, he_uniform, he_normal, standard_normal, scaled_normal, zeros."),
+    ({"initializer": [3]}, ValueError,
+     "`initializer` must be the name of an initializer; got [3]. Known names: glorot_uniform, glorot_normal, "
+     "he_uniform, he_normal, standard_normal, scaled_normal, zeros."),
 ]  # fmt: skip
 
 
@@ -130,6 +137,14 @@ def test_constructor(arguments, keywords, error, message):
 @pytest.mark.parametrize(("keywords", "error", "message"), NAMES, ids=texts(NAMES))
 def test_names(keywords, error, message):
     check(lambda: bp.Network([3, 4, 2], **keywords), error, message)
+
+
+def test_activation_of_no_hidden_layer_is_looked_at_too():
+    check(
+        lambda: bp.Network([3, 2], activation="tahn"),
+        ValueError,
+        f"`activation` must be the name of an activation; got 'tahn'. Did you mean 'tanh'? Known names: {ACTIVATIONS}.",
+    )
 
 
 def test_layer_is_named_where_there_are_several():
@@ -151,6 +166,14 @@ def test_dtype_of_another_byte_order(dtype):
 def test_every_name_is_in_the_messages():
     assert ", ".join(functions.ACTIVATION_NAMES) == ACTIVATIONS
     assert ", ".join(functions.LOSS_NAMES) == LOSSES
+
+
+def test_numbers_that_no_float_holds():
+    for call in (lambda: bp.Constant(10**309), lambda: bp.SGD(10**309)):
+        with pytest.raises(ValueError, match=r"`learning_rate` must be a finite number above 0; got 1000.*000\. Try"):
+            call()
+    with pytest.raises(ValueError, match=r"`n_steps` must be a whole number above 0; got 1000.*000\. "):
+        bp.Cosine(0.1, n_steps=10**309)
 
 
 # ---- Data ----------------------------------------------------------------------------------------------------------
@@ -381,3 +404,50 @@ def test_threads(net):
 def test_early_stopping():
     check(lambda: bp.EarlyStopping(patience=0), ValueError, "`patience` must be at least 1; got 0.")
     check(lambda: bp.EarlyStopping(min_delta=-1), ValueError, "`min_delta` must be at least 0; got -1.")
+
+
+# ---- What random arguments found -----------------------------------------------------------------------------------
+
+NET = bp.Network([3, 2], seed=0)
+
+
+class NoArray:
+    """Says that it is an array, and is none."""
+
+    def __array__(self, *_, **__):
+        raise ValueError("no")
+
+
+FOUND = [
+    (lambda: NET.predict(np.ma.masked_greater(X, 3.0)), TypeError,
+     "`X` must not be a masked array, whose mask would be lost. Use .filled() or drop rows."),
+    (lambda: NET.loss_value(X, np.ma.masked_less(Y, 0.0)), TypeError,
+     "`Y` must not be a masked array, whose mask would be lost. Use .filled() or drop rows."),
+    (lambda: NET.loss_value(X, Y, [[1.0], [2.0, 3.0]]), ValueError,
+     "`sample_weight` must be an array of numbers; its rows have different lengths."),
+    (lambda: NET.predict(NoArray()), ValueError, "`X` must be an array of numbers; NoArray is none."),
+    (lambda: NET.loss_value(X, Y, NoArray()), ValueError,
+     "`sample_weight` must be an array of numbers; NoArray is none."),
+    (lambda: bp.check_gradient(NET, X, Y, gradient=[[1.0], [2.0, 3.0]]), ValueError,
+     "`gradient` must be an array of numbers; its rows have different lengths."),
+    (lambda: NET.fit(X, Y, shuffle=X), TypeError, "`shuffle` must be True or False; got ndarray."),
+    (lambda: NET.fit(X, Y, progress="yes"), TypeError, "`progress` must be True or False; got str."),
+    (lambda: bp.EarlyStopping(restore_best=1), TypeError, "`restore_best` must be True or False; got int."),
+    (lambda: bp.finite_difference_gradient(NET, X, Y, reuse_layers=X), TypeError,
+     "`reuse_layers` must be True or False; got ndarray."),
+    (lambda: bp.find_learning_rate(NET, X, Y, optimizer="Adam"), TypeError,
+     "`optimizer` must be an optimizer such as bp.Adam(); got 'Adam'."),
+    (lambda: bp.find_learning_rate(bp.Network, X, Y), TypeError, "`net` must be a bp.Network; got type."),
+    (lambda: bp.finite_difference_gradient(None, X, Y), TypeError, "`net` must be a bp.Network; got NoneType."),
+    (lambda: bp.check_gradient([3, 2], X, Y), TypeError, "`net` must be a bp.Network; got list."),
+    (lambda: bp.node_perturbation("net", X, Y), TypeError, "`net` must be a bp.Network; got str."),
+    (lambda: bp.random_weight_search(3, X, Y, 1), TypeError, "`net` must be a bp.Network; got int."),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("call", "error", "message"), FOUND, ids=texts(FOUND))
+def test_what_random_arguments_found(call, error, message):
+    before = NET.params.copy()
+    check(call, error, message)
+    assert same_bits(NET.params, before)
+    assert NET.training_state is None

@@ -138,31 +138,6 @@ def _sine_backward(n, z, delta):
 
 
 @leaf
-def softmax_forward(m, n, a):
-    """a[i, j] = exp(z[i, j] - max_k z[i, k]) / sum_k ... for m rows of n, in place.
-
-    Three passes, so that the exponential runs over one contiguous block whatever n is.
-    """
-    for i in range(m):
-        row = i * n
-        largest = a[row]
-        for j in range(1, n):
-            largest = max(largest, a[row + j])
-        for j in range(n):
-            a[row + j] -= largest
-    for i in range(m * n):
-        a[i] = vm.exp(a[i])
-    for i in range(m):
-        row = i * n
-        total = real(0.0, a)
-        for j in range(n):
-            total += a[row + j]
-        factor = real(1.0, a) / total
-        for j in range(n):
-            a[row + j] *= factor
-
-
-@leaf
 def softmax_backward(m, n, a, delta):
     """delta[i, j] = a[i, j] (g[i, j] - sum_k g[i, k] a[i, k]) with g = dC/da in `delta` before: the full Jacobian."""
     for i in range(m):

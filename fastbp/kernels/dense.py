@@ -1,4 +1,4 @@
-"""Dense layers: the three matrix products of a layer, each by a plain loop where it is tiny and by BLAS elsewhere.
+"""Dense layers: the three matrix products of a layer, by tiles of our own or, where the matrices are large, by BLAS.
 
 All matrices are row-major pointers with a row stride; the products take a range of neurons, so that several threads
 can share one layer.
@@ -7,9 +7,13 @@ can share one layer.
 from fastbp.kernels.blas import gemm
 from fastbp.kernels.jit import leaf
 from fastbp.kernels.pointers import real, shift
+from fastbp.kernels.products import product
+from fastbp.kernels.tiles import NOTHING, TILES
 
-# Multiply-adds below which a plain loop beats the call of BLAS (about 30 ns with a small-matrix kernel, up to 1 us
-# without); measured over shapes from 1 x 2 x 2 to 32 x 16 x 16.
+# Elements of the largest matrix of a product up to which tiles are quicker than BLAS, which copies both matrices into
+# an order of its own: 4 MiB of float32.
+MOST_BY_TILES = 1 << 20
+# Multiply-adds up to which a plain loop beats the call of a tile; measured over shapes from 1 x 2 x 2 to 32 x 16 x 16.
 TINY_PRODUCT = 64
 
 
@@ -34,14 +38,31 @@ def fill_rows(m, n, b, z, z_stride):
 
 
 @leaf
-def dense_forward(m, fan_in, n, a_prev, a_stride, W, W_stride, b, z, z_stride):
+def uses_tiles(m, fan_in, fan_out):
+    """Whether a layer's products for m rows are made of tiles: they beat BLAS while the matrices stay in the caches."""
+    return TILES and max(fan_in * fan_out, m * max(fan_in, fan_out)) <= MOST_BY_TILES
+
+
+@leaf
+def dense_forward(tiles, m, fan_in, n, a_prev, a_stride, W, W_stride, b, z, z_stride):
     """z = a_prev @ W + b for m rows and n neurons; overwrites z."""
-    fill_rows(m, n, b, z, z_stride)
-    if m * fan_in * n > TINY_PRODUCT:
-        gemm(False, False, m, n, fan_in, a_prev, a_stride, W, W_stride, 1, z, z_stride)
+    if m * fan_in * n <= TINY_PRODUCT:
+        _tiny_forward(m, fan_in, n, a_prev, a_stride, W, W_stride, b, z, z_stride)
         return
+    if tiles:
+        product(m, n, fan_in, a_prev, a_stride, 1, W, W_stride, False, b, 0, z, z_stride)
+        return
+    fill_rows(m, n, b, z, z_stride)
+    gemm(False, False, m, n, fan_in, a_prev, a_stride, W, W_stride, 1, z, z_stride)
+
+
+@leaf
+def _tiny_forward(m, fan_in, n, a_prev, a_stride, W, W_stride, b, z, z_stride):
+    """The same by a plain loop."""
     for i in range(m):
         z_row = shift(z, i * z_stride)
+        for j in range(n):
+            z_row[j] = b[j]
         for k in range(fan_in):
             a_ik = a_prev[i * a_stride + k]
             W_row = shift(W, k * W_stride)
@@ -50,11 +71,21 @@ def dense_forward(m, fan_in, n, a_prev, a_stride, W, W_stride, b, z, z_stride):
 
 
 @leaf
-def dense_backward_weights(m, n_inputs, fan_out, a_prev, a_stride, delta, add, dW):
+def dense_backward_weights(tiles, m, n_inputs, fan_out, a_prev, a_stride, delta, add, dW):
     """dW = a_prev.T @ delta for n_inputs rows of the weights; adds to dW if `add` is 1, else overwrites it."""
-    if m * n_inputs * fan_out > TINY_PRODUCT:
-        gemm(True, False, n_inputs, fan_out, m, a_prev, a_stride, delta, fan_out, add, dW, fan_out)
+    if m * n_inputs * fan_out <= TINY_PRODUCT:
+        _tiny_backward_weights(m, n_inputs, fan_out, a_prev, a_stride, delta, add, dW)
         return
+    if tiles:
+        before = NOTHING if add == 0 else fan_out
+        product(n_inputs, fan_out, m, a_prev, 1, a_stride, delta, fan_out, False, dW, before, dW, fan_out)
+        return
+    gemm(True, False, n_inputs, fan_out, m, a_prev, a_stride, delta, fan_out, add, dW, fan_out)
+
+
+@leaf
+def _tiny_backward_weights(m, n_inputs, fan_out, a_prev, a_stride, delta, add, dW):
+    """The same by a plain loop."""
     if add == 0:
         for k in range(n_inputs * fan_out):
             dW[k] = real(0.0, dW)
@@ -68,26 +99,20 @@ def dense_backward_weights(m, n_inputs, fan_out, a_prev, a_stride, delta, add, d
 
 
 @leaf
-def dense_backward_biases(m, fan_out, ones, delta, add, db):
-    """db = sum over rows of delta, a product with m ones; adds to db if `add` is 1, else overwrites it."""
-    if m * fan_out > TINY_PRODUCT:
-        gemm(False, False, 1, fan_out, m, ones, m, delta, fan_out, add, db, fan_out)
+def dense_backward_error(tiles, m, n_inputs, fan_out, delta, W, error, error_stride):
+    """error = delta @ W.T for n_inputs rows of the weights; overwrites error."""
+    if m * n_inputs * fan_out <= TINY_PRODUCT:
+        _tiny_backward_error(m, n_inputs, fan_out, delta, W, error, error_stride)
         return
-    if add == 0:
-        for j in range(fan_out):
-            db[j] = real(0.0, db)
-    for i in range(m):
-        delta_row = shift(delta, i * fan_out)
-        for j in range(fan_out):
-            db[j] += delta_row[j]
+    if tiles:
+        product(m, n_inputs, fan_out, delta, fan_out, 1, W, fan_out, True, error, NOTHING, error, error_stride)
+        return
+    gemm(False, True, m, n_inputs, fan_out, delta, fan_out, W, fan_out, 0, error, error_stride)
 
 
 @leaf
-def dense_backward_error(m, n_inputs, fan_out, delta, W, error, error_stride):
-    """error = delta @ W.T for n_inputs rows of the weights; overwrites error."""
-    if m * n_inputs * fan_out > TINY_PRODUCT:
-        gemm(False, True, m, n_inputs, fan_out, delta, fan_out, W, fan_out, 0, error, error_stride)
-        return
+def _tiny_backward_error(m, n_inputs, fan_out, delta, W, error, error_stride):
+    """The same by a plain loop."""
     for i in range(m):
         delta_row = shift(delta, i * fan_out)
         for k in range(n_inputs):

@@ -146,7 +146,12 @@ class KernelCache(_Cache):
         """Write under a temporary name, then rename: a reader sees the whole file or none."""
         handle, temporary = tempfile.mkstemp(dir=path.parent, suffix=".part")
         try:
-            with os.fdopen(handle, "wb") as file:
+            try:
+                file = os.fdopen(handle, "wb")
+            except BaseException:
+                os.close(handle)  # nobody else will
+                raise
+            with file:
                 file.write(content)
             os.replace(temporary, path)
         except BaseException:

@@ -7,7 +7,7 @@ from fastbp.kernels import team, training
 from fastbp.kernels.denormals import DENORMALS_ARE_ZERO, FLUSH_TO_ZERO, float_mode, set_float_mode
 from fastbp.kernels.jit import leaf, root
 from fastbp.kernels.passes import Net
-from fastbp.kernels.pointers import at
+from fastbp.kernels.pointers import at, from_address
 from fastbp.kernels.regions import Job, help_with
 
 # tasks
@@ -17,36 +17,51 @@ VALUE_AND_GRAD = 2
 TRAIN = 3
 TRACE = 4
 
+# addresses: the tables of `fastbp.kernels.tables`, int64; then float64; then vectors of the network's dtype
+LAYERS = 0
+SEGMENTS = 1
+PLAN = 2
+DATA = 3
+SCALARS = 4
+COSTS = 5
+PARAMS = 6
+GRADS = 7
+STATE = 8
+WORK = 9
+OUT = 10
+N_ADDRESSES = 11
+
 LEADER = 0  # slot of the leader; helpers have slots from 1 on
 
 
 @root
-def run(
-    task,
-    slot,
-    layers,
-    segments,
-    plan,
-    data,
-    scalars,
-    params,
-    grads,
-    state,
-    work,
-    costs,
-    out,
-    control,
-    first_step,
-    rates,
-):
+def run(task, slot, addresses, control, like, first_step, rates):
     """Do a task as the leader (slot 0), or help with it (slot > 0) until the leader says that it is over.
 
-    The tables are described in `fastbp.kernels.tables`.  Overwrites scalars, params (TRAIN only), grads, state, work,
+    `addresses` are those of the tables and vectors above, so that a call from Python has few arguments to unpack;
+    `like` is an empty array of the network's dtype.  Overwrites scalars, params (TRAIN only), grads, state, work,
     costs, out and control.  `rates` holds the learning rates of the steps to take, the first of which is `first_step`
     of the epoch.
     """
-    net = Net(at(layers, 0), at(segments, 0), at(plan, 0), at(data, 0), at(params, 0), at(scalars, 0))
-    job = Job(net, at(grads, 0), at(state, 0), at(work, 0), at(costs, 0), at(out, 0), at(control, 0))
+    table, reals, doubles = at(addresses, 0), at(like, 0), at(rates, 0)
+    net = Net(
+        from_address(table[LAYERS], table),
+        from_address(table[SEGMENTS], table),
+        from_address(table[PLAN], table),
+        from_address(table[DATA], table),
+        from_address(table[PARAMS], reals),
+        from_address(table[SCALARS], doubles),
+        at(control, 0),
+    )
+    job = Job(
+        net,
+        from_address(table[GRADS], reals),
+        from_address(table[STATE], reals),
+        from_address(table[WORK], reals),
+        from_address(table[COSTS], doubles),
+        from_address(table[OUT], reals),
+        at(control, 0),
+    )
     mode = float_mode()
     if task == TRAIN:
         set_float_mode(mode | FLUSH_TO_ZERO | DENORMALS_ARE_ZERO)

@@ -4,12 +4,11 @@
 and write the scaled ``dC_x/dz = a - y`` at once, so that they lose nothing where an output is saturated.
 """
 
-import math
-
 from fastbp.kernels import vector_math as vm
 from fastbp.kernels.calls import call_loss_derivative, call_loss_value
 from fastbp.kernels.jit import leaf
 from fastbp.kernels.pointers import real, shift
+from fastbp.kernels.softmax import cross_entropy_rows
 from fastbp.kernels.tables import (
     ABSOLUTE,
     CLIPPED_SIGMOID_CROSS_ENTROPY,
@@ -27,20 +26,23 @@ from fastbp.kernels.tables import (
 
 
 @leaf
-def loss_rows(code, value_address, derivative_address, parameter, m, n, z, a, y, scale, cost, delta):
+def loss_rows(code, value_address, derivative_address, parameter, m, n, z, a, y, scale, sums, cost, delta):
     """cost[i] = C_x of row i, delta[i, :] = scale[i] dC_x/da (or dC_x/dz, see the module); overwrites both.
 
-    `z a y delta` are m rows of n, `scale` and `cost` have m elements.
+    `z a y delta` are m rows of n, `scale` and `cost` have m elements; `sums`, 2 m elements, is destroyed.  Softmax with
+    cross-entropy also makes a = softmax(z).
     """
+    if code == SOFTMAX_CROSS_ENTROPY:
+        _softmax_cross_entropy(m, n, z, a, y, scale, sums, cost, delta)
+        return
+    if code == CLIPPED_SOFTMAX_CROSS_ENTROPY:
+        _clipped_softmax_cross_entropy(m, n, parameter, z, a, y, scale, sums, cost, delta)
+        return
     for i in range(m):
         row = i * n
         a_row, y_row, delta_row = shift(a, row), shift(y, row), shift(delta, row)
-        if code == SOFTMAX_CROSS_ENTROPY:
-            cost[i] = _softmax_cross_entropy(n, shift(z, row), a_row, y_row, scale[i], delta_row)
-        elif code == SIGMOID_CROSS_ENTROPY:
+        if code == SIGMOID_CROSS_ENTROPY:
             cost[i] = _sigmoid_cross_entropy(n, shift(z, row), a_row, y_row, scale[i], delta_row)
-        elif code == CLIPPED_SOFTMAX_CROSS_ENTROPY:
-            cost[i] = _clipped_softmax_cross_entropy(n, parameter, a_row, y_row, scale[i], delta_row)
         elif code == CLIPPED_SIGMOID_CROSS_ENTROPY:
             cost[i] = _clipped_sigmoid_cross_entropy(n, parameter, a_row, y_row, scale[i], delta_row)
         elif code == POISSON_DEVIANCE:
@@ -55,19 +57,12 @@ def loss_rows(code, value_address, derivative_address, parameter, m, n, z, a, y,
 
 
 @leaf
-def _softmax_cross_entropy(n, z, a, y, scale, delta):
-    """sum_j y_j (log sum_k exp z_k - z_j), with log sum exp z = z_k - log a_k for the largest z_k; delta = a - y."""
-    k = 0
-    for j in range(1, n):
-        if z[j] > z[k]:
-            k = j
-    log_sum = z[k] - math.log(a[k])
-    cost = real(0.0, a)
-    for j in range(n):
-        # 0 times an infinite logit is 0: a class of probability 0 that is not the target costs nothing
-        cost += y[j] * (log_sum - z[j]) if y[j] != 0 else real(0.0, a)
-        delta[j] = scale * (a[j] - y[j])
-    return cost
+def _softmax_cross_entropy(m, n, z, a, y, scale, sums, cost, delta):
+    """sum_j y_j (log sum_k exp z_k - z_j), the logarithms of all rows in one loop; delta = a - y."""
+    total, target = sums, shift(sums, m)
+    cross_entropy_rows(m, n, z, y, scale, a, cost, total, target, delta)
+    for i in range(m):
+        cost[i] += target[i] * vm.log(total[i])
 
 
 @leaf
@@ -82,14 +77,17 @@ def _sigmoid_cross_entropy(n, z, a, y, scale, delta):
 
 
 @leaf
-def _clipped_softmax_cross_entropy(n, clip, a, y, scale, delta):
-    """-sum_j y_j log p_j with p = a clipped to [clip, 1 - clip]; delta = a - y, as if nothing were clipped."""
-    cost, one = real(0.0, a), real(1.0, a)
-    for j in range(n):
-        if y[j] != 0:
-            cost -= y[j] * math.log(min(max(a[j], clip), one - clip))
-        delta[j] = scale * (a[j] - y[j])
-    return cost
+def _clipped_softmax_cross_entropy(m, n, clip, z, a, y, scale, sums, cost, delta):
+    """-log p of the class that y names, p clipped to [clip, 1 - clip]; delta = a - y, as if nothing were clipped."""
+    cross_entropy_rows(m, n, z, y, scale, a, cost, sums, shift(sums, m), delta)
+    one = real(1.0, a)
+    for i in range(m):
+        p = real(0.0, a)
+        for j in range(n):
+            p += y[i * n + j] * a[i * n + j]
+        cost[i] = min(max(p, clip), one - clip)
+    for i in range(m):
+        cost[i] = -vm.log(cost[i])
 
 
 @leaf

@@ -14,17 +14,19 @@ import numpy as np
 
 from fastbp.kernels import tables as t
 from fastbp.kernels import team
-from fastbp.kernels.activations import activation_forward, softmax_forward
+from fastbp.kernels.activations import activation_forward
 from fastbp.kernels.jit import formula, leaf
 from fastbp.kernels.losses import loss_rows
 from fastbp.kernels.passes import (
     Net,
     activate,
     field,
+    finish_softmax,
     forward_block,
     forward_neurons,
     is_softmax,
     previous_activation,
+    starts_from_logits,
 )
 from fastbp.kernels.pointers import from_address, real, shift
 
@@ -64,8 +66,11 @@ def row_costs(net, first, m, values, work):
     y = shift(from_address(net.data[t.Y], net.params), first * n)
     scale = shift(from_address(net.data[t.SAMPLE_WEIGHT], net.params), first)
     cost = shift(work, plan[t.COST])
+    sums = shift(work, plan[t.SUMS])
     parameter = real(net.scalars[t.LOSS_PARAMETER], a)
-    loss_rows(plan[t.LOSS], plan[t.LOSS_VALUE], plan[t.LOSS_DERIVATIVE], parameter, m, n, z, a, y, scale, cost, delta)
+    loss_rows(
+        plan[t.LOSS], plan[t.LOSS_VALUE], plan[t.LOSS_DERIVATIVE], parameter, m, n, z, a, y, scale, sums, cost, delta
+    )
 
 
 @leaf
@@ -156,8 +161,8 @@ def propagate(job, layer, j, first, m):
         move_next_layer(job, layer, j, first, m)
         for later in range(layer + 2, last + 1):
             forward_neurons(net, later, first, m, 0, field(net, later, t.FAN_OUT), work)
-    if is_softmax(net, last):
-        softmax_forward(m, field(net, last, t.FAN_OUT), shift(work, field(net, last, t.A)))
+    if not starts_from_logits(net):
+        finish_softmax(net, 0, m, work)
 
 
 @leaf

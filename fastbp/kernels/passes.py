@@ -16,18 +16,20 @@ from fastbp.kernels.activations import (
     activation_backward,
     activation_forward,
     softmax_backward,
-    softmax_forward,
 )
 from fastbp.kernels.dense import (
-    dense_backward_biases,
     dense_backward_error,
     dense_backward_weights,
     dense_forward,
+    uses_tiles,
 )
 from fastbp.kernels.dropout import dropout_key, multiply, multiply_by_mask
 from fastbp.kernels.jit import formula, leaf
 from fastbp.kernels.losses import loss_rows
 from fastbp.kernels.pointers import from_address, real, shift
+from fastbp.kernels.rows import column_sums, gather_rows
+from fastbp.kernels.softmax import softmax_rows
+from fastbp.kernels.team import is_abandoned
 
 
 class Net(NamedTuple):
@@ -39,6 +41,7 @@ class Net(NamedTuple):
     data: Any
     params: Any
     scalars: Any
+    control: Any  # see `fastbp.kernels.team`
 
 
 @formula
@@ -96,15 +99,14 @@ def load_inputs(net, first, i0, i1, m, work):
     X = from_address(net.data[t.X], net.params)
     order = from_address(net.data[t.ORDER], net.layers)
     target = shift(work, net.plan[t.INPUT])
+    if net.data[t.X_COLUMN] == 1 and net.data[t.ORDER] != 0:
+        gather_rows(i1 - i0, n, X, net.data[t.X_ROW], shift(order, first + i0), shift(target, i0 * n), n)
+        return
     for i in range(i0, i1):
         source = shift(X, row_of(net, first + i, order) * net.data[t.X_ROW])
         row = shift(target, i * n)
-        if net.data[t.X_COLUMN] == 1:
-            for j in range(n):
-                row[j] = source[j]
-        else:
-            for j in range(n):
-                row[j] = source[j * net.data[t.X_COLUMN]]
+        for j in range(n):
+            row[j] = source[j * net.data[t.X_COLUMN]]
 
 
 @leaf
@@ -149,7 +151,8 @@ def forward_neurons(net, layer, first, m, j0, j1, work):
     a_prev, a_stride = previous_activation(net, layer, first, m, work)
     z = shift(work, field(net, layer, t.Z))
     b = shift(W, fan_in * fan_out + j0)
-    dense_forward(m, fan_in, j1 - j0, a_prev, a_stride, shift(W, j0), fan_out, b, shift(z, j0), fan_out)
+    tiles = uses_tiles(m, fan_in, fan_out)
+    dense_forward(tiles, m, fan_in, j1 - j0, a_prev, a_stride, shift(W, j0), fan_out, b, shift(z, j0), fan_out)
     activate(net, layer, first, m, j0, j1, work)
 
 
@@ -158,7 +161,7 @@ def activate(net, layer, first, m, j0, j1, work):
     """a = f(z) for neurons [j0, j1) of a layer, and dropout."""
     fan_out = field(net, layer, t.FAN_OUT)
     z, a = shift(work, field(net, layer, t.Z)), shift(work, field(net, layer, t.A))
-    if field(net, layer, t.Z) != field(net, layer, t.A):
+    if field(net, layer, t.Z) != field(net, layer, t.A) and not is_softmax(net, layer):
         for i in range(m):
             for j in range(j0, j1):
                 a[i * fan_out + j] = z[i * fan_out + j]
@@ -187,12 +190,27 @@ def drop(net, layer, first, m, j0, j1, values):
 
 @leaf
 def forward_block(net, first, m, work):
-    """All layers' z and a for samples [first, first + m); X must have been loaded."""
+    """All layers' z and a for samples [first, first + m), unless abandoned; X must have been loaded.
+
+    Softmax before its cross-entropy is left to the loss, which makes both in one pass.
+    """
     n_layers = net.plan[t.N_LAYERS]
     for layer in range(n_layers):
+        if is_abandoned(net.control):
+            return
         forward_neurons(net, layer, first, m, 0, field(net, layer, t.FAN_OUT), work)
-    if is_softmax(net, n_layers - 1):
-        softmax_forward(m, field(net, n_layers - 1, t.FAN_OUT), shift(work, field(net, n_layers - 1, t.A)))
+    if not starts_from_logits(net):
+        finish_softmax(net, 0, m, work)
+
+
+@leaf
+def finish_softmax(net, i0, i1, work):
+    """a = softmax(z) for rows [i0, i1) of the output layer, if it has softmax."""
+    last = net.plan[t.N_LAYERS] - 1
+    if is_softmax(net, last):
+        n = field(net, last, t.FAN_OUT)
+        z, a = shift(work, field(net, last, t.Z) + i0 * n), shift(work, field(net, last, t.A) + i0 * n)
+        softmax_rows(i1 - i0, n, z, a)
 
 
 # --- output error -----------------------------------------------------------------------------------------------------
@@ -200,7 +218,7 @@ def forward_block(net, first, m, work):
 
 @leaf
 def output_error(net, i0, i1, work):
-    """Each row's cost, and delta_L = scale dC_x/dz_L, for rows [i0, i1) of a block; a_L is known, softmax included."""
+    """Each row's cost, and delta_L = scale dC_x/dz_L, for rows [i0, i1) of a block."""
     last = net.plan[t.N_LAYERS] - 1
     n, m = field(net, last, t.FAN_OUT), i1 - i0
     z = shift(work, field(net, last, t.Z) + i0 * n)
@@ -209,8 +227,11 @@ def output_error(net, i0, i1, work):
     y = shift(work, net.plan[t.TARGET] + i0 * n)
     scale, cost = shift(work, net.plan[t.SCALE] + i0), shift(work, net.plan[t.COST] + i0)
     plan = net.plan
+    sums = shift(work, plan[t.SUMS] + 2 * i0)
     parameter = real(net.scalars[t.LOSS_PARAMETER], a)
-    loss_rows(plan[t.LOSS], plan[t.LOSS_VALUE], plan[t.LOSS_DERIVATIVE], parameter, m, n, z, a, y, scale, cost, delta)
+    loss_rows(
+        plan[t.LOSS], plan[t.LOSS_VALUE], plan[t.LOSS_DERIVATIVE], parameter, m, n, z, a, y, scale, sums, cost, delta
+    )
     if starts_from_logits(net):
         return
     if is_softmax(net, last):
@@ -257,10 +278,11 @@ def backward_weights(net, layer, first, m, k0, k1, add, grad, work):
     a_prev, a_stride = previous_activation(net, layer, first, m, work)
     delta = shift(work, field(net, layer, t.DELTA))
     dW = shift(grad, field(net, layer, t.WEIGHTS))
-    dense_backward_weights(m, k1 - k0, fan_out, shift(a_prev, k0), a_stride, delta, add, shift(dW, k0 * fan_out))
+    a_here, dW_here = shift(a_prev, k0), shift(dW, k0 * fan_out)
+    tiles = uses_tiles(m, fan_in, fan_out)
+    dense_backward_weights(tiles, m, k1 - k0, fan_out, a_here, a_stride, delta, add, dW_here)
     if k1 == fan_in:
-        ones = shift(work, net.plan[t.ONES])
-        dense_backward_biases(m, fan_out, ones, delta, add, shift(dW, fan_in * fan_out))
+        column_sums(m, fan_out, delta, fan_out, add, shift(dW, fan_in * fan_out))
 
 
 @leaf
@@ -271,7 +293,8 @@ def backward_error(net, layer, first, m, k0, k1, work):
     W = shift(net.params, field(net, layer, t.WEIGHTS) + k0 * fan_out)
     z, a = shift(work, field(net, layer - 1, t.Z)), shift(work, field(net, layer - 1, t.A))
     error = shift(work, field(net, layer - 1, t.DELTA))
-    dense_backward_error(m, k1 - k0, fan_out, delta, W, shift(error, k0), fan_in)
+    tiles = uses_tiles(m, fan_in, fan_out)
+    dense_backward_error(tiles, m, k1 - k0, fan_out, delta, W, shift(error, k0), fan_in)
     dropped = net.plan[t.HAS_DROPOUT] != 0 and net.scalars[t.DROPOUT + layer - 1] > 0.0
     if dropped:
         # a is a kept neuron's output over 1 - rate; f' wants the output itself.  Nobody needs the scaled a any more.
@@ -281,14 +304,3 @@ def backward_error(net, layer, first, m, k0, k1, work):
     multiply_by_derivative(net, layer - 1, m, k0, k1, z, a, error)
     if dropped:
         drop(net, layer - 1, first, m, k0, k1, error)
-
-
-@leaf
-def backward_block(net, first, m, add, grad, work):
-    """All layers' delta, dW and db for one block, from the output's delta; adds to grad if `add` is 1."""
-    for i in range(net.plan[t.N_LAYERS]):
-        layer = net.plan[t.N_LAYERS] - 1 - i
-        fan_in = field(net, layer, t.FAN_IN)
-        backward_weights(net, layer, first, m, 0, fan_in, add, grad, work)
-        if layer > 0:
-            backward_error(net, layer, first, m, 0, fan_in, work)

@@ -63,8 +63,16 @@ def run(
     (BASE only), changes and control; params are overwritten by SEARCH, and put back by WHOLE_PASSES.
     """
     own = slot * plan[t.N_PARAMS] if task == WHOLE_PASSES else 0
-    net = Net(at(layers, 0), at(segments, 0), at(plan, 0), at(data, 0), at(params, own), at(scalars, 0))
-    base = Net(at(base_layers, 0), at(segments, 0), at(base_plan, 0), at(data, 0), at(params, 0), at(scalars, 0))
+    net = Net(at(layers, 0), at(segments, 0), at(plan, 0), at(data, 0), at(params, own), at(scalars, 0), at(control, 0))
+    base = Net(
+        at(base_layers, 0),
+        at(segments, 0),
+        at(base_plan, 0),
+        at(data, 0),
+        at(params, 0),
+        at(scalars, 0),
+        at(control, 0),
+    )
     job = Job(
         task,
         net,
@@ -107,10 +115,10 @@ def take_pieces(job, n_moves):
     """Do pieces of the moves until none is left."""
     control = job.control
     while True:
-        p = team.take_piece(control)
+        p = team.take_piece(control, 0)  # one lane: the moves take very different times
         if p < 0:
             return
-        n_pieces = team.region_size(control)
+        n_pieces = control[team.N_PIECES]
         for q in range(n_moves * p // n_pieces, n_moves * (p + 1) // n_pieces):
             measure(job, q, control[team.FIRST], control[team.ROWS])
         team.piece_done(control)

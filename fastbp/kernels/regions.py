@@ -6,22 +6,24 @@ with the helpers; `help_with` is a helper's whole life.
 
 from typing import Any, NamedTuple
 
+import numpy as np
+
 from fastbp.kernels import tables as t
 from fastbp.kernels import team
-from fastbp.kernels.activations import softmax_forward
+from fastbp.kernels.dense import uses_tiles
 from fastbp.kernels.jit import leaf
 from fastbp.kernels.passes import (
     Net,
-    backward_block,
     backward_error,
     backward_weights,
     field,
+    finish_softmax,
     forward_block,
     forward_neurons,
-    is_softmax,
     load_inputs,
     load_targets,
     output_error,
+    starts_from_logits,
     weighted_cost,
 )
 from fastbp.kernels.pointers import real, shift
@@ -38,7 +40,18 @@ BACKWARD = 6  # piece: some rows of a layer's weights: their gradient, the error
 OUTPUTS_OF_ROWS = 7  # piece: some blocks of rows through the network, into `out`
 COSTS_OF_ROWS = 8  # piece: some blocks of rows through the network, their cost into `costs`
 
+# what a region does with its part of the gradient
+KEEP = 0  # it is not complete yet
+ADD_PENALTY = 1
+STEP = 2  # add the penalty and take the step
+
+# Rows of weights whose gradient is made and used up together: enough for the products, and some 32 KiB of float32.
+_CHUNK_ROWS = 48
+_CHUNK_ELEMENTS = 1 << 13
 _ALIGN = 16  # a piece of neurons or parameters begins at a multiple of this: a whole cache line of float32
+
+
+_LARGEST_FLOAT = 1.7976931348623157e308
 
 
 class Job(NamedTuple):
@@ -51,6 +64,15 @@ class Job(NamedTuple):
     costs: Any  # float64, one for each piece
     out: Any  # outputs (n, n_outputs)
     control: Any  # see `fastbp.kernels.team`
+
+
+@leaf
+def is_finite(x):
+    """Whether x is neither NaN nor infinite.
+
+    Not math.isfinite: that is x - x == 0, and where x is a sum, reassociation makes it true of every x.
+    """
+    return abs(x) <= _LARGEST_FLOAT
 
 
 @leaf
@@ -88,9 +110,14 @@ def run_piece(job, p, n_pieces, slot):
 
 
 @leaf
-def gradient_of_rows(job, first, m, grad, slot):
-    """Sum over samples [first, first + m) of scale C_x, and its gradient into grad, block by block."""
+def gradient_of_rows(job, first, m, grad, slot, then):
+    """Sum over samples [first, first + m) of scale C_x, its gradient into grad, block by block; NaN if abandoned.
+
+    `then` is what follows where the gradient is complete and the cost finite: `KEEP`, or with grads[0] another.
+    """
     net, work = job.net, shift(job.work, slot * job.net.plan[t.SLOT_SIZE])
+    n_params = net.plan[t.N_PARAMS]
+    at_once = n_params <= _CHUNK_ELEMENTS  # the step of all layers in one go
     cost = 0.0
     for start in range(first, first + m, net.plan[t.BLOCK_ROWS]):
         rows = min(net.plan[t.BLOCK_ROWS], first + m - start)
@@ -99,7 +126,15 @@ def gradient_of_rows(job, first, m, grad, slot):
         forward_block(net, start, rows, work)
         output_error(net, 0, rows, work)
         cost += weighted_cost(net, rows, work)
-        backward_block(net, start, rows, 1 if start > first else 0, grad, work)
+        if team.is_abandoned(job.control):
+            return np.nan
+        add, after = 1 if start > first else 0, then if start + rows == first + m and is_finite(cost) else KEEP
+        for i in range(net.plan[t.N_LAYERS]):
+            layer = net.plan[t.N_LAYERS] - 1 - i
+            fan_in, layer_after = field(net, layer, t.FAN_IN), KEEP if at_once else after
+            backward_rows_of_weights(job, layer, start, rows, 0, fan_in, add, layer_after, grad, work)
+        if at_once and after != KEEP:
+            finish_params(job, 0, n_params, after)
     return cost
 
 
@@ -108,7 +143,7 @@ def _gradient_piece(job, p, n_pieces, slot):
     first, m = region_argument(job, team.FIRST), region_argument(job, team.ROWS)
     i0, i1 = m * p // n_pieces, m * (p + 1) // n_pieces
     grad = shift(job.grads, p * job.net.plan[t.N_PARAMS])
-    job.costs[p] = gradient_of_rows(job, first + i0, i1 - i0, grad, slot)
+    job.costs[p] = gradient_of_rows(job, first + i0, i1 - i0, grad, slot, KEEP)
 
 
 @leaf
@@ -121,9 +156,7 @@ def _sum_piece(job, p, n_pieces):
         part = shift(job.grads, q * n + begin)
         for i in range(end - begin):
             total[i] += part[i]
-    add_penalty_range(job, begin, end)
-    if region_argument(job, team.UPDATE) != 0:
-        update_range(job, begin, end)
+    finish_params(job, begin, end, region_argument(job, team.UPDATE))
 
 
 @leaf
@@ -136,11 +169,15 @@ def _forward_piece(job, p, n_pieces, slot, operation):
     n_blocks = (n_rows + block_rows - 1) // block_rows
     cost = 0.0
     for block in range(n_blocks * p // n_pieces, n_blocks * (p + 1) // n_pieces):
+        if team.is_abandoned(job.control):
+            return
         first = block * block_rows
         rows = min(block_rows, n_rows - first)
         load_inputs(net, first, 0, rows, rows, work)
         forward_block(net, first, rows, work)
         if operation == OUTPUTS_OF_ROWS:
+            if starts_from_logits(net):
+                finish_softmax(net, 0, rows, work)
             a, out = shift(work, field(net, last, t.A)), shift(job.out, first * n_outputs)
             for i in range(rows * n_outputs):
                 out[i] = a[i]
@@ -176,34 +213,52 @@ def _layer_piece(job, operation, p, n_pieces):
             load_inputs(net, first, i0, i1, m, work)
             load_targets(net, first, i0, i1, net.scalars[t.WEIGHT_FACTOR], work)
         else:
-            last = net.plan[t.N_LAYERS] - 1
-            n = field(net, last, t.FAN_OUT)
-            if is_softmax(net, last):
-                softmax_forward(i1 - i0, n, shift(work, field(net, last, t.A) + i0 * n))
+            if not starts_from_logits(net):
+                finish_softmax(net, i0, i1, work)
             output_error(net, i0, i1, work)
 
 
 @leaf
 def _backward_piece(job, layer, first, m, p, n_pieces):
-    """Rows [k0, k1) of a layer's weights: dW, then the error behind them (with the old weights), then their step."""
-    net, work = job.net, job.work
-    fan_in, fan_out = field(net, layer, t.FAN_IN), field(net, layer, t.FAN_OUT)
+    """Some rows of a layer's weights, by the region's arguments."""
+    fan_in = field(job.net, layer, t.FAN_IN)
     k0, k1 = bound(fan_in, n_pieces, p, _ALIGN), bound(fan_in, n_pieces, p + 1, _ALIGN)
-    backward_weights(net, layer, first, m, k0, k1, region_argument(job, team.ADD), job.grads, work)
-    if layer > 0:
-        backward_error(net, layer, first, m, k0, k1, work)
-    if region_argument(job, team.UPDATE) == 0:
-        return
-    weights = field(net, layer, t.WEIGHTS)
-    begin, end = weights + k0 * fan_out, weights + k1 * fan_out
-    if k1 == fan_in:
-        end += fan_out  # the biases
-    add_penalty_range(job, begin, end)
-    if region_argument(job, team.UPDATE) == 2:
-        update_range(job, begin, end)
+    add, then = region_argument(job, team.ADD), region_argument(job, team.UPDATE)
+    backward_rows_of_weights(job, layer, first, m, k0, k1, add, then, job.grads, job.work)
+
+
+@leaf
+def backward_rows_of_weights(job, layer, first, m, k0, k1, add, then, grad, work):
+    """Rows [k0, k1) of a layer's weights: dW, the error behind them (with the old weights), then their step.
+
+    In chunks whose gradient is still in the first-level cache when the step wants it.
+    """
+    net = job.net
+    fan_in, fan_out = field(net, layer, t.FAN_IN), field(net, layer, t.FAN_OUT)
+    chunk = k1 - k0
+    if then == STEP and uses_tiles(m, fan_in, fan_out):
+        n_chunks = max(1, min(chunk * fan_out // _CHUNK_ELEMENTS, chunk // _CHUNK_ROWS))
+        chunk = (chunk + n_chunks - 1) // n_chunks
+    for begin in range(k0, k1, chunk):
+        end = min(begin + chunk, k1)
+        backward_weights(net, layer, first, m, begin, end, add, grad, work)
+        if layer > 0:
+            backward_error(net, layer, first, m, begin, end, work)
+        if then != KEEP:
+            weights = field(net, layer, t.WEIGHTS)
+            biases = fan_out if end == fan_in else 0  # the last rows have the biases behind them
+            finish_params(job, weights + begin * fan_out, weights + end * fan_out + biases, then)
 
 
 # --- the step ---------------------------------------------------------------------------------------------------------
+
+
+@leaf
+def finish_params(job, begin, end, then):
+    """Penalty and, if wanted, the step of parameters [begin, end), whose gradient is complete."""
+    add_penalty_range(job, begin, end)
+    if then == STEP:
+        update_range(job, begin, end)
 
 
 @leaf
@@ -226,23 +281,11 @@ def update_range(job, begin, end):
     """The optimizer's step for parameters [begin, end), with the gradient in grads[0]."""
     net = job.net
     s = net.scalars
-    n = net.plan[t.N_PARAMS]
-    second = n if net.plan[t.N_STATE_VECTORS] > 1 else 0
-    s1 = shift(job.state, begin)
-    s2 = shift(job.state, begin + second)
+    second = net.plan[t.N_PARAMS] if net.plan[t.N_STATE_VECTORS] > 1 else 0
+    s1, s2 = shift(job.state, begin), shift(job.state, begin + second)
     g, w = shift(job.grads, begin), shift(net.params, begin)
-    update(
-        net.plan[t.OPTIMIZER],
-        s,
-        s[t.LEARNING_RATE],
-        1.0 - s[t.POWER_1],
-        1.0 - s[t.POWER_2],
-        end - begin,
-        g,
-        w,
-        s1,
-        s2,
-    )
+    corrections = 1.0 - s[t.POWER_1], 1.0 - s[t.POWER_2]
+    update(net.plan[t.OPTIMIZER], s, s[t.LEARNING_RATE], *corrections, end - begin, g, w, s1, s2)
 
 
 @leaf
@@ -272,10 +315,10 @@ def take_pieces(job, slot):
     """Do pieces of the open region until none is left."""
     control = job.control
     while True:
-        p = team.take_piece(control)
+        p = team.take_piece(control, slot)
         if p < 0:
             return
-        run_piece(job, p, team.region_size(control), slot)
+        run_piece(job, p, control[team.N_PIECES], slot)
         team.piece_done(control)
 
 

@@ -43,8 +43,8 @@ OPTIMIZER = 15  # an optimizer's code
 BATCH_SIZE = 16
 N_STATE_VECTORS = 17
 HAS_DROPOUT = 18
-ONES = 19  # offset of as many ones as a block has rows
-FORWARD_PIECES = 20  # into how many pieces the data set's blocks are cut for a forward pass
+FORWARD_PIECES = 19  # into how many pieces the data set's blocks are cut for a forward pass
+SUMS = 20  # offset of two sums for each row of the output layer
 PER_BATCH = 21  # 1: each mini-batch divides BATCH_L2 and BATCH_L1 by its sample weights; its cost counts by its rows
 PLAN_LENGTH = 22
 
@@ -91,6 +91,7 @@ SCALARS_LENGTH = 22  # plus one for each layer
 FINISHED = 0
 CONVERGED = 1  # the gradient norm is not above the tolerance; the step was not taken
 DIVERGED = 2  # the cost is not finite; the step was not taken
+INTERRUPTED = 3  # the caller asked for an early return; all steps up to STEP are whole
 
 # --- activation codes ------------------------------------------------------------------------------------------------
 IDENTITY = 0

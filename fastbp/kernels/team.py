@@ -1,14 +1,17 @@
 """Sharing the pieces of a job between threads, without a threading runtime.
 
 One thread, the leader, runs a job from beginning to end.  Where there is work for several it publishes a *region*: an
-operation with its arguments and a number of pieces.  Threads that have joined the job take pieces from a common ticket,
+operation with its arguments and a number of pieces.  Threads that have joined the job take pieces by tickets,
 and so does the leader; when all are done it goes on.  So a job never waits for a thread that has not joined, is late or
 has died; a region costs one to two microseconds; and as pieces are made by the problem alone and every sum over pieces
 has a fixed order, who does which piece changes no bit of the result.
 
+A region's pieces lie in *lanes*, one for each thread, and a thread empties its own lane before it helps in others.  So
+the same thread does the same pieces in every step, and finds their parameters in its own cache.
+
 The threads share one int64 vector, `control`.  The words that several threads write lie on cache lines of their own.
-The ticket holds three numbers in one word, so that they are always read together: the region's number, how many pieces
-it has, and the next piece to take.
+A lane's ticket holds three numbers in one word, so that they are always read together: the region's number, the end of
+the lane's pieces, and the next piece to take.
 """
 
 import os
@@ -24,16 +27,24 @@ from fastbp.kernels.denormals import IS_X86
 from fastbp.kernels.jit import leaf
 from fastbp.kernels.pointers import shift
 
-TICKET = 0
-DONE = 8  # pieces of the region that are finished
-STOP = 16  # 1 when the job is over
-OPERATION = 24  # the region's operation and arguments: written by the leader before the ticket
-LAYER = 25
-FIRST = 26
-ROWS = 27
-ADD = 28
-UPDATE = 29
-CONTROL_LENGTH = 32
+MOST_LANES = 16
+LANE_WORDS = 8  # a cache line; lane i's ticket is word LANE_WORDS * i
+DONE = LANE_WORDS * MOST_LANES  # pieces of the region that are finished
+STOP = DONE + 8  # 1 when the job is over
+REQUEST = STOP + 1  # what the caller asks for while the job runs: written by Python, see below
+N_LANES = STOP + 8  # written before the job begins: one for each thread that may join; 0 counts as 1
+OPERATION = N_LANES + 1  # the region's operation and arguments: written by the leader before the tickets
+N_PIECES = OPERATION + 1
+LAYER = OPERATION + 2
+FIRST = OPERATION + 3
+ROWS = OPERATION + 4
+ADD = OPERATION + 5
+UPDATE = OPERATION + 6
+CONTROL_LENGTH = N_LANES + 8
+
+# requests
+PAUSE = 1  # return after the step at hand
+ABANDON = 2  # return as soon as possible; a step that cannot be finished is not taken
 
 _POLLS_BEFORE_YIELD = 64  # some 2 to 4 us: a yield costs less than that where nobody waits for the processor
 
@@ -120,31 +131,39 @@ else:
 
 @leaf
 def pieces_open(ticket):
-    """Whether the region of a ticket has pieces that nobody has taken."""
+    """Whether the lane of a ticket has pieces that nobody has taken."""
     return (ticket & _PIECE_MASK) < ((ticket >> _PIECE_BITS) & _PIECE_MASK)
 
 
 @leaf
-def take_piece(control):
-    """The next piece of the open region, or -1 if there is none."""
-    if not pieces_open(load(control)):
-        return -1
-    ticket = fetch_add(control, 1)
-    return ticket & _PIECE_MASK if pieces_open(ticket) else -1
+def lanes_of(control):
+    """How many lanes the regions of this job have."""
+    return max(1, control[N_LANES])
 
 
 @leaf
-def region_size(control):
-    """How many pieces the open region has; only for a thread that holds an unfinished piece of it."""
-    return (load(control) >> _PIECE_BITS) & _PIECE_MASK
+def take_piece(control, slot):
+    """The next piece of the open region for the thread in a slot, its own lane's first, or -1 if there is none."""
+    n_lanes = lanes_of(control)
+    for i in range(n_lanes):
+        lane = shift(control, (slot + i) % n_lanes * LANE_WORDS)
+        if pieces_open(load(lane)):
+            ticket = fetch_add(lane, 1)
+            if pieces_open(ticket):
+                return ticket & _PIECE_MASK
+    return -1
 
 
 @leaf
 def open_region(control, n_pieces):
     """Publish a region; its operation and arguments must stand in `control`, and the last region must be finished."""
     region = ((load(control) >> (2 * _PIECE_BITS)) + 1) & _REGION_MASK
+    n_lanes = lanes_of(control)
+    control[N_PIECES] = n_pieces
     store(shift(control, DONE), 0)
-    store(control, (region << (2 * _PIECE_BITS)) | (n_pieces << _PIECE_BITS))
+    for i in range(n_lanes):
+        begin, end = n_pieces * i // n_lanes, n_pieces * (i + 1) // n_lanes
+        store(shift(control, i * LANE_WORDS), (region << (2 * _PIECE_BITS)) | (end << _PIECE_BITS) | begin)
 
 
 @leaf
@@ -181,3 +200,15 @@ def stop(control):
 def is_stopped(control):
     """Whether the job is over."""
     return load(shift(control, STOP)) != 0
+
+
+@leaf
+def is_asked_to_pause(control):
+    """Whether the caller wants to have a look after this step."""
+    return load(shift(control, REQUEST)) >= PAUSE
+
+
+@leaf
+def is_abandoned(control):
+    """Whether the caller no longer wants the results."""
+    return load(shift(control, REQUEST)) == ABANDON

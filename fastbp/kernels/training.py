@@ -8,45 +8,31 @@ from fastbp.kernels.jit import leaf
 from fastbp.kernels.passes import field, row_of, weighted_cost
 from fastbp.kernels.pointers import from_address, shift
 from fastbp.kernels.regions import (
+    ADD_PENALTY,
     BACKWARD,
     COSTS_OF_ROWS,
     FORWARD,
     GRADIENT_OF_ROWS,
+    KEEP,
     LOAD,
     OUTPUT,
     OUTPUTS_OF_ROWS,
+    STEP,
     SUM_AND_UPDATE,
     UPDATE_ONLY,
-    add_penalty_range,
     gradient_norm,
     gradient_of_rows,
+    is_finite,
     parallel,
-    update_range,
 )
 from fastbp.kernels.updates import multiply_gradient, penalty
-
-# what a region does with its part of the gradient
-_KEEP = 0  # it is not complete yet
-_ADD_PENALTY = 1
-_STEP = 2  # add the penalty and take the step
-
-_LARGEST_FLOAT = 1.7976931348623157e308
 
 # Pieces of one layer: at least this many neurons and this many flops (some 20 us), so that a piece is worth its 1 to
 # 2 us, and never more than _MOST_PIECES.
 _LEAST_NEURONS = 64
-_LEAST_FLOPS = 1 << 20
+_LEAST_FLOPS = 1 << 21
 _MOST_PIECES = 16
-_LEAST_ROWS = 32
-
-
-@leaf
-def is_finite(x):
-    """Whether x is neither NaN nor infinite.
-
-    Not math.isfinite: that is x - x == 0, and where x is a sum, reassociation makes it true of every x.
-    """
-    return abs(x) <= _LARGEST_FLOAT
+_LOAD_ELEMENTS = 1 << 14  # elements of X that a piece gathers: some 5 us
 
 
 @leaf
@@ -87,14 +73,8 @@ def penalty_of(net):
 def gradient_by_rows(job, first, m, then):
     """Cost of samples [first, first + m) and its gradient in grads[0], each piece taking some of the rows."""
     control, n_pieces = job.control, job.net.plan[t.N_PIECES]
-    n_params = job.net.plan[t.N_PARAMS]
     if n_pieces == 1 or m < 2 * n_pieces:
-        cost = gradient_of_rows(job, first, m, job.grads, 0)
-        if is_finite(cost):
-            add_penalty_range(job, 0, n_params)
-            if then == _STEP:
-                update_range(job, 0, n_params)
-        return cost
+        return gradient_of_rows(job, first, m, job.grads, 0, then)
     control[team.FIRST] = first
     control[team.ROWS] = m
     parallel(job, GRADIENT_OF_ROWS, n_pieces)
@@ -103,7 +83,7 @@ def gradient_by_rows(job, first, m, then):
         cost += job.costs[p]
     if is_finite(cost):
         control[team.ADD] = n_pieces
-        control[team.UPDATE] = 1 if then == _STEP else 0
+        control[team.UPDATE] = then
         parallel(job, SUM_AND_UPDATE, job.net.plan[t.UPDATE_PIECES])
     return cost
 
@@ -119,25 +99,32 @@ def gradient_by_neurons(job, first, m, then):
         cost += _forward_by_neurons(job, start, rows)
         if not is_finite(cost):
             return cost
+        update = then if start + rows == first + m else KEEP
         job.control[team.ADD] = 1 if start > first else 0
-        job.control[team.UPDATE] = then if start + rows == first + m else _KEEP
+        job.control[team.UPDATE] = update
         for i in range(net.plan[t.N_LAYERS]):
+            if team.is_abandoned(job.control) and (update != STEP or i == 0):  # a step that has begun is finished
+                return np.nan
             layer = net.plan[t.N_LAYERS] - 1 - i
             fan_in = field(net, layer, t.FAN_IN)
             job.control[team.LAYER] = layer
-            parallel(job, BACKWARD, layer_pieces(fan_in, 4 * rows * fan_in * field(net, layer, t.FAN_OUT)))
+            flops = 2 * rows * fan_in * field(net, layer, t.FAN_OUT)
+            products = 2 if layer > 0 else 1  # nobody wants the error of the inputs
+            parallel(job, BACKWARD, layer_pieces(fan_in, products * flops))
     return cost
 
 
 @leaf
 def _forward_by_neurons(job, first, rows):
-    """One block forward and its output error; the block's cost."""
+    """One block forward and its output error; the block's cost, NaN if abandoned."""
     net, control = job.net, job.control
     control[team.FIRST] = first
     control[team.ROWS] = rows
     n_features = field(net, 0, t.FAN_IN)
-    parallel(job, LOAD, max(1, min(rows * n_features // (1 << 15), _MOST_PIECES)))
+    parallel(job, LOAD, max(1, min(rows * n_features // _LOAD_ELEMENTS, _MOST_PIECES)))
     for layer in range(net.plan[t.N_LAYERS]):
+        if team.is_abandoned(control):
+            return np.nan
         control[team.LAYER] = layer
         fan_out = field(net, layer, t.FAN_OUT)
         parallel(job, FORWARD, layer_pieces(fan_out, 2 * rows * fan_out * field(net, layer, t.FAN_IN)))
@@ -160,7 +147,7 @@ def value_and_grad(job):
     net, n_rows = job.net, job.net.data[t.N_ROWS]
     weight = weight_of_rows(net, 0, n_rows)
     net.scalars[t.WEIGHT_FACTOR] = 1.0 / weight
-    net.scalars[t.COST_SUM] = net.scalars[t.COST_FACTOR] * gradient(job, 0, n_rows, _ADD_PENALTY) + penalty_of(net)
+    net.scalars[t.COST_SUM] = net.scalars[t.COST_FACTOR] * gradient(job, 0, n_rows, ADD_PENALTY) + penalty_of(net)
     net.scalars[t.WEIGHT_SUM] = weight
 
 
@@ -168,7 +155,7 @@ def value_and_grad(job):
 def trace(job):
     """One block forward and backward with every row's scale 1: each sample's own cost and deltas stay in slot 0."""
     job.net.scalars[t.WEIGHT_FACTOR] = 1.0
-    gradient_of_rows(job, 0, job.net.data[t.N_ROWS], job.grads, 0)
+    gradient_of_rows(job, 0, job.net.data[t.N_ROWS], job.grads, 0, KEEP)
 
 
 # --- steps ------------------------------------------------------------------------------------------------------------
@@ -180,7 +167,7 @@ def step(job, first, m):
     s = job.net.scalars
     whole_gradient_first = s[t.CLIP_NORM] > 0.0 or s[t.TOLERANCE] >= 0.0
     penalties = penalty_of(job.net)  # of the weights before the step
-    cost = penalties + s[t.COST_FACTOR] * gradient(job, first, m, _ADD_PENALTY if whole_gradient_first else _STEP)
+    cost = penalties + s[t.COST_FACTOR] * gradient(job, first, m, ADD_PENALTY if whole_gradient_first else STEP)
     if not is_finite(cost):
         return cost, t.DIVERGED
     if whole_gradient_first:
@@ -224,6 +211,11 @@ def train(job, first_step, n_steps, learning_rates):
         if status != t.FINISHED:  # the step was not taken
             s[t.STEP] -= 1.0
             s[t.POWER_1], s[t.POWER_2] = power_1, power_2
+            if status == t.DIVERGED and team.is_abandoned(job.control):
+                s[t.STATUS] = t.INTERRUPTED
+            return
+        if team.is_asked_to_pause(job.control) and i < n_steps - 1:
+            s[t.STATUS] = t.INTERRUPTED
             return
 
 

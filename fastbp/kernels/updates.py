@@ -7,6 +7,7 @@ import math
 
 import numpy as np
 
+from fastbp.kernels.adam_step import adam_step, has_adam_step
 from fastbp.kernels.jit import leaf
 from fastbp.kernels.pointers import real
 
@@ -37,11 +38,9 @@ def update(code, constants, learning_rate, correction_1, correction_2, n, g, w, 
         # lr m/c1 / (sqrt(v/c2) + eps) = (lr sqrt(c2)/c1) m / (sqrt(v) + eps sqrt(c2)): one division fewer in the loop
         root = math.sqrt(correction_2)
         rate = real(learning_rate * root / correction_1, w)
-        beta_1, gain_1 = (
-            real(constants[0], w),
-            real(1.0 - constants[0], w),
-        )  # 1 - beta in float64: in float32 it
-        beta_2, gain_2 = real(constants[1], w), real(1.0 - constants[1], w)  # would lose five of its digits
+        # 1 - beta in float64: in float32 it would lose five of its digits
+        beta_1, gain_1 = real(constants[0], w), real(1.0 - constants[0], w)
+        beta_2, gain_2 = real(constants[1], w), real(1.0 - constants[1], w)
         epsilon = real(constants[2] * (root if constants[4] == 0.0 else 1.0), w)
         _adam(n, rate, beta_1, gain_1, beta_2, gain_2, epsilon, g, w, s1, s2)
 
@@ -67,6 +66,9 @@ def _sgd(n, rate, momentum, nesterov, g, w, v):
 @leaf
 def _adam(n, rate, beta_1, gain_1, beta_2, gain_2, epsilon, g, w, m, v):
     """m = beta_1 m + (1 - beta_1) g; v = beta_2 v + (1 - beta_2) g^2; w -= rate m / (sqrt(v) + epsilon)."""
+    if has_adam_step(w):
+        adam_step(n, rate, beta_1, gain_1, beta_2, gain_2, epsilon, g, w, m, v)
+        return
     for i in range(n):
         m_new = beta_1 * m[i] + gain_1 * g[i]
         v_new = beta_2 * v[i] + gain_2 * (g[i] * g[i])

@@ -57,7 +57,7 @@ def formula_of(plain: Any) -> Any:
 def constant(single: float, double: float | None = None) -> Any:
     """Make a function whose value at z is a constant of z's type: `single` in float32, `double` in float64.
 
-    With one argument both are that number, rounded to the type.
+    With one argument both are that number, rounded to the type.  ``of(real)`` is the constant of an LLVM type.
     """
 
     @intrinsic
@@ -69,6 +69,7 @@ def constant(single: float, double: float | None = None) -> Any:
 
         return (z(z), codegen) if z in FORMATS else None
 
+    value.of = lambda real: single if double is None or isinstance(real, ir.FloatType) else double
     return value
 
 
@@ -88,6 +89,7 @@ def polynomial(single: tuple[float, ...], double: tuple[float, ...]) -> Any:
 
         return (z(z), codegen) if z in FORMATS else None
 
+    value.of = lambda real: single if isinstance(real, ir.FloatType) else double
     return value
 
 

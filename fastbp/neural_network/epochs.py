@@ -20,7 +20,6 @@ from fastbp.kernels import entry, updates
 from fastbp.kernels import tables as t
 from fastbp.network import Network
 from fastbp.optimizers import N_CONSTANTS
-from fastbp.trainer import steps_per_call
 from fastbp.validation import Targets, all_finite
 
 DENSE_CHUNK_BYTES = 1 << 22  # of sparse inputs made dense at a time: within the second- or third-level cache
@@ -159,7 +158,8 @@ class Epochs:
         objective.write_to(frame)
         flops = 3 * batch_rows * flops_per_row(net.sizes)
         self._n_threads = frame.useful_threads(n_threads, flops)
-        self._steps_per_call = steps_per_call(flops)
+        # as reckoned for `Trainer`: it only decides whether a call is long enough to be made interruptible
+        self._step_seconds = 3 * batch_rows * net.passes.row_seconds + 1e-9 * net.n_params
         self._before = net.params.copy()
 
     def run(self, order: NDArray[np.int64] | None, rates: NDArray[np.float64]) -> float:
@@ -200,13 +200,15 @@ class Epochs:
             yield self._data.rows(rows if order is None else order[rows]), slice(first, first + steps)
 
     def _steps(self, data: Data, order: NDArray[np.int64] | None, rates: NDArray[np.float64]) -> None:
-        """Call the kernel, often enough that Ctrl-C is obeyed soon."""
+        """Call the kernel; a long call can be interrupted."""
         frame = self._frame
         frame.set_data(data.X, data.targets, data.sample_weight, order)
         if order is not None:
             frame.data[t.N_ROWS] = self._n_train
-        for first in range(0, len(rates), self._steps_per_call):
-            chunk = rates[first : first + self._steps_per_call]
-            frame.run(entry.TRAIN, self._net.params, n_threads=self._n_threads, first_step=first, rates=chunk)
-            if frame.scalars[t.STATUS] != t.FINISHED:
-                return
+        frame.run(
+            entry.TRAIN,
+            self._net.params,
+            n_threads=self._n_threads,
+            rates=np.ascontiguousarray(rates),
+            seconds=len(rates) * self._step_seconds,
+        )

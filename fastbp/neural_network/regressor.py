@@ -194,7 +194,7 @@ class MLPRegressor(RegressorMixin, BaseMLP):
         is_mean = isinstance(self.loss, str) and self.loss == "squared_error"
         factor = 1.0 / self.n_outputs_ if is_mean else 1.0
         code = t.POISSON_DEVIANCE if self._is_poisson and self.out_activation_ == "exp" else None
-        return Objective(code, self._network.loss_parameter, factor, *penalties)
+        return Objective(code, self._network.loss_parameter or 0.0, factor, *penalties)
 
     # --- predictions --------------------------------------------------------------------------------------------------
 

@@ -17,8 +17,8 @@ from sklearn.utils import check_random_state
 from fastbp.neural_network.epochs import Data, Epochs, OptimizerState, adam_state, sgd_state
 from fastbp.neural_network.errors import diverged
 from fastbp.neural_network.held_out import HeldOut
+from fastbp.progress import progress_bar
 from fastbp.schedules import Schedule
-from fastbp.training import progress_bar
 
 _LEAST_ADAPTIVE_RATE = 1e-6  # scikit-learn's: below it, 'adaptive' stops instead of dividing by 5
 _DEFAULT_BATCH_ROWS = 200  # scikit-learn's batch_size='auto'
@@ -122,12 +122,15 @@ class StochasticFit:
         est = self._estimator
         n_epochs = 1 if self._incremental else est.max_iter
         est.n_iter_ = 0
-        with self._interruptible(), progress_bar(n_epochs, est.progress and not self._incremental) as show:
+        with (
+            self._interruptible(),
+            progress_bar(n_epochs, "epoch", wanted=bool(est.progress and not self._incremental)) as advance,
+        ):
             for epoch in range(n_epochs):
                 if has_callbacks:
                     on_epoch(epoch, True)
                 finished = self._epoch(epoch)
-                show(est.loss_, self._last_validation_loss())
+                advance(1, **self._shown())
                 stopped = on_epoch(epoch, False) if has_callbacks else False
                 if finished or stopped or self._incremental:
                     break
@@ -238,9 +241,11 @@ class StochasticFit:
             say(f"{message} {ending}")
         return stops
 
-    def _last_validation_loss(self) -> float | None:
+    def _shown(self) -> dict[str, str]:
+        """Return what stands behind the progress bar."""
         curve = self._estimator.validation_loss_curve_
-        return curve[-1] if curve else None
+        losses = {"loss": self._estimator.loss_} | ({"val_loss": curve[-1]} if curve else {})
+        return {name: f"{loss:.4g}" for name, loss in losses.items()}
 
 
 def initialise_record(estimator: Any, first_pass: bool, has_losses: bool) -> None:

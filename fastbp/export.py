@@ -1,0 +1,391 @@
+"""Networks for other libraries: ONNX models, and parameters as torch names them."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fastbp import layout, validation
+from fastbp.definition import ActivationSpec, OutputSpec, require_network
+from fastbp.files import PathLike, checked_path, write_atomically
+from fastbp.functions import Activation, Loss
+from fastbp.kernels.activations import LEAKY_SLOPE
+from fastbp.network import Network
+from fastbp.version import __version__
+
+if TYPE_CHECKING:
+    from onnx import ModelProto, NodeProto
+
+__all__ = ["from_torch_state_dict", "load_torch_state_dict", "onnx_model", "to_onnx", "torch_state_dict"]
+
+_OPSET = 17  # of 2022: every operator below exists in it, and runtimes of the years since know it
+_IR_VERSION = 8  # the one that belongs to it
+_TAIL_CENTRE, _TAIL_DEGREE = 4.0, 20  # of the polynomial in gelu: its error is below the rounding of float64
+_MOST_ONNX_BYTES = (1 << 31) - (1 << 20)  # a protocol buffer holds less than 2 GiB; a MiB for the graph itself
+
+
+# --- ONNX -------------------------------------------------------------------------------------------------------------
+
+
+def to_onnx(net: Network, path: PathLike) -> None:
+    """Write a network as an ONNX model, whole or not at all.
+
+    Its input is ``X`` (n, n_features) and its output ``output`` (n, n_outputs), both in the network's dtype, for any
+    number of rows.  What belongs to training is left out: loss, penalties and dropout.  Needs the `onnx` package.
+
+    Parameters
+    ----------
+    net : Network
+        A network with built-in activations.
+    path : str or os.PathLike
+        The file; by convention its name ends in ``.onnx``.  One that exists is replaced.
+
+    Raises
+    ------
+    ImportError
+        If the `onnx` package is missing.
+    TypeError, ValueError
+        If an argument is wrong, if the network has an activation of your own, or if it takes 2 GiB or more.
+    OSError
+        If the file cannot be written; one that was there before is whole.
+
+    Examples
+    --------
+    >>> import os, tempfile, fastbp as bp
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     to_onnx(bp.Network([2, 3, 1], seed=0), os.path.join(folder, "net.onnx"))
+    """
+    checked_path(path)
+    content = onnx_model(net).SerializeToString()
+    write_atomically(path, lambda file: file.write(content))
+
+
+def onnx_model(net: Network) -> ModelProto:
+    """Return a network as an ONNX model, which `to_onnx` writes to a file.
+
+    Parameters
+    ----------
+    net : Network
+        A network with built-in activations.
+
+    Returns
+    -------
+    onnx.ModelProto
+        The model.
+
+    Raises
+    ------
+    ImportError, TypeError, ValueError
+        As `to_onnx`.
+
+    Examples
+    --------
+    >>> import fastbp as bp
+    >>> [node.op_type for node in onnx_model(bp.Network([2, 3, 1], "tanh")).graph.node]
+    ['Gemm', 'Tanh', 'Gemm', 'Identity']
+    """
+    require_network(net)
+    n_bytes = net.params.nbytes
+    if n_bytes > _MOST_ONNX_BYTES:
+        raise ValueError(f"`net` must have less than 2 GiB of parameters for an ONNX model; it has {n_bytes} bytes.")
+    for runs in net.activations:
+        for activation, _ in runs:
+            if isinstance(activation, Activation):
+                raise ValueError(
+                    f"`net` must have built-in activations only to become an ONNX model; it has {activation.name!r}."
+                )
+    onnx = _import_onnx()
+    graph = Graph(net.dtype)
+    graph.layers(net, "X", "output")
+    kind = onnx.helper.np_dtype_to_tensor_dtype(net.dtype)
+    ends = [
+        onnx.helper.make_tensor_value_info(name, kind, ["n", width])
+        for name, width in (("X", net.sizes[0]), ("output", net.sizes[-1]))
+    ]
+    return onnx.helper.make_model(
+        onnx.helper.make_graph(graph.nodes, "fastbp", ends[:1], ends[1:], graph.constants),
+        opset_imports=[onnx.helper.make_opsetid("", _OPSET)],
+        ir_version=_IR_VERSION,
+        producer_name="fastbp",
+        producer_version=__version__,
+    )
+
+
+def _import_onnx() -> Any:
+    """Return the `onnx` package."""
+    try:
+        import onnx
+        import onnx.helper
+        import onnx.numpy_helper
+    except ImportError as error:
+        raise ImportError('An ONNX model needs the `onnx` package: pip install "fastbp[onnx]".') from error
+    return onnx
+
+
+class Graph:
+    """The nodes and constants of an ONNX graph, made one after the other; every value has a name."""
+
+    def __init__(self, dtype: np.dtype) -> None:
+        self._onnx = _import_onnx()
+        self._dtype = dtype
+        self.nodes: list[NodeProto] = []
+        self.constants: list[Any] = []
+        self._known: dict[float, str] = {}
+
+    def add(self, operator: str, *inputs: str, output: str | None = None, **attributes: Any) -> str:
+        """Add a node with one output; return the name of its value."""
+        name = output or f"v{len(self.nodes)}"
+        self.nodes.append(self._onnx.helper.make_node(operator, inputs, [name], **attributes))
+        return name
+
+    def constant(self, name: str, values: NDArray[Any]) -> str:
+        """Add a constant array."""
+        self.constants.append(self._onnx.numpy_helper.from_array(values, name))
+        return name
+
+    def number(self, value: float) -> str:
+        """Return a constant of the network's dtype, the same one for the same number."""
+        if value not in self._known:
+            self._known[value] = self.constant(f"c{len(self._known)}", np.array(value, self._dtype))
+        return self._known[value]
+
+    def layers(self, net: Network, X: str, output: str) -> None:
+        """Add all layers of a network."""
+        a = X
+        for layer, (W, b, runs) in enumerate(zip(net.weights, net.biases, net.activations, strict=True)):
+            z = self.add("Gemm", a, self.constant(f"W{layer + 1}", W), self.constant(f"b{layer + 1}", b))
+            is_last = layer == len(net.weights) - 1
+            a = self._layer(z, runs, f"a{layer + 1}", output if is_last else None)
+
+    def _layer(self, z: str, runs: list[tuple[Any, int]], name: str, output: str | None) -> str:
+        """Add the activations of one layer."""
+        if len(runs) == 1:
+            return self._activation(runs[0][0], z, output)
+        counts = self.constant(f"{name}_counts", np.array([count for _, count in runs], np.int64))
+        parts = [f"{name}_{i}" for i in range(len(runs))]
+        self.nodes.append(self._onnx.helper.make_node("Split", [z, counts], parts, axis=1))
+        values = [self._activation(activation, part, None) for (activation, _), part in zip(runs, parts, strict=True)]
+        return self.add("Concat", *values, output=output, axis=1)
+
+    def _activation(self, name: str, z: str, output: str | None) -> str:
+        """Add one activation, by operators that runtimes have for float64 too."""
+        add, number = self.add, self.number
+        if name in _OPERATORS:
+            return add(_OPERATORS[name], z, output=output)
+        if name == "identity":
+            return add("Identity", z, output=output) if output else z
+        if name == "softmax":
+            return add("Softmax", z, output=output, axis=1)
+        if name == "leaky_relu":
+            return add("Max", z, add("Mul", z, number(LEAKY_SLOPE)), output=output)
+        if name == "elu":
+            below = add("Sub", add("Exp", add("Min", z, number(0.0))), number(1.0))
+            return add("Where", add("Greater", z, number(0.0)), z, below, output=output)
+        if name == "softplus":
+            tail = add("Log", add("Add", add("Exp", add("Neg", add("Abs", z))), number(1.0)))
+            return add("Add", add("Max", z, number(0.0)), tail, output=output)
+        if name == "gelu" and self._dtype == np.float64:
+            return self._gelu_of_float64(z, output)
+        if name == "gelu":
+            erf = add("Erf", add("Mul", z, number(math.sqrt(0.5))))
+            return add("Mul", add("Mul", z, number(0.5)), add("Add", erf, number(1.0)), output=output)
+        assert name == "silu", name
+        return add("Mul", z, add("Sigmoid", z), output=output)
+
+    def _gelu_of_float64(self, z: str, output: str | None) -> str:
+        """Add max(z, 0) - x Q(x) with x = |z|: runtimes have Erf for float32 only, or round it to that.
+
+        Q, the normal distribution's upper tail, is exp(-x**2 / 2) p(u) / (x + 4), with a polynomial p in
+        u = (x - 4) / (x + 4).
+        """
+        add, number = self.add, self.number
+        x = add("Abs", z)
+        above = add("Add", x, number(_TAIL_CENTRE))
+        u = add("Div", add("Sub", x, number(_TAIL_CENTRE)), above)
+        first, *others = _tail_polynomial()
+        p = number(first)
+        for coefficient in others:
+            p = add("Add", add("Mul", p, u), number(coefficient))
+        density = add("Exp", add("Mul", add("Mul", x, x), number(-0.5)))
+        tail = add("Div", add("Mul", density, p), above)
+        return add("Sub", add("Max", z, number(0.0)), add("Mul", x, tail), output=output)
+
+
+def _tail_polynomial() -> list[float]:
+    """Coefficients of p, highest power first: the interpolation of (x + 4) exp(x**2 / 2) Q(x), from scipy's erfcx."""
+    from numpy.polynomial import chebyshev
+    from scipy.special import erfcx  # takes a tenth of a second to import, and is needed here only
+
+    def scaled_tail(u: Any) -> Any:
+        x = _TAIL_CENTRE * (1 + u) / (1 - u)
+        return 0.5 * erfcx(x * math.sqrt(0.5)) * (x + _TAIL_CENTRE)
+
+    interpolation: Any = chebyshev.chebinterpolate(scaled_tail, _TAIL_DEGREE)
+    return [float(c) for c in chebyshev.cheb2poly(interpolation)[::-1]]
+
+
+_OPERATORS = {"sigmoid": "Sigmoid", "tanh": "Tanh", "relu": "Relu", "sine": "Sin", "exp": "Exp"}
+
+
+# --- torch ------------------------------------------------------------------------------------------------------------
+
+
+def torch_state_dict(net: Network) -> dict[str, NDArray[Any]]:
+    """Return the parameters as a ``torch.nn.Sequential(Linear, activation, Linear, ...)`` names them.
+
+    Parameters
+    ----------
+    net : Network
+        Any network.
+
+    Returns
+    -------
+    dict of str to ndarray
+        ``"0.weight"`` (fan_out, fan_in), ``"0.bias"`` (fan_out,), ``"2.weight"`` and so on: copies.
+
+    Examples
+    --------
+    >>> import fastbp as bp
+    >>> torch_state_dict(bp.Network([2, 1], initializer="zeros"))
+    {'0.weight': array([[0., 0.]]), '0.bias': array([0.])}
+    """
+    require_network(net)
+    state: dict[str, NDArray[Any]] = {}
+    for layer, (W, b) in enumerate(zip(net.weights, net.biases, strict=True)):
+        state[f"{2 * layer}.weight"] = W.T.copy()
+        state[f"{2 * layer}.bias"] = b.copy()
+    return state
+
+
+def load_torch_state_dict(net: Network, state: Mapping[str, Any]) -> None:
+    """Give a network the parameters of a torch model that has the same layers.
+
+    Parameters
+    ----------
+    net : Network
+        The network, which keeps its activations, loss and penalties.
+    state : mapping of str to tensor or ndarray
+        What ``model.state_dict()`` returns for a model whose only layers with parameters are `Linear`, in the order in
+        which they are applied; of the network's dtype.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If a layer is missing, of another size or dtype, or not finite; the network is as it was.
+
+    Examples
+    --------
+    >>> import fastbp as bp
+    >>> net = bp.Network([2, 1])
+    >>> load_torch_state_dict(net, {"0.weight": np.array([[3.0, 4.0]]), "0.bias": np.array([5.0])})
+    >>> net.params
+    array([3., 4., 5.])
+    """
+    require_network(net)
+    params, sizes = _torch_params(state)
+    if sizes != list(net.sizes):
+        raise ValueError(f"`state` must have layers of the sizes {list(net.sizes)}, as the network; it has {sizes}.")
+    net.params = params
+
+
+def from_torch_state_dict(
+    state: Mapping[str, Any],
+    activation: ActivationSpec = "relu",
+    output: OutputSpec = "identity",
+    loss: str | Loss = "quadratic",
+) -> Network:
+    """Return a network with the sizes, parameters and dtype of a torch model.
+
+    Parameters
+    ----------
+    state : mapping of str to tensor or ndarray
+        What ``model.state_dict()`` returns for a model whose only layers with parameters are `Linear`, in the order in
+        which they are applied; of dtype float32 or float64.
+    activation, output, loss
+        As for `Network`: a state dict does not tell them.
+
+    Returns
+    -------
+    Network
+        The network, whose parameters are copies.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If `state` is not that of a dense network, or another argument is wrong.
+
+    Examples
+    --------
+    >>> import numpy as np, fastbp as bp
+    >>> net = bp.from_torch_state_dict({"0.weight": np.array([[3.0, 4.0]]), "0.bias": np.array([5.0])})
+    >>> net.predict([[1.0, 1.0]])
+    array([[12.]])
+    """
+    params, sizes = _torch_params(state)
+    return Network.from_params(
+        params,
+        sizes,
+        activation=activation,
+        output=output,
+        loss=loss,
+        initializer="glorot_uniform",
+        l2_penalty=0.0,
+        l1_penalty=0.0,
+        dropout=0.0,
+    )
+
+
+def _torch_params(state: Any) -> tuple[NDArray[Any], list[int]]:
+    """Return the flat parameters and the layer sizes of a state dict."""
+    if not isinstance(state, Mapping) or not all(isinstance(key, str) for key in state):
+        raise TypeError(
+            f"`state` must be a mapping of names to arrays, a torch state_dict(); got {type(state).__name__}."
+        )
+    layers: dict[str, dict[str, NDArray[Any]]] = {}
+    for key, value in state.items():
+        name, _, part = key.rpartition(".")
+        if part not in ("weight", "bias"):
+            raise ValueError(f"`state` must be that of Linear layers, with a weight and a bias each; got {key!r}.")
+        layers.setdefault(name, {})[part] = _array(key, value)
+    for name, parts in layers.items():
+        W, b = parts.get("weight"), parts.get("bias")
+        if W is None or b is None or W.ndim != 2 or b.shape != W.shape[:1] or not W.size:
+            shapes = {part: array.shape for part, array in parts.items()}
+            raise ValueError(
+                "`state` must have for each Linear layer a weight of shape (fan_out, fan_in) and a bias of shape "
+                f"(fan_out,); layer {name!r} has {shapes}."
+            )
+    return _joined([(parts["weight"], parts["bias"]) for parts in layers.values()])
+
+
+def _array(key: str, value: Any) -> NDArray[Any]:
+    """Return a finite array of float32 or float64 from a tensor or an array."""
+    try:
+        array = np.asarray(value.detach().cpu() if hasattr(value, "detach") else value)
+    except (TypeError, ValueError, RuntimeError) as error:  # torch: a dtype that NumPy does not have, for instance
+        raise TypeError(f"`state[{key!r}]` must be a tensor or an array of numbers; {error}.") from error
+    if array.dtype not in map(np.dtype, validation.DTYPES):
+        raise TypeError(f"`state[{key!r}]` must have dtype float32 or float64; got {array.dtype}.")
+    validation.require_finite(array, f"state[{key!r}]")
+    return array
+
+
+def _joined(layers: Sequence[tuple[NDArray[Any], NDArray[Any]]]) -> tuple[NDArray[Any], list[int]]:
+    """Return the flat parameters and the layer sizes of layers that follow each other."""
+    if not layers:
+        raise ValueError("`state` must have at least one Linear layer; it is empty.")
+    dtypes = {array.dtype for layer in layers for array in layer}
+    if len(dtypes) > 1:
+        raise TypeError(f"`state` must have one dtype; it has {', '.join(sorted(map(str, dtypes)))}.")
+    sizes = [layers[0][0].shape[1], *(W.shape[0] for W, _ in layers)]
+    if any(W.shape[1] != fan_in for (W, _), fan_in in zip(layers, sizes, strict=False)):
+        shapes = [W.shape for W, _ in layers]
+        raise ValueError(f"`state` must have layers that fit each other, in order; its weights have shapes {shapes}.")
+    params = np.empty(layout.count_params(sizes), dtypes.pop())
+    for (W, b), weights, biases in zip(layers, *layout.views(params, sizes), strict=True):
+        weights[...], biases[...] = W.T, b
+    return params, sizes

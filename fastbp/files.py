@@ -1,0 +1,158 @@
+"""Files whole or not at all: names that are checked, writing that cannot leave half a file, one error for bad ones."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import secrets
+import stat
+from collections.abc import Callable
+from typing import Any, BinaryIO
+
+__all__ = ["FileError", "PathLike", "checked_path", "file_status", "write_atomically"]
+
+PathLike = str | os.PathLike[str]
+
+_MOST_REASON = 400  # characters of a hostile file's text that an error repeats
+
+
+class FileError(ValueError):
+    """A file that cannot be loaded: damaged, cut off, hostile, of another kind, or written by a newer fastbp.
+
+    Parameters
+    ----------
+    path : str
+        The file.
+    reason : str
+        What is wrong with it.
+
+    Examples
+    --------
+    >>> import fastbp as bp
+    >>> print(bp.FileError("net.safetensors", "it is empty."))
+    The file 'net.safetensors' cannot be loaded: it is empty.
+    """
+
+    def __init__(self, path: str, reason: str) -> None:
+        super().__init__(path, reason)
+        self.path, self.reason = path, reason
+
+    def __str__(self) -> str:
+        reason = self.reason if len(self.reason) <= _MOST_REASON else f"{self.reason[:_MOST_REASON]}..."
+        return f"The file {self.path!r} cannot be loaded: {reason}"
+
+
+# --- paths ------------------------------------------------------------------------------------------------------------
+
+
+def checked_path(path: Any) -> str:
+    """Return a path as a str that the system can take.
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> checked_path(Path("net.safetensors"))
+    'net.safetensors'
+    """
+    try:
+        name = os.fspath(path)
+    except TypeError:
+        name = None
+    if not isinstance(name, str):
+        raise TypeError(f"`path` must be the name of a file, a str or os.PathLike[str]; got {type(path).__name__}.")
+    try:
+        encoded = os.fsencode(name)
+    except UnicodeEncodeError:
+        encoded = b""
+    if not encoded or b"\0" in encoded:
+        raise ValueError(f"`path` must be a name that a file can have; got {name!r}.")
+    return name
+
+
+def file_status(path: str) -> os.stat_result | None:
+    """Return the status of a file, or None if there is none; folders, devices and pipes are refused.
+
+    Examples
+    --------
+    >>> file_status("no such file")
+    """
+    try:
+        status = os.stat(path)
+    except FileNotFoundError:
+        return None
+    if stat.S_ISDIR(status.st_mode):
+        raise IsADirectoryError(errno.EISDIR, "`path` must be the name of a file, not of a folder", path)
+    if not stat.S_ISREG(status.st_mode):
+        raise ValueError(f"`path` must be a regular file, not a device or pipe; got {path!r}.")
+    return status
+
+
+# --- writing ----------------------------------------------------------------------------------------------------------
+
+
+def write_atomically(path: PathLike, write: Callable[[BinaryIO], object]) -> None:
+    """Write a file whole, or leave everything as it was.
+
+    A new file is written in the same folder, flushed to the disk and renamed.  Whoever opens `path` at any time finds
+    the old file or the new one; whoever has the old one open keeps it.  A symbolic link stays one: what it points to is
+    replaced.  A file that is replaced passes on its permissions; a new one gets the usual ones.  Where the process is
+    killed, a file ``.fastbp-*.part`` may be left behind.
+
+    Parameters
+    ----------
+    path : str or os.PathLike
+        The file.
+    write : callable
+        ``write(file)`` writes the content into an open binary file.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If `path` is no name that a file can have.
+    OSError
+        If the folder does not exist, the disk is full, and so on.  A file that was there before is whole, and nothing
+        is left behind.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     write_atomically(os.path.join(folder, "note"), lambda file: file.write(b"what is learned"))
+    ...     os.listdir(folder)
+    ['note']
+    """
+    name = checked_path(path)
+    old = file_status(name)
+    target = os.path.realpath(name)
+    folder = os.path.dirname(target)
+    if not os.path.isdir(folder):
+        reason = "`path` must lie in a folder that exists; os.makedirs can create it"
+        raise FileNotFoundError(errno.ENOENT, reason, name)
+    temporary = os.path.join(folder, f".fastbp-{secrets.token_hex(8)}.part")
+    try:
+        with open(temporary, "xb") as file:
+            if old is not None:
+                os.chmod(temporary, stat.S_IMODE(old.st_mode))
+            write(file)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, target)
+    except BaseException as error:
+        with contextlib.suppress(OSError):
+            os.unlink(temporary)
+        if isinstance(error, OSError) and error.errno is not None:
+            reason = f"{os.strerror(error.errno)}; the file was not written, and one that was there is as it was"
+            raise OSError(error.errno, reason, name) from error
+        raise
+    _flush_folder(folder)
+
+
+def _flush_folder(folder: str) -> None:
+    """Make a renaming last through a loss of power, where the system can do that."""
+    with contextlib.suppress(OSError):
+        handle = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)

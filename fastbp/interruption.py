@@ -1,0 +1,113 @@
+"""Long calls of a kernel that the main thread can leave: Ctrl-C, and any other exception that a signal handler raises.
+
+Python's signal handlers run in the main thread between two of its instructions, never while a kernel runs in it.  So
+the main thread has a long call made by another thread and waits, which a signal may end at once; it then asks the
+kernel to give up, and lets the exception pass when the kernel has returned.  Kernels look for that request between
+blocks of rows and between steps, so what they leave behind is whole.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+import time
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fastbp.kernels.team import ABANDON, PAUSE, REQUEST
+
+# A call that is reckoned to be shorter is made directly: Ctrl-C waits for it.  Another thread costs some 0.1 ms.
+LONG_CALL = 0.05  # seconds
+_LONGEST_WAIT = 0.1  # seconds; on Windows a signal is noticed between two waits only
+
+# What a call is reckoned to take: a slow core's matrix products, and each neuron's activation.  Wrong by a factor of
+# five at most on common machines, which the 0.3 s within which Ctrl-C should be obeyed allow for.
+_FLOPS_PER_SECOND = 3e10
+_SECONDS_PER_NEURON = 2e-9
+_SECONDS_PER_ROW = 2e-8
+
+
+def seconds_per_row(sizes: tuple[int, ...], flops_per_row: float) -> float:
+    """Return about how long the forward pass of one row takes; a gradient takes three times that."""
+    return _SECONDS_PER_ROW + sum(sizes) * _SECONDS_PER_NEURON + flops_per_row / _FLOPS_PER_SECOND
+
+
+def call_interruptibly(call: Callable[[], Any], control: NDArray[np.int64], deadline: float | None = None) -> None:
+    """Make a long call of a kernel so that a signal handler's exception can end it.
+
+    Parameters
+    ----------
+    call : callable
+        Calls the kernel, whose team shares `control`.
+    control : ndarray of int64
+        The team's control vector, used for this call only.
+    deadline : float, optional
+        Reading of `time.monotonic` at which a training kernel is asked to return after the step at hand.
+
+    Notes
+    -----
+    Signal handlers run in the main thread only, so elsewhere the call is made directly unless there is a deadline.
+    """
+    if deadline is None and threading.current_thread() is not threading.main_thread():
+        call()
+        return
+    elsewhere = _Elsewhere(call)
+    try:
+        elsewhere.start()
+        while not elsewhere.is_over(_LONGEST_WAIT if deadline is None else _until(deadline)):
+            if deadline is not None and time.monotonic() >= deadline:
+                control[REQUEST], deadline = PAUSE, None
+    except BaseException:
+        control[REQUEST] = ABANDON
+        elsewhere.wait_whatever_happens()
+        raise
+    elsewhere.raise_its_error()
+
+
+def _until(deadline: float) -> float:
+    """Return the seconds until a deadline, as far as one wait may take."""
+    return min(max(deadline - time.monotonic(), 0.0), _LONGEST_WAIT)
+
+
+class _Elsewhere:
+    """A call made by another thread."""
+
+    def __init__(self, call: Callable[[], Any]) -> None:
+        self._call = call
+        self._over = threading.Event()
+        self._right_to_call = threading.Lock()  # held by whoever came first: the other thread, or one who gave up
+        self._error: BaseException | None = None
+
+    def start(self) -> None:
+        """Begin the call."""
+        threading.Thread(target=self._run, name="fastbp-leader", daemon=True).start()
+
+    def _run(self) -> None:
+        if not self._right_to_call.acquire(blocking=False):
+            return
+        try:
+            self._call()
+        except BaseException as error:
+            self._error = error
+        finally:
+            self._over.set()
+
+    def is_over(self, seconds: float) -> bool:
+        """Wait at most so long; whether the call is over."""
+        return self._over.wait(seconds)
+
+    def wait_whatever_happens(self) -> None:
+        """Wait for the end, or make sure that the call is never begun; the arrays it writes to must not be freed."""
+        if self._right_to_call.acquire(blocking=False):
+            return
+        while not self._over.is_set():
+            with contextlib.suppress(BaseException):  # more signals: the exception of the first one is on its way
+                self._over.wait(_LONGEST_WAIT)
+
+    def raise_its_error(self) -> None:
+        """Raise what the call raised."""
+        if self._error is not None:
+            raise self._error

@@ -1,0 +1,166 @@
+"""Explicit vector instructions: which the processor has, and a writer of LLVM functions made of them.
+
+The compiler vectorises plain loops well.  What it cannot do is keep a tile of a matrix in registers, load the last few
+columns under a mask, or take a processor's estimate of a root: the functions written here can.
+"""
+
+from typing import Any, NamedTuple
+
+import numba
+from llvmlite import binding, ir
+from numba.core import cgutils
+
+
+class Tiling(NamedTuple):
+    """What fits into the registers of a processor."""
+
+    vector_bytes: int
+    most_rows: tuple[int, ...]  # entry v - 1: the most rows of a tile of v vectors
+
+
+# 32 registers: accumulators, a row of b, and a broadcast element of a.  The products of rows and vectors are large
+# enough to hide the four cycles of a multiply-add on two units, and small enough not to spill.
+_AVX512 = Tiling(64, (16, 12, 8))
+_AVX2 = Tiling(32, (10, 6))  # 16 registers
+
+
+def host_tiling() -> Tiling | None:
+    """Return the tiling for the processor that Numba compiles for; None where the products are left to BLAS."""
+    if numba.config.DISABLE_JIT:
+        return None
+    chosen = numba.config.CPU_FEATURES
+    if chosen is None and numba.config.CPU_NAME is None:
+        features = {name for name, present in binding.get_host_cpu_features().items() if present}
+    else:
+        features = {name[1:] for name in (chosen or "").split(",") if name.startswith("+")}
+    if {"avx512f", "avx512vl", "avx512dq", "avx512bw"} <= features:
+        return _AVX512
+    return _AVX2 if {"avx2", "fma"} <= features else None
+
+
+TILING = host_tiling()
+VECTOR_BYTES = TILING.vector_bytes if TILING else 16
+
+INT = ir.IntType(64)
+INT32 = ir.IntType(32)
+BOOL = ir.IntType(1)
+
+
+def integer(value: int) -> Any:
+    """Return a 64-bit constant."""
+    return ir.Constant(INT, value)
+
+
+class Vectors:
+    """Writes vector instructions for one dtype into one LLVM function."""
+
+    def __init__(self, builder: ir.IRBuilder, real: Any) -> None:
+        self.builder, self.real = builder, real
+        self.bytes = 4 if isinstance(real, ir.FloatType) else 8
+        self.lanes = VECTOR_BYTES // self.bytes
+        self.type = ir.VectorType(real, self.lanes)
+        self.integers = ir.VectorType(ir.IntType(8 * self.bytes), self.lanes)
+        self.zero = ir.Constant(self.type, [0.0] * self.lanes)
+        self._suffix = f"v{self.lanes}f{8 * self.bytes}"
+        self.mask_type = ir.VectorType(BOOL, self.lanes)
+
+    def call(self, name: str, result: Any, arguments: list[Any]) -> Any:
+        """Call an LLVM intrinsic by its full name."""
+        function_type = ir.FunctionType(result, [argument.type for argument in arguments])
+        function = cgutils.get_or_insert_function(self.builder.module, function_type, name)
+        return self.builder.call(function, arguments)
+
+    def splat(self, x: Any, vector_type: Any = None) -> Any:
+        """Vector of a scalar in all lanes."""
+        vector_type = vector_type or self.type
+        undefined = ir.Constant(vector_type, ir.Undefined)
+        first = self.builder.insert_element(undefined, x, ir.Constant(INT32, 0))
+        lanes = ir.Constant(ir.VectorType(INT32, self.lanes), [0] * self.lanes)
+        return self.builder.shuffle_vector(first, undefined, lanes)
+
+    def first_lanes(self, count: Any) -> Any:
+        """Mask of the first `count` lanes."""
+        integers = ir.VectorType(INT, self.lanes)
+        return self.builder.icmp_signed(
+            "<", ir.Constant(integers, list(range(self.lanes))), self.splat(count, integers)
+        )
+
+    def fma(self, x: Any, y: Any, z: Any) -> Any:
+        """x y + z, rounded once."""
+        return self.call(f"llvm.fma.{self._suffix}", self.type, [x, y, z])
+
+    def number(self, x: float) -> Any:
+        """Vector of a constant in all lanes."""
+        return ir.Constant(self.type, [x] * self.lanes)
+
+    def negative(self, x: Any) -> Any:
+        """-x."""
+        return self.builder.fsub(self.number(-0.0), x)
+
+    def smallest(self, x: Any, bound: float) -> Any:
+        """min(x, bound); NaN becomes the bound."""
+        return self.call(f"llvm.minnum.{self._suffix}", self.type, [x, self.number(bound)])
+
+    def largest(self, x: Any, bound: float) -> Any:
+        """max(x, bound); NaN becomes the bound."""
+        return self.call(f"llvm.maxnum.{self._suffix}", self.type, [x, self.number(bound)])
+
+    def integer(self, x: int) -> Any:
+        """Vector of an integer constant, as wide as the numbers."""
+        return ir.Constant(self.integers, [x] * self.lanes)
+
+    def power_of_two(self, n: Any) -> Any:
+        """2**n for integers n whose power is a normal number: n stands in the exponent's bits."""
+        digits, bias = (23, 127) if self.bytes == 4 else (52, 1023)
+        bits = self.builder.shl(self.builder.add(n, self.integer(bias)), self.integer(digits))
+        return self.builder.bitcast(bits, self.type)
+
+    def across(self, operation: Any, x: Any) -> Any:
+        """All lanes combined by `operation`, in every lane of the result; the order is a tree."""
+        distance = self.lanes // 2
+        indices = ir.VectorType(INT32, self.lanes)
+        while distance:
+            partners = ir.Constant(indices, [i ^ distance for i in range(self.lanes)])
+            x = operation(x, self.builder.shuffle_vector(x, ir.Constant(self.type, ir.Undefined), partners))
+            distance //= 2
+        return x
+
+    def call_same(self, name: str, x: Any) -> Any:
+        """An LLVM intrinsic from a vector to a vector."""
+        return self.call(f"llvm.{name}.{self._suffix}", self.type, [x])
+
+    def pointer(self, p: Any, elements: int) -> Any:
+        """Pointer to the vector that begins so many elements after p."""
+        return self.builder.bitcast(self.builder.gep(p, [integer(elements)]), self.type.as_pointer())
+
+    def load(self, p: Any, offset: int = 0, mask: Any = None) -> Any:
+        """Vector at p[offset:]; 0 where the mask is not set, without touching the memory there."""
+        q = self.pointer(p, offset)
+        if mask is None:
+            vector = self.builder.load(q)
+            vector.align = self.bytes
+            return vector
+        align = ir.Constant(INT32, self.bytes)
+        return self.call(f"llvm.masked.load.{self._suffix}.p0", self.type, [q, align, mask, self.zero])
+
+    def store(self, vector: Any, p: Any, offset: int = 0, mask: Any = None) -> None:
+        """p[offset:] = vector, where the mask is set."""
+        q = self.pointer(p, offset)
+        if mask is None:
+            self.builder.store(vector, q).align = self.bytes
+        else:
+            align = ir.Constant(INT32, self.bytes)
+            self.call(f"llvm.masked.store.{self._suffix}.p0", ir.VoidType(), [vector, q, align, mask])
+
+    def prefetch(self, p: Any, write: int = 0) -> None:
+        """Ask for a cache line soon."""
+        numbers = [ir.Constant(INT32, value) for value in (write, 3, 1)]  # for reading, keep it near, data
+        self.call("llvm.prefetch.p0", ir.VoidType(), [self.builder.bitcast(p, ir.IntType(8).as_pointer()), *numbers])
+
+
+def new_function(module: Any, name: str, arguments: list[Any]) -> tuple[Any, ir.IRBuilder]:
+    """An empty function that is compiled on its own, once for all its callers."""
+    function = ir.Function(module, ir.FunctionType(ir.VoidType(), arguments), name)
+    function.linkage = "linkonce_odr"  # not "internal": the optimiser would make a copy for each constant argument
+    function.attributes.add("noinline")
+    return function, ir.IRBuilder(function.append_basic_block("entry"))

@@ -1,0 +1,130 @@
+"""`Portable`: the methods of a `Network` that write it down for others."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, Self, cast
+
+from numpy.typing import NDArray
+
+from fastbp.files import PathLike
+
+if TYPE_CHECKING:
+    from fastbp.network import Network
+
+__all__ = ["Portable"]
+
+
+class Portable:
+    """What can be saved and exported; the work is done by `fastbp.storage` and `fastbp.export`.
+
+    Examples
+    --------
+    >>> import fastbp as bp
+    >>> sorted(bp.Network([2, 1]).torch_state_dict())
+    ['0.bias', '0.weight']
+    """
+
+    def save(self, path: PathLike) -> None:
+        """Write the network to a file, whole or not at all; `load` reads it.
+
+        Parameters
+        ----------
+        path : str or os.PathLike
+            The file; by convention its name ends in ``.safetensors``.  One that exists is replaced.
+
+        Raises
+        ------
+        TypeError, ValueError, OSError
+            As `fastbp.storage.save`, which says more.
+
+        Examples
+        --------
+        >>> import os, tempfile, fastbp as bp
+        >>> net = bp.Network([2, 3, 1], seed=0)
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     net.save(os.path.join(folder, "net.safetensors"))
+        ...     bp.load(os.path.join(folder, "net.safetensors"))
+        <Network 2-3-1, loss quadratic, 13 parameters, float64>
+        """
+        from fastbp.storage import save
+
+        save(cast("Network", self), path)
+
+    def to_onnx(self, path: PathLike) -> None:
+        """Write the network as an ONNX model; needs the `onnx` package, ``pip install "fastbp[onnx]"``.
+
+        Parameters
+        ----------
+        path : str or os.PathLike
+            The file; by convention its name ends in ``.onnx``.  One that exists is replaced, whole or not at all.
+
+        Raises
+        ------
+        ImportError
+            If the `onnx` package is missing.
+        TypeError, ValueError, OSError
+            As `fastbp.export.to_onnx`, which says more.
+
+        Examples
+        --------
+        >>> import os, tempfile, fastbp as bp
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     bp.Network([2, 3, 1], seed=0).to_onnx(os.path.join(folder, "net.onnx"))
+        """
+        from fastbp.export import to_onnx
+
+        to_onnx(cast("Network", self), path)
+
+    def torch_state_dict(self) -> dict[str, NDArray[Any]]:
+        """Return the parameters as a ``torch.nn.Sequential(Linear, activation, Linear, ...)`` names them.
+
+        Returns
+        -------
+        dict of str to ndarray
+            ``"0.weight"`` (fan_out, fan_in), ``"0.bias"`` (fan_out,), ``"2.weight"`` and so on: copies, in the
+            network's dtype.
+
+        Examples
+        --------
+        In torch, which is not needed here: ``model.load_state_dict({name: torch.from_numpy(a) for name, a in
+        net.torch_state_dict().items()})``.
+
+        >>> import fastbp as bp
+        >>> {name: array.shape for name, array in bp.Network([2, 3, 1]).torch_state_dict().items()}
+        {'0.weight': (3, 2), '0.bias': (3,), '2.weight': (1, 3), '2.bias': (1,)}
+        """
+        from fastbp.export import torch_state_dict
+
+        return torch_state_dict(cast("Network", self))
+
+    def load_torch_state_dict(self, state: Mapping[str, Any]) -> Self:
+        """Take the parameters of a torch model that has the same layers.
+
+        Parameters
+        ----------
+        state : mapping of str to tensor or ndarray
+            What ``model.state_dict()`` returns for a model whose only layers with parameters are `Linear`, in the order
+            in which they are applied; of the network's dtype.
+
+        Returns
+        -------
+        Network
+            The network itself.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If a layer is missing, of another size or dtype, or not finite; the network is as it was.
+
+        Examples
+        --------
+        >>> import fastbp as bp
+        >>> twin = bp.Network([2, 3, 1]).load_torch_state_dict(bp.Network([2, 3, 1], seed=0).torch_state_dict())
+        >>> (twin.params == bp.Network([2, 3, 1], seed=0).params).all()
+        np.True_
+        """
+        from fastbp.export import load_torch_state_dict
+
+        load_torch_state_dict(cast("Network", self), state)
+        return self

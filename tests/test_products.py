@@ -1,0 +1,203 @@
+"""Matrix products by register tiles, rows and softmax in explicit vectors, Adam by estimates: each beside NumPy."""
+
+import json
+import os
+import subprocess
+import sys
+
+import numba
+import numpy as np
+import pytest
+
+import fastbp as bp
+from fastbp.kernels import adam_step, products, rows, softmax, tiles
+from fastbp.kernels.pointers import at
+from fastbp.kernels.simd import TILING
+from fastbp.kernels.tiles import NOTHING
+from tests import cases
+
+pytestmark = pytest.mark.skipif(numba.config.DISABLE_JIT, reason="explicit vectors exist only compiled")
+with_tiles = pytest.mark.skipif(not tiles.TILES, reason="a processor without fused multiply-add")
+RNG = np.random.default_rng(0)
+compiled = numba.njit(error_model="numpy")
+
+
+@compiled
+def multiply(m, n, k, a, a_row, a_column, b, b_row, transposed, c0, c0_row, c, c_row):
+    products.product(
+        m, n, k, at(a, 0), a_row, a_column, at(b, 0), b_row, transposed, at(c0, 0), c0_row, at(c, 0), c_row
+    )
+
+
+def matrix(shape, stride, dtype):
+    """A random matrix in rows `stride` apart, NaN between them, and its flat vector."""
+    flat = np.full(shape[0] * stride + 64, np.nan, dtype)
+    view = flat[: shape[0] * stride].reshape(shape[0], stride)[:, : shape[1]]
+    view[...] = RNG.normal(size=shape)
+    return view, flat
+
+
+def error_of(result, expected, k):
+    """Error in units of what k rounded products may lose."""
+    return np.abs(result - expected).max() / (np.finfo(result.dtype).eps * max(k, 1) * np.abs(expected).max())
+
+
+@with_tiles
+@pytest.mark.parametrize("dtype", cases.DTYPES)
+@pytest.mark.parametrize("shape", [
+    *((m, 7, 5) for m in range(1, 18)), *((9, n, 3) for n in (1, 8, 15, 16, 17, 31, 33, 47, 48, 49, 97, 130)),
+    *((5, 20, k) for k in (1, 2, 63, 64, 65, 256, 257, 600)), (70, 50, 30), (1, 1, 1), (64, 97, 300),
+], ids=str)  # fmt: skip
+@pytest.mark.parametrize("transposed_a", [False, True])
+@pytest.mark.parametrize("transposed_b", [False, True])
+def test_product(shape, dtype, transposed_a, transposed_b):
+    m, n, k = shape
+    a, a_flat = matrix((k, m) if transposed_a else (m, k), (m if transposed_a else k) + 3, dtype)
+    b, b_flat = matrix((n, k) if transposed_b else (k, n), (k if transposed_b else n) + 5, dtype)
+    c, c_flat = matrix((m, n), n + 2, dtype)
+    before, outside = c.copy(), np.isnan(c_flat)
+    a_strides = (1, m + 3) if transposed_a else (k + 3, 1)
+    b_row = (k if transposed_b else n) + 5
+    expected = (a.T if transposed_a else a).astype(float) @ (b.T if transposed_b else b).astype(float)
+    multiply(m, n, k, a_flat, *a_strides, b_flat, b_row, transposed_b, c_flat, NOTHING, c_flat, n + 2)
+    assert error_of(c, expected, k) < 1
+    assert np.array_equal(np.isnan(c_flat), outside)  # nothing beside the result is touched
+    c[...] = before
+    multiply(m, n, k, a_flat, *a_strides, b_flat, b_row, transposed_b, c_flat, n + 2, c_flat, n + 2)
+    assert error_of(c, before + expected, k) < 1
+    bias = RNG.normal(size=n + 16).astype(dtype)
+    multiply(m, n, k, a_flat, *a_strides, b_flat, b_row, transposed_b, bias, 0, c_flat, n + 2)
+    assert error_of(c, bias[:n] + expected, k) < 1
+
+
+@with_tiles
+@pytest.mark.parametrize("dtype", cases.DTYPES)
+def test_every_row_is_computed_alike(dtype):
+    """How many rows there are changes no bit, so a row's prediction is that of the batch."""
+    net = bp.Network([37, 50, 70, 5], activation="tanh", output="softmax", loss="cross_entropy", dtype=dtype, seed=0)
+    X = RNG.normal(size=(40, 37)).astype(dtype)
+    together = net.predict(X)
+    for size in (1, 2, 3, 7, 16, 39):
+        parts = [net.predict(X[i : i + size]) for i in range(0, 40, size)]
+        assert np.array_equal(np.concatenate(parts), together)
+
+
+@compiled
+def gather(m, n, source, source_row, order, target):
+    rows.gather_rows(m, n, at(source, 0), source_row, at(order, 0), at(target, 0), n)
+
+
+@compiled
+def sums_of_columns(m, n, x, x_row, add, sums):
+    rows.column_sums(m, n, at(x, 0), x_row, add, at(sums, 0))
+
+
+@pytest.mark.parametrize("dtype", cases.DTYPES)
+@pytest.mark.parametrize("n", [1, 2, 10, 16, 17, 100])
+@pytest.mark.parametrize("m", [0, 1, 3, 4, 9, 33])
+def test_rows_and_sums(m, n, dtype):
+    x, flat = matrix((50, n), n + 1, dtype)
+    order = RNG.permutation(50)
+    target = np.full(m * n + 3, 7, dtype)
+    gather(m, n, flat, n + 1, order, target)
+    assert np.array_equal(target[: m * n].reshape(m, n), x[order[:m]])
+    assert (target[m * n :] == 7).all()
+    sums = np.full(n + 2, 3, dtype)
+    if m:
+        sums_of_columns(m, n, flat, n + 1, 0, sums)
+        np.testing.assert_allclose(sums[:n], x[:m].sum(axis=0), rtol=1e-4, atol=1e-5)
+        sums_of_columns(m, n, flat, n + 1, 1, sums)
+        np.testing.assert_allclose(sums[:n], 2 * x[:m].sum(axis=0), rtol=1e-4, atol=1e-5)
+    assert (sums[n:] == 3).all()
+
+
+@compiled
+def softmax_of(m, n, z, a):
+    softmax.softmax_rows(m, n, at(z, 0), at(a, 0))
+
+
+def exact_softmax(z):
+    powers = np.exp((z - z.max(axis=1, keepdims=True)).astype(float))  # the difference is rounded to the dtype
+    return powers / powers.sum(axis=1, keepdims=True)
+
+
+@pytest.mark.parametrize("dtype", cases.DTYPES)
+@pytest.mark.parametrize("n", [1, 2, 3, 8, 10, 16, 17, 40, 100])
+@pytest.mark.parametrize("scale", [1e-3, 1.0, 30.0, 1e4])
+def test_softmax_rows(n, scale, dtype):
+    z = (scale * RNG.normal(size=(9, n))).astype(dtype)
+    a = np.full(9 * n + 2, 5, dtype)
+    softmax_of(9, n, z.reshape(-1), a)
+    eps = np.finfo(dtype).eps
+    np.testing.assert_allclose(a[: 9 * n].reshape(9, n), exact_softmax(z), rtol=8 * eps, atol=np.finfo(dtype).tiny)
+    assert (a[9 * n :] == 5).all()
+    softmax_of(9, n, z.reshape(-1), z.reshape(-1))  # in place
+    assert np.array_equal(z.reshape(-1), a[: 9 * n])
+
+
+def test_softmax_of_nan_is_nan():
+    for place in range(20):
+        z = np.zeros(20, np.float32)
+        z[place] = np.nan
+        softmax_of(1, 20, z, z)
+        assert np.isnan(z).all()
+
+
+@compiled
+def adam(n, numbers, g, w, m, v):
+    rate, beta_1, gain_1, beta_2, gain_2, epsilon = numbers
+    adam_step.adam_step(n, rate, beta_1, gain_1, beta_2, gain_2, epsilon, at(g, 0), at(w, 0), at(m, 0), at(v, 0))
+
+
+@pytest.mark.skipif(not adam_step.ESTIMATES, reason="a processor without the estimates")
+@pytest.mark.parametrize("n", [1, 15, 16, 17, 1000])
+def test_adam_by_estimates(n):
+    numbers = tuple(np.float32(x) for x in (1e-3, 0.9, 0.1, 0.999, 0.001, 1e-8))
+    magnitudes = 10 ** RNG.uniform(-18, 18, size=n)
+    g, w = (RNG.normal(size=n) * magnitudes).astype("f4"), np.zeros(n, np.float32)
+    m, v = (0.1 * RNG.normal(size=n) * magnitudes).astype("f4"), (magnitudes**2 * RNG.random(n)).astype("f4")
+    g[:3], m[:3], v[:3] = 0, 0, 0  # a dead neuron's weights
+    rate, beta_1, gain_1, beta_2, gain_2, epsilon = (float(x) for x in numbers)
+    m_new = beta_1 * m.astype(float) + gain_1 * g
+    v_new = beta_2 * v.astype(float) + gain_2 * g.astype(float) ** 2
+    adam(n, numbers, g, w, m, v)
+    np.testing.assert_allclose(m, m_new, rtol=1e-5, atol=1e-30)
+    np.testing.assert_allclose(v, v_new, rtol=1e-5, atol=1e-37)
+    step = rate * m.astype(float) / (np.sqrt(v.astype(float)) + epsilon)
+    np.testing.assert_allclose(-w, step, rtol=6 * 2**-24, atol=1e-37)
+
+
+PROGRAM = """
+import json
+import numpy as np
+import fastbp as bp
+from fastbp.kernels import simd
+rng = np.random.default_rng(0)
+X, Y = rng.normal(size=(50, 37)), rng.normal(size=(50, 3))
+net = bp.Network([37, 20, 3], activation="tanh", dtype="float64", seed=0)
+cost, grad = net.value_and_grad(X, Y)
+net.fit(X, Y, epochs=3, batch_size=16, optimizer=bp.Adam(0.01), seed=1)
+net2 = bp.Network([37, 20, 3], activation="relu", output="softmax", loss="cross_entropy", dtype="float64", seed=0)
+net2.fit(X, rng.integers(3, size=50), epochs=3, seed=1)
+print(json.dumps([simd.VECTOR_BYTES if simd.TILING else 0, [cost, *grad, *net.params, *net2.params]]))
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(
+    TILING is None or TILING.vector_bytes < 64, reason="shows what lesser processors do on a larger one"
+)
+@pytest.mark.parametrize(("cpu", "features", "vector_bytes"), [
+    ("haswell", "+avx,+avx2,+fma,+bmi,+bmi2", 32), ("x86-64", "+sse2", 0),
+])  # fmt: skip
+def test_lesser_processors_agree(cpu, features, vector_bytes):
+    def run(environment):
+        command = [sys.executable, "-c", PROGRAM]
+        done = subprocess.run(
+            command, capture_output=True, text=True, timeout=500, check=True, env=os.environ | environment
+        )
+        return json.loads(done.stdout)
+
+    width, numbers = run({"NUMBA_CPU_NAME": cpu, "NUMBA_CPU_FEATURES": features})
+    assert width == vector_bytes
+    np.testing.assert_allclose(numbers, run({})[1], rtol=1e-9, atol=1e-11)
