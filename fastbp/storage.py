@@ -118,7 +118,8 @@ def load(path: PathLike, *, mmap: bool = False, custom_functions: CustomFunction
     mapped = validation.flag(mmap, "mmap")
     known = _by_name(custom_functions)
     content = read_arrays(path, {"network": _VERSION}, mmap=mapped)
-    content.require_names(["params"], _FIELDS)
+    optional = {"loss_parameter"} & set(content.description)  # only losses that have a parameter write it
+    content.require_names(["params"], {*_FIELDS, *optional})
     return rebuild(content, content.description, "params", known)
 
 

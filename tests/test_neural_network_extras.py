@@ -361,3 +361,10 @@ def test_loss_parameter_of_a_network(loss, parameter):
     assert bp.check_gradient(net, X, Y).ok
     assert net.loss_parameter == parameter
     assert bp.Network([1, 1], loss=loss).loss_parameter == {"huber": 1.0, "quantile": 0.5}[loss]
+
+
+@pytest.mark.parametrize(("loss", "parameter"), [("huber", 0.7), ("quantile", 0.8), ("quadratic", None)])
+def test_a_file_keeps_the_loss_parameter(loss, parameter, tmp_path):
+    net = bp.Network([2, 3, 1], loss=loss, loss_parameter=parameter, seed=0)
+    net.save(tmp_path / "net.safetensors")
+    assert bp.load(tmp_path / "net.safetensors").loss_parameter == parameter

@@ -353,7 +353,7 @@ DESCRIPTIONS = {
              "'sigmoid' or 'softmax'; got output 'identity'."),
     "no-loss": ({"loss": 3},
                 "its network is impossible: `loss` must be the name of a loss or a bp.Loss; got 3. Known names: "
-                "quadratic, cross_entropy, absolute, huber, log_cosh, poisson."),
+                "quadratic, cross_entropy, absolute, huber, log_cosh, poisson, quantile."),
     "custom": ({"loss": {"custom": ["x"]}},
                "its network has the bp.Loss ['x'], and a file holds no code. Pass it: load(path, "
                "custom_functions=[...])."),
