@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -30,7 +31,7 @@ class GradientTimes:
     backpropagation : float
         The cost and its gradient by backpropagation, its own forward pass included.
     perturbation : float
-        The gradient by n + 1 forward passes.
+        The gradient by n + 1 forward passes; NaN if it was left out.
     """
 
     n_params: int
@@ -39,7 +40,9 @@ class GradientTimes:
     perturbation: float
 
 
-def measure_gradient(net: Network, n_rows: int = 100, *, n_threads: int | None = None) -> GradientTimes:
+def measure_gradient(
+    net: Network, n_rows: int = 100, *, with_perturbation: bool = True, n_threads: int | None = None
+) -> GradientTimes:
     """Time one gradient of a network in three ways, on random samples.
 
     Parameters
@@ -48,6 +51,8 @@ def measure_gradient(net: Network, n_rows: int = 100, *, n_threads: int | None =
         The network; it is not changed.
     n_rows : int
         Samples of the batch.
+    with_perturbation : bool
+        Whether to time the n + 1 forward passes; for a large network they take minutes.
     n_threads : int, optional
         Threads to use; by default as many as the process may.
 
@@ -68,12 +73,14 @@ def measure_gradient(net: Network, n_rows: int = 100, *, n_threads: int | None =
     X = rng.standard_normal((n_rows, net.sizes[0])).astype(net.dtype)
     Y = net.predict(X[::-1])  # other rows' outputs are targets that fit the loss, and errors that are not 0
     net.value_and_grad(X, Y)
-    return GradientTimes(
-        net.n_params,
-        shortest_call(lambda: net.loss_value(X, Y, n_threads=n_threads)),
-        shortest_call(lambda: net.value_and_grad(X, Y, n_threads=n_threads)),
-        shortest_call(lambda: finite_difference_gradient(net, X, Y, dtype=net.dtype, n_threads=n_threads)),
-    )
+    forward = shortest_call(lambda: net.loss_value(X, Y, n_threads=n_threads))
+    backpropagation = shortest_call(lambda: net.value_and_grad(X, Y, n_threads=n_threads))
+    perturbation = math.nan
+    if with_perturbation:
+        perturbation = shortest_call(
+            lambda: finite_difference_gradient(net, X, Y, dtype=net.dtype, n_threads=n_threads)
+        )
+    return GradientTimes(net.n_params, forward, backpropagation, perturbation)
 
 
 def shortest_call(call: Callable[[], object]) -> float:

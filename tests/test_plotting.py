@@ -533,4 +533,5 @@ def test_times_of_networks_are_measured():
     times = measure_gradient(nets[0], 3, n_threads=1)
     assert times.n_params == 5
     assert min(times.forward, times.backpropagation, times.perturbation) > 0
+    assert np.isnan(measure_gradient(nets[0], 3, with_perturbation=False).perturbation)
     np.testing.assert_array_equal(nets[0].params, before)
