@@ -70,7 +70,7 @@ def draw(pictures: Path) -> None:
     above, below = figure.subplots(2)
     NetworkDisplay.from_network(net, X, Y, ax=above)
     NetworkDisplay.from_network(net, X, Y, arrows="steps", learning_rate=LEARNING_RATE, ax=below)
-    figure.savefig(pictures / "01_two_neurons.png", dpi=80)
+    figure.savefig(pictures / "01_two_neurons.png", dpi=95)
 
     weights = bp.WeightHistory(net)
     history = net.fit(X, Y, MANY_STEPS, 1, bp.SGD(LEARNING_RATE), callbacks=[weights])
@@ -79,7 +79,7 @@ def draw(pictures: Path) -> None:
     HistoryDisplay.from_history(history, ax=left)
     WeightHistoryDisplay.from_history(weights, ax=right)
     figure.suptitle("many steps in a row (an epoch is one step here)", fontsize="medium")
-    figure.savefig(pictures / "01_many_steps.png", dpi=80)
+    figure.savefig(pictures / "01_many_steps.png", dpi=95)
 
 
 if __name__ == "__main__":

@@ -69,7 +69,7 @@ def draw(pictures: Path, paths: dict[float, np.ndarray]) -> None:
         ax.set_title(f"learning rate {rate}", fontsize="medium")
     ax.legend(frameon=False)
     figure.axes[0].set_ylabel("cost (half the squared error)")
-    figure.savefig(pictures / "02_one_weight.png", dpi=80)
+    figure.savefig(pictures / "02_one_weight.png", dpi=95)
 
 
 if __name__ == "__main__":

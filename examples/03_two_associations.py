@@ -48,7 +48,7 @@ def draw(pictures: Path, net: bp.Network, path: np.ndarray) -> None:
 
     pictures.mkdir(parents=True, exist_ok=True)
     display = ErrorSurfaceDisplay.from_network(net, X, Y, path=path)
-    display.figure_.savefig(pictures / "03_error_surface.png", dpi=80)
+    display.figure_.savefig(pictures / "03_error_surface.png", dpi=95)
 
 
 if __name__ == "__main__":

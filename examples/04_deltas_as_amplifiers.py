@@ -83,9 +83,9 @@ def draw(pictures: Path, large: bp.Network) -> None:
 
     pictures.mkdir(parents=True, exist_ok=True)
     small = NetworkDisplay.from_network(network_with_outputs((-1.0, 0.0)), X, LABEL)
-    small.figure_.savefig(pictures / "04_amplifiers.png", dpi=80)
+    small.figure_.savefig(pictures / "04_amplifiers.png", dpi=95)
     larger = NetworkDisplay.from_network(large, X, LABEL)
-    larger.figure_.savefig(pictures / "04_larger_network.png", dpi=80)
+    larger.figure_.savefig(pictures / "04_larger_network.png", dpi=95)
 
 
 if __name__ == "__main__":

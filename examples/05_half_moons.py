@@ -121,7 +121,7 @@ def draw_boundaries(pictures: Path, runs: dict[float, Run]) -> None:
         DecisionBoundaryDisplay.from_network(run.net, X_test, y_test, ax=ax, class_names=("moon 0", "moon 1"))
         share = f"{run.accuracy[-1, 1]:.0%} of the test points right"
         ax.set_title(f"rate {rate}, {len(run.history)} epochs:\n{share}", fontsize="medium")
-    figure.savefig(pictures / "05_boundaries.png", dpi=70)
+    figure.savefig(pictures / "05_boundaries.png", dpi=95)
 
 
 def draw_curves(pictures: Path, runs: dict[float, Run]) -> None:
@@ -137,7 +137,7 @@ def draw_curves(pictures: Path, runs: dict[float, Run]) -> None:
         display.ax_.set_title(f"rate {rate}")
         HistoryDisplay(run.history.loss, run.history.val_loss).plot(column[1])
         column[1].set_ylim(bottom=0)
-    figure.savefig(pictures / "05_curves.png", dpi=70)
+    figure.savefig(pictures / "05_curves.png", dpi=95)
 
 
 def draw_weights(pictures: Path, runs: dict[float, Run]) -> None:
@@ -152,7 +152,7 @@ def draw_weights(pictures: Path, runs: dict[float, Run]) -> None:
         ax.set_title(f"rate {rate}")
         if rate != list(runs)[-1]:
             ax.get_legend().remove()
-    figure.savefig(pictures / "05_weights.png", dpi=70)
+    figure.savefig(pictures / "05_weights.png", dpi=95)
 
 
 if __name__ == "__main__":

@@ -6,10 +6,13 @@ with 10,000 of MNIST's images some 70 % of the 10,000 test images after the firs
 all 50,000 about 95 %); the improved class begins far better.  Most mistakes are digits that look alike, 4 and 9 or
 3 and 5, and some a person would make as well.
 
+With some seeds one output neuron of the first class starts saturated and stays so: its digit is never recognised, and
+the accuracy stays near 83 % (``--seed 0`` with MNIST).  The cross-entropy has no such trouble.
+
 Without a file the 1797 small digits of scikit-learn are taken (64-30-10).  A file is an ``.npz`` with the arrays
 X_train, y_train, X_test, y_test, pixels from 0 to 255; the variable FASTBP_MNIST may name it.
 
-Run: ``python examples/06_handwritten_digits.py [folder for the pictures] [--data mnist.npz] [--epochs 30]``
+Run: ``python examples/06_handwritten_digits.py [folder for the pictures] [--data mnist.npz] [--epochs 30] [--seed 1]``
 """
 
 import argparse
@@ -36,15 +39,15 @@ def columns(digits: Digits) -> tuple[list[Any], list[Any]]:
     return training_data, test_data
 
 
-def main(pictures: Path | None = None, data: str | None = None, epochs: int = 30, hidden: int = 30) -> dict[str, Any]:
+def main(pictures: Path | None = None, data: str | None = None, epochs: int = 30, seed: int = 1) -> dict[str, Any]:
     """Train both classes; print the text's lines and the time, and return the accuracies."""
     path = data or os.environ.get("FASTBP_MNIST")
     digits = read_digits(path) if path else embedded_digits()
     training_data, test_data = columns(digits)
-    sizes = [digits.X_train.shape[1], hidden, digits.n_classes]
+    sizes = [digits.X_train.shape[1], 30, digits.n_classes]
     print(f"{digits.name}: {len(training_data)} images to learn from, {len(test_data)} to test with, network {sizes}")
-    random.seed(0)
-    np.random.seed(0)
+    random.seed(seed)
+    np.random.seed(seed)
 
     net = network.Network(sizes)
     began = time.perf_counter()
@@ -85,7 +88,7 @@ def draw_mistakes(pictures: Path, net: network.Network, digits: Digits) -> None:
     left, right = figure.subplots(1, 2)
     ConfusionDisplay.from_predictions(digits.y_test, outputs.argmax(axis=1), n_classes=digits.n_classes, ax=left)
     MistakesDisplay.from_predictions(digits.X_test, digits.y_test, outputs, n_images=15, ax=right)
-    figure.savefig(pictures / "06_mistakes.png", dpi=75)
+    figure.savefig(pictures / "06_mistakes.png", dpi=95)
 
 
 def draw_learned(pictures: Path, net: network2.Network, curves: tuple[np.ndarray, np.ndarray]) -> None:
@@ -101,7 +104,7 @@ def draw_learned(pictures: Path, net: network2.Network, curves: tuple[np.ndarray
     left.set_title("improved class: cross-entropy", fontsize="medium")
     FirstLayerDisplay(net.weights[0].reshape(-1, side, side)).plot(right)
     right.set_title("weights of the hidden neurons", fontsize="medium")
-    figure.savefig(pictures / "06_learned.png", dpi=75)
+    figure.savefig(pictures / "06_learned.png", dpi=95)
 
 
 if __name__ == "__main__":
@@ -109,5 +112,5 @@ if __name__ == "__main__":
     parser.add_argument("pictures", nargs="?", type=Path, help="folder for the pictures; without it none are drawn")
     parser.add_argument("--data", metavar="FILE", help="MNIST as .npz; by default what FASTBP_MNIST names")
     parser.add_argument("--epochs", type=int, default=30, help="passes over the images (%(default)s)")
-    parser.add_argument("--hidden", type=int, default=30, help="hidden neurons (%(default)s)")
+    parser.add_argument("--seed", type=int, default=1, help="of weights and order (%(default)s)")
     main(**vars(parser.parse_args()))

@@ -100,7 +100,7 @@ def draw(pictures: Path, rows: list[np.ndarray], errors: list[tuple[float, float
             ax.set_title(name + error, fontsize="medium")
             ax.set_axis_off()
     figure.suptitle("errors: root mean square, where black to white is 1", fontsize="small")
-    figure.savefig(pictures / "07_photographs.png", dpi=70)
+    figure.savefig(pictures / "07_photographs.png", dpi=95)
 
 
 if __name__ == "__main__":

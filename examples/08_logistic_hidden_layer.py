@@ -53,7 +53,7 @@ def draw(pictures: Path, weights: bp.WeightHistory, history: bp.History) -> None
     WeightHistoryDisplay.from_history(weights, ax=right)
     for ax in (left, right):
         ax.set_xlabel("epoch (one step with all associations)")
-    figure.savefig(pictures / "08_logistic_hidden_layer.png", dpi=80)
+    figure.savefig(pictures / "08_logistic_hidden_layer.png", dpi=95)
 
 
 if __name__ == "__main__":

@@ -105,7 +105,7 @@ def draw(pictures: Path) -> None:
         ax.set_xlabel("neuron of the second hidden layer (number)")
         ax.set_ylabel("weighted input z (no unit)")
         ax.set_title(f"{make.__name__}: range, quartiles and median of z", fontsize="medium")
-    figure.savefig(pictures / "10_neurons_in_trouble.png", dpi=75)
+    figure.savefig(pictures / "10_neurons_in_trouble.png", dpi=95)
 
 
 if __name__ == "__main__":

@@ -126,7 +126,7 @@ def draw(pictures: Path, times: list[GradientTimes]) -> None:
     columns = zip(*((each.n_params, each.backpropagation, each.perturbation) for each in times), strict=True)
     display = GradientTimesDisplay(*columns).plot()
     display.ax_.set_title(f"one gradient over {ROWS} samples", fontsize="medium")
-    display.figure_.savefig(pictures / "11_both_gradients.png", dpi=80)
+    display.figure_.savefig(pictures / "11_both_gradients.png", dpi=95)
 
 
 if __name__ == "__main__":

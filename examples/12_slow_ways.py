@@ -7,10 +7,12 @@ A network 2-8-1 (33 parameters) learns the exclusive or, four samples, three tim
 * Backpropagation takes the same steps; each costs as much as three forward passes.
 
 What to look for: perturbation and backpropagation reach the same losses, step for step; what differs is the price.
-Random search climbs as well as it falls, for what one sample gains the others may lose: a larger problem than this one
-it does not learn at all.  A forward pass here is one of all samples; random search takes two of one sample for a trial.
+Random search climbs as well as it falls, for what one sample gains the others may lose.  With 9 of the first 12 seeds
+it learns in the end, with the others it gets lost; a problem with more samples it does not learn at all.
 
-Run: ``python examples/12_slow_ways.py [folder for the pictures] [--steps 2000]``
+A forward pass here is one of all samples; random search takes two of one sample for a trial.
+
+Run: ``python examples/12_slow_ways.py [folder for the pictures] [--steps 2000] [--seed 4]``
 """
 
 import argparse
@@ -56,25 +58,27 @@ def descend(gradient: Callable[[bp.Network], np.ndarray], passes_per_step: float
     return Curve(passes_per_step * np.arange(steps + 1), np.array(seconds), np.array(loss))
 
 
-def search(steps: int) -> Curve:
+def search(steps: int, seed: int) -> Curve:
     """Take random steps; those of one record together, so that the time is not that of the records."""
     net = network()
     each = max(1, steps // RECORDS)
     passes, seconds, loss = [0.0], [0.0], [net.loss_value(X, Y)]
     for record in range(RECORDS):
         began = time.perf_counter()
-        result = bp.random_weight_search(net, X, Y, n_steps=each, scale=SCALE, seed=record, record_every=each)
+        result = bp.random_weight_search(
+            net, X, Y, n_steps=each, scale=SCALE, seed=1000 * seed + record, record_every=each
+        )
         seconds.append(seconds[-1] + time.perf_counter() - began)
         passes.append(passes[-1] + result.n_passes / len(X))
         loss.append(result.loss[-1])
     return Curve(np.array(passes), np.array(seconds), np.array(loss))
 
 
-def main(pictures: Path | None = None, steps: int = 2000) -> dict[str, Curve]:
+def main(pictures: Path | None = None, steps: int = 2000, seed: int = 4) -> dict[str, Curve]:
     """Learn in three ways; print what each took to the end and to a tenth of the first loss."""
     n = network().n_params
     curves = {
-        "random search": search(60 * steps),
+        "random search": search(60 * steps, seed),
         f"{n} + 1 passes": descend(lambda net: bp.finite_difference_gradient(net, X, Y).gradient, n + 1, steps),
         "backpropagation": descend(lambda net: net.value_and_grad(X, Y)[1], 3, steps),
     }
@@ -101,13 +105,15 @@ def draw(pictures: Path, curves: dict[str, Curve]) -> None:
         right.loglog(curve.seconds[1:], curve.loss[1:], line, color=color, label=name)
     left.set_xlabel("forward passes of all samples (number)")
     right.set_xlabel("time (seconds)")
+    left.set_ylim(bottom=1e-4)
     left.set_ylabel("loss (mean cost per sample)")
     left.legend(frameon=False)
-    figure.savefig(pictures / "12_slow_ways.png", dpi=80)
+    figure.savefig(pictures / "12_slow_ways.png", dpi=95)
 
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("pictures", nargs="?", type=Path, help="folder for the pictures; without it none are drawn")
     parser.add_argument("--steps", type=int, default=2000, help="steps of gradient descent (%(default)s)")
+    parser.add_argument("--seed", type=int, default=4, help="of the random search (%(default)s)")
     main(**vars(parser.parse_args()))

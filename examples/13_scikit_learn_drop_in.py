@@ -61,7 +61,7 @@ def draw(pictures: Path, results: dict[str, tuple[Pipeline, float, float]]) -> N
     ax.plot(range(1, len(loss) + 1), loss, "--", color="#D55E00", label="scikit-learn")
     ax.set_yscale("log")
     ax.legend(frameon=False)
-    display.figure_.savefig(pictures / "13_scikit_learn_drop_in.png", dpi=75)
+    display.figure_.savefig(pictures / "13_scikit_learn_drop_in.png", dpi=95)
 
 
 if __name__ == "__main__":

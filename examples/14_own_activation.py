@@ -65,7 +65,7 @@ def draw(pictures: Path) -> None:
         ax.get_legend().remove()
         ax.label_outer()
     figure.suptitle("solid: f(z), dashed: f'(z)", fontsize="medium")
-    figure.savefig(pictures / "14_activations.png", dpi=75)
+    figure.savefig(pictures / "14_activations.png", dpi=95)
 
 
 if __name__ == "__main__":
