@@ -86,7 +86,7 @@ def draw_mistakes(pictures: Path, net: network.Network, digits: Digits) -> None:
     outputs = net.feedforward(digits.X_test.T).T
     figure = Figure(figsize=(11, 4.6), layout="constrained")
     left, right = figure.subplots(1, 2)
-    ConfusionDisplay.from_predictions(digits.y_test, outputs.argmax(axis=1), n_classes=digits.n_classes, ax=left)
+    ConfusionDisplay.from_predictions(digits.y_test, outputs.argmax(axis=1), classes=range(digits.n_classes), ax=left)
     MistakesDisplay.from_predictions(digits.X_test, digits.y_test, outputs, n_images=15, ax=right)
     figure.savefig(pictures / "06_mistakes.png", dpi=95)
 

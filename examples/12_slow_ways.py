@@ -105,7 +105,7 @@ def draw(pictures: Path, curves: dict[str, Curve]) -> None:
         right.loglog(curve.seconds[1:], curve.loss[1:], line, color=color, label=name)
     left.set_xlabel("forward passes of all samples (number)")
     right.set_xlabel("time (seconds)")
-    left.set_ylim(bottom=1e-4)
+    left.set_ylim(1e-4, 3)
     left.set_ylabel("loss (mean cost per sample)")
     left.legend(frameon=False)
     figure.savefig(pictures / "12_slow_ways.png", dpi=95)

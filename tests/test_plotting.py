@@ -269,11 +269,11 @@ def test_boundary_of_an_estimator():
         ),
         (
             (boundary_network(), POINTS, CLASSES + 1),
-            "`y` must hold one of the classes [0, 1] for each of the 60 rows of X; got [2].",
+            "`y` must hold one of the classes 0, 1 for each of the 60 rows; got 2.",
         ),
         (
             (boundary_network(), POINTS, CLASSES[:5]),
-            "`y` must hold one of the classes [0, 1] for each of the 60 rows of X; got (5,).",
+            "`y` must hold one of the classes 0, 1 for each of the 60 rows; got the shape (5,).",
         ),
     ],
 )
@@ -427,7 +427,7 @@ def test_arrows_are_weights_or_steps():
 
 def test_confusion_counts_every_sample():
     y, predictions = np.array([0, 0, 1, 2, 2, 2]), np.array([0, 1, 1, 2, 2, 0])
-    display = plotting.ConfusionDisplay.from_predictions(y, predictions, n_classes=3)
+    display = plotting.ConfusionDisplay.from_predictions(y, predictions, classes=range(3))
     np.testing.assert_array_equal(display.counts, [[1, 1, 0], [0, 1, 0], [1, 0, 2]])
     assert {where: text.get_text() for where, text in display.text_.items()} == {
         (0, 0): "1",
@@ -442,22 +442,38 @@ def test_confusion_counts_every_sample():
 
 def test_confusion_of_a_network_and_of_an_estimator():
     class Thirds:
-        classes_ = (0, 1, 2)
+        classes_ = np.array(["a", "b", "c"])
 
         def predict(self, X):
-            return np.zeros(len(X), int)
+            return np.full(len(X), "a")
 
     net = bp.Network([12, 3], output="softmax", loss="cross_entropy", seed=0)
     display = plotting.ConfusionDisplay.from_network(net, PIXELS, DIGITS)
     np.testing.assert_array_equal(display.counts.sum(axis=0), np.bincount(net.predict(PIXELS).argmax(axis=1)))
-    counts = plotting.ConfusionDisplay.from_estimator(Thirds(), PIXELS, DIGITS).counts
-    np.testing.assert_array_equal(counts[:, 0], np.bincount(DIGITS))
+    display = plotting.ConfusionDisplay.from_estimator(Thirds(), PIXELS, Thirds.classes_[DIGITS])
+    np.testing.assert_array_equal(display.counts[:, 0], np.bincount(DIGITS))
+    assert [tick.get_text() for tick in display.ax_.get_yticklabels()] == ["a", "b", "c"]
 
 
 def test_labels_of_other_classes_are_refused():
     with pytest.raises(ValueError, match="`y`") as caught:
-        plotting.ConfusionDisplay.from_predictions([0, 3], [0, 1], n_classes=3)
-    assert str(caught.value) == "`y` must hold an integer from 0 to 2 for each of the 2 rows of X; got int64 (2,)."
+        plotting.ConfusionDisplay.from_predictions([0, 3], [0, 1], classes=range(3))
+    assert str(caught.value) == "`y` must hold one of the classes 0, 1, 2 for each of the 2 rows; got 3."
+    with pytest.raises(ValueError, match="`predictions`") as caught:
+        plotting.ConfusionDisplay.from_predictions(["a", "b"], ["a"], classes=["a", "b"])
+    assert str(caught.value) == (
+        "`predictions` must hold one of the classes a, b for each of the 2 rows; got the shape (1,)."
+    )
+    with pytest.raises(ValueError, match="`outputs`") as caught:
+        plotting.MistakesDisplay.from_predictions(np.zeros((2, 4)), [0, 1], [0.2, 0.9])
+    assert str(caught.value) == ("`outputs` must have shape (n_samples, n_classes) with the 2 samples of X; got (2,).")
+
+
+def test_one_output_is_the_second_of_two_classes():
+    net = boundary_network()
+    counts = plotting.ConfusionDisplay.from_network(net, POINTS, CLASSES).counts
+    is_second = net.predict(POINTS)[:, 0] > 0.5
+    np.testing.assert_array_equal(counts[:, 1], [(is_second & (CLASSES == k)).sum() for k in (0, 1)])
 
 
 def test_the_worst_mistakes_come_first():
@@ -479,9 +495,10 @@ def test_no_mistakes_are_no_images():
 
 
 def test_mistakes_of_an_estimator():
-    y = np.array([0, 0, 1])
+    y = np.array(["left", "left", "right"])
     display = plotting.MistakesDisplay.from_estimator(Estimator(), [[2.0] * 4, [1.0] * 4, [3.0] * 4], y)
     np.testing.assert_array_equal(display.images[:, 0, 0], [2.0, 1.0])
+    assert texts(display) == ["left as right", "left as right"]
 
 
 def test_first_layer_as_images():

@@ -16,7 +16,8 @@ from fastbp.plotting.boundary import DecisionBoundaryDisplay
 from fastbp.plotting.confusion import ConfusionDisplay
 from fastbp.plotting.curves import HistoryDisplay
 from fastbp.plotting.diagram import NetworkDisplay
-from fastbp.plotting.images import FirstLayerDisplay, MistakesDisplay
+from fastbp.plotting.first_layer import FirstLayerDisplay
+from fastbp.plotting.mistakes import MistakesDisplay
 from fastbp.plotting.surface import ErrorSurfaceDisplay
 from fastbp.plotting.times import GradientTimesDisplay
 from fastbp.plotting.weights import WeightHistoryDisplay

@@ -10,6 +10,7 @@ from numpy.typing import ArrayLike, NDArray
 from fastbp import validation
 from fastbp.network import Network
 from fastbp.plotting.canvas import MARKERS, axes_or_new, checked_network, pyplot
+from fastbp.plotting.classes import class_numbers
 
 _HATCHES = ("", "///", "...", "\\\\\\", "xxx", "---", "ooo", "|||", "+++", "***")
 
@@ -176,7 +177,7 @@ class DecisionBoundaryDisplay:
     ) -> DecisionBoundaryDisplay:
         """Let scikit-learn work out grid and response, and draw."""
         pyplot()  # before the work
-        labels = None if y is None else _labels(y, list(classes), len(X))
+        labels = None if y is None else class_numbers(y, classes, len(X))
         names = [f"class {label}" for label in classes] if class_names is None else list(class_names)
         if len(names) != len(classes):
             raise ValueError(f"`class_names` must have one name for each of the {len(classes)} classes; got {names!r}.")
@@ -238,16 +239,6 @@ def _plane(X: ArrayLike, n_features: int) -> NDArray[Any]:
         raise ValueError(f"A decision boundary is drawn over two features; got a model with {n_features}.")
     checked: NDArray[Any] = validation.inputs(points, 2, np.dtype(np.float64))
     return checked
-
-
-def _labels(y: ArrayLike, classes: list[Any], n_rows: int) -> NDArray[np.int64]:
-    """Return the place of each label among the classes."""
-    labels = np.asarray(y)
-    known = np.isin(labels, classes)
-    if labels.shape != (n_rows,) or not known.all():
-        found = labels[~known][:1] if labels.shape == (n_rows,) else labels.shape
-        raise ValueError(f"`y` must hold one of the classes {classes} for each of the {n_rows} rows of X; got {found}.")
-    return np.array([classes.index(label) for label in labels], np.int64)
 
 
 def _likeliest(outputs: NDArray[Any]) -> NDArray[Any]:

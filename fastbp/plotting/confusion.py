@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -9,7 +10,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from fastbp.network import Network
 from fastbp.plotting.canvas import axes_or_new, checked_network
-from fastbp.plotting.images import class_numbers
+from fastbp.plotting.classes import class_numbers, class_scores
 
 
 class ConfusionDisplay:
@@ -21,6 +22,8 @@ class ConfusionDisplay:
     ----------
     counts : ndarray of int, shape (n_classes, n_classes)
         Row: the class; column: what it was taken for.
+    class_names : sequence
+        Names of the classes.
 
     Attributes
     ----------
@@ -36,14 +39,14 @@ class ConfusionDisplay:
     Examples
     --------
     >>> from fastbp.plotting import ConfusionDisplay
-    >>> ConfusionDisplay.from_predictions([0, 1, 2, 2], [0, 1, 1, 2], n_classes=3).counts
+    >>> ConfusionDisplay.from_predictions([0, 1, 2, 2], [0, 1, 1, 2], classes=[0, 1, 2]).counts
     array([[1, 0, 0],
            [0, 1, 0],
            [0, 1, 1]])
     """
 
-    def __init__(self, counts: NDArray[np.int64]) -> None:
-        self.counts = counts
+    def __init__(self, counts: NDArray[np.int64], class_names: Sequence[Any]) -> None:
+        self.counts, self.class_names = counts, list(class_names)
 
     @classmethod
     def from_network(cls, net: Network, X: ArrayLike, y: ArrayLike, *, ax: Any = None) -> ConfusionDisplay:
@@ -52,7 +55,7 @@ class ConfusionDisplay:
         Parameters
         ----------
         net : Network
-            A network with an output for each class.
+            A network with an output for each class, or one for the second of two.
         X : array_like, shape (n, n_features)
             Samples.
         y : array_like of int, shape (n,)
@@ -73,11 +76,12 @@ class ConfusionDisplay:
             If matplotlib is not installed.
         """
         outputs = checked_network(net).predict(X)
-        return cls.from_predictions(y, outputs.argmax(axis=1), n_classes=outputs.shape[1], ax=ax)
+        scores = class_scores(outputs, len(outputs))
+        return cls.from_predictions(y, scores.argmax(axis=1), classes=range(scores.shape[1]), ax=ax)
 
     @classmethod
     def from_estimator(cls, estimator: Any, X: ArrayLike, y: ArrayLike, *, ax: Any = None) -> ConfusionDisplay:
-        """Count and draw the mistakes of a fitted classifier whose classes are 0, 1, 2, ...
+        """Count and draw the mistakes of a fitted classifier.
 
         Parameters
         ----------
@@ -98,20 +102,20 @@ class ConfusionDisplay:
         ImportError
             If matplotlib is not installed.
         """
-        return cls.from_predictions(y, estimator.predict(X), n_classes=len(estimator.classes_), ax=ax)
+        return cls.from_predictions(y, estimator.predict(X), classes=estimator.classes_, ax=ax)
 
     @classmethod
     def from_predictions(
-        cls, y: ArrayLike, predictions: ArrayLike, *, n_classes: int, ax: Any = None
+        cls, y: ArrayLike, predictions: ArrayLike, *, classes: Sequence[Any], ax: Any = None
     ) -> ConfusionDisplay:
         """Count and draw the mistakes of any classifier.
 
         Parameters
         ----------
-        y, predictions : array_like of int, shape (n,)
-            Classes, counted from 0, and what the samples were taken for.
-        n_classes : int
-            How many classes there are.
+        y, predictions : array_like, shape (n,)
+            Classes, and what the samples were taken for.
+        classes : sequence
+            All classes, in the order of rows and columns.
         ax : matplotlib axes, optional
             Where to draw; by default a new figure.
 
@@ -123,14 +127,15 @@ class ConfusionDisplay:
         Raises
         ------
         ValueError
-            If there are other numbers than those of the classes.
+            If there are other labels than the classes, or not as many predictions as labels.
         ImportError
             If matplotlib is not installed.
         """
-        taken = np.asarray(predictions)
-        labels = class_numbers(y, len(taken), n_classes)
+        n_rows, n_classes = len(np.asarray(y)), len(classes)
+        labels = class_numbers(y, classes, n_rows)
+        taken = class_numbers(predictions, classes, n_rows, "predictions")
         counts = np.bincount(n_classes * labels + taken, minlength=n_classes**2)
-        return cls(counts.reshape(n_classes, n_classes)).plot(ax)
+        return cls(counts.reshape(n_classes, n_classes), classes).plot(ax)
 
     def plot(self, ax: Any = None) -> ConfusionDisplay:
         """Draw into axes, or into a new figure.
@@ -157,8 +162,8 @@ class ConfusionDisplay:
             where = int(row), int(column)
             color = "white" if dark else "black"
             self.text_[where] = ax.text(column, row, f"{count}", ha="center", va="center", color=color, **looks)
-        ax.set_xticks(range(len(self.counts)))
-        ax.set_yticks(range(len(self.counts)))
+        ax.set_xticks(range(len(self.counts)), self.class_names)
+        ax.set_yticks(range(len(self.counts)), self.class_names)
         ax.set_xlabel("taken for (class)")
         ax.set_ylabel("is (class)")
         right = int(np.trace(self.counts))
