@@ -5,7 +5,7 @@ bend enough; 3 can; 100 go through the noise of every point.  The training loss 
 while its validation loss turns up.  Early stopping goes back to the weights of the turning point; an L2 penalty keeps
 the weights small, and with them the bends.
 
-Run: ``python examples/09_overfitting.py [folder for the pictures] [--epochs 10000]``
+Run: ``python examples/09_overfitting.py [folder for the pictures] [--epochs 16000]``
 """
 
 import argparse
@@ -44,11 +44,11 @@ def train(n_hidden: int, epochs: int, l2_penalty: float = 0.0, early_stopping: b
     """Train a network with one hidden layer."""
     x, y, x_val, y_val = data()
     net = bp.Network([1, n_hidden, 1], activation="tanh", initializer="standard_normal", seed=0, l2_penalty=l2_penalty)
-    history = net.fit(x, y, epochs, None, bp.Adam(1e-2), validation_data=(x_val, y_val), early_stopping=early_stopping)
+    history = net.fit(x, y, epochs, None, bp.Adam(5e-3), validation_data=(x_val, y_val), early_stopping=early_stopping)
     return Fit(net, history)
 
 
-def main(pictures: Path | None = None, epochs: int = 10_000) -> dict[str, Fit]:
+def main(pictures: Path | None = None, epochs: int = 16_000) -> dict[str, Fit]:
     """Train five networks; print their losses and how large their weights have become."""
     fits = {
         "1 hidden neuron": train(1, epochs),
@@ -106,5 +106,5 @@ def draw(pictures: Path, fits: dict[str, Fit]) -> None:
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("pictures", nargs="?", type=Path, help="folder for the pictures; without it none are drawn")
-    parser.add_argument("--epochs", type=int, default=10_000, help="of each training (%(default)s)")
+    parser.add_argument("--epochs", type=int, default=16_000, help="of each training (%(default)s)")
     main(**vars(parser.parse_args()))

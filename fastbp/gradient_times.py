@@ -73,21 +73,26 @@ def measure_gradient(
     X = rng.standard_normal((n_rows, net.sizes[0])).astype(net.dtype)
     Y = net.predict(X[::-1])  # other rows' outputs are targets that fit the loss, and errors that are not 0
     net.value_and_grad(X, Y)
-    forward = shortest_call(lambda: net.loss_value(X, Y, n_threads=n_threads))
-    backpropagation = shortest_call(lambda: net.value_and_grad(X, Y, n_threads=n_threads))
+    forward, backpropagation = shortest_calls(
+        lambda: net.loss_value(X, Y, n_threads=n_threads), lambda: net.value_and_grad(X, Y, n_threads=n_threads)
+    )
     perturbation = math.nan
     if with_perturbation:
-        perturbation = shortest_call(
+        (perturbation,) = shortest_calls(
             lambda: finite_difference_gradient(net, X, Y, dtype=net.dtype, n_threads=n_threads)
         )
     return GradientTimes(net.n_params, forward, backpropagation, perturbation)
 
 
-def shortest_call(call: Callable[[], object]) -> float:
-    """Return the seconds of the shortest call of those that fit into a total time; three at least if they are short."""
-    times: list[float] = []
-    while sum(times) < _SECONDS or (len(times) < 3 and sum(times) < 4 * _SECONDS):
-        began = time.perf_counter()
-        call()
-        times.append(time.perf_counter() - began)
-    return min(times)
+def shortest_calls(*calls: Callable[[], object]) -> list[float]:
+    """Return the seconds of the shortest of several calls of each, in turn so that a disturbance meets all of them.
+
+    As many as fit into a total time, three at least if they are short.
+    """
+    times: list[list[float]] = [[] for _ in calls]
+    while sum(times[0]) < _SECONDS or (len(times[0]) < 3 and sum(times[0]) < 4 * _SECONDS):
+        for call, own in zip(calls, times, strict=True):
+            began = time.perf_counter()
+            call()
+            own.append(time.perf_counter() - began)
+    return [min(own) for own in times]

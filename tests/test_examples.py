@@ -168,7 +168,7 @@ def test_logistic_hidden_layer() -> None:
 
 def test_overfitting() -> None:
     example = load("09_overfitting")
-    fits = example.main()
+    fits = example.main(epochs=12_000)
     x, y, x_val, y_val = example.data()
     small, good, large, stopped, penalised = fits.values()
     error, error_val = (

@@ -223,7 +223,7 @@ class DecisionBoundaryDisplay:
         self.points_ = []
         if self.y is None:
             return
-        fills = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00")
+        fills = ("#0072B2", "#F0E442", "#CC79A7", "#009E73", "#56B4E9", "#D55E00")
         for label, name in enumerate(self.class_names):
             points = self.X[self.y == label]
             marker, fill = MARKERS[label % len(MARKERS)], fills[label % len(fills)]
