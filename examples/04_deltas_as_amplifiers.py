@@ -34,10 +34,12 @@ def squared_error_derivative(a: float, y: float) -> float:
     return 2.0 * (a - y)
 
 
+ERROR = bp.Loss("squared_error", squared_error, squared_error_derivative)
+
+
 def linear_network(sizes: list[int], seed: int = 0) -> bp.Network:
     """Return a network without activation functions."""
-    error = bp.Loss("squared_error", squared_error, squared_error_derivative)
-    return bp.Network(sizes, activation="identity", loss=error, seed=seed)
+    return bp.Network(sizes, activation="identity", loss=ERROR, seed=seed)
 
 
 def network_with_outputs(P: tuple[float, float]) -> bp.Network:

@@ -21,7 +21,6 @@ import numpy as np
 from sklearn.datasets import make_moons
 
 import fastbp as bp
-from fastbp.diagnostics import diagnose
 
 SIZES = [2, 8, 8, 1]
 
@@ -74,7 +73,7 @@ def main(pictures: Path | None = None) -> dict[str, Any]:
     reports = {}
     for make in (healthy, saturated, dead, starved):
         net, X = make()
-        reports[make.__name__] = diagnose(net, X)
+        reports[make.__name__] = bp.diagnose(net, X)
         print(f"\n{make.__name__}: {reports[make.__name__]}")
     if pictures is not None:
         draw(pictures)

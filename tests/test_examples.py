@@ -15,8 +15,6 @@ EXAMPLES = Path(__file__).parents[1] / "examples"
 PROGRAMS = sorted(path.stem for path in EXAMPLES.glob("[0-9]*.py"))
 # Modules that an example needs beside fastbp's core.
 NEEDED = {
-    "06_handwritten_digits": "fastbp.nielsen2",
-    "10_neurons_in_trouble": "fastbp.diagnostics",
     "13_scikit_learn_drop_in": "fastbp.neural_network",
 }
 

@@ -473,7 +473,7 @@ def test_one_output_is_the_second_of_two_classes():
     net = boundary_network()
     counts = plotting.ConfusionDisplay.from_network(net, POINTS, CLASSES).counts
     is_second = net.predict(POINTS)[:, 0] > 0.5
-    np.testing.assert_array_equal(counts[:, 1], [(is_second & (CLASSES == k)).sum() for k in (0, 1)])
+    np.testing.assert_array_equal(counts[:, 1], [(is_second & (k == CLASSES)).sum() for k in (0, 1)])
 
 
 def test_the_worst_mistakes_come_first():
