@@ -552,3 +552,26 @@ def test_times_of_networks_are_measured():
     assert min(times.forward, times.backpropagation, times.perturbation) > 0
     assert np.isnan(measure_gradient(nets[0], 3, with_perturbation=False).perturbation)
     np.testing.assert_array_equal(nets[0].params, before)
+
+
+# ---- Estimators of scikit-learn --------------------------------------------------------------------------------------
+
+
+def test_displays_take_scikit_learns_estimators():
+    from sklearn.neural_network import MLPClassifier
+
+    names = np.where(CLASSES == 1, "right", "left")
+    model = MLPClassifier((3,), solver="sgd", max_iter=3, tol=0, random_state=0)
+    with pytest.warns(UserWarning, match="Maximum iterations"):
+        model.fit(POINTS, names)
+    history = plotting.HistoryDisplay.from_estimator(model)
+    np.testing.assert_array_equal(history.lines_[0].get_ydata(), model.loss_curve_)
+    boundary = plotting.DecisionBoundaryDisplay.from_estimator(model, POINTS, names, grid_resolution=4).boundary_
+    grid = np.column_stack([boundary.xx0.ravel(), boundary.xx1.ravel()])
+    np.testing.assert_array_equal(boundary.response.ravel(), model.predict_proba(grid)[:, 1])
+    counts = plotting.ConfusionDisplay.from_estimator(model, POINTS, names).counts
+    assert np.trace(counts) == round(model.score(POINTS, names) * len(POINTS))
+    mistakes = plotting.MistakesDisplay.from_estimator(model, POINTS, names, n_images=100, shape=(1, 2))
+    assert len(mistakes.images) == len(POINTS) - np.trace(counts)
+    layer = plotting.FirstLayerDisplay.from_estimator(model, shape=(1, 2))
+    np.testing.assert_array_equal(layer.images[:, 0].T, model.coefs_[0])
