@@ -29,6 +29,7 @@ from fastbp.schedules import Constant, Cosine, InverseScaling, OneCycle, Schedul
 from fastbp.storage import load
 from fastbp.trainer import TrainingDivergedError
 from fastbp.version import __version__
+from fastbp.weight_history import WeightHistory
 
 __all__ = [
     "SGD",
@@ -59,6 +60,7 @@ __all__ = [
     "Step",
     "Trace",
     "TrainingDivergedError",
+    "WeightHistory",
     "__version__",
     "check_gradient",
     "diagnose",

@@ -8,7 +8,6 @@ import math
 import os
 import sys
 import threading
-import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NoReturn
 
@@ -18,6 +17,7 @@ from numpy.typing import NDArray
 import fastbp as bp
 from fastbp.digits import Digits, embedded_digits, read_digits
 from fastbp.functions import ACTIVATION_NAMES
+from fastbp.gradient_times import measure_gradient
 
 # Each rule with a learning rate to begin with that suits the digits; it falls to 0 along a cosine.
 _OPTIMIZERS: dict[str, tuple[Callable[[bp.Schedule], bp.Optimizer], float]] = {
@@ -176,34 +176,11 @@ def _table(options: argparse.Namespace) -> None:
     print(f"{'network':>12}{'n':>8}{'backprop':>12}{'n + 1 passes':>15}{'ratio':>9}{'(n + 1) / 3':>14}")
     for layers in sizes:
         net = bp.Network(layers, activation="tanh", dtype=options.dtype, seed=options.seed)
-        backprop, perturbation = _time_gradients(net, options.threads)
+        times = measure_gradient(net, _TABLE_ROWS, n_threads=options.threads)
         print(
-            f"{_sizes(net):>12}{net.n_params:8}{_time(backprop):>12}{_time(perturbation):>15}"
-            f"{perturbation / backprop:9.1f}{(net.n_params + 1) / 3:14.1f}"
+            f"{_sizes(net):>12}{net.n_params:8}{_time(times.backpropagation):>12}{_time(times.perturbation):>15}"
+            f"{times.perturbation / times.backpropagation:9.1f}{(net.n_params + 1) / 3:14.1f}"
         )
-
-
-def _time_gradients(net: bp.Network, n_threads: int | None) -> tuple[float, float]:
-    """Return the seconds of one gradient by backpropagation and by perturbation."""
-    from fastbp.perturbation import finite_difference_gradient
-
-    rng = np.random.default_rng(0)
-    X = rng.standard_normal((_TABLE_ROWS, net.sizes[0])).astype(net.dtype)
-    Y = rng.standard_normal((_TABLE_ROWS, net.sizes[-1])).astype(net.dtype)
-    return (
-        _shortest(lambda: net.value_and_grad(X, Y, n_threads=n_threads)),
-        _shortest(lambda: finite_difference_gradient(net, X, Y, dtype=net.dtype, n_threads=n_threads)),
-    )
-
-
-def _shortest(call: Callable[[], object], total: float = 0.05) -> float:
-    """Return the seconds of the fastest call of those that fit into a total time; at least three if they are short."""
-    times: list[float] = []
-    while sum(times) < total or (len(times) < 3 and sum(times) < 4 * total):
-        began = time.perf_counter()
-        call()
-        times.append(time.perf_counter() - began)
-    return min(times)
 
 
 # --- the first calls --------------------------------------------------------------------------------------------------

@@ -105,7 +105,7 @@ class History:
         return columns
 
     def plot(self, ax: Any = None) -> Any:
-        """Draw loss against epoch with matplotlib and return the axes; see `fastbp.plotting.plot_history`.
+        """Draw loss against epoch with matplotlib and return the axes; see `fastbp.plotting.HistoryDisplay`.
 
         Parameters
         ----------
@@ -121,11 +121,11 @@ class History:
         --------
         >>> import fastbp as bp
         >>> history = bp.Network([1, 1], seed=0).fit([[0.0], [1.0]], [[1.0], [3.0]], epochs=3)
-        >>> axes = history.plot()  # doctest: +SKIP
+        >>> axes = history.plot()
         """
-        from fastbp.plotting import plot_history
+        from fastbp.plotting import HistoryDisplay
 
-        return plot_history(self, ax=ax)
+        return HistoryDisplay.from_history(self, ax=ax).ax_
 
     def append(self, loss: float, learning_rate: float, seconds: float, val_loss: float | None) -> None:
         """Record one epoch."""

@@ -36,6 +36,7 @@ ROOMS = (
     "plotting",
     "export",
     "diagnostics",
+    "gradient_times",
     "perturbation",
     "gradient_check",
     "moves",
@@ -45,6 +46,7 @@ ROOMS = (
     "storage",
     "trainer",
     "history",
+    "weight_history",
     "network",
     "trace",
     "definition",
@@ -65,13 +67,14 @@ ROOMS = (
     "kernels",
     "version",
 )
-PACKAGES = {"kernels", "neural_network"}  # rooms of several files, which import each other
+# Rooms of several files, which import each other.
+PACKAGES = {"kernels", "neural_network", "plotting"}
 # Imports against that order, made when they are needed: methods that are a door to a room above.
 DOORS = {("network", "training"), ("portable", "storage"), ("portable", "export"), ("history", "plotting")}
 # Libraries that not everybody needs or has, and the only modules that may import them.
 IMPORTERS = {
     "matplotlib": {"plotting"},
-    "sklearn": {"neural_network", "digits"},
+    "sklearn": {"neural_network", "digits", "plotting"},
     "tqdm": {"progress"},
     "threadpoolctl": {"threads"},
     "onnx": {"export"},

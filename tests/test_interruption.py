@@ -111,14 +111,14 @@ def test_interrupted_and_resumed_again_and_again():
 import random, tempfile
 path = os.path.join(tempfile.mkdtemp(), "checkpoint")
 chance = random.Random(0)
-arguments = dict(epochs=2, batch_size=64, seed=0)
+arguments = dict(epochs=5, batch_size=64, seed=0)
 X, Y = X[:150_000], Y[:150_000]
 net = network()
 history = net.fit(X, Y, **arguments)
 presses, resumed = 0, network()
 while True:
     try:
-        latency(lambda: resumed.fit(X, Y, checkpoint=path, resume=True, **arguments), chance.uniform(0.02, 0.5))
+        latency(lambda: resumed.fit(X, Y, checkpoint=path, resume=True, **arguments), chance.uniform(0.02, 0.2))
         presses += 1
         resumed = network()
         assert presses < 400

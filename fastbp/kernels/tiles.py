@@ -19,13 +19,14 @@ from llvmlite import ir
 from numba import types
 from numba.extending import intrinsic
 
+from fastbp.kernels.rows import loop
 from fastbp.kernels.simd import INT, INT32, TILING, VECTOR_BYTES, Vectors, integer, new_function
 
 TILES = TILING is not None  # whether products are made of tiles
 VECTORS = len(TILING.most_rows) if TILING else 1  # vectors of the widest tile
 NOTHING = -1  # a row stride of c0 that stands for c0 = 0
 _PREFETCH_ROWS = 8
-_GROUP = 4
+_GROUP = 4  # rows whose addresses are reckoned from one pointer
 _LONG = 64  # steps that take longer than to fetch a cache line
 
 
@@ -35,7 +36,7 @@ def _opaque(builder: ir.IRBuilder, x: Any) -> Any:
 
 
 def _tile(module: Any, real: Any, rows: int, vectors: int) -> Any:
-    """c = c0 + a b for one tile; a negative `c0_row` stands for c0 = 0.  `last`: columns in the last vector."""
+    """c = c0 + a b for one tile and k > 0; c0_row < 0 stands for c0 = 0; the last vector has `last` columns."""
     name = f"fastbp_tile_{real}_{rows}x{vectors}"
     if name in module.globals:
         return module.globals[name]
@@ -44,78 +45,46 @@ def _tile(module: Any, real: Any, rows: int, vectors: int) -> Any:
     function, builder = new_function(module, name, arguments)
     k, a, a_row, a_column, b, b_row, c0, c0_row, c, c_row, last = function.args
     v = Vectors(builder, real)
-    mask = v.first_lanes(last)
-    masks = [None] * (vectors - 1) + [mask]
+    columns = [integer(v.lanes)] * (vectors - 1) + [last]
+    masks = [None] * (vectors - 1) + [v.first_lanes(last)]
+    is_zero = builder.icmp_signed("<", c0_row, integer(0))
+    masks_of_c0 = [v.first_lanes(builder.select(is_zero, integer(0), count)) for count in columns]
     grid = [(i, j) for i in range(rows) for j in range(vectors)]
-    blocks = {
-        name: function.append_basic_block(name)
-        for name in ("from_zero", "from_c0", "start", "ask", "short", "go", "loop", "end")
-    }
+    c0_rows = [builder.gep(c0, [builder.mul(c0_row, integer(i))]) for i in range(rows)]
+    c_rows = [builder.gep(c, [builder.mul(c_row, integer(i))]) for i in range(rows)]
+    sums = [v.load(c0_rows[i], j * v.lanes, masks_of_c0[j]) for i, j in grid]
+    with builder.if_then(builder.icmp_signed(">", k, integer(_LONG))):
+        for i, j in grid:  # the result's cache lines are on their way while the sums are made
+            v.prefetch(builder.gep(c_rows[i], [integer(j * v.lanes)]), write=1)
+    sums = _sums_of_products(v, k, (a, a_row, a_column), (b, b_row, masks), rows, sums)
+    for (i, j), total in zip(grid, sums, strict=True):
+        v.store(total, c_rows[i], j * v.lanes, masks[j])
+    builder.ret_void()
+    return function
 
-    builder.cbranch(builder.icmp_signed("<", c0_row, integer(0)), blocks["from_zero"], blocks["from_c0"])
-    builder.position_at_end(blocks["from_zero"])
-    builder.branch(blocks["start"])
-    builder.position_at_end(blocks["from_c0"])
-    loaded = {}
-    for i in range(rows):
-        row = builder.gep(c0, [builder.mul(c0_row, integer(i))])
-        for j in range(vectors):
-            loaded[i, j] = v.load(row, j * v.lanes, masks[j])
-    builder.branch(blocks["start"])
 
-    def choice(cases: dict[str, Any]) -> Any:
-        phi = builder.phi(next(iter(cases.values())).type)
-        for block, value in cases.items():
-            phi.add_incoming(value, blocks[block])
-        return phi
-
-    builder.position_at_end(blocks["start"])
-    initial = {cell: choice({"from_zero": v.zero, "from_c0": loaded[cell]}) for cell in grid}
-    builder.cbranch(builder.icmp_signed(">", k, integer(_LONG)), blocks["ask"], blocks["short"])
-    builder.position_at_end(blocks["ask"])  # the result's cache lines are on their way while the sums are made
-    for i in range(rows):
-        row = builder.gep(c, [builder.mul(c_row, integer(i))])
-        for j in range(vectors):
-            v.prefetch(builder.gep(row, [integer(j * v.lanes)]), write=1)
-    builder.branch(blocks["go"])
-    builder.position_at_end(blocks["short"])
-    builder.cbranch(builder.icmp_signed(">", k, integer(0)), blocks["go"], blocks["end"])
-    builder.position_at_end(blocks["go"])
+def _sums_of_products(
+    v: Vectors, k: Any, left: tuple[Any, Any, Any], right: tuple[Any, Any, list[Any]], rows: int, sums: list[Any]
+) -> list[Any]:
+    """The loop over the common dimension; `sums` of the tile, row by row, before and after."""
+    builder = v.builder
+    (a, a_row, a_column), (b, b_row, masks) = left, right
     # Every fourth row has a pointer of its own, which the compiler must not see through: it would reckon each row's
     # address from the row before, and the sixteen additions would take longer than the sixteen multiply-adds.
     strides = [integer(0)] + [_opaque(builder, builder.mul(a_row, integer(i))) for i in range(1, min(rows, _GROUP))]
     groups = [_opaque(builder, builder.gep(a, [builder.mul(a_row, integer(i))])) for i in range(0, rows, _GROUP)]
-    builder.branch(blocks["loop"])
 
-    builder.position_at_end(blocks["loop"])
-    left, b_here = (choice({"go": value}) for value in (k, b))
-    a_here = [choice({"go": value}) for value in groups]
-    sums = {cell: choice({"go": initial[cell]}) for cell in grid}
-    b_vectors = [v.load(b_here, j * v.lanes, masks[j]) for j in range(vectors)]
-    after = {}
-    for i in range(rows):
-        element = v.splat(builder.load(builder.gep(a_here[i // _GROUP], [strides[i % _GROUP]])))
-        for j in range(vectors):
-            after[i, j] = v.fma(element, b_vectors[j], sums[i, j])
-    left_after = builder.sub(left, integer(1))
-    for phi, value in (
-        (left, left_after),
-        (b_here, builder.gep(b_here, [b_row])),
-        *((pointer, _opaque(builder, builder.gep(pointer, [a_column]))) for pointer in a_here),
-    ):
-        phi.add_incoming(value, blocks["loop"])
-    for cell in grid:
-        sums[cell].add_incoming(after[cell], blocks["loop"])
-    builder.cbranch(builder.icmp_signed(">", left_after, integer(0)), blocks["loop"], blocks["end"])
+    def step(_: Any, b_here: Any, *state: Any) -> list[Any]:
+        a_here, sums = state[: len(groups)], state[len(groups) :]
+        b_vectors = [v.load(b_here, j * v.lanes, mask) for j, mask in enumerate(masks)]
+        after = []
+        for i in range(rows):
+            element = v.splat(builder.load(builder.gep(a_here[i // _GROUP], [strides[i % _GROUP]])))
+            after += [v.fma(element, vector, sums[len(after) + j]) for j, vector in enumerate(b_vectors)]
+        a_after = [_opaque(builder, builder.gep(pointer, [a_column])) for pointer in a_here]
+        return [builder.gep(b_here, [b_row]), *a_after, *after]
 
-    builder.position_at_end(blocks["end"])
-    final = {cell: choice({"short": initial[cell], "loop": after[cell]}) for cell in grid}
-    for i in range(rows):
-        row = builder.gep(c, [builder.mul(c_row, integer(i))])
-        for j in range(vectors):
-            v.store(final[i, j], row, j * v.lanes, masks[j])
-    builder.ret_void()
-    return function
+    return loop(builder, k, 1, [b, *groups, *sums], step)[1 + len(groups) :]
 
 
 def _transposed(v: Vectors, rows: list[Any]) -> list[Any]:

@@ -31,7 +31,7 @@ from fastbp.kernels.updates import multiply_gradient, penalty
 # 2 us, and never more than _MOST_PIECES.
 _LEAST_NEURONS = 64
 _LEAST_FLOPS = 1 << 21
-_MOST_PIECES = 16
+_MOST_PIECES = 8
 _LOAD_ELEMENTS = 1 << 14  # elements of X that a piece gathers: some 5 us
 
 

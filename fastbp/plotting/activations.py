@@ -1,0 +1,153 @@
+"""Activation functions with their derivatives."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fastbp.functions import Activation
+from fastbp.network import Network
+from fastbp.plotting.canvas import COLORS, MARKERS, axes_or_new, checked_network
+
+_POINTS = 241
+
+
+class ActivationDisplay:
+    """Activation functions as solid lines, their derivatives as dashed ones, both as the kernels compute them.
+
+    Parameters
+    ----------
+    z : ndarray, shape (n,)
+        Weighted inputs.
+    curves : dict
+        For each name the pair ``(f(z), f'(z))``.
+
+    Attributes
+    ----------
+    ax_ : matplotlib axes
+        Where the curves are.
+    figure_ : matplotlib figure
+        The figure of the axes.
+    lines_ : list of matplotlib lines
+        For each function its own line, then that of its derivative.
+
+    Examples
+    --------
+    >>> from fastbp.plotting import ActivationDisplay
+    >>> display = ActivationDisplay.from_names(["sigmoid", "tanh"])
+    >>> float(display.curves["sigmoid"][1].max())
+    0.25
+    """
+
+    def __init__(self, z: NDArray[Any], curves: dict[str, tuple[NDArray[Any], NDArray[Any]]]) -> None:
+        self.z, self.curves = z, curves
+
+    @classmethod
+    def from_names(
+        cls, names: Sequence[str | Activation], *, limits: tuple[float, float] = (-4.0, 4.0), ax: Any = None
+    ) -> ActivationDisplay:
+        """Draw activations by name, or one's own.
+
+        Parameters
+        ----------
+        names : sequence of str or Activation
+            Which; softmax, a function of the whole layer, has no curve.
+        limits : tuple of float
+            Range of z.
+        ax : matplotlib axes, optional
+            Where to draw; by default a new figure.
+
+        Returns
+        -------
+        ActivationDisplay
+            The drawn display.
+
+        Raises
+        ------
+        TypeError, ValueError
+            For an unknown name.
+        ImportError
+            If matplotlib is not installed.
+        """
+        chosen = [names] if isinstance(names, str | Activation) else list(names)
+        z = np.linspace(*limits, _POINTS)
+        return cls(z, {_name(activation): _curve(activation, z) for activation in chosen}).plot(ax)
+
+    @classmethod
+    def from_network(
+        cls, net: Network, *, limits: tuple[float, float] = (-4.0, 4.0), ax: Any = None
+    ) -> ActivationDisplay:
+        """Draw the activations of a network, each once.
+
+        Parameters
+        ----------
+        net : Network
+            The network.
+        limits : tuple of float
+            Range of z.
+        ax : matplotlib axes, optional
+            Where to draw; by default a new figure.
+
+        Returns
+        -------
+        ActivationDisplay
+            The drawn display.
+
+        Raises
+        ------
+        TypeError
+            If `net` is no network.
+        ImportError
+            If matplotlib is not installed.
+        """
+        runs = [activation for layer in checked_network(net).activations for activation, _ in layer]
+        return cls.from_names([name for name in dict.fromkeys(runs) if name != "softmax"], limits=limits, ax=ax)
+
+    def plot(self, ax: Any = None) -> ActivationDisplay:
+        """Draw into axes, or into a new figure.
+
+        Parameters
+        ----------
+        ax : matplotlib axes, optional
+            Where to draw; by default a new figure.
+
+        Returns
+        -------
+        ActivationDisplay
+            This display, with `ax_`, `figure_` and `lines_`.
+        """
+        ax = axes_or_new(ax)
+        self.lines_ = []
+        ax.axhline(0, color="0.8", linewidth=0.8)
+        ax.axvline(0, color="0.8", linewidth=0.8)
+        for number, (name, (value, derivative)) in enumerate(self.curves.items()):
+            looks: dict[str, Any] = {"color": COLORS[number % len(COLORS)]}
+            if len(self.curves) > 1:  # told apart without colour
+                looks |= {"marker": MARKERS[number % len(MARKERS)], "markersize": 5, "markevery": (8 * number + 5, 40)}
+            self.lines_ += ax.plot(self.z, value, label=name, **looks)
+            self.lines_ += ax.plot(self.z, derivative, linestyle="--", label=f"derivative of {name}", **looks)
+        ax.set_xlabel("weighted input z (no unit)")
+        ax.set_ylabel("f(z) and f'(z) (no unit)")
+        ax.legend(frameon=False, fontsize="small")
+        self.ax_, self.figure_ = ax, ax.figure
+        return self
+
+
+def _name(activation: str | Activation) -> str:
+    return activation.name if isinstance(activation, Activation) else activation
+
+
+def _curve(activation: str | Activation, z: NDArray[Any]) -> tuple[NDArray[Any], NDArray[Any]]:
+    """Return f(z) and f'(z) by a network of one neuron whose weighted input is its input.
+
+    Its quadratic cost with the target a - 1 has dC/da = 1, so that its delta is f'(z).
+    """
+    if activation == "softmax":
+        raise ValueError("`names` must be functions of one z; softmax is one of the whole layer.")
+    net = Network([1, 1], output=activation, initializer="zeros")
+    net.params = [1.0, 0.0]
+    a = net.predict(z[:, None])
+    return a[:, 0], net.trace(z[:, None], a - 1.0).layers[0].delta[:, 0]

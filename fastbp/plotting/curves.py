@@ -1,0 +1,144 @@
+"""Learning curves: what a fit recorded, epoch by epoch."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from fastbp.plotting.canvas import axes_or_new
+
+if TYPE_CHECKING:
+    from fastbp.history import History
+
+LOSS = "loss (mean cost per sample)"
+
+
+class HistoryDisplay:
+    """A quantity of the training data, and of the validation data, against the epoch.
+
+    Parameters
+    ----------
+    training : array_like, shape (n_epochs,)
+        Values of the training data, one for each epoch.
+    validation : array_like, shape (n_epochs,), optional
+        Values of the validation data.
+    quantity : str
+        What the values are, with their unit: the label of the axis.
+    best_epoch : int, optional
+        The epoch, counted from 0, whose validation value gets a marker.
+
+    Attributes
+    ----------
+    ax_ : matplotlib axes
+        Where the curves are.
+    figure_ : matplotlib figure
+        The figure of the axes.
+    lines_ : list of matplotlib lines
+        Training, then validation.
+
+    Examples
+    --------
+    >>> import fastbp as bp
+    >>> from fastbp.plotting import HistoryDisplay
+    >>> net = bp.Network([1, 4, 1], activation="tanh", seed=0)
+    >>> history = net.fit([[0.0], [1.0]], [[0.0], [1.0]], epochs=5, seed=0)
+    >>> display = HistoryDisplay.from_history(history)
+    >>> display.ax_.get_xlabel()
+    'epoch'
+    """
+
+    def __init__(
+        self,
+        training: ArrayLike,
+        validation: ArrayLike = (),
+        *,
+        quantity: str = LOSS,
+        best_epoch: int | None = None,
+    ) -> None:
+        self.training = np.asarray(training, float)
+        self.validation = np.asarray(validation, float)
+        self.quantity = quantity
+        self.best_epoch = best_epoch
+
+    @classmethod
+    def from_history(cls, history: History, *, ax: Any = None) -> HistoryDisplay:
+        """Draw the loss of a fit.
+
+        Parameters
+        ----------
+        history : History
+            What `Network.fit` returned.
+        ax : matplotlib axes, optional
+            Where to draw; by default a new figure.
+
+        Returns
+        -------
+        HistoryDisplay
+            The drawn display.
+
+        Raises
+        ------
+        ImportError
+            If matplotlib is not installed.
+        """
+        return cls(history.loss, history.val_loss, best_epoch=history.best_epoch).plot(ax)
+
+    @classmethod
+    def from_estimator(cls, estimator: Any, *, ax: Any = None) -> HistoryDisplay:
+        """Draw the loss of a fitted `MLPClassifier` or `MLPRegressor`, fastbp's or scikit-learn's.
+
+        Parameters
+        ----------
+        estimator : object
+            Fitted, with a `loss_curve_`.
+        ax : matplotlib axes, optional
+            Where to draw; by default a new figure.
+
+        Returns
+        -------
+        HistoryDisplay
+            The drawn display.
+
+        Raises
+        ------
+        AttributeError
+            If there is no `loss_curve_`.
+        ImportError
+            If matplotlib is not installed.
+        """
+        if not hasattr(estimator, "loss_curve_"):
+            raise AttributeError(
+                f"`estimator` must be fitted and have a `loss_curve_`, which the solvers sgd and adam leave; got "
+                f"{estimator!r}."
+            )
+        return cls(estimator.loss_curve_).plot(ax)
+
+    def plot(self, ax: Any = None) -> HistoryDisplay:
+        """Draw into axes, or into a new figure.
+
+        Parameters
+        ----------
+        ax : matplotlib axes, optional
+            Where to draw; by default a new figure.
+
+        Returns
+        -------
+        HistoryDisplay
+            This display, with `ax_`, `figure_` and `lines_`.
+        """
+        ax = axes_or_new(ax)
+        epochs = np.arange(1, len(self.training) + 1)
+        self.lines_ = ax.plot(epochs, self.training, color="black", label="training")
+        if self.validation.size:
+            self.lines_ += ax.plot(epochs, self.validation, color="#D55E00", linestyle="--", label="validation")
+            if self.best_epoch is not None:
+                best = self.best_epoch
+                label = f"best, epoch {best + 1}"
+                ax.plot(best + 1, self.validation[best], "o", color="#D55E00", label=label)
+        ax.set_xlabel("epoch")
+        ax.set_ylabel(self.quantity)
+        ax.legend(frameon=False)
+        self.ax_, self.figure_ = ax, ax.figure
+        return self

@@ -1,0 +1,131 @@
+"""The first layer's weights as images."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fastbp.network import Network
+from fastbp.plotting.canvas import axes_or_new, checked_network
+from fastbp.plotting.mosaic import as_images, draw_images
+
+_MOST_IMAGES = 400
+
+
+class FirstLayerDisplay:
+    """What each neuron of the first layer looks for: its weights as an image, black negative, white positive.
+
+    Parameters
+    ----------
+    images : ndarray, shape (n_neurons, height, width)
+        Each neuron's weights.
+
+    Attributes
+    ----------
+    ax_ : matplotlib axes
+        Where the images are.
+    figure_ : matplotlib figure
+        The figure of the axes.
+    images_ : list of matplotlib images
+        One for each neuron, in order, row by row.
+
+    Examples
+    --------
+    >>> import fastbp as bp
+    >>> from fastbp.plotting import FirstLayerDisplay
+    >>> net = bp.Network([64, 6, 10], seed=0)
+    >>> FirstLayerDisplay.from_network(net).images.shape
+    (6, 8, 8)
+    """
+
+    def __init__(self, images: NDArray[Any]) -> None:
+        self.images = images
+
+    @classmethod
+    def from_network(cls, net: Network, *, shape: tuple[int, int] | None = None, ax: Any = None) -> FirstLayerDisplay:
+        """Draw the first layer of a network.
+
+        Parameters
+        ----------
+        net : Network
+            A network whose inputs are the pixels of images, row by row.
+        shape : tuple of int, optional
+            (height, width) of the images; by default they are square.
+        ax : matplotlib axes, optional
+            Where to draw; by default a new figure.
+
+        Returns
+        -------
+        FirstLayerDisplay
+            The drawn display.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If the shape does not fit the inputs, or there are more than 400 neurons.
+        ImportError
+            If matplotlib is not installed.
+        """
+        return cls(_neurons(checked_network(net).weights[0], shape)).plot(ax)
+
+    @classmethod
+    def from_estimator(
+        cls, estimator: Any, *, shape: tuple[int, int] | None = None, ax: Any = None
+    ) -> FirstLayerDisplay:
+        """Draw the first layer of a fitted `MLPClassifier` or `MLPRegressor`, fastbp's or scikit-learn's.
+
+        Parameters
+        ----------
+        estimator : object
+            Fitted, with `coefs_`.
+        shape, ax
+            As for `from_network`.
+
+        Returns
+        -------
+        FirstLayerDisplay
+            The drawn display.
+
+        Raises
+        ------
+        AttributeError, ValueError
+            If it has no `coefs_`, or as for `from_network`.
+        ImportError
+            If matplotlib is not installed.
+        """
+        if not hasattr(estimator, "coefs_"):
+            raise AttributeError(f"`estimator` must be fitted and have `coefs_`; got {estimator!r}.")
+        return cls(_neurons(estimator.coefs_[0], shape)).plot(ax)
+
+    def plot(self, ax: Any = None) -> FirstLayerDisplay:
+        """Draw into axes, or into a new figure.
+
+        Parameters
+        ----------
+        ax : matplotlib axes, optional
+            Where to draw; by default a new figure.
+
+        Returns
+        -------
+        FirstLayerDisplay
+            This display, with `ax_`, `figure_` and `images_`.
+        """
+        ax = axes_or_new(ax)
+        limit = float(np.abs(self.images).max()) or 1.0
+        self.images_ = draw_images(ax, self.images, "gray", (-limit, limit))
+        bar = ax.figure.colorbar(self.images_[0], ax=ax, shrink=0.8)
+        bar.set_label("weight (no unit)")
+        self.ax_, self.figure_ = ax, ax.figure
+        return self
+
+
+def _neurons(W: NDArray[Any], shape: tuple[int, int] | None) -> NDArray[Any]:
+    """Return each neuron's weights as an image (n_neurons, height, width)."""
+    if W.shape[1] > _MOST_IMAGES:
+        raise ValueError(
+            f"The first layer must have at most {_MOST_IMAGES} neurons to be drawn; got {W.shape[1]}. "
+            f"FirstLayerDisplay(images).plot() draws a choice of them."
+        )
+    return as_images(np.array(W.T), shape)

@@ -1,0 +1,208 @@
+"""The images that a classifier is most wrong about."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from fastbp import validation
+from fastbp.network import Network
+from fastbp.plotting.canvas import axes_or_new, checked_network
+from fastbp.plotting.classes import class_numbers, class_scores
+from fastbp.plotting.mosaic import as_images, draw_images
+
+
+class MistakesDisplay:
+    """The images that a classifier is most wrong about, each with its label and what the classifier took it for.
+
+    Parameters
+    ----------
+    images : ndarray, shape (n, height, width)
+        The worst first.
+    labels, predictions : ndarray of int, shape (n,)
+        What they are, and what they were taken for.
+    margins : ndarray, shape (n,)
+        By how much the largest output is above that of the right class.
+    class_names : sequence
+        Names of the classes.
+
+    Attributes
+    ----------
+    ax_ : matplotlib axes
+        Where the images are.
+    figure_ : matplotlib figure
+        The figure of the axes.
+    images_ : list of matplotlib images
+        In order, row by row.
+
+    Examples
+    --------
+    >>> import fastbp as bp
+    >>> from fastbp.digits import embedded_digits
+    >>> from fastbp.plotting import MistakesDisplay
+    >>> X, y = embedded_digits()[:2]
+    >>> net = bp.Network([64, 10], output="softmax", loss="cross_entropy", seed=0)
+    >>> MistakesDisplay.from_network(net, X, y, n_images=8).images.shape
+    (8, 8, 8)
+    """
+
+    def __init__(
+        self,
+        images: NDArray[Any],
+        labels: NDArray[np.int64],
+        predictions: NDArray[np.int64],
+        margins: NDArray[Any],
+        class_names: Sequence[Any],
+    ) -> None:
+        self.images, self.labels, self.predictions, self.margins = images, labels, predictions, margins
+        self.class_names = list(class_names)
+
+    @classmethod
+    def from_network(
+        cls,
+        net: Network,
+        X: ArrayLike,
+        y: ArrayLike,
+        *,
+        n_images: int = 10,
+        shape: tuple[int, int] | None = None,
+        ax: Any = None,
+    ) -> MistakesDisplay:
+        """Draw the worst mistakes of a network.
+
+        Parameters
+        ----------
+        net : Network
+            A network with an output for each class.
+        X : array_like, shape (n, n_pixels)
+            Images, one a row.
+        y : array_like of int, shape (n,)
+            Their classes, counted from 0.
+        n_images : int
+            How many to draw, if there are as many mistakes.
+        shape : tuple of int, optional
+            (height, width) of the images; by default they are square.
+        ax : matplotlib axes, optional
+            Where to draw; by default a new figure.
+
+        Returns
+        -------
+        MistakesDisplay
+            The drawn display.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If an argument has the wrong type or value.
+        ImportError
+            If matplotlib is not installed.
+        """
+        return cls.from_predictions(X, y, checked_network(net).predict(X), n_images=n_images, shape=shape, ax=ax)
+
+    @classmethod
+    def from_estimator(
+        cls,
+        estimator: Any,
+        X: ArrayLike,
+        y: ArrayLike,
+        *,
+        n_images: int = 10,
+        shape: tuple[int, int] | None = None,
+        ax: Any = None,
+    ) -> MistakesDisplay:
+        """Draw the worst mistakes of a fitted classifier.
+
+        Parameters
+        ----------
+        estimator : object
+            Fitted, with `classes_` and `predict_proba`.
+        X, y, n_images, shape, ax
+            As for `from_network`.
+
+        Returns
+        -------
+        MistakesDisplay
+            The drawn display.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If an argument has the wrong type or value.
+        ImportError
+            If matplotlib is not installed.
+        """
+        numbers = class_numbers(y, estimator.classes_, len(np.asarray(X)))
+        outputs = estimator.predict_proba(X)
+        return cls.from_predictions(
+            X, numbers, outputs, class_names=estimator.classes_, n_images=n_images, shape=shape, ax=ax
+        )
+
+    @classmethod
+    def from_predictions(
+        cls,
+        X: ArrayLike,
+        y: ArrayLike,
+        outputs: ArrayLike,
+        *,
+        class_names: Sequence[Any] | None = None,
+        n_images: int = 10,
+        shape: tuple[int, int] | None = None,
+        ax: Any = None,
+    ) -> MistakesDisplay:
+        """Draw the worst mistakes of any classifier.
+
+        Parameters
+        ----------
+        X, y, n_images, shape, ax
+            As for `from_network`.
+        outputs : array_like, shape (n, n_classes)
+            What the classifier gave each class, the more the likelier; one column is the second of two classes.
+        class_names : sequence, optional
+            Names for the titles; by default the numbers of the classes.
+
+        Returns
+        -------
+        MistakesDisplay
+            The drawn display.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If an argument has the wrong type or value.
+        ImportError
+            If matplotlib is not installed.
+        """
+        pixels = np.asarray(X)
+        scores = class_scores(outputs, len(pixels))
+        labels = class_numbers(y, range(scores.shape[1]), len(pixels))
+        margins = scores.max(axis=1) - scores[np.arange(len(labels)), labels]
+        worst = np.argsort(-margins, kind="stable")[: validation.positive_integer(n_images, "n_images")]
+        worst = worst[margins[worst] > 0]
+        images = as_images(pixels[worst], shape)
+        names = range(scores.shape[1]) if class_names is None else class_names
+        return cls(images, labels[worst], scores[worst].argmax(axis=1), margins[worst], names).plot(ax)
+
+    def plot(self, ax: Any = None) -> MistakesDisplay:
+        """Draw into axes, or into a new figure.
+
+        Parameters
+        ----------
+        ax : matplotlib axes, optional
+            Where to draw; by default a new figure.
+
+        Returns
+        -------
+        MistakesDisplay
+            This display, with `ax_`, `figure_` and `images_`.
+        """
+        ax = axes_or_new(ax)
+        names = self.class_names
+        titles = [f"{names[label]} as {names[k]}" for label, k in zip(self.labels, self.predictions, strict=True)]
+        limits = (float(self.images.min()), float(self.images.max())) if len(self.images) else (0.0, 1.0)
+        self.images_ = draw_images(ax, self.images, "gray_r", limits, titles)
+        ax.set_title("worst mistakes: what it is, as what it was taken", fontsize="medium")
+        self.ax_, self.figure_ = ax, ax.figure
+        return self

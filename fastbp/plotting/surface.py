@@ -1,0 +1,185 @@
+"""The cost over two parameters, and the way that a training took down it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from fastbp import validation
+from fastbp.network import Network
+from fastbp.plotting.canvas import axes_or_new, checked_network, pyplot
+from fastbp.weight_history import WeightHistory, parameter_names
+
+
+class ErrorSurfaceDisplay:
+    """Lines of equal cost over two parameters, with the path of the parameters on it.
+
+    Parameters
+    ----------
+    first, second : ndarray, shape (resolution,)
+        Values of the two parameters along the axes.
+    cost : ndarray, shape (resolution, resolution)
+        The cost; row i belongs to ``second[i]``, column j to ``first[j]``.
+    path : ndarray, shape (n_points, 2), or None
+        Where the parameters were, step by step.
+    names : tuple of str
+        Names of the two parameters, for the axes.
+
+    Attributes
+    ----------
+    ax_ : matplotlib axes
+        Where the surface is.
+    figure_ : matplotlib figure
+        The figure of the axes.
+    contours_ : matplotlib contour set
+        The lines of equal cost.
+
+    Examples
+    --------
+    >>> import fastbp as bp
+    >>> from fastbp.plotting import ErrorSurfaceDisplay
+    >>> net = bp.Network([1, 1], seed=0)
+    >>> X, Y = [[0.0], [1.0]], [[1.0], [3.0]]
+    >>> weights = bp.WeightHistory(net)
+    >>> history = net.fit(X, Y, 50, None, bp.SGD(0.3), callbacks=[weights])
+    >>> display = ErrorSurfaceDisplay.from_network(net, X, Y, path=weights)
+    >>> display.path.shape
+    (51, 2)
+    """
+
+    def __init__(
+        self,
+        first: NDArray[Any],
+        second: NDArray[Any],
+        cost: NDArray[Any],
+        path: NDArray[Any] | None,
+        names: tuple[str, str],
+    ) -> None:
+        self.first, self.second, self.cost, self.path, self.names = first, second, cost, path, names
+
+    @classmethod
+    def from_network(
+        cls,
+        net: Network,
+        X: ArrayLike,
+        Y: ArrayLike,
+        *,
+        parameters: tuple[int, int] = (0, 1),
+        path: WeightHistory | ArrayLike | None = None,
+        limits: tuple[tuple[float, float], tuple[float, float]] | None = None,
+        resolution: int = 81,
+        ax: Any = None,
+    ) -> ErrorSurfaceDisplay:
+        """Work out the cost over two parameters, all others as they are, and draw it.
+
+        Parameters
+        ----------
+        net : Network
+            The network; it is not changed.
+        X, Y : array_like
+            Samples, as for `Network.loss_value`.
+        parameters : tuple of two int
+            Which of `Network.params`.
+        path : WeightHistory or array_like, shape (n_points, 2), optional
+            A recorded training, or points.
+        limits : tuple, optional
+            ``((low, high), (low, high))`` for the two axes; by default around the path, or 1 to each side of the
+            network's own parameters.
+        resolution : int
+            Points along each axis; the cost is worked out for its square.
+        ax : matplotlib axes, optional
+            Where to draw; by default a new figure.
+
+        Returns
+        -------
+        ErrorSurfaceDisplay
+            The drawn display.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If an argument has the wrong type or value; for a path without these two parameters.
+        ImportError
+            If matplotlib is not installed.
+        """
+        pyplot()  # before the work
+        net = checked_network(net)
+        chosen = _chosen(parameters, net.n_params)
+        points = None if path is None else _path(path, chosen)
+        ranges = _around(net.params[chosen] if points is None else points) if limits is None else limits
+        count = validation.positive_integer(resolution, "resolution", 2)
+        first, second = (np.linspace(low, high, count) for low, high in ranges)
+        data = net.checked(X, Y, None)
+        params = net.params.copy()
+        cost = np.empty((count, count))
+        for i, j in np.ndindex(count, count):
+            params[chosen] = first[j], second[i]
+            cost[i, j] = net.passes.value_and_grad(*data, params=params, n_threads=1)[0]
+        names = parameter_names(net, chosen)
+        return cls(first, second, cost, points, (names[0], names[1])).plot(ax)
+
+    def plot(self, ax: Any = None) -> ErrorSurfaceDisplay:
+        """Draw into axes, or into a new figure.
+
+        Parameters
+        ----------
+        ax : matplotlib axes, optional
+            Where to draw; by default a new figure.
+
+        Returns
+        -------
+        ErrorSurfaceDisplay
+            This display, with `ax_`, `figure_` and `contours_`.
+        """
+        ax = axes_or_new(ax, (5.5, 4.5))
+        lowest = np.nanmin(self.cost)
+        # levels that grow as squares lie at even distances on a parabola, the shape near every minimum
+        levels = lowest + (np.nanmax(self.cost) - lowest) * np.linspace(0, 1, 16)[1:-1] ** 2
+        self.contours_ = ax.contour(self.first, self.second, self.cost, levels=levels, colors="0.55", linewidths=0.8)
+        ax.clabel(self.contours_, levels[1::3], fmt="%.2g", fontsize=8)
+        if self.path is not None:
+            ax.plot(*self.path.T, ".-", color="#0072B2", markersize=4, linewidth=1.2, label="path of the weights")
+            ax.plot(*self.path[0], "o", color="white", markeredgecolor="black", markersize=9, label="start")
+            ax.plot(*self.path[-1], "*", color="black", markersize=13, label="end")
+            ax.legend(loc="best", framealpha=0.9)
+        ax.set_xlabel(f"{self.names[0]} (no unit)")
+        ax.set_ylabel(f"{self.names[1]} (no unit)")
+        ax.set_title("cost (mean per sample): lines of equal height", fontsize="medium")
+        self.ax_, self.figure_ = ax, ax.figure
+        return self
+
+
+def _chosen(parameters: Any, n_params: int) -> NDArray[np.int64]:
+    """Return the two indices."""
+    try:
+        indices = [validation.positive_integer(index, "parameters", 0) for index in parameters]
+    except TypeError:
+        indices = []
+    if len(indices) != 2 or indices[0] == indices[1] or max(indices) >= n_params:
+        raise ValueError(
+            f"`parameters` must be two different indices into the {n_params} of `Network.params`; got {parameters!r}."
+        )
+    return np.array(indices)
+
+
+def _path(path: Any, chosen: NDArray[np.int64]) -> NDArray[Any]:
+    """Return the points (n, 2) of the two parameters."""
+    if not isinstance(path, WeightHistory):
+        points = np.asarray(path, float)
+        if points.ndim != 2 or points.shape[1] != 2 or len(points) == 0:
+            raise ValueError(f"`path` must have shape (n_points, 2), one point at least; got {points.shape}.")
+        return points
+    missing = [int(index) for index in chosen if index not in path.indices]
+    if missing:
+        raise ValueError(f"`path` must have recorded both parameters; it has not {missing}. Record without `sample`.")
+    return path.values[:, np.searchsorted(path.indices, chosen)]
+
+
+def _around(points: NDArray[Any]) -> list[tuple[float, float]]:
+    """Return the ranges of both axes: the path and a third of its extent more, the path's end in the middle."""
+    points = np.atleast_2d(points)
+    reach = np.abs(points - points[-1]).max(axis=0)
+    reach = np.maximum(np.where(reach > 0, 1.3 * reach, 1.0), 0.2 * reach.max())
+    return [(float(end - r), float(end + r)) for end, r in zip(points[-1], reach, strict=True)]

@@ -1,0 +1,109 @@
+"""The time of one gradient against the number of parameters, by backpropagation and by n + 1 forward passes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from fastbp.gradient_times import measure_gradient
+from fastbp.network import Network
+from fastbp.plotting.canvas import axes_or_new, checked_network, pyplot
+
+
+class GradientTimesDisplay:
+    """Seconds of one gradient against n, both axes in powers of ten.
+
+    Parameters
+    ----------
+    n_params : array_like, shape (n_networks,)
+        Numbers of parameters.
+    backpropagation, perturbation : array_like, shape (n_networks,)
+        Seconds of one gradient.
+
+    Attributes
+    ----------
+    ax_ : matplotlib axes
+        Where the curves are.
+    figure_ : matplotlib figure
+        The figure of the axes.
+    lines_ : list of matplotlib lines
+        Perturbation, backpropagation, and backpropagation times (n + 1) / 3.
+
+    Examples
+    --------
+    >>> from fastbp.plotting import GradientTimesDisplay
+    >>> display = GradientTimesDisplay([5, 160, 1314], [2e-6, 8e-6, 3e-5], [5e-6, 5e-4, 1e-2]).plot()
+    >>> display.ax_.get_xscale(), display.ax_.get_yscale()
+    ('log', 'log')
+    """
+
+    def __init__(self, n_params: ArrayLike, backpropagation: ArrayLike, perturbation: ArrayLike) -> None:
+        self.n_params = np.asarray(n_params)
+        self.backpropagation = np.asarray(backpropagation, float)
+        self.perturbation = np.asarray(perturbation, float)
+
+    @classmethod
+    def from_networks(
+        cls, networks: Sequence[Network], *, n_rows: int = 100, n_threads: int | None = None, ax: Any = None
+    ) -> GradientTimesDisplay:
+        """Measure and draw.
+
+        Parameters
+        ----------
+        networks : sequence of Network
+            Networks of growing size.
+        n_rows : int
+            Samples of the batch.
+        n_threads : int, optional
+            Threads to use; by default as many as the process may.
+        ax : matplotlib axes, optional
+            Where to draw; by default a new figure.
+
+        Returns
+        -------
+        GradientTimesDisplay
+            The drawn display.
+
+        Raises
+        ------
+        TypeError
+            If one of them is no network.
+        ImportError
+            If matplotlib is not installed.
+        """
+        pyplot()  # before the work
+        times = [measure_gradient(checked_network(net), n_rows, n_threads=n_threads) for net in networks]
+        return cls(
+            [each.n_params for each in times],
+            [each.backpropagation for each in times],
+            [each.perturbation for each in times],
+        ).plot(ax)
+
+    def plot(self, ax: Any = None) -> GradientTimesDisplay:
+        """Draw into axes, or into a new figure.
+
+        Parameters
+        ----------
+        ax : matplotlib axes, optional
+            Where to draw; by default a new figure.
+
+        Returns
+        -------
+        GradientTimesDisplay
+            This display, with `ax_`, `figure_` and `lines_`.
+        """
+        ax = axes_or_new(ax)
+        n = self.n_params
+        theory = self.backpropagation * (n + 1) / 3
+        self.lines_ = ax.loglog(n, self.perturbation, "s-", color="#D55E00", label="n + 1 forward passes")
+        self.lines_ += ax.loglog(n, self.backpropagation, "o-", color="black", label="backpropagation")
+        self.lines_ += ax.loglog(n, theory, ":", color="0.5", label="backpropagation times (n + 1) / 3")
+        ax.set_xlabel("parameters n (number)")
+        ax.set_ylabel("time of one gradient (seconds)")
+        ax.grid(visible=True, which="major", color="0.9")
+        ax.legend(frameon=False)
+        self.ax_, self.figure_ = ax, ax.figure
+        return self

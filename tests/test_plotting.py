@@ -1,0 +1,577 @@
+"""What a picture shows is what the data say; axes are labelled; nothing is left behind."""
+
+import sys
+
+import numpy as np
+import pytest
+
+import fastbp as bp
+from fastbp.gradient_times import measure_gradient
+
+plt = pytest.importorskip("matplotlib.pyplot")
+import matplotlib  # noqa: E402 - behind the check that it is there
+
+from fastbp import plotting  # noqa: E402
+
+RNG = np.random.default_rng(0)
+POINTS = RNG.normal(size=(60, 2))
+CLASSES = (POINTS[:, 0] > 0).astype(int)
+PIXELS = RNG.random((40, 12))
+DIGITS = np.arange(40) % 3
+
+
+def boundary_network(n_outputs=1):
+    output, loss = ("sigmoid", "cross_entropy") if n_outputs == 1 else ("softmax", "cross_entropy")
+    return bp.Network([2, 4, n_outputs], "tanh", output, loss, seed=0)
+
+
+def trained():
+    """A network, its weights over the epochs and its history."""
+    net = boundary_network()
+    weights = bp.WeightHistory(net)
+    history = net.fit(POINTS, CLASSES, 4, validation_data=(POINTS, CLASSES), seed=0, callbacks=[weights])
+    return net, weights, history
+
+
+class Estimator:
+    """A classifier as scikit-learn's are from outside."""
+
+    classes_ = np.array(["left", "right"])
+    loss_curve_ = (3.0, 2.0, 1.0)
+    coefs_ = (np.arange(24.0).reshape(12, 2),)
+
+    def predict_proba(self, X):
+        right = 1 / (1 + np.exp(-np.asarray(X)[:, 0]))
+        return np.column_stack([1 - right, right])
+
+    def __repr__(self):
+        return "Estimator()"
+
+
+def every_display(ax=None):
+    """Draw each display; a generator of their names and the displays."""
+    net, weights, history = trained()
+    digits = bp.Network([12, 5, 3], output="softmax", loss="cross_entropy", seed=0)
+    sample = POINTS[:1], [[1.0]]
+    yield "history", plotting.HistoryDisplay.from_history(history, ax=ax)
+    yield "weights", plotting.WeightHistoryDisplay.from_history(weights, ax=ax)
+    yield "boundary", plotting.DecisionBoundaryDisplay.from_network(net, POINTS, CLASSES, ax=ax)
+    yield "surface", plotting.ErrorSurfaceDisplay.from_network(net, POINTS, CLASSES, resolution=5, ax=ax)
+    yield "activations", plotting.ActivationDisplay.from_names(["tanh", "relu"], ax=ax)
+    yield "diagram", plotting.NetworkDisplay.from_network(net, *sample, ax=ax)
+    yield "confusion", plotting.ConfusionDisplay.from_network(digits, PIXELS, DIGITS, ax=ax)
+    yield "mistakes", plotting.MistakesDisplay.from_network(digits, PIXELS, DIGITS, shape=(3, 4), ax=ax)
+    yield "first layer", plotting.FirstLayerDisplay.from_network(digits, shape=(3, 4), ax=ax)
+    yield "times", plotting.GradientTimesDisplay.from_networks([net, digits], n_rows=2, ax=ax)
+
+
+# ---- What all displays have in common --------------------------------------------------------------------------------
+
+
+def test_displays_make_one_figure_each_and_keep_the_settings():
+    before = dict(matplotlib.rcParams)
+    for number, (name, display) in enumerate(every_display(), start=1):
+        assert len(plt.get_fignums()) == number, name
+        assert display.figure_ is display.ax_.figure, name
+        display.figure_.canvas.draw()  # without a warning, for instance of a layout that does not fit
+    assert dict(matplotlib.rcParams) == before
+    assert {type(display).__name__ for _, display in every_display()} == set(plotting.__all__)
+
+
+def test_displays_draw_into_given_axes():
+    figure, ax = plt.subplots()
+    for name, display in every_display(ax):
+        assert display.ax_ is ax, name
+        assert display.figure_ is figure, name
+        ax.clear()
+    assert plt.get_fignums() == [figure.number]
+
+
+def test_a_display_can_be_drawn_again():
+    for name, display in every_display():
+        _, ax = plt.subplots()
+        assert display.plot(ax) is display, name
+        assert display.ax_ is ax, name
+        assert ax.has_data() or ax.texts, name
+        plt.close("all")
+
+
+def test_axes_are_labelled_with_units():
+    without_axes = {"diagram", "mistakes", "first layer"}
+    for name, display in every_display():
+        labels = display.ax_.get_xlabel(), display.ax_.get_ylabel()
+        if name in without_axes:
+            assert not display.ax_.axison, name
+        else:
+            assert all(label == "epoch" or label.endswith(")") for label in labels), (name, labels)
+
+
+def test_lines_differ_in_more_than_colour():
+    for name, display in every_display():
+        looks = {}
+        for line in getattr(display, "lines_", []):
+            look = line.get_linestyle(), line.get_marker()
+            label = line.get_label()
+            if not label.startswith("_"):
+                assert look not in looks.values(), (name, label)
+                looks[label] = look
+
+
+def test_other_axes_than_axes_are_refused():
+    with pytest.raises(TypeError) as caught:
+        plotting.HistoryDisplay([1.0]).plot("here")
+    assert str(caught.value) == "`ax` must be matplotlib axes, such as plt.subplots()[1], or None; got 'here'."
+    assert plt.get_fignums() == []
+
+
+def test_without_matplotlib_it_is_said_what_to_install(monkeypatch):
+    _, _, history = trained()
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    message = 'Pictures need matplotlib, which is not installed: python -m pip install "fastbp[plot]"'
+    with pytest.raises(ImportError) as caught:
+        history.plot()
+    assert str(caught.value) == message
+    with pytest.raises(ImportError) as caught:
+        next(iter(every_display()))
+    assert str(caught.value) == message
+
+
+@pytest.mark.parametrize(
+    "draw",
+    [
+        lambda net: plotting.FirstLayerDisplay.from_network(net),
+        lambda net: plotting.NetworkDisplay.from_network(net, [[1.0]], [[1.0]]),
+        lambda net: plotting.DecisionBoundaryDisplay.from_network(net, POINTS),
+        lambda net: plotting.ErrorSurfaceDisplay.from_network(net, POINTS, CLASSES),
+        lambda net: plotting.ActivationDisplay.from_network(net),
+        lambda net: plotting.ConfusionDisplay.from_network(net, PIXELS, DIGITS),
+        lambda net: plotting.MistakesDisplay.from_network(net, PIXELS, DIGITS),
+        lambda net: plotting.GradientTimesDisplay.from_networks([net]),
+    ],
+)
+def test_something_else_than_a_network_is_refused(draw):
+    with pytest.raises(TypeError) as caught:
+        draw(Estimator())
+    expected = "`net` must be a fastbp.Network; got Estimator(). An estimator goes to `from_estimator`."
+    assert str(caught.value) == expected
+
+
+# ---- Learning curves and weights -------------------------------------------------------------------------------------
+
+
+def test_curves_are_those_of_the_history():
+    _, _, history = trained()
+    display = plotting.HistoryDisplay.from_history(history)
+    training, validation = display.lines_
+    np.testing.assert_array_equal(training.get_xdata(), [1, 2, 3, 4])
+    np.testing.assert_array_equal(training.get_ydata(), history.loss)
+    np.testing.assert_array_equal(validation.get_ydata(), history.val_loss)
+    texts = [text.get_text() for text in display.ax_.get_legend().get_texts()]
+    assert texts == ["training", "validation", f"best, epoch {history.best_epoch + 1}"]
+    assert history.plot().get_ylabel() == "loss (mean cost per sample)"
+
+
+def test_other_quantities_are_drawn_too():
+    display = plotting.HistoryDisplay([0.5, 1.0], [0.4, 0.9], quantity="accuracy (share of samples)").plot()
+    assert display.ax_.get_ylabel() == "accuracy (share of samples)"
+    np.testing.assert_array_equal(display.lines_[1].get_ydata(), [0.4, 0.9])
+
+
+def test_curve_of_an_estimator():
+    display = plotting.HistoryDisplay.from_estimator(Estimator())
+    np.testing.assert_array_equal(display.lines_[0].get_ydata(), [3.0, 2.0, 1.0])
+    with pytest.raises(AttributeError) as caught:
+        plotting.HistoryDisplay.from_estimator(3)
+    assert str(caught.value) == (
+        "`estimator` must be fitted and have a `loss_curve_`, which the solvers sgd and adam leave; got 3."
+    )
+
+
+def test_every_weight_has_a_line():
+    _, weights, _ = trained()
+    display = plotting.WeightHistoryDisplay.from_history(weights)
+    assert len(display.lines_) == 17
+    for line, values in zip(display.lines_, weights.values.T, strict=True):
+        np.testing.assert_array_equal(line.get_xdata(), [0, 1, 2, 3, 4])
+        np.testing.assert_array_equal(line.get_ydata(), values)
+    texts = [text.get_text() for text in display.ax_.get_legend().get_texts()]
+    assert texts == ["W1", "b1", "W2", "b2"]
+
+
+def test_a_sample_of_the_weights_is_drawn():
+    _, weights, _ = trained()
+    display = plotting.WeightHistoryDisplay.from_history(weights, sample=5, seed=1)
+    assert len(display.lines_) == 5
+    for line, name in zip(display.lines_, display.names, strict=True):
+        np.testing.assert_array_equal(line.get_ydata(), weights.values[:, weights.names.index(name)])
+
+
+def test_too_many_weights_are_refused_and_a_sample_is_offered():
+    net = bp.Network([784, 30, 10], seed=0)
+    with pytest.raises(ValueError, match="sample") as caught:
+        plotting.WeightHistoryDisplay.from_history(bp.WeightHistory(net))
+    assert str(caught.value) == (
+        "`weight_history` has 23860 parameters, and lines can be told apart for 1000 at most; got 23860 to draw. "
+        "sample=100 draws a hundred of them, chosen at random."
+    )
+    assert len(plotting.WeightHistoryDisplay.from_history(bp.WeightHistory(net), sample=100).lines_) == 100
+
+
+def test_a_history_of_losses_is_no_history_of_weights():
+    _, _, history = trained()
+    with pytest.raises(TypeError) as caught:
+        plotting.WeightHistoryDisplay.from_history(history)
+    assert str(caught.value) == (
+        "`weight_history` must be a bp.WeightHistory that was among the callbacks of a fit; got History."
+    )
+
+
+# ---- Decision boundary -----------------------------------------------------------------------------------------------
+
+
+def test_boundary_of_two_classes():
+    net, _, _ = trained()
+    display = plotting.DecisionBoundaryDisplay.from_network(net, POINTS, CLASSES, grid_resolution=7, eps=0.25)
+    boundary = display.boundary_
+    assert type(boundary).__module__.startswith("sklearn.")
+    grid = np.column_stack([boundary.xx0.ravel(), boundary.xx1.ravel()])
+    np.testing.assert_array_equal(boundary.response.ravel(), net.predict(grid)[:, 0])
+    np.testing.assert_allclose(grid.min(axis=0), POINTS.min(axis=0) - 0.25)
+    for label, points in enumerate(display.points_):
+        np.testing.assert_array_equal(points.get_offsets(), POINTS[label == CLASSES])
+
+
+def test_boundary_of_three_classes_has_hatches():
+    net = boundary_network(3)
+    display = plotting.DecisionBoundaryDisplay.from_network(net, POINTS, class_names=("a", "b", "c"))
+    boundary = display.boundary_
+    grid = np.column_stack([boundary.xx0.ravel(), boundary.xx1.ravel()])
+    np.testing.assert_array_equal(boundary.response.ravel(), net.predict(grid).argmax(axis=1))
+    assert len(set(boundary.surface_.hatches)) == 3
+    assert display.points_ == []
+
+
+def test_boundary_of_an_estimator():
+    labels = np.where(CLASSES == 1, "right", "left")
+    display = plotting.DecisionBoundaryDisplay.from_estimator(Estimator(), POINTS, labels, grid_resolution=5)
+    expected = 1 / (1 + np.exp(-display.boundary_.xx0))
+    np.testing.assert_allclose(display.boundary_.response, expected)
+    assert [points.get_label() for points in display.points_] == ["class left", "class right"]
+    np.testing.assert_array_equal(display.points_[1].get_offsets(), POINTS[CLASSES == 1])
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (
+            (bp.Network([3, 1], seed=0), POINTS),
+            "A decision boundary is drawn over two features; got a model with 3.",
+        ),
+        (
+            (boundary_network(), POINTS, CLASSES + 1),
+            "`y` must hold one of the classes 0, 1 for each of the 60 rows; got 2.",
+        ),
+        (
+            (boundary_network(), POINTS, CLASSES[:5]),
+            "`y` must hold one of the classes 0, 1 for each of the 60 rows; got the shape (5,).",
+        ),
+    ],
+)
+def test_wrong_arguments_of_a_boundary(arguments, message):
+    with pytest.raises(ValueError, match=r".") as caught:
+        plotting.DecisionBoundaryDisplay.from_network(*arguments)
+    assert str(caught.value) == message
+
+
+def test_wrong_names_and_estimators_of_a_boundary():
+    with pytest.raises(ValueError, match="names") as caught:
+        plotting.DecisionBoundaryDisplay.from_network(boundary_network(), POINTS, class_names=("a",))
+    assert str(caught.value) == "`class_names` must have one name for each of the 2 classes; got ['a']."
+    with pytest.raises(TypeError) as caught:
+        plotting.DecisionBoundaryDisplay.from_estimator(3, POINTS)
+    assert str(caught.value) == "`estimator` must be a fitted classifier with `predict_proba`; got 3."
+
+
+# ---- Error surface ---------------------------------------------------------------------------------------------------
+
+
+def test_surface_is_the_cost_and_the_path_is_the_weights():
+    net, weights, _ = trained()
+    before = net.params.copy()
+    display = plotting.ErrorSurfaceDisplay.from_network(
+        net, POINTS, CLASSES, parameters=(12, 3), path=weights, resolution=4
+    )
+    np.testing.assert_array_equal(net.params, before)
+    np.testing.assert_array_equal(display.path, weights.values[:, [12, 3]])
+    for i, j in np.ndindex(4, 4):
+        net.params[[12, 3]] = display.first[j], display.second[i]
+        assert display.cost[i, j] == pytest.approx(net.loss_value(POINTS, CLASSES), rel=1e-12)
+    assert display.ax_.get_xlabel() == "W2[0, 0] (no unit)"
+    assert display.ax_.get_ylabel() == "W1[0, 3] (no unit)"
+    np.testing.assert_array_equal(np.column_stack(display.ax_.lines[0].get_data()), display.path)
+    assert display.first[0] < display.path[:, 0].min()
+    assert display.path[:, 0].max() < display.first[-1]
+
+
+def test_surface_within_given_limits():
+    net, _, _ = trained()
+    limits = ((-1.0, 1.0), (-2.0, 3.0))
+    display = plotting.ErrorSurfaceDisplay.from_network(net, POINTS, CLASSES, limits=limits, resolution=3)
+    np.testing.assert_array_equal(display.first, [-1, 0, 1])
+    np.testing.assert_array_equal(display.second, [-2, 0.5, 3])
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (
+            {"parameters": (1, 17)},
+            "`parameters` must be two different indices into the 17 of `Network.params`; got (1, 17).",
+        ),
+        ({"parameters": 3}, "`parameters` must be two different indices into the 17 of `Network.params`; got 3."),
+        ({"path": [1.0, 2.0]}, "`path` must have shape (n_points, 2), one point at least; got (2,)."),
+        (
+            {"path": bp.WeightHistory(boundary_network(), sample=1, seed=0)},
+            "`path` must have recorded both parameters; it has not [0, 1]. Record without `sample`.",
+        ),
+    ],
+)
+def test_wrong_arguments_of_a_surface(arguments, message):
+    with pytest.raises(ValueError, match=r".") as caught:
+        plotting.ErrorSurfaceDisplay.from_network(boundary_network(), POINTS, CLASSES, **arguments)
+    assert str(caught.value) == message
+    assert plt.get_fignums() == []
+
+
+# ---- Activations and the drawing of a network ------------------------------------------------------------------------
+
+
+def test_activations_are_drawn_with_their_derivatives():
+    display = plotting.ActivationDisplay.from_names(["sigmoid", "tanh", "sine"], limits=(-3, 3))
+    z, a = display.z, 1 / (1 + np.exp(-display.z))
+    expected = [a, a * (1 - a), np.tanh(z), 1 - np.tanh(z) ** 2, np.sin(z), np.cos(z)]
+    for line, values in zip(display.lines_, expected, strict=True):
+        np.testing.assert_array_equal(line.get_xdata(), z)
+        np.testing.assert_allclose(line.get_ydata(), values, atol=1e-12)
+    assert display.lines_[1].get_label() == "derivative of sigmoid"
+
+
+def test_activations_of_a_network_are_drawn_once_each():
+    net = bp.Network([2, 4, 3, 3], [[("tanh", 2), ("relu", 2)], "tanh"], "softmax", "cross_entropy", seed=0)
+    assert list(plotting.ActivationDisplay.from_network(net).curves) == ["tanh", "relu"]
+
+
+def test_softmax_has_no_curve():
+    with pytest.raises(ValueError, match="softmax") as caught:
+        plotting.ActivationDisplay.from_names("softmax")
+    assert str(caught.value) == "`names` must be functions of one z; softmax is one of the whole layer."
+
+
+def two_neurons():
+    net = bp.Network([2, 1, 1], activation="tanh", output="sigmoid")
+    net.params = [0.6, -0.1, 0.3, 0.5, -0.2]
+    return net
+
+
+def texts(display):
+    return [text.get_text() for text in display.ax_.texts]
+
+
+def test_drawing_of_the_two_neurons():
+    display = plotting.NetworkDisplay.from_network(two_neurons(), [[-0.9, 0.1]], [[1.0]])
+    assert {"x1\n-0.9", "a -0.24\n$\\delta$ -0.066", "a 0.42\n$\\delta$ -0.14", "b 0.3", "b -0.2"} <= set(
+        texts(display)
+    )
+    assert {"0.6", "-0.1", "0.5"} <= set(texts(display))
+    assert [arrow.get_linestyle() for arrow in display.arrows_] == ["-", "--", "-"]
+    widths = np.array([arrow.get_linewidth() for arrow in display.arrows_])
+    np.testing.assert_allclose((widths - 0.6) / 3.4, np.array([0.6, 0.1, 0.5]) / 0.6)
+    assert display.ax_.get_title() == "arrows: weights, forward; solid +, dashed -; cost 0.168"
+
+
+def test_drawing_of_the_steps():
+    display = plotting.NetworkDisplay.from_network(
+        two_neurons(), [[-0.9, 0.1]], [[1.0]], arrows="steps", learning_rate=0.1
+    )
+    assert {"-0.006", "+0.00066", "-0.0035", "b +0.0066", "b +0.014"} <= set(texts(display))
+    assert [arrow.get_linestyle() for arrow in display.arrows_] == ["--", "-", "--"]
+    np.testing.assert_allclose(display.numbers[1][0], [[-0.00346]], rtol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (
+            (bp.Network([10, 7], seed=0), np.zeros((1, 10)), np.zeros((1, 7))),
+            "`net` must have at most 60 weights to be drawn with its numbers; got 70. FirstLayerDisplay and "
+            "WeightHistoryDisplay show larger ones.",
+        ),
+        ((two_neurons(), np.zeros((3, 2)), np.zeros((3, 1))), "`X` must have one row, the sample to draw; got 3."),
+    ],
+)
+def test_what_cannot_be_drawn(arguments, message):
+    with pytest.raises(ValueError, match=r".") as caught:
+        plotting.NetworkDisplay.from_network(*arguments)
+    assert str(caught.value) == message
+    assert plt.get_fignums() == []
+
+
+def test_arrows_are_weights_or_steps():
+    with pytest.raises(ValueError, match="arrows") as caught:
+        plotting.NetworkDisplay.from_network(two_neurons(), [[0.0, 0.0]], [[1.0]], arrows="errors")
+    assert str(caught.value) == "`arrows` must be 'weights' or 'steps'; got 'errors'."
+
+
+# ---- Digits ----------------------------------------------------------------------------------------------------------
+
+
+def test_confusion_counts_every_sample():
+    y, predictions = np.array([0, 0, 1, 2, 2, 2]), np.array([0, 1, 1, 2, 2, 0])
+    display = plotting.ConfusionDisplay.from_predictions(y, predictions, classes=range(3))
+    np.testing.assert_array_equal(display.counts, [[1, 1, 0], [0, 1, 0], [1, 0, 2]])
+    assert {where: text.get_text() for where, text in display.text_.items()} == {
+        (0, 0): "1",
+        (0, 1): "1",
+        (1, 1): "1",
+        (2, 0): "1",
+        (2, 2): "2",
+    }
+    np.testing.assert_array_equal(display.image_.get_array(), [[0, 1, 0], [0, 0, 0], [1, 0, 0]])
+    assert display.ax_.get_title() == "4 of 6 right"
+
+
+def test_confusion_of_a_network_and_of_an_estimator():
+    class Thirds:
+        classes_ = np.array(["a", "b", "c"])
+
+        def predict(self, X):
+            return np.full(len(X), "a")
+
+    net = bp.Network([12, 3], output="softmax", loss="cross_entropy", seed=0)
+    display = plotting.ConfusionDisplay.from_network(net, PIXELS, DIGITS)
+    np.testing.assert_array_equal(display.counts.sum(axis=0), np.bincount(net.predict(PIXELS).argmax(axis=1)))
+    display = plotting.ConfusionDisplay.from_estimator(Thirds(), PIXELS, Thirds.classes_[DIGITS])
+    np.testing.assert_array_equal(display.counts[:, 0], np.bincount(DIGITS))
+    assert [tick.get_text() for tick in display.ax_.get_yticklabels()] == ["a", "b", "c"]
+
+
+def test_labels_of_other_classes_are_refused():
+    with pytest.raises(ValueError, match="`y`") as caught:
+        plotting.ConfusionDisplay.from_predictions([0, 3], [0, 1], classes=range(3))
+    assert str(caught.value) == "`y` must hold one of the classes 0, 1, 2 for each of the 2 rows; got 3."
+    with pytest.raises(ValueError, match="`predictions`") as caught:
+        plotting.ConfusionDisplay.from_predictions(["a", "b"], ["a"], classes=["a", "b"])
+    assert str(caught.value) == (
+        "`predictions` must hold one of the classes a, b for each of the 2 rows; got the shape (1,)."
+    )
+    with pytest.raises(ValueError, match="`outputs`") as caught:
+        plotting.MistakesDisplay.from_predictions(np.zeros((2, 4)), [0, 1], [0.2, 0.9])
+    assert str(caught.value) == ("`outputs` must have shape (n_samples, n_classes) with the 2 samples of X; got (2,).")
+
+
+def test_one_output_is_the_second_of_two_classes():
+    net = boundary_network()
+    counts = plotting.ConfusionDisplay.from_network(net, POINTS, CLASSES).counts
+    is_second = net.predict(POINTS)[:, 0] > 0.5
+    np.testing.assert_array_equal(counts[:, 1], [(is_second & (k == CLASSES)).sum() for k in (0, 1)])
+
+
+def test_the_worst_mistakes_come_first():
+    outputs = np.array([[0.9, 0.1], [0.2, 0.8], [0.6, 0.4], [0.3, 0.7]])
+    y = np.array([0, 0, 1, 0])  # right; wrong by 0.6; wrong by 0.2; wrong by 0.4
+    X = np.arange(16.0).reshape(4, 4)
+    display = plotting.MistakesDisplay.from_predictions(X, y, outputs, n_images=10)
+    np.testing.assert_array_equal(display.labels, [0, 0, 1])
+    np.testing.assert_array_equal(display.predictions, [1, 1, 0])
+    np.testing.assert_allclose(display.margins, [0.6, 0.4, 0.2])
+    for image, row in zip(display.images_, (1, 3, 2), strict=True):
+        np.testing.assert_array_equal(image.get_array(), X[row].reshape(2, 2))
+    assert texts(display) == ["0 as 1", "0 as 1", "1 as 0"]
+
+
+def test_no_mistakes_are_no_images():
+    display = plotting.MistakesDisplay.from_predictions(np.zeros((2, 4)), [0, 1], np.eye(2))
+    assert display.images_ == []
+
+
+def test_mistakes_of_an_estimator():
+    y = np.array(["left", "left", "right"])
+    display = plotting.MistakesDisplay.from_estimator(Estimator(), [[2.0] * 4, [1.0] * 4, [3.0] * 4], y)
+    np.testing.assert_array_equal(display.images[:, 0, 0], [2.0, 1.0])
+    assert texts(display) == ["left as right", "left as right"]
+
+
+def test_first_layer_as_images():
+    net = bp.Network([12, 5, 3], seed=0)
+    display = plotting.FirstLayerDisplay.from_network(net, shape=(3, 4))
+    for neuron, image in enumerate(display.images_):
+        np.testing.assert_array_equal(image.get_array(), net.weights[0][:, neuron].reshape(3, 4))
+        assert image.get_clim() == (-np.abs(net.weights[0]).max(), np.abs(net.weights[0]).max())
+    assert display.figure_.axes[1].get_ylabel() == "weight (no unit)"
+    assert plotting.FirstLayerDisplay.from_estimator(Estimator(), shape=(4, 3)).images.shape == (2, 4, 3)
+
+
+def test_wrong_shapes_of_images():
+    net = bp.Network([12, 5, 3], seed=0)
+    for shape, what in ((None, "square"), ((5, 2), "(5, 2)")):
+        with pytest.raises(ValueError, match="`shape`") as caught:
+            plotting.FirstLayerDisplay.from_network(net, shape=shape)
+        assert str(caught.value) == f"`shape` must be (height, width) with 12 pixels in all; {what} does not fit."
+    with pytest.raises(ValueError, match="neurons") as caught:
+        plotting.FirstLayerDisplay.from_network(bp.Network([4, 401, 1], seed=0))
+    assert str(caught.value) == (
+        "The first layer must have at most 400 neurons to be drawn; got 401. FirstLayerDisplay(images).plot() draws a "
+        "choice of them."
+    )
+    with pytest.raises(AttributeError) as no_coefs:
+        plotting.FirstLayerDisplay.from_estimator(3)
+    assert str(no_coefs.value) == "`estimator` must be fitted and have `coefs_`; got 3."
+
+
+# ---- Times -----------------------------------------------------------------------------------------------------------
+
+
+def test_times_are_drawn_as_given():
+    display = plotting.GradientTimesDisplay([5, 98], [1e-6, 2e-6], [3e-6, 4e-4]).plot()
+    perturbation, backpropagation, theory = (line.get_ydata() for line in display.lines_)
+    np.testing.assert_array_equal(perturbation, [3e-6, 4e-4])
+    np.testing.assert_array_equal(backpropagation, [1e-6, 2e-6])
+    np.testing.assert_allclose(theory, [2e-6, 66e-6])
+    np.testing.assert_array_equal(display.lines_[0].get_xdata(), [5, 98])
+
+
+def test_times_of_networks_are_measured():
+    nets = [bp.Network(sizes, activation="tanh", seed=0) for sizes in ([2, 1, 1], [8, 12, 4])]
+    display = plotting.GradientTimesDisplay.from_networks(nets, n_rows=3)
+    np.testing.assert_array_equal(display.n_params, [5, 160])
+    assert (display.perturbation > 0).all()
+    assert (display.backpropagation > 0).all()
+    before = nets[0].params.copy()
+    times = measure_gradient(nets[0], 3, n_threads=1)
+    assert times.n_params == 5
+    assert min(times.forward, times.backpropagation, times.perturbation) > 0
+    assert np.isnan(measure_gradient(nets[0], 3, with_perturbation=False).perturbation)
+    np.testing.assert_array_equal(nets[0].params, before)
+
+
+# ---- Estimators of scikit-learn --------------------------------------------------------------------------------------
+
+
+def test_displays_take_scikit_learns_estimators():
+    from sklearn.neural_network import MLPClassifier
+
+    names = np.where(CLASSES == 1, "right", "left")
+    model = MLPClassifier((3,), solver="sgd", max_iter=3, tol=0, random_state=0)
+    with pytest.warns(UserWarning, match="Maximum iterations"):
+        model.fit(POINTS, names)
+    history = plotting.HistoryDisplay.from_estimator(model)
+    np.testing.assert_array_equal(history.lines_[0].get_ydata(), model.loss_curve_)
+    boundary = plotting.DecisionBoundaryDisplay.from_estimator(model, POINTS, names, grid_resolution=4).boundary_
+    grid = np.column_stack([boundary.xx0.ravel(), boundary.xx1.ravel()])
+    np.testing.assert_array_equal(boundary.response.ravel(), model.predict_proba(grid)[:, 1])
+    counts = plotting.ConfusionDisplay.from_estimator(model, POINTS, names).counts
+    assert np.trace(counts) == round(model.score(POINTS, names) * len(POINTS))
+    mistakes = plotting.MistakesDisplay.from_estimator(model, POINTS, names, n_images=100, shape=(1, 2))
+    assert len(mistakes.images) == len(POINTS) - np.trace(counts)
+    layer = plotting.FirstLayerDisplay.from_estimator(model, shape=(1, 2))
+    np.testing.assert_array_equal(layer.images[:, 0].T, model.coefs_[0])

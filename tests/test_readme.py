@@ -1,0 +1,51 @@
+"""What the texts say of files and lines is true."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+TEXTS = ("README.md", "examples/README.md")
+
+
+def function_source(path, name):
+    """The lines of a function, up to the next one."""
+    text = (ROOT / path).read_text(encoding="utf-8")
+    return re.search(rf"^def {name}\(.*?(?=^def |\Z)", text, re.MULTILINE | re.DOTALL).group()
+
+
+@pytest.mark.parametrize("name", TEXTS)
+def test_links_lead_to_files(name):
+    text = (ROOT / name).read_text(encoding="utf-8")
+    targets = re.findall(r"\]\(([^)#]+)\)", text)
+    assert targets
+    for target in targets:
+        if not target.startswith(("http://", "https://")):
+            assert ((ROOT / name).parent / target).exists(), target
+
+
+def test_the_four_equations_are_where_the_readme_says():
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| `(d.+?)` \| `(\w+)` \| `(.+)` \|$", text, re.MULTILINE)
+    assert len(rows) == 4
+    for equation, function, line in rows:
+        assert line in function_source("fastbp/kernels/passes.py", function), equation
+
+
+def test_every_picture_is_shown_and_small():
+    text = (ROOT / "examples" / "README.md").read_text(encoding="utf-8")
+    pictures = sorted((ROOT / "examples" / "pictures").glob("*.png"))
+    assert pictures
+    for path in pictures:
+        assert f"(pictures/{path.name})" in text, path.name
+        assert path.stat().st_size <= 60_000, path.name
+
+
+def test_the_readmes_program_runs():
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    program = re.search(r"```python\n(import fastbp as bp\n.*?)```", text, re.DOTALL).group(1)
+    names = {}
+    exec(compile(program, "README.md", "exec"), names)
+    assert (names["net"].predict(names["X_test"]).argmax(axis=1) == names["y_test"]).mean() > 0.9
+    assert names["grad"].shape == (names["net"].n_params,)
