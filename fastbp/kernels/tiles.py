@@ -77,7 +77,7 @@ def _sums_of_products(
     def step(_: Any, b_here: Any, *state: Any) -> list[Any]:
         a_here, sums = state[: len(groups)], state[len(groups) :]
         b_vectors = [v.load(b_here, j * v.lanes, mask) for j, mask in enumerate(masks)]
-        after = []
+        after: list[Any] = []
         for i in range(rows):
             element = v.splat(builder.load(builder.gep(a_here[i // _GROUP], [strides[i % _GROUP]])))
             after += [v.fma(element, vector, sums[len(after) + j]) for j, vector in enumerate(b_vectors)]
