@@ -89,6 +89,14 @@ def onnx_model(net: Network) -> ModelProto:
     ['Gemm', 'Tanh', 'Gemm', 'Identity']
     """
     require_network(net)
+    require_exportable(net)
+    graph = Graph(net.dtype)
+    graph.layers(net, "X", "output")
+    return graph.model(net.sizes[0], [("output", net.dtype, ["n", net.sizes[-1]])])
+
+
+def require_exportable(net: Network) -> None:
+    """Raise unless ONNX can hold a network."""
     n_bytes = net.params.nbytes
     if n_bytes > _MOST_ONNX_BYTES:
         raise ValueError(f"`net` must have less than 2 GiB of parameters for an ONNX model; it has {n_bytes} bytes.")
@@ -98,21 +106,6 @@ def onnx_model(net: Network) -> ModelProto:
                 raise ValueError(
                     f"`net` must have built-in activations only to become an ONNX model; it has {activation.name!r}."
                 )
-    onnx = _import_onnx()
-    graph = Graph(net.dtype)
-    graph.layers(net, "X", "output")
-    kind = onnx.helper.np_dtype_to_tensor_dtype(net.dtype)
-    ends = [
-        onnx.helper.make_tensor_value_info(name, kind, ["n", width])
-        for name, width in (("X", net.sizes[0]), ("output", net.sizes[-1]))
-    ]
-    return onnx.helper.make_model(
-        onnx.helper.make_graph(graph.nodes, "fastbp", ends[:1], ends[1:], graph.constants),
-        opset_imports=[onnx.helper.make_opsetid("", _OPSET)],
-        ir_version=_IR_VERSION,
-        producer_name="fastbp",
-        producer_version=__version__,
-    )
 
 
 def _import_onnx() -> Any:
@@ -135,6 +128,21 @@ class Graph:
         self.nodes: list[NodeProto] = []
         self.constants: list[Any] = []
         self._known: dict[float, str] = {}
+
+    def model(self, n_features: int, outputs: Sequence[tuple[str, np.dtype, list[Any]]]) -> ModelProto:
+        """Return the model, with the input X and outputs of given names, dtypes and shapes."""
+        helper = self._onnx.helper
+        ends = [
+            helper.make_tensor_value_info(name, helper.np_dtype_to_tensor_dtype(dtype), shape)
+            for name, dtype, shape in (("X", self._dtype, ["n", n_features]), *outputs)
+        ]
+        return helper.make_model(
+            helper.make_graph(self.nodes, "fastbp", ends[:1], ends[1:], self.constants),
+            opset_imports=[helper.make_opsetid("", _OPSET)],
+            ir_version=_IR_VERSION,
+            producer_name="fastbp",
+            producer_version=__version__,
+        )
 
     def add(self, operator: str, *inputs: str, output: str | None = None, **attributes: Any) -> str:
         """Add a node with one output; return the name of its value."""
@@ -336,6 +344,7 @@ def from_torch_state_dict(
         l2_penalty=0.0,
         l1_penalty=0.0,
         dropout=0.0,
+        loss_parameter=None,
     )
 
 

@@ -22,10 +22,12 @@ from fastbp.network import Network
 
 __all__ = ["FileError", "describe", "load", "rebuild", "save"]
 
+OwnFunctions = Mapping[tuple[type, str], Activation | Loss]
 CustomFunctions = Iterable[Activation | Loss]
 
 _VERSION = 1  # of the description below; a release that adds a field counts on, and still reads the earlier ones
 _MOST_NEURONS = 1 << 48  # of a layer, for whose weights no address space would do
+ESTIMATOR_VERSION = 1  # likewise, of what `fastbp.neural_network.files` adds to it
 _FIELDS = (
     "sizes",
     "dtype",
@@ -75,8 +77,8 @@ def save(net: Network, path: PathLike) -> None:
     write_arrays(path, "network", _VERSION, describe(net), {"params": finite_params(net)})
 
 
-def load(path: PathLike, *, mmap: bool = False, custom_functions: CustomFunctions = ()) -> Network:
-    """Return the network that a file holds.
+def load(path: PathLike, *, mmap: bool = False, custom_functions: CustomFunctions = ()) -> Any:
+    """Return the network or estimator that a file holds.
 
     Loading runs no code of the file and trusts nothing in it.
 
@@ -93,8 +95,8 @@ def load(path: PathLike, *, mmap: bool = False, custom_functions: CustomFunction
 
     Returns
     -------
-    Network
-        The network with the same parameters, bit by bit, ready to be trained on with a fresh optimizer.
+    Network, MLPClassifier or MLPRegressor
+        What was saved, with the same parameters, bit by bit, ready to be trained on with a fresh optimizer.
 
     Raises
     ------
@@ -117,7 +119,12 @@ def load(path: PathLike, *, mmap: bool = False, custom_functions: CustomFunction
     """
     mapped = validation.flag(mmap, "mmap")
     known = _by_name(custom_functions)
-    content = read_arrays(path, {"network": _VERSION}, mmap=mapped)
+    versions = {"network": _VERSION, "classifier": ESTIMATOR_VERSION, "regressor": ESTIMATOR_VERSION}
+    content = read_arrays(path, versions, mmap=mapped)
+    if content.kind != "network":
+        from fastbp.neural_network.files import restore
+
+        return restore(content, known)
     optional = {"loss_parameter"} & set(content.description)  # only losses that have a parameter write it
     content.require_names(["params"], {*_FIELDS, *optional})
     return rebuild(content, content.description, "params", known)
@@ -189,7 +196,7 @@ def rebuild(
     content: FileContent,
     description: Mapping[str, Any],
     params: str,
-    custom_functions: Mapping[tuple[type, str], Activation | Loss],
+    custom_functions: OwnFunctions,
 ) -> Network:
     """Return the network of a description, with the array named `params` of the same file.
 

@@ -23,6 +23,8 @@ INTERNAL = {
     "Network.loss_entry",
     "Optimizer.kernel_constants",
 }
+# The class's example shows them.
+SCIKIT_LEARNS = {"fit", "partial_fit", "predict", "predict_log_proba", "predict_proba", "score"}
 INTERNAL_MODULES = ("__main__", "array_files", "definition", "files", "functions", "jobs", "kernels", "layout", "moves",
                     "threads", "trainer", "training", "validation", "version")  # fmt: skip
 
@@ -40,7 +42,7 @@ def members(name, cls):
         if key.startswith("_") or not inspect.isfunction(function) or not function.__module__.startswith("fastbp"):
             continue
         names = {f"{owner.__name__}.{key}" for owner in cls.__mro__}
-        if not names & INTERNAL:
+        if not names & INTERNAL and not (key in SCIKIT_LEARNS and "neural_network" in cls.__module__):
             yield f"{name}.{key}", function
 
 
@@ -48,7 +50,7 @@ def public_names():
     """Every public class, function and method: of `fastbp`, and of the modules that have a list of public names."""
     found = {name: getattr(bp, name) for name in bp.__all__}
     for module in pkgutil.iter_modules(bp.__path__):
-        if module.name not in (*INTERNAL_MODULES, "neural_network", "plotting"):
+        if module.name not in (*INTERNAL_MODULES, "plotting"):
             content = importlib.import_module(f"fastbp.{module.name}")
             names = getattr(content, "__all__", [])
             found |= {f"{module.name}.{name}": getattr(content, name) for name in names if name not in bp.__all__}

@@ -13,16 +13,10 @@ import pytest
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
 PROGRAMS = sorted(path.stem for path in EXAMPLES.glob("[0-9]*.py"))
-# Modules that an example needs beside fastbp's core.
-NEEDED = {
-    "13_scikit_learn_drop_in": "fastbp.neural_network",
-}
 
 
 def load(name: str) -> ModuleType:
     """Import an example, whose name is no module's because it begins with a digit."""
-    if name in NEEDED:
-        pytest.importorskip(NEEDED[name])
     spec = importlib.util.spec_from_file_location(f"example_{name}", EXAMPLES / f"{name}.py")
     assert spec is not None
     assert spec.loader is not None

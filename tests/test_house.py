@@ -70,7 +70,13 @@ ROOMS = (
 # Rooms of several files, which import each other.
 PACKAGES = {"kernels", "neural_network", "plotting"}
 # Imports against that order, made when they are needed: methods that are a door to a room above.
-DOORS = {("network", "training"), ("portable", "storage"), ("portable", "export"), ("history", "plotting")}
+DOORS = {
+    ("network", "training"),
+    ("portable", "storage"),
+    ("portable", "export"),
+    ("storage", "neural_network"),
+    ("history", "plotting"),
+}
 # Libraries that not everybody needs or has, and the only modules that may import them.
 IMPORTERS = {
     "matplotlib": {"plotting"},

@@ -159,7 +159,7 @@ def test_a_network_around_a_checkpoints_array(path):
         content.take("loss", (2,), "float64")
     with pytest.raises(bp.FileError, match="there is no array 'v'"):
         content.take("v", (2,), "float64")
-    loading_fails(path, "it holds a 'run'; expected: network.")
+    loading_fails(path, "it holds a 'run'; expected: classifier, network, regressor.")
 
 
 # ---- Versions --------------------------------------------------------------------------------------------------------
@@ -258,7 +258,7 @@ DAMAGES = {
                  "its metadata must be a JSON object; it is a list."),
     "version": (lambda h, d: (own(h, version=True), d), NO_METADATA),
     "older": (lambda h, d: (own(h, version=0), d), NO_METADATA),
-    "kind": (lambda h, d: (own(h, kind="cat"), d), "it holds a 'cat'; expected: network."),
+    "kind": (lambda h, d: (own(h, kind="cat"), d), "it holds a 'cat'; expected: classifier, network, regressor."),
     "cut": (lambda h, d: (h, d[:-1]),
             "it is cut off: its array 'params' ends at byte 64 of the data, and there are 63."),
     "longer": (lambda h, d: (h, d + b"x"), "its arrays have 64 bytes, and the file has 65 for them."),

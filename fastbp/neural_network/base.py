@@ -18,6 +18,7 @@ from fastbp.initializers import initialize
 from fastbp.network import Network
 from fastbp.neural_network import callbacks, lbfgs
 from fastbp.neural_network.epochs import Data, Objective, OptimizerState
+from fastbp.neural_network.files import Portable
 from fastbp.neural_network.held_out import HeldOut
 from fastbp.neural_network.parameters import NETWORK_NAMES, STOCHASTIC_SOLVERS
 from fastbp.neural_network.passes import BatchCost, outputs
@@ -27,7 +28,7 @@ from fastbp.validation import Targets, all_finite
 SPARSE_FORMATS = ("csr", "csc")
 
 
-class BaseMLP(callbacks.Support, BaseEstimator, ABC):
+class BaseMLP(Portable, callbacks.Support, BaseEstimator, ABC):
     """The base of `MLPClassifier` and `MLPRegressor`; not to be used by itself."""
 
     def _store(self, parameters: dict[str, Any]) -> None:
@@ -302,6 +303,14 @@ class BaseMLP(callbacks.Support, BaseEstimator, ABC):
             The gradient with respect to each array of `coefs_`.
         intercept_gradients : list of ndarray
             The gradient with respect to each array of `intercepts_`.
+
+        Examples
+        --------
+        >>> from fastbp.neural_network import MLPRegressor
+        >>> model = MLPRegressor(hidden_layer_sizes=(3,), solver="lbfgs", random_state=0).fit([[0], [1]], [1.0, 3.0])
+        >>> loss, coef_gradients, intercept_gradients = model.loss_gradient([[0.5]], [2.0])
+        >>> [gradient.shape for gradient in coef_gradients]
+        [(1, 3), (3, 1)]
         """
         check_is_fitted(self)
         net = self._linked()
@@ -324,6 +333,13 @@ class BaseMLP(callbacks.Support, BaseEstimator, ABC):
         ndarray of shape (n_samples, n_outputs_, n_features)
             ``[i, j, k]`` is d output j / d feature k at sample i.  A binary classifier has one output, the probability
             of ``classes_[1]``.
+
+        Examples
+        --------
+        >>> from fastbp.neural_network import MLPRegressor
+        >>> model = MLPRegressor(hidden_layer_sizes=(3,), solver="lbfgs", random_state=0).fit([[0], [1]], [1.0, 3.0])
+        >>> model.input_gradient([[0.5], [0.6]]).shape
+        (2, 1, 1)
         """
         check_is_fitted(self)
         net = self._linked()

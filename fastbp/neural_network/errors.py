@@ -7,6 +7,17 @@ class FitDivergedError(TrainingDivergedError, ValueError):
     """The loss became NaN or infinite; the model keeps finite weights, those from before that epoch.
 
     It is a `ValueError`, which scikit-learn raises, and fastbp's own `TrainingDivergedError`.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from fastbp.neural_network import FitDivergedError, MLPRegressor
+    >>> X = np.linspace(-1e3, 1e3, 50).reshape(-1, 1)
+    >>> try:
+    ...     MLPRegressor(solver="sgd", learning_rate_init=10.0, random_state=0).fit(X, X.ravel() ** 2)
+    ... except FitDivergedError:
+    ...     print("scale the inputs")
+    scale the inputs
     """
 
 

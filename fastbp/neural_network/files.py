@@ -1,0 +1,298 @@
+"""Estimators in files: what `save` writes and `fastbp.load` reads, and ONNX models with labels and probabilities."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from sklearn.preprocessing import LabelBinarizer
+from sklearn.utils.validation import check_is_fitted
+
+from fastbp.array_files import FileContent, write_arrays
+from fastbp.export import Graph, require_exportable
+from fastbp.files import PathLike, checked_path, write_atomically
+from fastbp.functions import Activation, Loss
+from fastbp.network import Network
+from fastbp.storage import ESTIMATOR_VERSION, OwnFunctions, describe, finite_params, rebuild
+
+_KINDS = {"MLPClassifier": "classifier", "MLPRegressor": "regressor"}
+# What a fit leaves behind beside the network, the classes and what only training on needs.
+_RECORD = (
+    "n_iter_",
+    "t_",
+    "loss_",
+    "best_loss_",
+    "loss_curve_",
+    "validation_scores_",
+    "best_validation_score_",
+    "validation_loss_curve_",
+    "_no_improvement_count",
+)
+_NOT_FINITE = ("inf", "-inf", "nan")  # words of numbers that JSON has not
+_INT64 = 7  # onnx.TensorProto.INT64
+_LABEL_TYPES = ("binary", "multiclass", "multilabel-indicator")
+
+
+class Portable:
+    """The methods of an estimator that write it down for others."""
+
+    def save(self, path: PathLike) -> None:
+        """Write the fitted estimator to a file, whole or not at all; `fastbp.load` reads it.
+
+        Parameters
+        ----------
+        path : str or os.PathLike
+            The file; by convention its name ends in ``.safetensors``.  One that exists is replaced.
+
+        Raises
+        ------
+        NotFittedError
+            If the estimator is not fitted.
+        TypeError, ValueError, OSError
+            If a parameter is no plain value, such as a ``RandomState``; and as `fastbp.storage.save`.
+
+        Examples
+        --------
+        >>> import os, tempfile, fastbp as bp
+        >>> from fastbp.neural_network import MLPClassifier
+        >>> model = MLPClassifier(hidden_layer_sizes=(5,), solver="lbfgs", random_state=1)
+        >>> model = model.fit([[0.0, 0.0], [1.0, 1.0]], ["no", "yes"])
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     model.save(os.path.join(folder, "model.safetensors"))
+        ...     bp.load(os.path.join(folder, "model.safetensors")).predict([[2.0, 2.0], [-1.0, -2.0]])
+        array(['yes', 'no'], dtype='<U3')
+        """
+        save(self, path)
+
+    def to_onnx(self, path: PathLike) -> None:
+        """Write the fitted estimator as an ONNX model, whose inputs and outputs are named as skl2onnx names them.
+
+        The input is ``X``; a classifier's outputs are ``label`` and ``probabilities``, a regressor's is ``variable``.
+        Needs the `onnx` package, ``pip install "fastbp[onnx]"``.
+
+        Parameters
+        ----------
+        path : str or os.PathLike
+            The file; by convention its name ends in ``.onnx``.  One that exists is replaced, whole or not at all.
+
+        Raises
+        ------
+        NotFittedError
+            If the estimator is not fitted.
+        ImportError, TypeError, ValueError, OSError
+            As `fastbp.export.to_onnx`.
+
+        Examples
+        --------
+        >>> import os, tempfile
+        >>> from fastbp.neural_network import MLPRegressor
+        >>> model = MLPRegressor(hidden_layer_sizes=(5,), solver="lbfgs", random_state=1)
+        >>> model = model.fit([[0.0], [1.0]], [1.0, 3.0])
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     model.to_onnx(os.path.join(folder, "model.onnx"))
+        """
+        checked_path(path)
+        check_is_fitted(self)
+        content = onnx_model(self).SerializeToString()
+        write_atomically(path, lambda file: file.write(content))
+
+
+# --- files ------------------------------------------------------------------------------------------------------------
+
+
+def save(estimator: Any, path: PathLike) -> None:
+    """Write a fitted estimator; see `Portable.save`."""
+    check_is_fitted(estimator)
+    net = estimator.network_
+    record = {name: vars(estimator)[name] for name in _RECORD if name in vars(estimator)}
+    description = {
+        "network": describe(net),
+        "parameters": {name: _plain(name, value) for name, value in estimator.get_params(deep=False).items()},
+        "record": {name: _plain(name, value) for name, value in record.items()},
+        "feature_names": _plain("feature_names_in_", getattr(estimator, "feature_names_in_", None)),
+    }
+    kind = _KINDS[type(estimator).__name__]
+    if kind == "classifier":
+        binarizer = estimator._label_binarizer
+        description["classes"] = _plain("classes_", estimator.classes_)
+        description["label_type"], description["sparse"] = binarizer.y_type_, bool(binarizer.sparse_input_)
+    write_arrays(path, kind, ESTIMATOR_VERSION, description, {"params": finite_params(net)})
+
+
+def _plain(name: str, value: Any) -> Any:
+    """Return a value as JSON has it; what it has not is an object with one field that says what it is."""
+    if isinstance(value, np.generic):
+        value = value.item()
+    if isinstance(value, float) and not math.isfinite(value):
+        return {"float": str(value)}
+    if value is None or isinstance(value, bool | int | float | str):
+        return value
+    if isinstance(value, list | tuple):
+        return {type(value).__name__: [_plain(name, item) for item in value]}
+    if isinstance(value, dict):
+        return {"dict": [[_plain(name, key), _plain(name, item)] for key, item in value.items()]}
+    if isinstance(value, np.ndarray) and value.ndim == 1:
+        return {"array": [str(value.dtype), [_plain(name, item) for item in value.tolist()]]}
+    if isinstance(value, Activation | Loss):
+        return {type(value).__name__: value.name}
+    raise TypeError(
+        f"`{name}` must be a plain value for the estimator to be saved, since a file holds no code; got "
+        f"{type(value).__name__}. Set another one with set_params()."
+    )
+
+
+def restore(content: FileContent, functions: OwnFunctions) -> Any:
+    """Return the estimator that a file holds, or raise the error of that file."""
+    fields = ["network", "parameters", "record", "feature_names"]
+    content.require_names(["params"], [*fields, *_class_fields(content.kind)])
+    try:
+        return _Reader(content, functions).estimator()
+    except (TypeError, ValueError, AttributeError, OverflowError, RecursionError, KeyError) as error:
+        if type(error).__name__ == "FileError":
+            raise
+        content.fail(f"its {content.kind} is impossible: {error}", error)
+
+
+def _class_fields(kind: str) -> list[str]:
+    """Return the fields that only classifiers have."""
+    return ["classes", "label_type", "sparse"] if kind == "classifier" else []
+
+
+class _Reader:
+    """One file's estimator, part by part."""
+
+    def __init__(self, content: FileContent, functions: OwnFunctions) -> None:
+        self._content, self._functions = content, functions
+
+    def estimator(self) -> Any:
+        """Return the estimator."""
+        from fastbp.neural_network import MLPClassifier, MLPRegressor
+
+        content = self._content
+        estimator = (MLPClassifier if content.kind == "classifier" else MLPRegressor)()
+        estimator.set_params(**self._fields("parameters"))
+        estimator._validate_params()
+        net = rebuild(content, self._object("network"), "params", self._functions)
+        for name, value in self._fields("record").items():
+            if name not in _RECORD:
+                content.fail(f"its record must not have {name!r}.")
+            setattr(estimator, name, value)
+        if content.kind == "classifier":
+            self._set_classes(estimator, net)
+        estimator.n_layers_, estimator.n_outputs_, estimator.n_features_in_ = (
+            len(net.sizes),
+            net.sizes[-1],
+            net.sizes[0],
+        )
+        estimator.out_activation_ = estimator._output_settings()["out_activation"]
+        names = self._value(content.description["feature_names"])
+        if names is not None:
+            if not isinstance(names, np.ndarray) or len(names) != net.sizes[0]:
+                content.fail(f"its feature names must be {net.sizes[0]}.")
+            estimator.feature_names_in_ = names
+        if describe(estimator._make_network(list(net.sizes), net.dtype)) != describe(net):
+            content.fail("its network is another one than its parameters make.")
+        estimator._link(net)
+        return estimator
+
+    def _set_classes(self, estimator: Any, net: Network) -> None:
+        """Set the classes, and how labels become targets."""
+        description = self._content.description
+        classes, kind, sparse = self._value(description["classes"]), description["label_type"], description["sparse"]
+        if not isinstance(classes, np.ndarray) or not len(classes) or len(np.unique(classes)) != len(classes):
+            self._content.fail("its classes must be different from each other.")
+        is_several = kind == "multilabel-indicator"  # and then the classes are the labels' numbers
+        if is_several and classes.tolist() != list(range(len(classes))):
+            self._content.fail("its labels must be numbered.")
+        if kind not in _LABEL_TYPES or not isinstance(sparse, bool) or (sparse and not is_several):
+            self._content.fail(f"its labels must be one of {', '.join(_LABEL_TYPES)}.")
+        if net.sizes[-1] != (1 if kind == "binary" else len(classes)) or (kind == "binary" and len(classes) > 2):
+            self._content.fail(f"its {len(classes)} classes do not fit its {net.sizes[-1]} outputs.")
+        binarizer = LabelBinarizer()
+        binarizer.classes_, binarizer.y_type_, binarizer.sparse_input_ = classes, kind, sparse
+        estimator._label_binarizer, estimator.classes_ = binarizer, classes
+
+    def _object(self, field: str) -> dict[str, Any]:
+        """Return a field that must be a JSON object."""
+        value = self._content.description[field]
+        if not isinstance(value, dict):
+            self._content.fail(f"its `{field}` must be a JSON object.")
+        return value
+
+    def _fields(self, field: str) -> dict[str, Any]:
+        """Return the values of a JSON object."""
+        return {name: self._value(value) for name, value in self._object(field).items()}
+
+    def _value(self, value: Any) -> Any:
+        """Return what `_plain` was given."""
+        if not isinstance(value, dict):
+            if isinstance(value, list):
+                self._content.fail("a list stands where none can be.")
+            return value
+        ((kind, inner),) = value.items()  # a ValueError where there is not one field
+        if kind == "float" and inner in _NOT_FINITE:
+            return float(inner)
+        if kind in ("Activation", "Loss"):
+            own = self._functions.get((Activation if kind == "Activation" else Loss, inner))
+            if own is None:
+                self._content.fail(
+                    f"it needs the bp.{kind} {inner!r}, and a file holds no code. Pass it: load(path, "
+                    "custom_functions=[...])."
+                )
+            return own
+        if kind not in ("list", "tuple", "dict", "array") or not isinstance(inner, list):
+            self._content.fail(f"a value of an unknown kind: {kind!r}.")
+        if kind == "array":
+            return self._array(*inner)
+        if kind == "dict":
+            return {self._value(key): self._value(item) for key, item in inner}
+        items = [self._value(item) for item in inner]
+        return items if kind == "list" else tuple(items)
+
+    def _array(self, dtype: Any, items: Any) -> NDArray[Any]:
+        """Return an array of numbers or words."""
+        found = np.dtype(dtype) if isinstance(dtype, str) else None
+        if found is None or found.kind not in "biufUO" or found.itemsize > 1 << 16:
+            self._content.fail(f"an array of the dtype {dtype!r}.")
+        values = [self._value(item) for item in items]
+        longest = max((len(value) for value in values if isinstance(value, str)), default=0)
+        if found.kind == "U" and found.itemsize > 4 * max(1, longest):
+            self._content.fail(f"an array of the dtype {dtype!r} whose longest word has {longest} letters.")
+        if found.kind in "UO" and not all(isinstance(value, str) for value in values) and found.kind == "U":
+            self._content.fail(f"an array of the dtype {dtype!r} with other values than words.")
+        return np.array(values, found)
+
+
+# --- ONNX -------------------------------------------------------------------------------------------------------------
+
+
+def onnx_model(estimator: Any) -> Any:
+    """Return a fitted estimator as an ONNX model, which `Portable.to_onnx` writes to a file."""
+    net: Network = estimator.network_
+    require_exportable(net)
+    graph = Graph(net.dtype)
+    width = net.sizes[-1]
+    if _KINDS[type(estimator).__name__] == "regressor":
+        graph.layers(net, "X", "variable")
+        return graph.model(net.sizes[0], [("variable", net.dtype, ["n", width])])
+    kind, classes = estimator._label_binarizer.y_type_, estimator.classes_
+    if kind == "multilabel-indicator":
+        graph.layers(net, "X", "probabilities")
+        graph.add("Cast", graph.add("Greater", "probabilities", graph.number(0.5)), output="label", to=_INT64)
+        ends: list[Any] = [("label", np.dtype(np.int64), ["n", width]), ("probabilities", net.dtype, ["n", width])]
+        return graph.model(net.sizes[0], ends)
+    if kind == "multiclass":
+        graph.layers(net, "X", "probabilities")
+        index = graph.add("ArgMax", "probabilities", axis=1, keepdims=0)
+    else:
+        graph.layers(net, "X", "probability")
+        graph.add("Concat", graph.add("Sub", graph.number(1.0), "probability"), "probability", output="probabilities",
+                  axis=1)  # fmt: skip
+        above = graph.add("Cast", graph.add("Greater", "probability", graph.number(0.5)), to=_INT64)
+        index = graph.add("Squeeze", above, graph.constant("last_axis", np.array([1], np.int64)))
+    words = classes.astype(object) if classes.dtype.kind in "UO" else classes
+    graph.add("Gather", graph.constant("classes", words), index, output="label", axis=0)
+    ends = [("label", words.dtype, ["n"]), ("probabilities", net.dtype, ["n", max(2, width)])]
+    return graph.model(net.sizes[0], ends)
