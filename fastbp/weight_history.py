@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastbp import layout, validation
+from fastbp.definition import require_network
 
 if TYPE_CHECKING:
     from fastbp.history import History
@@ -53,6 +54,7 @@ class WeightHistory:
     """
 
     def __init__(self, net: Network, *, sample: int | None = None, seed: int = 0) -> None:
+        require_network(net)
         self._n_params = net.n_params
         self.indices = parameter_sample(net.n_params, sample, seed)
         self.names = parameter_names(net, self.indices)
@@ -86,7 +88,7 @@ def parameter_sample(n_params: int, sample: int | None, seed: int = 0) -> NDArra
     count = validation.positive_integer(sample, "sample")
     if count > n_params:
         raise ValueError(f"`sample` must be at most the number of parameters, {n_params}; got {count}.")
-    return np.sort(np.random.default_rng(seed).choice(n_params, count, replace=False))
+    return np.sort(np.random.default_rng(validation.seed(seed)).choice(n_params, count, replace=False))
 
 
 def parameter_names(net: Network, indices: NDArray[np.int64]) -> list[str]:
