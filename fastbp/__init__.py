@@ -29,6 +29,7 @@ from fastbp.schedules import Constant, Cosine, InverseScaling, OneCycle, Schedul
 from fastbp.storage import load
 from fastbp.trainer import TrainingDivergedError
 from fastbp.version import __version__
+from fastbp.warmup import warmup
 from fastbp.weight_history import WeightHistory
 
 __all__ = [
@@ -70,4 +71,5 @@ __all__ = [
     "load",
     "node_perturbation",
     "random_weight_search",
+    "warmup",
 ]

@@ -1,4 +1,7 @@
-"""``python -m fastbp``: train on handwritten digits, check the gradient, and time it against n + 1 forward passes."""
+"""``python -m fastbp``: train on handwritten digits, check the gradient, and time it against n + 1 forward passes.
+
+``python -m fastbp warmup`` only compiles the kernels.
+"""
 
 from __future__ import annotations
 
@@ -18,6 +21,7 @@ import fastbp as bp
 from fastbp.digits import Digits, embedded_digits, read_digits
 from fastbp.functions import ACTIVATION_NAMES
 from fastbp.gradient_times import measure_gradient
+from fastbp.validation import DTYPES
 
 # Each rule with a learning rate to begin with that suits the digits; it falls to 0 along a cosine.
 _OPTIMIZERS: dict[str, tuple[Callable[[bp.Schedule], bp.Optimizer], float]] = {
@@ -62,7 +66,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         Ctrl-C.
     """
     try:
-        status = _run(_parser().parse_args(argv))
+        words = sys.argv[1:] if argv is None else argv
+        status = _compile_ahead(words[1:]) if words[:1] == ["warmup"] else _run(_parser().parse_args(words))
         sys.stdout.flush()
         return status
     except _UsageError as error:
@@ -98,7 +103,7 @@ def _run(options: argparse.Namespace) -> int:
     print(f"{digits.name}: {len(digits.X_train)} images to learn from, {len(digits.X_test)} to test with")
     print(f"network {_sizes(net)}, {options.activation}, {net.n_params} parameters, {options.dtype}")
     with _slow_start_explained():
-        _warm_up(options)
+        bp.warmup(options.dtype)
     _train(net, digits, options)
     is_right = _check(net, digits, options)
     if not options.no_table:
@@ -186,15 +191,19 @@ def _table(options: argparse.Namespace) -> None:
 # --- the first calls --------------------------------------------------------------------------------------------------
 
 
-def _warm_up(options: argparse.Namespace) -> None:
-    """Call each kernel once, so that what follows shows how fast they are and not how fast they are compiled."""
-    from fastbp.perturbation import check_gradient, finite_difference_gradient
-
-    net = bp.Network([2, 2, 1], activation="tanh", dtype=options.dtype, seed=0)
-    X, Y = np.zeros((4, 2), options.dtype), np.zeros((4, 1), options.dtype)
-    net.fit(X, Y, epochs=1, batch_size=2, seed=0)
-    finite_difference_gradient(net, X, Y, dtype=net.dtype)
-    check_gradient(net, X, Y)
+def _compile_ahead(argv: Sequence[str]) -> int:
+    """Compile the kernels, or load them from the disk, and say how long it took."""
+    parser = _Parser(
+        prog="fastbp warmup",
+        description="Compile all kernels and keep them on disk, so that no later call has to wait for it.",
+        allow_abbrev=False,
+    )
+    parser.add_argument("--dtype", choices=DTYPES, help="of the networks that will be used (both)")
+    dtype = parser.parse_args(argv).dtype
+    for name in DTYPES if dtype is None else (dtype,):
+        with _slow_start_explained():
+            print(f"{name}: ready after {_time(bp.warmup(name)[name])}", flush=True)
+    return 0
 
 
 @contextlib.contextmanager
@@ -217,7 +226,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = _Parser(
         prog="fastbp",
         description="Train a network on handwritten digits, check its gradient, and compare the time of one gradient "
-        "by backpropagation with that of n + 1 forward passes.",
+        "by backpropagation with that of n + 1 forward passes. `python -m fastbp warmup` only compiles the kernels.",
         allow_abbrev=False,
     )
     add = parser.add_argument
@@ -237,7 +246,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     add("--seed", type=_at_least(0), default=0, metavar="N", help="of weights and order (%(default)s)")
     add("--threads", type=_at_least(1), metavar="N", help="by default as many as the process may use")
-    add("--dtype", choices=("float64", "float32"), default="float64", help="type of all numbers (%(default)s)")
+    add("--dtype", choices=DTYPES, default="float64", help="type of all numbers (%(default)s)")
     add("--data", metavar="FILE", help=".npz with X_train, y_train, X_test, y_test instead of scikit-learn's digits")
     add("--quick", action="store_true", help="fewer epochs, and a shorter table")
     add("--no-table", action="store_true", help="leave the comparison with n + 1 forward passes out")

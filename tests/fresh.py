@@ -10,7 +10,7 @@ ROOT = Path(__file__).parent.parent  # the folder of this fastbp
 TIME_LIMIT = 100  # seconds: compiling twice on a busy machine, and no more than that if it hangs
 
 
-def run_python(code, folder=ROOT, **environment):
+def run_python(code, folder=ROOT, time_limit=TIME_LIMIT, **environment):
     """Run a program in which warnings are errors, with the fastbp of a folder; return what it printed.
 
     Environment variables are added to those of this process; None removes one. The program and all its children end
@@ -27,7 +27,7 @@ def run_python(code, folder=ROOT, **environment):
         start_new_session=True,  # a group of its own, which can be ended as a whole
     )
     try:
-        output, errors = process.communicate(timeout=TIME_LIMIT)
+        output, errors = process.communicate(timeout=time_limit)
     except subprocess.TimeoutExpired:
         os.killpg(process.pid, signal.SIGKILL)
         process.communicate()

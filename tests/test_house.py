@@ -35,6 +35,7 @@ ROOMS = (
     "shuffling",
     "plotting",
     "export",
+    "warmup",
     "diagnostics",
     "gradient_times",
     "perturbation",

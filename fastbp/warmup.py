@@ -1,0 +1,70 @@
+"""The kernels compiled, or loaded from the disk, ahead of their first use."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable
+from typing import Any
+
+import numpy as np
+
+from fastbp.network import Network
+from fastbp.perturbation import check_gradient, finite_difference_gradient
+from fastbp.validation import network_dtype
+
+
+def warmup(dtypes: str | np.dtype[Any] | type | Iterable[Any] = ("float32", "float64")) -> dict[str, float]:
+    """Compile every kernel now, or load it from the disk cache, so that no later call has to.
+
+    The first use of a dtype ever compiles for some 10 to 40 seconds, and later processes load the result from the
+    disk in a fraction of a second. Call this where waiting does no harm: when a program is installed, when a container
+    is built (``python -m fastbp warmup`` does the same), when a server starts, or before timing anything.
+
+    Parameters
+    ----------
+    dtypes : dtype or iterable of dtype, default ("float32", "float64")
+        The dtypes of the networks that will be used: float32, float64, or both.
+
+    Returns
+    -------
+    seconds : dict of str to float
+        How long each dtype took, by its name and in the order given. A dtype that this process has used already takes
+        a few milliseconds.
+
+    Raises
+    ------
+    ValueError
+        If `dtypes` are others, or none; then nothing is compiled.
+
+    Notes
+    -----
+    Every kernel serves all networks of a dtype, whatever their sizes, activations and losses. Only an `Activation` or a
+    `Loss` of one's own still compiles when it is first used. Where no folder can be written to, kernels are compiled in
+    each process; the environment variable ``FASTBP_CACHE_DIR`` names a folder.
+
+    Examples
+    --------
+    >>> import fastbp as bp
+    >>> seconds = bp.warmup("float64")
+    >>> list(seconds)
+    ['float64']
+    """
+    several = list(dtypes) if isinstance(dtypes, Iterable) and not isinstance(dtypes, str) else [dtypes]
+    try:
+        names = [network_dtype(dtype).name for dtype in several]
+    except ValueError:
+        names = []
+    if not names:
+        raise ValueError(f"`dtypes` must be 'float32', 'float64' or a list of these; got {dtypes!r}.")
+    return {name: _use_every_kernel(name) for name in names}
+
+
+def _use_every_kernel(dtype: str) -> float:
+    """Call each root kernel once; return the seconds."""
+    began = time.perf_counter()
+    net = Network([2, 2, 1], activation="tanh", dtype=dtype, seed=0)
+    X, Y = np.zeros((4, 2), dtype), np.zeros((4, 1), dtype)
+    net.fit(X, Y, epochs=1, batch_size=2, seed=0)
+    finite_difference_gradient(net, X, Y, dtype=net.dtype)
+    check_gradient(net, X, Y)  # in float64, whatever the network's dtype
+    return time.perf_counter() - began

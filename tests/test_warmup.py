@@ -1,0 +1,95 @@
+"""Kernels compiled ahead of their first use, in fresh processes with a cache folder of their own."""
+
+import re
+import sys
+
+import numba
+import numpy as np
+import pytest
+
+import fastbp as bp
+from fastbp.__main__ import main
+from tests.fresh import run_python
+
+compiled = pytest.mark.skipif(numba.config.DISABLE_JIT, reason="nothing is compiled")
+
+# Everything that a network does, and how often that compiled or read a root from the disk.
+USE = """
+from numba.core import event
+import numpy as np
+from fastbp.kernels import entry, perturbation
+def found():
+    stats = [root.stats for root in (entry.run, perturbation.run)]
+    return sum(sum(s.cache_hits.values()) for s in stats), sum(sum(s.cache_misses.values()) for s in stats)
+def use(dtype):
+    net = bp.Network([3, 5, 2], "relu", "softmax", "cross_entropy", dtype=dtype, seed=0)
+    X, labels = np.ones((8, 3), dtype), [0, 1] * 4
+    net.fit(X, labels, epochs=2, batch_size=3)
+    net.predict(X), net.loss_value(X, labels), net.trace(X, labels)
+    bp.finite_difference_gradient(net, X, labels)
+    bp.check_gradient(net, X, labels)
+    bp.node_perturbation(net, X, labels)
+    bp.random_weight_search(net, X, labels, 10, seed=0)
+before = found()
+with event.install_recorder("numba:compile") as recorder:
+    for dtype in dtypes:
+        use(dtype)
+after = found()
+print(len(recorder.buffer), after[0] - before[0], after[1] - before[1])
+"""
+WARM = "import fastbp as bp\ndtypes = list(bp.warmup())\n"
+COLD = "import fastbp as bp\ndtypes = ['float64']\n"
+
+
+@compiled
+def test_nothing_is_left_to_compile_or_to_read():
+    bp.warmup()  # so that the fresh process finds everything on disk
+    assert run_python(WARM + USE) == "0 0 0\n"
+
+
+@compiled
+@pytest.mark.slow
+def test_another_process_compiles_nothing(tmp_path):
+    code = "from fastbp.__main__ import main; assert main(['warmup', '--dtype', 'float64']) == 0"
+    assert run_python(code, time_limit=300, FASTBP_CACHE_DIR=str(tmp_path)).startswith("float64: ready after ")
+    files = sorted(path.name for path in tmp_path.rglob("*.kernel"))
+    assert len(files) == 2
+    assert run_python(COLD + USE, FASTBP_CACHE_DIR=str(tmp_path)) == "0 2 0\n"
+    assert sorted(path.name for path in tmp_path.rglob("*.kernel")) == files
+
+
+def test_each_dtype_has_its_seconds():
+    bp.warmup()
+    again = bp.warmup([np.float64, "float32"])
+    assert list(again) == ["float64", "float32"]
+    assert all(0 < seconds < 5 for seconds in again.values())
+    assert list(bp.warmup(np.dtype("float32"))) == ["float32"]
+
+
+@pytest.mark.parametrize(
+    ("dtypes", "shown"),
+    [("int8", "'int8'"), ([], r"\[\]"), (["float32", "half"], r"\['float32', 'half'\]"), (3, "3"), (None, "None")],
+)
+def test_other_dtypes_are_refused(dtypes, shown, monkeypatch):
+    monkeypatch.setattr(
+        sys.modules["fastbp.warmup"], "_use_every_kernel", lambda name: pytest.fail("something was compiled")
+    )
+    with pytest.raises(ValueError, match=rf"^`dtypes` must be 'float32', 'float64' or a list of these; got {shown}\.$"):
+        bp.warmup(dtypes)
+
+
+# ---- The command ---------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("options", "names"), [([], ["float32", "float64"]), (["--dtype", "float32"], ["float32"])])
+def test_the_command_says_how_long_each_dtype_took(capsys, options, names):
+    assert main(["warmup", *options]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert [re.fullmatch(r"(\w+): ready after [\d.]+ (?:s|ms|us)", line)[1] for line in lines] == names
+
+
+def test_a_wrong_option_of_the_command_is_one_line_and_status_2(capsys):
+    assert main(["warmup", "--dtype", "int8"]) == 2
+    errors = capsys.readouterr().err
+    assert errors.startswith("fastbp: error: argument --dtype: invalid choice: 'int8'")
+    assert errors.count("\n") == 1
