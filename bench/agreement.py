@@ -14,6 +14,7 @@ from bench import shapes
 # float32 sums in another order, twenty steps long, differ by some 1e-6 of the cost; a wrong constant of Adam's by more
 # than 1e-2.
 TOLERANCE = 1e-3
+SWEEP_ROWS = 100  # whose outputs are compared in the sweep over shapes
 _STEP = 1e-5  # of central differences of a float64 cost: rounding and truncation are both below TOLERANCE
 
 
@@ -37,6 +38,13 @@ def reference(task: str, shape: shapes.Shape) -> list[float]:
     layers = shape.initial_layers()
     if task == "prediction":
         return projections(shapes.outputs(shape, layers, shape.data.X))
+    if task == "sweep":
+        found = projections(shapes.outputs(shape, layers, shape.data.X[:SWEEP_ROWS]))
+        shape.forget()
+        return found
+    if task == "online":
+        trained = _descended(shape)
+        return [shapes.cost(shape, trained), *projections(shapes.outputs(shape, trained, shape.data.X))]
     if task == "forward":
         return [shapes.cost(shape, layers)]
     if task in ("gradient", "perturbation"):
@@ -46,6 +54,23 @@ def reference(task: str, shape: shapes.Shape) -> list[float]:
 
         return nielsen_peers.reference(shape)
     raise ValueError(f"there is no NumPy reference of {task!r}")
+
+
+def _descended(shape: shapes.Shape) -> shapes.Layers:
+    """The weights after an epoch of plain gradient descent, one sample at a time; sigmoid layers, quadratic cost."""
+    layers = [(W.astype(np.float64), b.astype(np.float64)) for W, b in shape.initial_layers()]
+    for x, y in zip(shape.data.X, shape.data.Y, strict=True):
+        activations = [x]
+        for W, b in layers:
+            activations.append(1 / (1 + np.exp(-(activations[-1] @ W + b))))
+        error = activations[-1] - y
+        for index in reversed(range(len(layers))):
+            (W, b), a = layers[index], activations[index + 1]
+            delta = error * a * (1 - a)
+            error = W @ delta
+            W -= shapes.ONLINE_RATE * np.outer(activations[index], delta)
+            b -= shapes.ONLINE_RATE * delta
+    return layers
 
 
 def _slope(shape: shapes.Shape, direction: NDArray[np.float64]) -> float:

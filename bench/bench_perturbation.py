@@ -3,7 +3,7 @@
 import pytest
 
 from bench import driver
-from bench.shapes import PERTURBATION
+from bench.shapes import MILLION, PERTURBATION
 
 pytestmark = pytest.mark.benchmark(timer=driver.worker_clock)
 
@@ -16,10 +16,12 @@ METHODS = {
 
 
 @pytest.mark.parametrize("method", METHODS)
-@pytest.mark.parametrize("shape", PERTURBATION, ids=lambda shape: shape.name_with_rows)
+@pytest.mark.parametrize("shape", [*PERTURBATION, MILLION], ids=lambda shape: shape.name_with_rows)
 def bench_perturbation(shape, method, benchmark, workers):
     if workers.quick and shape.n_params > 1000:
         pytest.skip("--quick leaves out the large shapes")
+    if shape is MILLION and not workers.million:
+        pytest.skip("the million-and-one passes take a quarter of an hour; --million measures them")
     if method == "central differences" and shape.n_params > 20_000:
         pytest.skip("2 n passes take minutes, and tell no more than n + 1")
     options = METHODS[method]
@@ -36,7 +38,7 @@ def bench_perturbation(shape, method, benchmark, workers):
         "n_params": shape.n_params,
         "method": method,
     }
-    benchmark.pedantic(worker.timed_round, rounds=min(workers.rounds, 3))
+    benchmark.pedantic(worker.timed_round, rounds=1 if shape is MILLION else min(workers.rounds, 3))
     if options is not None and benchmark.stats:
         found, n_passes = benchmark.stats.stats.min, shape.n_params + 1
         benchmark.extra_info |= {

@@ -9,7 +9,7 @@ from bench.shapes import PREDICTION
 pytestmark = pytest.mark.benchmark(timer=driver.worker_clock)
 
 
-@pytest.mark.parametrize("library", LIBRARIES)
+@pytest.mark.parametrize("library", [*LIBRARIES, "onnxruntime"])
 @pytest.mark.parametrize("shape", PREDICTION, ids=lambda shape: shape.name_with_rows)
 def bench_predict(shape, library, benchmark, workers, require):
     require(library)

@@ -4,7 +4,7 @@ import pytest
 
 from bench import driver
 from bench.peers import LIBRARIES
-from bench.shapes import MATRIX_SIZE, TRAINING
+from bench.shapes import TRAINING
 
 pytestmark = pytest.mark.benchmark(timer=driver.worker_clock)
 
@@ -25,21 +25,11 @@ def bench_training_step(shape, library, benchmark, workers, require):
         "shape": shape.name,
         "n_params": shape.n_params,
         "flops": shape.gradient_flops,
+        "bytes": shape.step_bytes,
         "target": shape.target,
         "version": worker.prepared["version"],
         "threads": worker.n_threads,
         "steps": worker.prepared["units"],
         "first_call_s": worker.prepared["first_call_s"],
     }
-    benchmark.pedantic(worker.timed_round, rounds=workers.rounds)
-
-
-def bench_matrix_product(benchmark, workers):
-    """The rate that the training steps' flops are divided by."""
-    if workers.quick:
-        pytest.skip("--quick leaves out the large shapes")
-    worker = workers.ready("scipy", "matrix_product", TRAINING[0])
-    benchmark.group = f"matrix product {MATRIX_SIZE} x {MATRIX_SIZE} x {MATRIX_SIZE}, float32"
-    benchmark.name = "scipy"
-    benchmark.extra_info |= {"kind": "matrix product", "flops": 2 * MATRIX_SIZE**3, "threads": worker.n_threads}
     benchmark.pedantic(worker.timed_round, rounds=workers.rounds)

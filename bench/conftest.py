@@ -15,12 +15,17 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         action="store_true",
         help="benchmarks: one short round of the small shapes only, to see that they run",
     )
+    parser.addoption(
+        "--million",
+        action="store_true",
+        help="benchmarks: also the gradient of a million parameters by a million and one passes, a quarter of an hour",
+    )
 
 
 @pytest.fixture(scope="session")
 def workers(request: pytest.FixtureRequest) -> Iterator[driver.Workers]:
     """The processes that measure."""
-    group = driver.Workers(quick=request.config.getoption("--quick"))
+    group = driver.Workers(*(request.config.getoption(option) for option in ("--quick", "--million")))
     try:
         yield group
     finally:

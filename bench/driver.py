@@ -127,6 +127,23 @@ class Worker:
         self._process.wait()
 
 
+def fresh_seconds(before: str, timed: str, **environment: str) -> float:
+    """Seconds that a statement takes in a fresh process, measured there; what stands before it is not counted."""
+    code = f"import time\n{before}\nbegan = time.perf_counter()\n{timed}\nprint(time.perf_counter() - began)\n"
+    variables = os.environ | environment
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=False, cwd=REPOSITORY, env=variables
+    )
+    if done.returncode:
+        raise RuntimeError(f"in a fresh process:\n{done.stderr}")
+    return float(done.stdout)
+
+
+def timed_fresh_process(before: str, timed: str, **environment: str) -> None:
+    """Run a statement in a fresh process and advance the clock by the seconds measured there."""
+    _advance(fresh_seconds(before, timed, **environment))
+
+
 class Workers:
     """All workers of a session, started when they are first needed.
 
@@ -134,15 +151,17 @@ class Workers:
     ----------
     quick : bool
         One short round each, with all threads; else several longer ones, with the number of threads that suits best.
+    million : bool, default False
+        Whether to measure what takes a quarter of an hour.
     """
 
-    def __init__(self, quick: bool) -> None:
-        self.quick = quick
+    def __init__(self, quick: bool, million: bool = False) -> None:
+        self.quick, self.million = quick, million
         # Many short rounds: one of them will be undisturbed even on a machine that does other things as well.
         self.rounds = 1 if quick else 20
         self.seconds = 0.005 if quick else 0.05  # of a round
-        n_threads = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-        self.thread_counts = [n_threads] if quick or n_threads == 1 else [1, n_threads]
+        self.n_threads = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+        self.thread_counts = [self.n_threads] if quick or self.n_threads == 1 else [1, self.n_threads]
         self._workers: dict[tuple[str, int], Worker] = {}
         self._fingerprints: dict[tuple[str, Shape, str], Sequence[float]] = {}
 
@@ -172,9 +191,24 @@ class Workers:
         self._compare(library, task, shape)
         return best
 
+    def with_threads(self, library: str, task: str, shape: Shape, n_threads: int) -> Worker:
+        """The library's worker with a given number of threads, prepared, its result compared with one thread's."""
+        worker = self.get(library, n_threads)
+        worker.prepare(task, shape, self.seconds, {})
+        got = worker.prepared["fingerprint"]
+        if n_threads > 1 and task == "threads":
+            expected = self.with_threads(library, task, shape, 1).prepared["fingerprint"]
+            if got != expected:
+                raise agreement.DisagreementError(
+                    f"{library} has other bits on {n_threads} threads than on one, {shape.name}."
+                )
+        elif task == "sweep":
+            agreement.check(library, got, "NumPy", agreement.reference(task, shape))
+        return worker
+
     def _compare(self, library: str, task: str, shape: Shape) -> None:
         """Compare with NumPy, or where that would need a second training loop, with the next library."""
-        if task == "matrix_product":
+        if task in ("matrix_product", "copy"):
             return
         got = self._fingerprints[task, shape, library]
         if task != "training":

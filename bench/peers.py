@@ -15,7 +15,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from bench.shapes import BETA_1, BETA_2, EPSILON, LEARNING_RATE, MATRIX_SIZE, Array, Layers, Shape, cost
+from bench.shapes import BETA_1, BETA_2, EPSILON, LEARNING_RATE, ONLINE_RATE, Array, Layers, Shape, cost
 
 
 class Peer:
@@ -117,6 +117,15 @@ class FastBP(Peer):
 
     def value_and_grad(self) -> Array:
         return self.net.value_and_grad(self.X, self.Y, n_threads=self.n_threads)[1]
+
+    def run_online(self) -> None:
+        """One epoch of gradient descent, one sample at a time, in the order of the data."""
+        import fastbp
+
+        self.net.fit(
+            self.X, self.Y, epochs=1, batch_size=1, optimizer=fastbp.SGD(ONLINE_RATE), shuffle=False,
+            n_threads=self.n_threads,
+        )  # fmt: skip
 
     def perturbation(self, **options: Any) -> Array:
         """The gradient by perturbing each parameter."""
@@ -326,30 +335,7 @@ class Jax(Peer):
         return [(np.asarray(W), np.asarray(b)) for W, b in grads]
 
 
-class MatrixProduct(Peer):
-    """One large product by SciPy's BLAS: the rate that the machine is good for. It trains nothing."""
-
-    name, module = "scipy", "scipy"
-
-    def prepare(self, shape: Shape) -> None:
-        self.shape = shape
-        rng = np.random.default_rng(0)
-        # Fortran order, which BLAS takes without a copy
-        self.A, self.B, self.C = (
-            np.asfortranarray(rng.random((MATRIX_SIZE, MATRIX_SIZE), dtype=np.float32)) for _ in range(3)
-        )
-
-    def restart(self) -> None:
-        """Nothing to do."""
-
-    def multiply(self) -> None:
-        """C = A @ B."""
-        from scipy.linalg.blas import sgemm
-
-        sgemm(1.0, self.A, self.B, beta=0.0, c=self.C, overwrite_c=True)
-
-
-PEERS: dict[str, type[Peer]] = {peer.name: peer for peer in (FastBP, ScikitLearn, Torch, Jax, MatrixProduct)}
+PEERS: dict[str, type[Peer]] = {peer.name: peer for peer in (FastBP, ScikitLearn, Torch, Jax)}
 LIBRARIES = ("fastbp", "scikit-learn", "torch", "jax")  # the order in tables
 
 

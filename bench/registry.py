@@ -1,5 +1,7 @@
 """Everything that can be measured, by name."""
 
-from bench import nielsen_peers, peers
+from bench import fann_peer, machine, nielsen_peers, onnx_peer, peers
 
-PEERS: dict[str, type[peers.Peer]] = peers.PEERS | nielsen_peers.PEERS
+PEERS: dict[str, type[peers.Peer]] = (
+    peers.PEERS | nielsen_peers.PEERS | machine.PEERS | onnx_peer.PEERS | fann_peer.PEERS
+)

@@ -79,6 +79,20 @@ class Shape:
         """Flops of one batch's gradient: three forward passes, less the error into the first layer's inputs."""
         return 3 * self.forward_flops - 2 * self.batch * self.sizes[0] * self.sizes[1]
 
+    @property
+    def step_bytes(self) -> int:
+        """Bytes that a training step with Adam must read or write, each number once in each of its passes.
+
+        A parameter: read by the forward and by the backward pass; its gradient written and read; parameter and two
+        moments read and written. A neuron of a row: its output written and read, its error too; an input: read twice.
+        """
+        per_row = 2 * self.sizes[0] + 4 * sum(self.sizes[1:])
+        return np.dtype(self.dtype).itemsize * (10 * self.n_params + self.batch * per_row)
+
+    def forget(self) -> None:
+        """Drop the data: a process that measures many shapes keeps those of one."""
+        self.__dict__.pop("data", None)
+
     def epoch(self, n_steps: int) -> tuple[int, int]:
         """Rows and epochs of a run of `n_steps`: a part of one epoch, or whole epochs."""
         steps_per_epoch = self.rows // self.batch
@@ -98,6 +112,8 @@ class Shape:
         signal = X @ teacher + 0.3 * rng.standard_normal((self.rows, n_outputs))
         labels = signal.argmax(axis=1)
         Y = np.eye(n_outputs)[labels] if self.loss == "cross_entropy" else np.tanh(signal)
+        if self.output == "sigmoid":
+            Y = 0.5 + 0.4 * Y  # inside its range
         return Data(X.astype(self.dtype), Y.astype(self.dtype), labels)
 
     def initial_layers(self) -> Layers:
@@ -119,7 +135,12 @@ class Data(NamedTuple):
     labels: NDArray[np.int64]
 
 
-_ACTIVATIONS = {"relu": lambda z: np.maximum(z, 0.0), "tanh": np.tanh}
+_ACTIVATIONS = {
+    "relu": lambda z: np.maximum(z, 0.0),
+    "tanh": np.tanh,
+    "sigmoid": lambda z: 1 / (1 + np.exp(-z)),
+    "identity": lambda z: z,
+}
 
 
 def outputs(shape: Shape, layers: Layers, X: Array) -> Array:
@@ -129,6 +150,8 @@ def outputs(shape: Shape, layers: Layers, X: Array) -> Array:
         a = a @ W.astype(np.float64) + b
         if index < len(layers) - 1:
             a = _ACTIVATIONS[shape.activation](a)
+        elif shape.output != "softmax":
+            a = _ACTIVATIONS[shape.output](a)
     if shape.output == "softmax":
         a = np.exp(a - a.max(axis=1, keepdims=True))
         a /= a.sum(axis=1, keepdims=True)
@@ -201,9 +224,34 @@ DIGITS = tuple(
     for rows in (500, 10_000)
 )
 
+# One million parameters, for the million-and-one passes.
+MILLION = Shape((999, 999, 1), 1, 1, target=1, activation="tanh", output="identity", loss="quadratic", dtype="float64")
+
+# Plain gradient descent, one sample at a time, as the C library FANN trains.
+ONLINE = tuple(
+    Shape(sizes, 1, rows, target=1, activation="sigmoid", output="sigmoid", loss="quadratic")
+    for sizes, rows in [((2, 4, 4, 1), 20_000), ((64, 100, 10), 2000)]
+)
+ONLINE_RATE = 0.1
+
+# From 784-128-10 up: networks that are worth a second thread.
+THREADS = TRAINING[4:7]
+
+SWEEP_WIDTHS = tuple(2**i for i in range(1, 12))
+SWEEP_BATCHES = tuple(4**i for i in range(6))
+
+
+def _sweep_shape(width: int, batch: int) -> Shape:
+    """Two hidden layers as wide as the input; an epoch of at most 20,000 steps or some 8 MB, and at least 4 steps."""
+    n_steps = max(4, min(20_000, 2**21 // (width * batch)))
+    return Shape((width, width, width, 10), batch, n_steps * batch, target=1)
+
+
+SWEEP = tuple(_sweep_shape(width, batch) for width in SWEEP_WIDTHS for batch in SWEEP_BATCHES)
+
 MATRIX_SIZE = 2048  # of the product whose rate stands for the machine's
 
 ALL = {f"{group}: {shape.name}": shape for group, shapes in (
     ("training", TRAINING), ("gradient", GRADIENT), ("perturbation", PERTURBATION), ("prediction", PREDICTION),
-    ("few digits", DIGITS[:1]), ("digits", DIGITS[1:]),
+    ("few digits", DIGITS[:1]), ("digits", DIGITS[1:]), ("million", (MILLION,)), ("online", ONLINE), ("sweep", SWEEP),
 ) for shape in shapes}  # fmt: skip

@@ -11,6 +11,7 @@ line on standard output:
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import sys
@@ -24,6 +25,7 @@ from bench import agreement, shapes
 from bench.peers import Peer, flat
 from bench.registry import PEERS
 
+LEAST_STEPS = 10  # of a round of training, so that the fixed cost of an epoch stays small beside them
 LONG = 2.0  # seconds of a gradient by perturbation that is not repeated without need
 
 
@@ -47,6 +49,40 @@ def training(peer: Peer, **options: Any) -> Task:
         return [before, peer.loss()]
 
     return Task(lambda n: peer.run_steps(n, shuffle=True), fingerprint, peer.restart, shapes.AGREEMENT_STEPS)
+
+
+def threads(peer: Peer, **options: Any) -> Task:
+    """The same steps; the fingerprint is of the bits of all parameters after some of them."""
+    task = training(peer)
+
+    def fingerprint() -> list[float]:
+        peer.restart()
+        peer.run_steps(shapes.AGREEMENT_STEPS, shuffle=True)
+        return list(map(float, hashlib.sha256(flat(peer.layers()).tobytes()).digest()))
+
+    return Task(task.run, fingerprint, task.restart, task.n_first)
+
+
+def sweep(peer: Peer, **options: Any) -> Task:
+    """The same steps; the fingerprint is of the outputs of a few rows, because the steps of large shapes take long."""
+    X = peer.shape.data.X[: agreement.SWEEP_ROWS]
+
+    def fingerprint() -> list[float]:
+        peer.restart()
+        return agreement.projections(peer.predict(X))
+
+    return Task(training(peer).run, fingerprint, peer.restart, n_first=2)
+
+
+def online(peer: Any, **options: Any) -> Task:
+    """Epochs of plain gradient descent, sample by sample; a unit is a sample."""
+
+    def fingerprint() -> list[float]:
+        peer.restart()
+        peer.run_online()
+        return [peer.loss(), *agreement.projections(peer.predict(peer.shape.data.X))]
+
+    return Task(lambda n: peer.run_online(), fingerprint, peer.restart, peer.shape.rows)
 
 
 def _calls(call: Callable[[], Any], fingerprint: Callable[[Any], list[float]]) -> Task:
@@ -86,6 +122,11 @@ def matrix_product(peer: Any, **options: Any) -> Task:
     return _calls(peer.multiply, lambda result: [])
 
 
+def copy(peer: Any, **options: Any) -> Task:
+    """A copy of as many bytes as a training step moves; a unit is a step's share of it."""
+    return Task(lambda n: [peer.copy() for _ in range(max(1, round(n / peer.steps_per_copy)))], list, peer.restart)
+
+
 def digits(peer: Any, **options: Any) -> Task:
     """Epochs on digits; every round begins with the same random numbers."""
     return Task(peer.run_epochs, peer.fingerprint, peer.restart)
@@ -93,7 +134,11 @@ def digits(peer: Any, **options: Any) -> Task:
 
 TASKS: dict[str, Callable[..., Task]] = {
     function.__name__: function
-    for function in (training, prediction, forward, gradient, perturbation, matrix_product, digits)
+    for function in (
+        *(training, threads, sweep, online),
+        *(prediction, forward, gradient, perturbation, digits),
+        *(matrix_product, copy),
+    )
 }
 
 
@@ -108,6 +153,8 @@ class Server:
         """Get ready for rounds."""
         chosen = shapes.ALL[shape]
         if self.prepared is not chosen:
+            if self.prepared is not None:
+                self.prepared.forget()
             self.peer.prepare(chosen)
             self.prepared = chosen
         self.peer.restart()
@@ -138,9 +185,12 @@ class Server:
         """Units of a round of about `seconds`; for training a part of an epoch, or all epochs of the shape's round."""
         if task == "digits":
             return int(self.peer.epochs_per_round)
+        if task == "online":
+            return shape.rows
         affordable = max(1, int(seconds / unit_s))
-        if task != "training":
+        if task not in ("training", "threads", "sweep"):
             return affordable
+        affordable = max(affordable, LEAST_STEPS)
         if affordable >= shape.steps_per_round:
             return shape.steps_per_round
         return affordable if shape.is_full_batch else min(affordable, shape.rows // shape.batch)

@@ -6,7 +6,8 @@ import math
 import numpy as np
 import pytest
 
-from bench import agreement, driver, estimators, nielsen_peers, report, shapes
+from bench import agreement, driver, estimators, nielsen_peers, registry, report, sections, shapes, tables
+from bench.__main__ import main as measure_everything
 from bench.peers import FastBP, flat
 from bench.worker import TASKS
 
@@ -16,7 +17,10 @@ TINY = shapes.TRAINING[0]
 # --- shapes -----------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("shape", shapes.ALL.values(), ids=list(shapes.ALL))
+SMALL = {name: shape for name, shape in shapes.ALL.items() if shape.n_params < 1_000_000}  # whose weights are made soon
+
+
+@pytest.mark.parametrize("shape", SMALL.values(), ids=list(SMALL))
 def test_shapes_are_consistent(shape):
     assert shape.rows % shape.batch == 0
     assert shape.n_params == sum((fan_in + 1) * fan_out for fan_in, fan_out in zip(shape.sizes, shape.sizes[1:]))  # noqa: B905
@@ -27,10 +31,9 @@ def test_shapes_are_consistent(shape):
 
 
 def test_shapes_have_names_of_their_own():
-    assert len(shapes.ALL) == sum(
-        len(group)
-        for group in (shapes.TRAINING, shapes.GRADIENT, shapes.PERTURBATION, shapes.PREDICTION, shapes.DIGITS)
-    )
+    groups = (shapes.TRAINING, shapes.GRADIENT, shapes.PERTURBATION, shapes.PREDICTION, shapes.DIGITS, shapes.ONLINE)
+    assert len(shapes.ALL) == sum(map(len, (*groups, shapes.SWEEP, [shapes.MILLION])))
+    assert shapes.MILLION.n_params == 1_000_000
     assert shapes.TRAINING[2].name == "784-30-10, batch 10"
     assert shapes.TRAINING[-1].name == "4-32-16-4 tanh, full batch 10000"
 
@@ -40,6 +43,22 @@ def test_data_are_the_same_every_time():
     again = shapes.Shape(shape.sizes, shape.batch, shape.rows, 1, shape.activation, dtype=shape.dtype)
     for left, right in zip(shape.data, again.data, strict=True):
         np.testing.assert_array_equal(left, right)
+
+
+def test_bytes_of_a_step():
+    shape = shapes.Shape((3, 2), batch=5, rows=10, target=1)
+    # eight parameters ten times; five rows of three inputs twice, of two outputs four times
+    assert shape.step_bytes == 4 * (8 * 10 + 5 * (3 * 2 + 2 * 4))
+
+
+def test_a_shape_forgets_its_data():
+    shape = shapes.Shape((3, 2), batch=5, rows=10, target=1)
+    before = shape.data
+    assert shape.data is before
+    shape.forget()
+    assert shape.data is not before
+    np.testing.assert_array_equal(shape.data.X, before.X)
+    shapes.Shape((3, 2), batch=5, rows=10, target=1).forget()  # which has made none
 
 
 def test_an_epoch_is_a_part_or_whole():
@@ -95,6 +114,46 @@ def test_fastbp_agrees_with_the_numpy_reference(task):
     agreement.check("fastbp", fingerprint(task, peer), "NumPy", agreement.reference(task, shape))
 
 
+@pytest.mark.parametrize("library", ["fastbp", "fann"])
+def test_online_training_agrees_with_a_plain_loop(library):
+    shape = shapes.ONLINE[0]
+    reason = registry.PEERS[library].available()
+    if reason:
+        pytest.skip(reason)
+    peer = registry.PEERS[library](n_threads=1)
+    peer.prepare(shape)
+    before = peer.loss()
+    got, expected = fingerprint("online", peer), agreement.reference("online", shape)
+    agreement.check(library, got, "NumPy", expected)
+    agreement.check_progress(library, [before, got[0]])
+
+
+def test_onnxruntime_agrees_with_the_numpy_reference():
+    reason = registry.PEERS["onnxruntime"].available()
+    if reason:
+        pytest.skip(reason)
+    peer, shape = registry.PEERS["onnxruntime"](n_threads=1), shapes.PREDICTION[0]
+    peer.prepare(shape)
+    agreement.check("onnxruntime", fingerprint("prediction", peer), "NumPy", agreement.reference("prediction", shape))
+
+
+def test_the_sweep_agrees_with_the_numpy_reference():
+    shape = shapes.SWEEP[13]
+    peer = FastBP(n_threads=1)
+    peer.prepare(shape)
+    agreement.check("fastbp", fingerprint("sweep", peer), "NumPy", agreement.reference("sweep", shape))
+
+
+def test_a_copy_copies_everything():
+    for n_threads in (1, 3):
+        peer = registry.PEERS["numpy"](n_threads)
+        peer.prepare(shapes.TRAINING[3])
+        peer.copy()
+        assert (peer.destination == 1).all()
+        assert peer.steps_per_copy == pytest.approx(1)
+        peer.pool.shutdown()
+
+
 @pytest.mark.parametrize("task", ["prediction", "gradient"])
 def test_a_wrong_bias_does_not_agree(task):
     shape = shapes.PERTURBATION[1]
@@ -134,6 +193,23 @@ def test_a_worker_trains_and_is_compared_with_scikit_learn(workers):
     before = driver.worker_clock()
     worker.timed_round()
     assert 0 < driver.worker_clock() - before < 1e-3  # seconds for each step, not for the round
+
+
+def test_other_bits_on_more_threads_are_an_error(workers):
+    one = workers.with_threads("fastbp", "threads", TINY, 1)
+    assert workers.with_threads("fastbp", "threads", TINY, 2).prepared["fingerprint"] == one.prepared["fingerprint"]
+    one.prepared["fingerprint"][0] += 1
+    with pytest.raises(agreement.DisagreementError, match=r"^fastbp has other bits on 2 threads than on one, 2-4-4-2"):
+        workers.with_threads("fastbp", "threads", TINY, 2)
+
+
+def test_a_fresh_process_is_timed():
+    before = driver.worker_clock()
+    driver.timed_fresh_process("import time; time.sleep(0.3)", "time.sleep(0.1)")
+    assert driver.worker_clock() - before >= 0.1
+    assert driver.fresh_seconds("import os, time", "time.sleep(float(os.environ['PAUSE']))", PAUSE="0.01") >= 0.01
+    with pytest.raises(RuntimeError, match=r"^in a fresh process:\n(.*\n)*ZeroDivisionError"):
+        driver.fresh_seconds("", "1 / 0")
 
 
 def test_an_error_in_a_worker_is_raised_here(workers):
@@ -177,13 +253,25 @@ def record(kind, group, name, seconds, **info):
 
 
 def training(name, seconds):
-    info = {"shape": "784-30-10, batch 10", "flops": 954_000, "target": 3, "threads": 2, "version": "1.0"}
+    info = {
+        "shape": "784-30-10, batch 10",
+        "flops": 954_000,
+        "bytes": 970_000,
+        "target": 3,
+        "threads": 2,
+        "version": "1.0",
+    }
     return record("training step", "training step 784-30-10, batch 10", name, seconds, first_call_s=0.5, **info)
 
 
 def perturbation(n_params, name, seconds, **info):
     shape = f"shape of {n_params}"
     return record("perturbation", f"gradient of {n_params}", name, seconds, n_params=n_params, shape=shape, **info)
+
+
+def sweep(width, batch, seconds_per_flop):
+    info = {"shape": f"{width}-{width}, batch {batch}", "width": width, "batch": batch, "flops": 1000 * width * batch}
+    return record("sweep", "sweep", f"width {width}", seconds_per_flop * info["flops"], threads=2, **info)
 
 
 RESULTS = {
@@ -194,6 +282,17 @@ RESULTS = {
         training("scikit-learn", 252e-6),
         training("jax", 72e-6),
         record("matrix product", "matrix product 2048", "scipy", 0.1, flops=2 * 2048**3, threads=2),
+        record("matrix product", "matrix product 2048", "scipy", 0.2, flops=2 * 2048**3, threads=1),
+        record("copy", "copy", "numpy", 10e-6, shape="784-30-10, batch 10", bytes=970_000, threads=1),
+        record("threads", "threads", "1 thread", 3e-4, shape="784-128-10, batch 64", target=None, threads=1),
+        record("threads", "threads", "2 threads", 2e-4, shape="784-128-10, batch 64", target=1.7, threads=2),
+        record("online", "online", "fann", 0.2e-6, shape="2-4-4-1", target=1),
+        record("online", "online", "fastbp", 0.1e-6, shape="2-4-4-1", target=1),
+        record("cold start", "cold start", "import fastbp", 0.4, shape="import fastbp", target=0.5),
+        *(
+            sweep(width, batch, seconds_per_flop)
+            for width, batch, seconds_per_flop in [(2, 1, 3e-9), (4, 1, 2e-9), (2, 4, 1e-9), (4, 4, 1.8e-9)]
+        ),
         record("forward", "forward", "fastbp", 1e-3, shape="784-30-10, 1000 rows"),
         record("gradient", "gradient", "fastbp", 2e-3, shape="784-30-10, 1000 rows", ratio=2.0, theory=2.03),
         *(
@@ -234,7 +333,27 @@ def cells(text, begins):
 def test_the_report_compares_with_the_best_other_library():
     row = cells(report.render(RESULTS), "784-30-10, batch 10")
     assert row[:7] == ["784-30-10, batch 10", "252 us", "-", "72 us", "20 us", "3.6", "3"]
-    assert row[7:10] == ["2", "47.7", "28%"]
+    assert row[7:9] == ["2", "500 ms"]
+
+
+def test_the_report_compares_with_the_machine():
+    text = report.render(RESULTS | {"benchmarks": [r for r in RESULTS["benchmarks"] if "784-128" not in str(r)]})
+    row = cells(text[text.index("## Roofline") :], "784-30-10, batch 10")
+    assert row == ["784-30-10, batch 10", "2", "0.954", "0.97", "5.55 us", "10 us", "20 us", "47.7", "28%", "50%"]
+    assert "matrix product 2048, 1 thread: 85.9 GFLOP/s." in text
+
+
+def test_the_report_names_cliffs():
+    found = [r for r in RESULTS["benchmarks"] if r["extra_info"]["kind"] == "sweep"]
+    ((small, large, factor),) = sections.cliffs(found)
+    assert (small["extra_info"]["width"], large["extra_info"]["width"]) == (2, 4)
+    assert small["extra_info"]["batch"] == large["extra_info"]["batch"] == 4
+    assert factor == pytest.approx(1.8)
+    text = report.render(RESULTS)
+    assert "- 4-4, batch 4: 1.80 times the time per flop of 2-2, batch 4" in text
+    assert cells(text, "4 ")[1:] == ["8 us", "28.8 us"]
+    smooth = report.render(RESULTS | {"benchmarks": found[:2]})
+    assert "No shape takes 1.5 times as long for a flop as its smaller neighbour." in smooth
 
 
 def test_the_report_has_every_section():
@@ -243,7 +362,11 @@ def test_the_report_has_every_section():
     assert "Versions: fastbp 1.0, scikit-learn 1.0, jax 1.0" in text
     assert cells(text, "784-30-10, 1000 rows") == ["784-30-10, 1000 rows", "fastbp", "1 ms", "2 ms", "2", "2.03"]
     assert cells(text, "shape of 600")[1:] == ["600", "10 us", "2 ms", "200", "200", "1.1", "-", "-"]
-    assert cells(text, "4-2, 1 row")[1:] == ["2.5 us", "-", "-", "9 us", "3.6"]
+    assert cells(text, "4-2, 1 row")[1:] == ["2.5 us", "-", "-", "9 us", "-", "3.6"]
+    assert cells(text, "784-128-10, batch 64")[1:] == ["1 thread", "300 us", "-", "-"]
+    assert cells(text, "784-128-10, batch 64 | 2")[1:] == ["2 threads", "200 us", "1.5", "1.7"]
+    assert cells(text, "2-4-4-1")[1:] == ["200 ns", "100 ns", "2", "1"]
+    assert cells(text, "import fastbp")[1:] == ["400 ms", "500 ms"]
     assert cells(text, "published code")[2:] == ["430 ms", "-", "-", "1"]
     assert cells(text, "fastbp.nielsen ")[2:] == ["20 ms", "21.5", "15", "1"]
     assert cells(text, "digits, fit")[1:] == ["150 ms", "10 ms", "15", "4", "200 ms"]
@@ -262,7 +385,7 @@ def test_the_report_is_written_with_pictures(tmp_path, capsys):
     assert report.main([str(path)]) == 0
     assert (tmp_path / "results.md").read_text() in capsys.readouterr().out
     pytest.importorskip("matplotlib")
-    for picture in ("results-perturbation.png", "results-training-step.png"):
+    for picture in ("results-perturbation.png", "results-training-step.png", "results-sweep.png"):
         assert (tmp_path / picture).read_bytes().startswith(b"\x89PNG")
 
 
@@ -274,5 +397,21 @@ def test_something_else_than_results_is_status_2(tmp_path, capsys):
 
 
 def test_times_have_three_digits_and_a_unit():
-    texts = [report.time_text(value) for value in (None, 2e-9, 1.234e-6, 999.9e-6, 0.0456, 12.3)]
+    texts = [tables.time_text(value) for value in (None, 2e-9, 1.234e-6, 999.9e-6, 0.0456, 12.3)]
     assert texts == ["-", "2 ns", "1.23 us", "1 ms", "45.6 ms", "12.3 s"]
+
+
+# --- one command ------------------------------------------------------------------------------------------------------
+
+
+def test_one_command_measures_and_writes_the_report(tmp_path, capfd):
+    path = tmp_path / "folder" / "found.json"
+    assert measure_everything(["--quick", "-k", "bench_threads and 784-128", "--results", str(path)]) == 0
+    text = path.with_suffix(".md").read_text()
+    assert "## Threads" in text
+    assert text in capfd.readouterr().out
+
+
+def test_one_command_fails_where_nothing_is_measured(tmp_path):
+    assert measure_everything(["--quick", "-k", "no_such_benchmark", "--results", str(tmp_path / "found.json")]) != 0
+    assert not list(tmp_path.glob("*.md"))
