@@ -1,16 +1,14 @@
-"""The compiled kernels: packed instructions, one compilation for each dtype, no allocation in a step."""
+"""The compiled kernels: packed instructions, one compilation for each dtype."""
 
 import itertools
 import platform
 import re
-import tracemalloc
 
 import numba
 import numpy as np
 import pytest
 from numba import types
 from numba.core import event
-from numba.core.runtime import _nrt_python, rtsys
 
 import fastbp as bp
 from fastbp.kernels import activations, adam_step, dropout, entry, jit, losses, updates
@@ -221,92 +219,3 @@ def test_read_only_parameters_need_no_compilation():
     before = list(entry.run.signatures)
     net.value_and_grad([[1.0, 2.0]], [[1.0]], params)
     assert list(entry.run.signatures) == before
-
-
-# ---- Memory --------------------------------------------------------------------------------------------------------
-
-
-def peak(call):
-    """Bytes that a call needs at most beside what is there already."""
-    tracemalloc.start()
-    try:
-        before, _ = tracemalloc.get_traced_memory()
-        tracemalloc.reset_peak()
-        call()
-        return tracemalloc.get_traced_memory()[1] - before
-    finally:
-        tracemalloc.stop()
-
-
-@pytest.mark.parametrize("optimizer", cases.OPTIMIZER_CASES[1:7:2], ids=str)
-def test_steps_allocate_nothing(optimizer):
-    """Ten times the steps need more memory only for the order of the rows and the learning rates, 8 bytes each."""
-    rng = np.random.default_rng(122)
-    net = bp.Network([30, 50, 10], activation="tanh", dropout=0.1, seed=0)
-    X, Y = rng.standard_normal((5000, 30)), rng.standard_normal((5000, 10))
-    rule = getattr(bp, optimizer.kind)(**optimizer.hyper_parameters | {"learning_rate": 1e-6})
-
-    def fit(n, epochs=1):
-        net.fit(X[:n], Y[:n], epochs=epochs, batch_size=1, optimizer=rule, clip_norm=optimizer.clip_norm, n_threads=1)
-
-    fit(500)
-    few, many = peak(lambda: fit(500)), peak(lambda: fit(5000))
-    assert many - few < 4500 * 8 * 4
-    assert net.n_params * 8 > 10_000  # one copy a step would show
-    assert peak(lambda: fit(500, epochs=20)) - few < 10_000
-
-
-def test_the_runtime_allocates_nothing_in_a_step():
-    """What it allocates is a handle for each array of a call, however many steps the call makes."""
-    net = bp.Network([30, 50, 10], activation="gelu", output="softmax", loss="cross_entropy", dropout=0.1, seed=0)
-    X, labels = np.ones((6400, 30)), np.zeros(6400, int)
-
-    def allocations(n):
-        before = rtsys.get_allocation_stats()
-        net.fit(X[:n], labels[:n], epochs=1, batch_size=32, n_threads=1)
-        after = rtsys.get_allocation_stats()
-        assert after.alloc - before.alloc == after.free - before.free
-        return after.alloc - before.alloc
-
-    _nrt_python.memsys_enable_stats()
-    try:
-        allocations(64)
-        assert allocations(64) == allocations(6400)
-    finally:
-        _nrt_python.memsys_disable_stats()
-
-
-def test_repeated_calls_keep_no_memory():
-    rng = np.random.default_rng(123)
-    net = bp.Network([30, 50, 10], activation="tanh", seed=0)
-    X, Y = rng.standard_normal((200, 30)), rng.standard_normal((200, 10))
-
-    def calls(n):
-        for _ in range(n):
-            net.value_and_grad(X, Y)
-            net.predict(X)
-            net.loss_value(X, Y)
-
-    calls(3)
-    tracemalloc.start()
-    try:
-        calls(10)
-        before, _ = tracemalloc.get_traced_memory()
-        calls(200)
-        after, _ = tracemalloc.get_traced_memory()
-    finally:
-        tracemalloc.stop()
-    assert after - before < net.n_params * 8  # not even one gradient
-
-
-def test_calls_of_many_sizes_keep_few_buffers():
-    net = bp.Network([30, 50, 10], seed=0)
-    tracemalloc.start()
-    try:
-        for n in range(1, 200):
-            net.predict(np.ones((n, 30)))
-            net.value_and_grad(np.ones((n, 30)), np.ones((n, 10)))
-        kept, _ = tracemalloc.get_traced_memory()
-    finally:
-        tracemalloc.stop()
-    assert kept < 5_000_000

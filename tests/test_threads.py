@@ -1,5 +1,7 @@
 """The same bits whatever the number of threads, from other threads, and in forked children."""
 
+import dataclasses
+import inspect
 import multiprocessing
 import os
 
@@ -75,11 +77,27 @@ def fitted(case, optimizer, dtype, n_threads, batch_size, n, **keywords):
     return net.params, history.loss, history.val_loss, net.training_state.vectors
 
 
+def test_every_optimizer_is_among_the_cases():
+    kinds = {name for name in bp.__all__ if inspect.isclass(getattr(bp, name)) and is_rule(getattr(bp, name))}
+    assert {optimizer.kind for optimizer in cases.OPTIMIZER_CASES} == kinds
+    assert {case[2] for case in SHAPES.values()} == {t.BY_ROWS, t.BY_NEURONS}
+
+
+def is_rule(kind):
+    return issubclass(kind, bp.Optimizer) and kind is not bp.Optimizer
+
+
+@pytest.mark.parametrize("with_everything", [False, True], ids=["plain", "with-everything"])
 @pytest.mark.parametrize("optimizer", cases.OPTIMIZER_CASES, ids=str)
-def test_same_training_for_every_optimizer(optimizer):
+def test_same_training_for_every_optimizer(optimizer, with_everything):
+    """In both ways of sharing the work; alone, and with dropout, clipping and penalties at once."""
     for name, n in (("pieces-of-rows", 1500), ("wide-penalties", 450)):
         case, batch_size, *_ = SHAPES[name]
-        results = [fitted(case, optimizer, "float32", n_threads, batch_size, n) for n_threads in THREADS]
+        rule, keywords = optimizer, {}
+        if with_everything:
+            case = dataclasses.replace(case, l2_penalty=0.05, l1_penalty=0.02)
+            rule, keywords = dataclasses.replace(optimizer, clip_norm=0.05), {"dropout": 0.3}
+        results = [fitted(case, rule, "float32", n_threads, batch_size, n, **keywords) for n_threads in THREADS]
         for result in results[1:]:
             assert all(same_bits(ours, first) for ours, first in zip(result, results[0], strict=True))
 
