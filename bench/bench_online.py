@@ -19,6 +19,7 @@ def bench_online(shape, library, benchmark, workers, require):
         "kind": "online",
         "shape": shape.network,
         "target": shape.target,
+        "version": worker.prepared["version"],
         "threads": worker.n_threads,
         "first_call_s": worker.prepared["first_call_s"],
     }

@@ -20,6 +20,7 @@ def bench_predict(shape, library, benchmark, workers, require):
         "kind": "predict",
         "shape": shape.name_with_rows,
         "flops": shape.forward_flops,
+        "version": worker.prepared["version"],
         "threads": worker.n_threads,
         "first_call_s": worker.prepared["first_call_s"],
     }

@@ -29,13 +29,32 @@ def render(results: dict[str, Any]) -> str:
         f"{cpu.get('brand_raw', machine.get('machine', 'unknown processor'))}, {cpu.get('count', '?')} cores, Python "
         f"{machine.get('python_version', '?')}, {results['datetime'][:10]}",
         "",
-        "Versions: " + ", ".join(f"{name} {version}" for name, version in versions.items()),
-        "",
+        *(
+            ["Versions: " + ", ".join(f"{name} {version}" for name, version in versions.items()), ""]
+            if versions
+            else []
+        ),
         "Times are the shortest of several rounds, measured inside each library's own process, with the number of "
         "threads that suits the library best. `first call` is what the first call took more than the second one.",
         "",
     ]
     return "\n".join([*head, *(section(results) for kind, section in SECTIONS.items() if records(results, kind))])
+
+
+def draw(results: dict[str, Any], beginning: Path) -> dict[str, Path]:
+    """Draw the pictures whose records there are; their files, by kind. Without matplotlib there are none."""
+    if not importlib.util.find_spec("matplotlib"):
+        return {}
+    from bench.pictures import PICTURES
+
+    paths = {
+        kind: beginning.with_name(f"{beginning.name}-{kind.replace(' ', '-')}.png")
+        for kind in PICTURES
+        if records(results, kind)
+    }
+    for kind, path in paths.items():
+        PICTURES[kind](results, path)
+    return paths
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -52,17 +71,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 2
     folder = options.folder or options.results.parent
     folder.mkdir(parents=True, exist_ok=True)
-    written = [folder / f"{options.results.stem}.md"]
-    written[0].write_text(text, encoding="utf-8")
-    if importlib.util.find_spec("matplotlib"):
-        from bench.pictures import PICTURES
-
-        for kind, draw in PICTURES.items():
-            if records(results, kind):
-                written.append(folder / f"{options.results.stem}-{kind.replace(' ', '-')}.png")
-                draw(results, written[-1])
+    pictures = draw(results, folder / options.results.stem)
+    text += "".join(f"\n![{kind}]({path.name})\n" for kind, path in pictures.items())
+    written = folder / f"{options.results.stem}.md"
+    written.write_text(text, encoding="utf-8")
     print(text)
-    print("written:", ", ".join(str(path) for path in written))
+    print("written:", ", ".join(map(str, (written, *pictures.values()))))
     return 0
 
 

@@ -377,16 +377,20 @@ def test_a_part_of_the_results_is_reported_too():
     text = report.render(part)
     assert cells(text, "784-30-10, batch 10")[1:6] == ["-", "-", "-", "20 us", "-"]
     assert "Predict" not in text
+    sweep_only = [r for r in RESULTS["benchmarks"] if r["extra_info"]["kind"] == "sweep"]
+    assert "Versions" not in report.render(RESULTS | {"benchmarks": sweep_only})
 
 
 def test_the_report_is_written_with_pictures(tmp_path, capsys):
     path = tmp_path / "results.json"
     path.write_text(json.dumps(RESULTS))
     assert report.main([str(path)]) == 0
-    assert (tmp_path / "results.md").read_text() in capsys.readouterr().out
+    text = (tmp_path / "results.md").read_text()
+    assert text in capsys.readouterr().out
     pytest.importorskip("matplotlib")
     for picture in ("results-perturbation.png", "results-training-step.png", "results-sweep.png"):
         assert (tmp_path / picture).read_bytes().startswith(b"\x89PNG")
+        assert f"]({picture})" in text
 
 
 def test_something_else_than_results_is_status_2(tmp_path, capsys):

@@ -62,7 +62,7 @@ def test_each_dtype_has_its_seconds():
     bp.warmup()
     again = bp.warmup([np.float64, "float32"])
     assert list(again) == ["float64", "float32"]
-    assert all(0 < seconds < 5 for seconds in again.values())
+    assert all(seconds > 0 for seconds in again.values())
     assert list(bp.warmup(np.dtype("float32"))) == ["float32"]
 
 
