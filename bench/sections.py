@@ -71,7 +71,7 @@ def roofline_section(results: dict[str, Any]) -> str:
             ]
         )
     note = "".join(
-        f"{record['group']}, {n} thread{'s' * (n > 1)}: {rates[n] / 1e9:.3g} GFLOP/s.\n"
+        f"- {record['group']}, {n} thread{'s' * (n > 1)}: {rates[n] / 1e9:.3g} GFLOP/s.\n"
         for n, record in products.items()
     )
     header = [

@@ -1,7 +1,9 @@
 """The benchmarks' own logic: shapes, agreement, workers, and the report of a small saved result."""
 
+import functools
 import json
 import math
+import subprocess
 
 import numpy as np
 import pytest
@@ -10,6 +12,7 @@ from bench import agreement, driver, estimators, nielsen_peers, registry, report
 from bench.__main__ import main as measure_everything
 from bench.peers import FastBP, flat
 from bench.worker import TASKS
+from tests.fresh import TIME_LIMIT
 
 TINY = shapes.TRAINING[0]
 
@@ -203,6 +206,7 @@ def test_other_bits_on_more_threads_are_an_error(workers):
         workers.with_threads("fastbp", "threads", TINY, 2)
 
 
+@pytest.mark.usefixtures("in_time")
 def test_a_fresh_process_is_timed():
     before = driver.worker_clock()
     driver.timed_fresh_process("import time; time.sleep(0.3)", "time.sleep(0.1)")
@@ -408,6 +412,12 @@ def test_times_have_three_digits_and_a_unit():
 # --- one command ------------------------------------------------------------------------------------------------------
 
 
+@pytest.fixture
+def in_time(monkeypatch):
+    monkeypatch.setattr(subprocess, "run", functools.partial(subprocess.run, timeout=TIME_LIMIT))
+
+
+@pytest.mark.usefixtures("in_time")
 def test_one_command_measures_and_writes_the_report(tmp_path, capfd):
     path = tmp_path / "folder" / "found.json"
     assert measure_everything(["--quick", "-k", "bench_threads and 784-128", "--results", str(path)]) == 0
@@ -416,6 +426,7 @@ def test_one_command_measures_and_writes_the_report(tmp_path, capfd):
     assert text in capfd.readouterr().out
 
 
+@pytest.mark.usefixtures("in_time")
 def test_one_command_fails_where_nothing_is_measured(tmp_path):
     assert measure_everything(["--quick", "-k", "no_such_benchmark", "--results", str(tmp_path / "found.json")]) != 0
     assert not list(tmp_path.glob("*.md"))
