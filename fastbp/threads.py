@@ -7,6 +7,7 @@ helpers of its own, and any number of Python threads may train at once.
 
 import contextlib
 import ctypes
+import functools
 import itertools
 import os
 import queue
@@ -33,10 +34,16 @@ def available_threads() -> int:
         value = os.environ.get(variable, "").split(",")[0].strip()
         if value.isdigit() and int(value) > 0:
             limits.append(int(value))
+    return min(*limits, _processor_quota())
+
+
+@functools.cache
+def _processor_quota() -> int:
+    """Return how many processors' time the Linux control group has; read once, for a file takes longer than a step."""
     with contextlib.suppress(OSError, ValueError):
         quota, period = Path("/sys/fs/cgroup/cpu.max").read_text().split()
-        limits.append(max(1, round(int(quota) / int(period))))  # 'max' instead of a quota raises ValueError
-    return min(limits)
+        return max(1, round(int(quota) / int(period)))  # 'max' instead of a quota raises ValueError
+    return _MOST_HELPERS + 1
 
 
 def thread_count(n_threads: Any) -> int:
