@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable
+from collections.abc import Collection
 from typing import Any
 
 import numpy as np
@@ -13,7 +13,7 @@ from fastbp.perturbation import check_gradient, finite_difference_gradient
 from fastbp.validation import network_dtype
 
 
-def warmup(dtypes: str | np.dtype[Any] | type | Iterable[Any] = ("float32", "float64")) -> dict[str, float]:
+def warmup(dtypes: str | np.dtype[Any] | type | Collection[Any] = ("float32", "float64")) -> dict[str, float]:
     """Compile every kernel now, or load it from the disk cache, so that no later call has to.
 
     The first use of a dtype ever compiles for some 10 to 40 seconds, and later processes load the result from the
@@ -22,7 +22,7 @@ def warmup(dtypes: str | np.dtype[Any] | type | Iterable[Any] = ("float32", "flo
 
     Parameters
     ----------
-    dtypes : dtype or iterable of dtype, default ("float32", "float64")
+    dtypes : dtype, or list, tuple or set of dtypes, default ("float32", "float64")
         The dtypes of the networks that will be used: float32, float64, or both.
 
     Returns
@@ -49,7 +49,7 @@ def warmup(dtypes: str | np.dtype[Any] | type | Iterable[Any] = ("float32", "flo
     >>> list(seconds)
     ['float64']
     """
-    several = list(dtypes) if isinstance(dtypes, Iterable) and not isinstance(dtypes, str) else [dtypes]
+    several = list(dtypes) if isinstance(dtypes, list | tuple | set | frozenset) else [dtypes]
     try:
         names = [network_dtype(dtype).name for dtype in several]
     except ValueError:
