@@ -25,21 +25,30 @@ _AHEAD = 256  # parameters that are asked for: other threads have read them, and
 
 
 def _adam(builder: ir.IRBuilder, real: Any, arguments: list[Any]) -> None:
-    """Whole vectors, then the rest under a mask."""
-    n, *numbers, g, w, m, v = arguments
+    """Row by row: whole vectors, then the rest under a mask."""
+    rows, n, row, g_row, *numbers, g, w, m, v = arguments
     vectors = Vectors(builder, real)
     constants = [vectors.splat(number) for number in numbers]
     whole = builder.and_(n, integer(-vectors.lanes))
     mask = vectors.first_lanes(builder.sub(n, whole))
 
-    def column(j: Any) -> list[Any]:
-        _adam_vector(vectors, constants, [builder.gep(p, [j]) for p in (g, w, m, v)], None)
+    def one_row(i: Any) -> list[Any]:
+        starts = [builder.gep(p, [builder.mul(i, g_row if p is g else row)]) for p in (g, w, m, v)]
+
+        def at(j: Any) -> list[Any]:
+            return [builder.gep(p, [j]) for p in starts]
+
+        def column(j: Any) -> list[Any]:
+            _adam_vector(vectors, constants, at(j), None)
+            return []
+
+        with builder.if_then(builder.icmp_signed(">", whole, integer(0))):
+            loop(builder, whole, vectors.lanes, [], column)
+        with builder.if_then(builder.icmp_signed("<", whole, n)):
+            _adam_vector(vectors, constants, at(whole), mask)
         return []
 
-    with builder.if_then(builder.icmp_signed(">", whole, integer(0))):
-        loop(builder, whole, vectors.lanes, [], column)
-    with builder.if_then(builder.icmp_signed("<", whole, n)):
-        _adam_vector(vectors, constants, [builder.gep(p, [whole]) for p in (g, w, m, v)], mask)
+    loop(builder, rows, 1, [], one_row)
 
 
 def _adam_vector(vectors: Vectors, constants: list[Any], pointers: list[Any], mask: Any) -> None:
@@ -93,10 +102,13 @@ else:
         return types.boolean(p), codegen
 
     @intrinsic
-    def adam_step(typingctx, n, rate, beta_1, gain_1, beta_2, gain_2, epsilon, g, w, m, v):
-        """m = beta_1 m + gain_1 g; v = beta_2 v + gain_2 g^2; w -= rate m / (sqrt(v) + epsilon), for n float32."""
+    def adam_step(typingctx, rows, n, row, g_row, rate, beta_1, gain_1, beta_2, gain_2, epsilon, g, w, m, v):
+        """m = beta_1 m + gain_1 g; v = beta_2 v + gain_2 g^2; w -= rate m / (sqrt(v) + epsilon).
+
+        For `rows` runs of n float32 numbers, `row` apart, `g_row` in g.
+        """
         i, r = types.int64, w.dtype
-        signature = types.void(i, r, r, r, r, r, r, g, w, m, v)
+        signature = types.void(i, i, i, i, r, r, r, r, r, r, g, w, m, v)
 
         def codegen(context, builder, signature, args):
             if ESTIMATES and r == types.float32:  # elsewhere never called, see `has_adam_step`

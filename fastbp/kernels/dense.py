@@ -9,6 +9,7 @@ from fastbp.kernels.jit import leaf
 from fastbp.kernels.pointers import real, shift
 from fastbp.kernels.products import product
 from fastbp.kernels.tiles import NOTHING, TILES
+from fastbp.kernels.updates import no_step, take_step
 
 # Elements of the largest matrix of a product up to which tiles are quicker than BLAS, which copies both matrices into
 # an order of its own: 4 MiB of float32.
@@ -50,7 +51,7 @@ def dense_forward(tiles, m, fan_in, n, a_prev, a_stride, W, W_stride, b, z, z_st
         _tiny_forward(m, fan_in, n, a_prev, a_stride, W, W_stride, b, z, z_stride)
         return
     if tiles:
-        product(m, n, fan_in, a_prev, a_stride, 1, W, W_stride, False, b, 0, z, z_stride)
+        product(m, n, fan_in, a_prev, a_stride, 1, W, W_stride, False, b, 0, z, z_stride, no_step(z))
         return
     fill_rows(m, n, b, z, z_stride)
     gemm(False, False, m, n, fan_in, a_prev, a_stride, W, W_stride, 1, z, z_stride)
@@ -71,16 +72,21 @@ def _tiny_forward(m, fan_in, n, a_prev, a_stride, W, W_stride, b, z, z_stride):
 
 
 @leaf
-def dense_backward_weights(tiles, m, n_inputs, fan_out, a_prev, a_stride, delta, add, dW):
-    """dW = a_prev.T @ delta for n_inputs rows of the weights; adds to dW if `add` is 1, else overwrites it."""
+def dense_backward_weights(tiles, m, n_inputs, fan_out, a_prev, a_stride, delta, add, dW, step):
+    """dW = a_prev.T @ delta for n_inputs rows of the weights; adds to dW if `add` is 1, else overwrites it.
+
+    Then their `step`, where it is wanted: by tiles block by block, so that a block's gradient never leaves the cache.
+    """
     if m * n_inputs * fan_out <= TINY_PRODUCT:
         _tiny_backward_weights(m, n_inputs, fan_out, a_prev, a_stride, delta, add, dW)
-        return
-    if tiles:
+    elif tiles:
         before = NOTHING if add == 0 else fan_out
-        product(n_inputs, fan_out, m, a_prev, 1, a_stride, delta, fan_out, False, dW, before, dW, fan_out)
+        product(n_inputs, fan_out, m, a_prev, 1, a_stride, delta, fan_out, False, dW, before, dW, fan_out, step)
         return
-    gemm(True, False, n_inputs, fan_out, m, a_prev, a_stride, delta, fan_out, add, dW, fan_out)
+    else:
+        gemm(True, False, n_inputs, fan_out, m, a_prev, a_stride, delta, fan_out, add, dW, fan_out)
+    if step.wanted:
+        take_step(step, 0, n_inputs, fan_out, fan_out, dW, fan_out)
 
 
 @leaf
@@ -105,7 +111,8 @@ def dense_backward_error(tiles, m, n_inputs, fan_out, delta, W, error, error_str
         _tiny_backward_error(m, n_inputs, fan_out, delta, W, error, error_stride)
         return
     if tiles:
-        product(m, n_inputs, fan_out, delta, fan_out, 1, W, fan_out, True, error, NOTHING, error, error_stride)
+        nothing, none = NOTHING, no_step(error)
+        product(m, n_inputs, fan_out, delta, fan_out, 1, W, fan_out, True, error, nothing, error, error_stride, none)
         return
     gemm(False, True, m, n_inputs, fan_out, delta, fan_out, W, fan_out, 0, error, error_stride)
 

@@ -272,29 +272,41 @@ def weighted_cost(net, m, work):
 
 
 @leaf
-def backward_weights(net, layer, first, m, k0, k1, add, grad, work):
-    """dW = a_prev.T @ delta for rows [k0, k1) of a layer's weights; the last part also makes db = sum of delta."""
+def backward_weights(net, layer, first, m, k0, k1, add, grad, step, work):
+    """dW = a_prev.T @ delta for rows [k0, k1) of a layer's weights, and their step if it is wanted."""
     fan_in, fan_out = field(net, layer, t.FAN_IN), field(net, layer, t.FAN_OUT)
     a_prev, a_stride = previous_activation(net, layer, first, m, work)
     delta = shift(work, field(net, layer, t.DELTA))
-    dW = shift(grad, field(net, layer, t.WEIGHTS))
-    a_here, dW_here = shift(a_prev, k0), shift(dW, k0 * fan_out)
+    dW = shift(grad, field(net, layer, t.WEIGHTS) + k0 * fan_out)
     tiles = uses_tiles(m, fan_in, fan_out)
-    dense_backward_weights(tiles, m, k1 - k0, fan_out, a_here, a_stride, delta, add, dW_here)
-    if k1 == fan_in:
-        column_sums(m, fan_out, delta, fan_out, add, shift(dW, fan_in * fan_out))
+    dense_backward_weights(tiles, m, k1 - k0, fan_out, shift(a_prev, k0), a_stride, delta, add, dW, step)
 
 
 @leaf
-def backward_error(net, layer, first, m, k0, k1, work):
-    """delta_prev = (delta @ W.T) * f'(z_prev) for neurons [k0, k1) of the layer before `layer`."""
+def backward_biases(net, layer, m, add, grad, work):
+    """db = sum of delta over the rows."""
+    fan_in, fan_out = field(net, layer, t.FAN_IN), field(net, layer, t.FAN_OUT)
+    delta = shift(work, field(net, layer, t.DELTA))
+    column_sums(m, fan_out, delta, fan_out, add, shift(grad, field(net, layer, t.WEIGHTS) + fan_in * fan_out))
+
+
+@leaf
+def backward_error(net, layer, m, k0, k1, work):
+    """delta @ W.T for neurons [k0, k1) of the layer before `layer`; `finish_error` follows."""
     fan_in, fan_out = field(net, layer, t.FAN_IN), field(net, layer, t.FAN_OUT)
     delta = shift(work, field(net, layer, t.DELTA))
     W = shift(net.params, field(net, layer, t.WEIGHTS) + k0 * fan_out)
-    z, a = shift(work, field(net, layer - 1, t.Z)), shift(work, field(net, layer - 1, t.A))
     error = shift(work, field(net, layer - 1, t.DELTA))
     tiles = uses_tiles(m, fan_in, fan_out)
     dense_backward_error(tiles, m, k1 - k0, fan_out, delta, W, shift(error, k0), fan_in)
+
+
+@leaf
+def finish_error(net, layer, first, m, k0, k1, work):
+    """delta_prev *= f'(z_prev) for neurons [k0, k1) of the layer before `layer`; with dropout it destroys their a."""
+    fan_in = field(net, layer, t.FAN_IN)
+    z, a = shift(work, field(net, layer - 1, t.Z)), shift(work, field(net, layer - 1, t.A))
+    error = shift(work, field(net, layer - 1, t.DELTA))
     dropped = net.plan[t.HAS_DROPOUT] != 0 and net.scalars[t.DROPOUT + layer - 1] > 0.0
     if dropped:
         # a is a kept neuron's output over 1 - rate; f' wants the output itself.  Nobody needs the scaled a any more.

@@ -32,6 +32,10 @@ if numba.config.DISABLE_JIT:
         length = 1 << 40
         return np.ctypeslib.as_array((code * length).from_address(int(address)))
 
+    def nowhere() -> Any:
+        """No float64 numbers."""
+        return np.zeros(0)
+
     def real(value: float, p: Any) -> Any:
         """A number in the dtype of the view `p`."""
         return p.dtype.type(value)
@@ -67,6 +71,15 @@ else:
             return builder.inttoptr(args[0], context.get_value_type(pointer_type))
 
         return pointer_type(address, like), codegen
+
+    @intrinsic
+    def nowhere(typingctx):
+        """Pointer to float64 numbers that nobody reads."""
+
+        def codegen(context, builder, signature, args):
+            return context.get_constant_null(signature.return_type)
+
+        return types.CPointer(types.float64)(), codegen
 
     @intrinsic
     def real(typingctx, value, p):

@@ -3,11 +3,15 @@
 from fastbp.kernels.jit import leaf
 from fastbp.kernels.pointers import shift
 from fastbp.kernels.simd import TILING
-from fastbp.kernels.tiles import VECTORS, copy_panel, lanes, scratch, tile, transpose_block
+from fastbp.kernels.tiles import NOTHING, VECTORS, copy_panel, lanes, scratch, tile, transpose_block
+from fastbp.kernels.updates import no_step, take_step
 
 # Steps of the common dimension for which a panel of b stays in the first-level cache: 256 x 48 float32 are 48 KiB.
 _PANEL_STEPS = 256
 _PANEL_ELEMENTS = _PANEL_STEPS * 48
+# Tiles whose gradient, parameters and moments stay in the first-level cache until the step: some 24 KiB.
+_STEP_TILES = 4
+_STEP_ELEMENTS = _STEP_TILES * 16 * 3 * 8  # of the widest tiles there are: 8 x 3 vectors of 16
 _PACK_ROWS = 64  # rows for which copying a panel of b next to each other pays
 _MOST_ROWS = TILING.most_rows if TILING else (1,)
 _MOST_ROWS_1 = _MOST_ROWS[0]
@@ -24,21 +28,44 @@ def most_rows(vectors):
 
 
 @leaf
-def rows_times_panel(m, vectors, last, k, a, a_row, a_column, b, b_row, c0, c0_row, c, c_row):
-    """c = c0 + a b for all m rows and one panel of columns; the rows are shared out evenly among the tiles."""
+def rows_times_panel(m, vectors, last, k, a, a_row, a_column, b, b_row, c0, c0_row, c, c_row, w_row, w, s1, s2):
+    """c = c0 + a b for all m rows and one panel of columns; the rows are shared out evenly among the tiles.
+
+    The same places of `w s1 s2`, whose rows are `w_row` apart, are fetched into the cache.
+    """
     most = most_rows(vectors)
-    if m <= most:
-        tile(m, vectors, k, a, a_row, a_column, b, b_row, c0, c0_row, c, c_row, last)
-        return
     tiles = (m + most - 1) // most
     rows, longer = m // tiles, m % tiles  # the first `longer` tiles have a row more
     c0_step = max(c0_row, 0)
     i = 0
     for number in range(tiles):
         here = rows + 1 if number < longer else rows
-        a_here, c0_here, c_here = shift(a, i * a_row), shift(c0, i * c0_step), shift(c, i * c_row)
-        tile(here, vectors, k, a_here, a_row, a_column, b, b_row, c0_here, c0_row, c_here, c_row, last)
+        a_i, c0_i, c_i = shift(a, i * a_row), shift(c0, i * c0_step), shift(c, i * c_row)
+        w_i, s1_i, s2_i = shift(w, i * w_row), shift(s1, i * w_row), shift(s2, i * w_row)
+        tile(here, vectors, k, a_i, a_row, a_column, b, b_row, c0_i, c0_row, c_i, c_row, last, w_row, w_i, s1_i, s2_i)
         i += here
+
+
+@leaf
+def rows_times_panel_and_step(
+    m, columns, vectors, last, k, a, a_row, a_column, b, b_row, c0, c0_row, c, c_row, offset, step
+):
+    """The same for a gradient, a few tiles at a time, each time followed by the step of their parameters.
+
+    Where the sums begin with 0 the gradient is not even stored in c, but where the last one was.
+    """
+    most = _STEP_TILES * most_rows(vectors)
+    blocks = (m + most - 1) // most
+    small = scratch(c, _STEP_ELEMENTS)
+    for block in range(blocks):
+        i0, i1 = m * block // blocks, m * (block + 1) // blocks
+        a_here, c0_here, here = shift(a, i0 * a_row), shift(c0, i0 * max(c0_row, 0)), offset + i0 * c_row
+        w, s1, s2 = shift(step.w, here), shift(step.s1, here), shift(step.s2, here)
+        g, g_row = (small, columns) if c0_row == NOTHING else (shift(c, i0 * c_row), c_row)
+        rows_times_panel(
+            i1 - i0, vectors, last, k, a_here, a_row, a_column, b, b_row, c0_here, c0_row, g, g_row, c_row, w, s1, s2
+        )
+        take_step(step, here, i1 - i0, columns, c_row, g, g_row)
 
 
 @leaf
@@ -52,27 +79,29 @@ def transpose_panel(n_columns, k, source, source_row, target, target_row):
 
 
 @leaf
-def product(m, n, k, a, a_row, a_column, b, b_row, transposed, c0, c0_row, c, c_row):
+def product(m, n, k, a, a_row, a_column, b, b_row, transposed, c0, c0_row, c, c_row, step):
     """C = C0 + A B for A (m, k) and B (k, n), rows of which are `b_row` apart, or B.T so if `transposed`; overwrites C.
 
-    `c0_row` may be `NOTHING` for C0 = 0, or 0 for one row that is added to all rows; C0 may be C itself.
+    `c0_row` may be `NOTHING` for C0 = 0, or 0 for one row that is added to all rows; C0 may be C itself.  With a `step`
+    C is a gradient, and each block of it is followed by the step of its parameters.
     """
     if k <= _PANEL_STEPS:
-        _part_of_product(m, n, k, a, a_row, a_column, b, b_row, transposed, c0, c0_row, c, c_row)
+        _part_of_product(m, n, k, a, a_row, a_column, b, b_row, transposed, c0, c0_row, c, c_row, step)
         return
     n_parts = (k + _PANEL_STEPS - 1) // _PANEL_STEPS
     b_step = 1 if transposed else b_row
     for part in range(n_parts):
         k0, k1 = k * part // n_parts, k * (part + 1) // n_parts
         a_here, b_here = shift(a, k0 * a_column), shift(b, k0 * b_step)
-        if part == 0:
-            _part_of_product(m, n, k1, a_here, a_row, a_column, b_here, b_row, transposed, c0, c0_row, c, c_row)
-        else:
-            _part_of_product(m, n, k1 - k0, a_here, a_row, a_column, b_here, b_row, transposed, c, c_row, c, c_row)
+        before, before_row = (c0, c0_row) if part == 0 else (c, c_row)
+        then = step if part == n_parts - 1 else no_step(c)
+        _part_of_product(
+            m, n, k1 - k0, a_here, a_row, a_column, b_here, b_row, transposed, before, before_row, c, c_row, then
+        )
 
 
 @leaf
-def _part_of_product(m, n, k, a, a_row, a_column, b, b_row, transposed, c0, c0_row, c, c_row):
+def _part_of_product(m, n, k, a, a_row, a_column, b, b_row, transposed, c0, c0_row, c, c_row, step):
     """The same for a part of the common dimension, whose panels fit into the first-level cache."""
     lane = lanes(b)
     vectors_left = (n + lane - 1) // lane
@@ -93,7 +122,16 @@ def _part_of_product(m, n, k, a, a_row, a_column, b, b_row, transposed, c0, c0_r
             row = vectors * lane
             copy_panel(vectors, k, b_here, b_row, panel, last)
             b_here = panel
-        rows_times_panel(m, vectors, last, k, a, a_row, a_column, b_here, row, shift(c0, j), c0_row, shift(c, j), c_row)
+        c0_here, c_here = shift(c0, j), shift(c, j)
+        if step.wanted:
+            rows_times_panel_and_step(
+                m, columns, vectors, last, k, a, a_row, a_column, b_here, row, c0_here, c0_row, c_here, c_row, j, step
+            )
+        else:
+            rows_times_panel(
+                m, vectors, last, k, a, a_row, a_column, b_here, row, c0_here, c0_row, c_here, c_row,
+                c_row, c_here, c_here, c_here
+            )  # fmt: skip
         j += columns
         vectors_left -= vectors
         panels_left -= 1

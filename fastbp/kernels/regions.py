@@ -10,13 +10,14 @@ import numpy as np
 
 from fastbp.kernels import tables as t
 from fastbp.kernels import team
-from fastbp.kernels.dense import uses_tiles
 from fastbp.kernels.jit import leaf
 from fastbp.kernels.passes import (
     Net,
+    backward_biases,
     backward_error,
     backward_weights,
     field,
+    finish_error,
     finish_softmax,
     forward_block,
     forward_neurons,
@@ -27,7 +28,7 @@ from fastbp.kernels.passes import (
     weighted_cost,
 )
 from fastbp.kernels.pointers import real, shift
-from fastbp.kernels.updates import add_penalty, sum_of_squares, update
+from fastbp.kernels.updates import Step, add_penalty, sum_of_squares, update
 
 # operations of a region
 GRADIENT_OF_ROWS = 0  # piece: some rows through the whole network, into a gradient of the piece's own
@@ -45,9 +46,7 @@ KEEP = 0  # it is not complete yet
 ADD_PENALTY = 1
 STEP = 2  # add the penalty and take the step
 
-# Rows of weights whose gradient is made and used up together: enough for the products, and some 32 KiB of float32.
-_CHUNK_ROWS = 48
-_CHUNK_ELEMENTS = 1 << 13
+_MOST_AT_ONCE = 1 << 13  # parameters whose step waits for all layers' gradients: some 32 KiB of float32
 _ALIGN = 16  # a piece of neurons or parameters begins at a multiple of this: a whole cache line of float32
 
 
@@ -117,7 +116,7 @@ def gradient_of_rows(job, first, m, grad, slot, then):
     """
     net, work = job.net, shift(job.work, slot * job.net.plan[t.SLOT_SIZE])
     n_params = net.plan[t.N_PARAMS]
-    at_once = n_params <= _CHUNK_ELEMENTS  # the step of all layers in one go
+    at_once = n_params <= _MOST_AT_ONCE  # the step of all layers in one go
     cost = 0.0
     for start in range(first, first + m, net.plan[t.BLOCK_ROWS]):
         rows = min(net.plan[t.BLOCK_ROWS], first + m - start)
@@ -229,25 +228,25 @@ def _backward_piece(job, layer, first, m, p, n_pieces):
 
 @leaf
 def backward_rows_of_weights(job, layer, first, m, k0, k1, add, then, grad, work):
-    """Rows [k0, k1) of a layer's weights: dW, the error behind them (with the old weights), then their step.
+    """Rows [k0, k1) of a layer's weights: the error behind them (with the old weights), dW, and what is to follow.
 
-    In chunks whose gradient is still in the first-level cache when the step wants it.
+    The last rows have the biases behind them.
     """
     net = job.net
     fan_in, fan_out = field(net, layer, t.FAN_IN), field(net, layer, t.FAN_OUT)
-    chunk = k1 - k0
-    if then == STEP and uses_tiles(m, fan_in, fan_out):
-        n_chunks = max(1, min(chunk * fan_out // _CHUNK_ELEMENTS, chunk // _CHUNK_ROWS))
-        chunk = (chunk + n_chunks - 1) // n_chunks
-    for begin in range(k0, k1, chunk):
-        end = min(begin + chunk, k1)
-        backward_weights(net, layer, first, m, begin, end, add, grad, work)
-        if layer > 0:
-            backward_error(net, layer, first, m, begin, end, work)
-        if then != KEEP:
-            weights = field(net, layer, t.WEIGHTS)
-            biases = fan_out if end == fan_in else 0  # the last rows have the biases behind them
-            finish_params(job, weights + begin * fan_out, weights + end * fan_out + biases, then)
+    weights = field(net, layer, t.WEIGHTS)
+    begin, end = weights + k0 * fan_out, weights + k1 * fan_out
+    if layer > 0:
+        backward_error(net, layer, m, k0, k1, work)
+    backward_weights(net, layer, first, m, k0, k1, add, grad, step_from(job, begin, then == STEP), work)
+    if layer > 0:
+        finish_error(net, layer, first, m, k0, k1, work)
+    if k1 == fan_in:
+        backward_biases(net, layer, m, add, grad, work)
+        if then == STEP:
+            update_range(job, end, end + fan_out)
+    if then == ADD_PENALTY:
+        add_penalty_range(job, begin, end)
 
 
 # --- the step ---------------------------------------------------------------------------------------------------------
@@ -277,15 +276,23 @@ def add_penalty_range(job, begin, end):
 
 
 @leaf
-def update_range(job, begin, end):
-    """The optimizer's step for parameters [begin, end), with the gradient in grads[0]."""
+def step_from(job, begin, wanted):
+    """The optimizer's step, with penalties, of the parameters from `begin` on, which must be weights."""
     net = job.net
     s = net.scalars
     second = net.plan[t.N_PARAMS] if net.plan[t.N_STATE_VECTORS] > 1 else 0
-    s1, s2 = shift(job.state, begin), shift(job.state, begin + second)
-    g, w = shift(job.grads, begin), shift(net.params, begin)
-    corrections = 1.0 - s[t.POWER_1], 1.0 - s[t.POWER_2]
-    update(net.plan[t.OPTIMIZER], s, s[t.LEARNING_RATE], *corrections, end - begin, g, w, s1, s2)
+    w, s1, s2 = shift(net.params, begin), shift(job.state, begin), shift(job.state, begin + second)
+    rates = s[t.LEARNING_RATE], 1.0 - s[t.POWER_1], 1.0 - s[t.POWER_2]
+    return Step(wanted, net.plan[t.OPTIMIZER], s, *rates, s[t.L2_PENALTY], s[t.L1_PENALTY], w, s1, s2)
+
+
+@leaf
+def update_range(job, begin, end):
+    """The optimizer's step, without penalties, for parameters [begin, end), with the gradient in grads[0]."""
+    n, g = end - begin, shift(job.grads, begin)
+    step = step_from(job, begin, True)
+    rates = step.rate, step.correction_1, step.correction_2
+    update(step.optimizer, step.constants, *rates, 1, n, n, n, g, step.w, step.s1, step.s2)
 
 
 @leaf

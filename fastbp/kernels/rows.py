@@ -19,7 +19,7 @@ from fastbp.kernels.simd import INT, Vectors, integer, new_function
 _ROWS_AHEAD = 1024  # elements between the row that is copied and the row that is asked for
 
 
-def loop(builder: ir.IRBuilder, count: Any, step: int, state: list[Any], body: Callable[..., list[Any]]) -> list[Any]:
+def loop(builder: ir.IRBuilder, count: Any, step: Any, state: list[Any], body: Callable[..., list[Any]]) -> list[Any]:
     """``for i in range(0, count, step): state = body(i, *state)``; the final state.  `count` must be positive."""
     before, block = builder.block, builder.append_basic_block("loop")
     builder.branch(block)
@@ -27,7 +27,7 @@ def loop(builder: ir.IRBuilder, count: Any, step: int, state: list[Any], body: C
     i = builder.phi(INT)
     phis = [builder.phi(value.type) for value in state]
     after = body(i, *phis)
-    following = builder.add(i, integer(step))
+    following = builder.add(i, integer(step) if isinstance(step, int) else step)
     end = builder.block
     i.add_incoming(integer(0), before)
     i.add_incoming(following, end)

@@ -13,6 +13,7 @@ vector.  The functions need a processor with fused multiply-add and masked moves
 products.
 """
 
+from collections.abc import Callable
 from typing import Any
 
 from llvmlite import ir
@@ -27,7 +28,8 @@ VECTORS = len(TILING.most_rows) if TILING else 1  # vectors of the widest tile
 NOTHING = -1  # a row stride of c0 that stands for c0 = 0
 _PREFETCH_ROWS = 8
 _GROUP = 4  # rows whose addresses are reckoned from one pointer
-_LONG = 64  # steps that take longer than to fetch a cache line
+_PART_BITS = 16
+_LONG = 32  # steps that take longer than to fetch a cache line
 
 
 def _opaque(builder: ir.IRBuilder, x: Any) -> Any:
@@ -36,14 +38,19 @@ def _opaque(builder: ir.IRBuilder, x: Any) -> Any:
 
 
 def _tile(module: Any, real: Any, rows: int, vectors: int) -> Any:
-    """c = c0 + a b for one tile and k > 0; c0_row < 0 stands for c0 = 0; the last vector has `last` columns."""
+    """c = c0 + a b for one tile and k > 0; c0_row < 0 stands for c0 = 0; the last vector has `last` columns.
+
+    `soon` are three pointers to matrices whose cache lines in the tile's place are wanted when the tile is done: asked
+    for while the sums are made, they cost next to nothing.
+    """
     name = f"fastbp_tile_{real}_{rows}x{vectors}"
     if name in module.globals:
         return module.globals[name]
     pointer = real.as_pointer()
     arguments = [INT, pointer, INT, INT, pointer, INT, pointer, INT, pointer, INT, INT]
+    arguments += [INT, pointer, pointer, pointer]
     function, builder = new_function(module, name, arguments)
-    k, a, a_row, a_column, b, b_row, c0, c0_row, c, c_row, last = function.args
+    k, a, a_row, a_column, b, b_row, c0, c0_row, c, c_row, last, soon_row, *soon = function.args
     v = Vectors(builder, real)
     columns = [integer(v.lanes)] * (vectors - 1) + [last]
     masks = [None] * (vectors - 1) + [v.first_lanes(last)]
@@ -53,10 +60,15 @@ def _tile(module: Any, real: Any, rows: int, vectors: int) -> Any:
     c0_rows = [builder.gep(c0, [builder.mul(c0_row, integer(i))]) for i in range(rows)]
     c_rows = [builder.gep(c, [builder.mul(c_row, integer(i))]) for i in range(rows)]
     sums = [v.load(c0_rows[i], j * v.lanes, masks_of_c0[j]) for i, j in grid]
-    with builder.if_then(builder.icmp_signed(">", k, integer(_LONG))):
-        for i, j in grid:  # the result's cache lines are on their way while the sums are made
-            v.prefetch(builder.gep(c_rows[i], [integer(j * v.lanes)]), write=1)
-    sums = _sums_of_products(v, k, (a, a_row, a_column), (b, b_row, masks), rows, sums)
+
+    def fetch(i: Any) -> None:
+        """Ask for row i of the tile in the matrices that are wanted soon."""
+        for matrix in soon:
+            row = builder.gep(matrix, [builder.mul(i, soon_row)])
+            for j in range(vectors):
+                v.prefetch(builder.gep(row, [integer(j * v.lanes)]), write=1)
+
+    sums = _sums_of_products(v, k, (a, a_row, a_column), (b, b_row, masks), rows, sums, fetch)
     for (i, j), total in zip(grid, sums, strict=True):
         v.store(total, c_rows[i], j * v.lanes, masks[j])
     builder.ret_void()
@@ -64,9 +76,19 @@ def _tile(module: Any, real: Any, rows: int, vectors: int) -> Any:
 
 
 def _sums_of_products(
-    v: Vectors, k: Any, left: tuple[Any, Any, Any], right: tuple[Any, Any, list[Any]], rows: int, sums: list[Any]
+    v: Vectors,
+    k: Any,
+    left: tuple[Any, Any, Any],
+    right: tuple[Any, Any, list[Any]],
+    rows: int,
+    sums: list[Any],
+    fetch: Callable[[Any], None],
 ) -> list[Any]:
-    """The loop over the common dimension; `sums` of the tile, row by row, before and after."""
+    """The loop over the common dimension; `sums` of the tile, row by row, before and after.
+
+    A long loop is cut into as many parts as the tile has rows, and `fetch(i)` stands before part i: so the cache lines
+    that it asks for come in one after the other, and never in a crowd that would hold up those of a and b.
+    """
     builder = v.builder
     (a, a_row, a_column), (b, b_row, masks) = left, right
     # Every fourth row has a pointer of its own, which the compiler must not see through: it would reckon each row's
@@ -84,7 +106,19 @@ def _sums_of_products(
         a_after = [_opaque(builder, builder.gep(pointer, [a_column])) for pointer in a_here]
         return [builder.gep(b_here, [b_row]), *a_after, *after]
 
-    return loop(builder, k, 1, [b, *groups, *sums], step)[1 + len(groups) :]
+    is_long = builder.icmp_signed(">", k, integer(_LONG))
+    # ceil(k / rows) or one more, without a division
+    part = builder.ashr(builder.mul(k, integer((1 << _PART_BITS) // rows + 1)), integer(_PART_BITS))
+    part = builder.select(is_long, builder.add(part, integer(1)), k)
+
+    def steps(done: Any, i: Any, *state: Any) -> list[Any]:
+        with builder.if_then(is_long):
+            fetch(i)
+        left = builder.sub(k, done)
+        count = builder.select(builder.icmp_signed("<", left, part), left, part)
+        return [builder.add(i, integer(1)), *loop(builder, count, 1, list(state), step)]
+
+    return loop(builder, k, part, [integer(0), b, *groups, *sums], steps)[2 + len(groups) :]
 
 
 def _transposed(v: Vectors, rows: list[Any]) -> list[Any]:
@@ -192,14 +226,18 @@ def scratch(typingctx, p, elements):
             memory.align = 64
         return memory
 
-    return p(p, types.int64), codegen
+    return p(p, elements), codegen  # the literal's type keeps apart what is compiled for different numbers
 
 
 @intrinsic
-def tile(typingctx, rows, vectors, k, a, a_row, a_column, b, b_row, c0, c0_row, c, c_row, last):
-    """c = c0 + a b for `rows` rows and `vectors` vectors of columns, of the last of which `last` columns count."""
+def tile(typingctx, rows, vectors, k, a, a_row, a_column, b, b_row, c0, c0_row, c, c_row, last, w_row, w, s1, s2):
+    """c = c0 + a b for `rows` rows and `vectors` vectors of columns, of the last of which `last` columns count.
+
+    `w s1 s2` point to the tile's place in matrices that are wanted soon, c itself for instance; their numbers are not
+    used.
+    """
     i = types.int64
-    signature = types.void(i, i, i, a, i, i, b, i, c0, i, c, i, i)
+    signature = types.void(i, i, i, a, i, i, b, i, c0, i, c, i, i, i, w, s1, s2)
 
     def codegen(context, builder, signature, args):
         rows, vectors, *rest = args

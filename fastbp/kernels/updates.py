@@ -4,12 +4,13 @@
 """
 
 import math
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from fastbp.kernels.adam_step import adam_step, has_adam_step
 from fastbp.kernels.jit import leaf
-from fastbp.kernels.pointers import real
+from fastbp.kernels.pointers import nowhere, real, shift
 
 SGD = 0  # the codes of fastbp.optimizers
 ADAM = 1
@@ -17,23 +18,69 @@ ADAMW = 2
 RMSPROP = 3
 
 
+class Step(NamedTuple):
+    """A step of the optimizer on some parameters, or none."""
+
+    wanted: Any
+    optimizer: Any  # its code
+    constants: Any  # the optimizer's own, see `fastbp.optimizers`; float64
+    rate: Any  # the learning rate; float64
+    correction_1: Any  # 1 - beta_1^t and 1 - beta_2^t; float64
+    correction_2: Any
+    l2: Any  # penalties; float64
+    l1: Any
+    w: Any  # the parameters, and the optimizer's state vectors (dummies where it has fewer)
+    s1: Any
+    s2: Any
+
+
 @leaf
-def update(code, constants, learning_rate, correction_1, correction_2, n, g, w, s1, s2):
-    """One optimizer step on n parameters; overwrites w, s1, s2.
+def no_step(p):
+    """A step that nobody wants; `p` is any pointer to parameters."""
+    return Step(False, 0, nowhere(), 0.0, 0.0, 0.0, 0.0, 0.0, p, p, p)
+
+
+@leaf
+def take_step(step, offset, rows, n, row, g, g_row):
+    """Penalties' gradient and the step of the block of `rows` by n parameters at `offset`; overwrites g, w, s1, s2.
+
+    The rows of parameters are `row` apart, those of g `g_row`.
+    """
+    w, s1, s2 = shift(step.w, offset), shift(step.s1, offset), shift(step.s2, offset)
+    if n == row and n == g_row:  # all in one run
+        rows, n = 1, rows * n
+    if step.l2 != 0.0 or step.l1 != 0.0:
+        for i in range(rows):
+            add_penalty(n, real(step.l2, w), real(step.l1, w), shift(w, i * row), shift(g, i * g_row))
+    corrections = step.correction_1, step.correction_2
+    update(step.optimizer, step.constants, step.rate, *corrections, rows, n, row, g_row, g, w, s1, s2)
+
+
+@leaf
+def update(code, constants, learning_rate, correction_1, correction_2, rows, n, row, g_row, g, w, s1, s2):
+    """One optimizer step on `rows` runs of n parameters, `row` apart, `g_row` in g; overwrites w, s1, s2.
 
     `constants` are the optimizer's own (see `fastbp.optimizers`), the corrections are ``1 - beta_1^t`` and
     ``1 - beta_2^t`` of this step; both float64.  All arithmetic on parameters is in the parameters' dtype.
     """
     if code == SGD:
-        _sgd(n, real(learning_rate, w), real(constants[0], w), constants[1] != 0.0, g, w, s1)
+        rate, momentum = real(learning_rate, w), real(constants[0], w)
+        for i in range(rows):
+            k = i * row
+            _sgd(n, rate, momentum, constants[1] != 0.0, shift(g, i * g_row), shift(w, k), shift(s1, k))
     elif code == RMSPROP:
-        rho, gain = real(constants[0], w), real(1.0 - constants[0], w)
-        _rmsprop(n, real(learning_rate, w), rho, gain, real(constants[1], w), real(constants[2], w), g, w, s1, s2)
+        rate, rho, gain = real(learning_rate, w), real(constants[0], w), real(1.0 - constants[0], w)
+        epsilon, momentum = real(constants[1], w), real(constants[2], w)
+        for i in range(rows):
+            k = i * row
+            _rmsprop(
+                n, rate, rho, gain, epsilon, momentum, shift(g, i * g_row), shift(w, k), shift(s1, k), shift(s2, k)
+            )
     else:
         if code == ADAMW:
             keep = real(1.0 - learning_rate * constants[3], w)
-            for i in range(n):
-                w[i] *= keep
+            for i in range(rows):
+                _decay(n, keep, shift(w, i * row))
         # With constants[4] epsilon stands beside sqrt(v) instead of sqrt(v/c2), as before section 2.1 of Kingma and Ba.
         # lr m/c1 / (sqrt(v/c2) + eps) = (lr sqrt(c2)/c1) m / (sqrt(v) + eps sqrt(c2)): one division fewer in the loop
         root = math.sqrt(correction_2)
@@ -42,7 +89,13 @@ def update(code, constants, learning_rate, correction_1, correction_2, n, g, w, 
         beta_1, gain_1 = real(constants[0], w), real(1.0 - constants[0], w)
         beta_2, gain_2 = real(constants[1], w), real(1.0 - constants[1], w)
         epsilon = real(constants[2] * (root if constants[4] == 0.0 else 1.0), w)
-        _adam(n, rate, beta_1, gain_1, beta_2, gain_2, epsilon, g, w, s1, s2)
+        if has_adam_step(w):
+            adam_step(rows, n, row, g_row, rate, beta_1, gain_1, beta_2, gain_2, epsilon, g, w, s1, s2)
+            return
+        for i in range(rows):
+            k = i * row
+            g_i, w_i, m, v = shift(g, i * g_row), shift(w, k), shift(s1, k), shift(s2, k)
+            _adam(n, rate, beta_1, gain_1, beta_2, gain_2, epsilon, g_i, w_i, m, v)
 
 
 @leaf
@@ -64,11 +117,15 @@ def _sgd(n, rate, momentum, nesterov, g, w, v):
 
 
 @leaf
+def _decay(n, keep, w):
+    """w *= keep: the weight decay of AdamW."""
+    for i in range(n):
+        w[i] *= keep
+
+
+@leaf
 def _adam(n, rate, beta_1, gain_1, beta_2, gain_2, epsilon, g, w, m, v):
     """m = beta_1 m + (1 - beta_1) g; v = beta_2 v + (1 - beta_2) g^2; w -= rate m / (sqrt(v) + epsilon)."""
-    if has_adam_step(w):
-        adam_step(n, rate, beta_1, gain_1, beta_2, gain_2, epsilon, g, w, m, v)
-        return
     for i in range(n):
         m_new = beta_1 * m[i] + gain_1 * g[i]
         v_new = beta_2 * v[i] + gain_2 * (g[i] * g[i])
