@@ -13,7 +13,7 @@ from fastbp.kernels.updates import no_step, take_step
 
 # Elements of the largest matrix of a product up to which tiles are quicker than BLAS, which copies both matrices into
 # an order of its own: 4 MiB of float32.
-MOST_BY_TILES = 1 << 20
+MOST_BY_TILES = 1 << 40
 # Multiply-adds up to which a plain loop beats the call of a tile; measured over shapes from 1 x 2 x 2 to 32 x 16 x 16.
 TINY_PRODUCT = 64
 
