@@ -139,10 +139,11 @@ class Frame:
 
     def useful_threads(self, n_threads: int | None, flops: float) -> int:
         """Return how many of the wanted threads can have something to do."""
-        if n_threads is None and flops < layout.LEAST_SHARED_FLOPS:
+        is_shared = flops >= self.workspace.least_shared_flops
+        if n_threads is None and not is_shared:
             return 1
         wanted = thread_count(n_threads)
-        if flops < layout.LEAST_SHARED_FLOPS:
+        if not is_shared:
             return 1
         return min(wanted, self.workspace.n_slots) if self.workspace.shares_rows else wanted
 
@@ -280,7 +281,7 @@ def make_frame(
         keep_z=keep_z,
         whole_block=whole_block,
     )
-    n_gradients = int(workspace.plan[t.N_PIECES]) if gradient else 0
+    n_gradients = workspace.n_gradients if gradient else 0
     n_bytes = (n_gradients + n_state_vectors) * net.params.nbytes
     require_memory(n_bytes, f"A gradient of {net.n_params} parameters", "Make the layers smaller.")
     grads = np.empty(max(1, n_gradients * net.n_params), net.dtype)

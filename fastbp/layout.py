@@ -13,8 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastbp.kernels import tables as t
-from fastbp.kernels.dense import uses_tiles as uses_tiles_leaf
 from fastbp.kernels.team import CONTROL_LENGTH
+from fastbp.kernels.tiles import TILES
 from fastbp.memory import require_memory
 
 # A block's activations should stay in a core's second-level cache: 2^16 numbers are 256 or 512 KiB.
@@ -29,14 +29,18 @@ LEAST_SHARED_FLOPS = 1 << 22
 _MOST_PARAMS_BY_ROWS = 1 << 15
 _LEAST_PIECE_ROWS = 32
 _MOST_PIECES = 16
+# Cutting the first layer along its inputs pays where nearly all parameters are its weights, for all else is left to one
+# thread; and a region for a step of some 10 us.
+_FIRST_SHARE = 0.9
+_MOST_FEATURE_PIECES = 8
+_LEAST_FEATURES = 96
+_FLOPS_OF_A_STEP = 32  # what a parameter's step is reckoned as
+_LEAST_FLOPS_BY_FEATURES = 1 << 19
 _MOST_FORWARD_PIECES = 1 << 12
 # A product of at most this many multiply-adds is never shared by a BLAS between its threads (OpenBLAS begins at 2^18).
 _SERIAL_PRODUCT = 1 << 15
 _LINE_BYTES = 64
 _UPDATE_ELEMENTS = 1 << 15  # parameters of one piece of an update
-
-
-uses_tiles = getattr(uses_tiles_leaf, "py_func", uses_tiles_leaf)  # the kernels' own rule, as plain Python
 
 
 class Segment(NamedTuple):
@@ -83,12 +87,22 @@ class Workspace:
     work: NDArray[Any]  # (n_slots * slot size,), the network's dtype
     costs: NDArray[np.float64]
     n_slots: int
-    calls_blas: bool  # whether a product is so large that BLAS makes it, and might use threads of its own
+    calls_blas: bool  # whether a product is so large that a BLAS might use threads of its own
 
     @property
     def shares_rows(self) -> bool:
         """Whether threads share rows, each with a slot of its own, rather than one block."""
         return int(self.plan[t.MODE]) == t.BY_ROWS
+
+    @property
+    def least_shared_flops(self) -> int:
+        """Flops of a call from which on threads share it; a first layer is cut along its inputs where that pays."""
+        return 0 if int(self.plan[t.MODE]) == t.BY_FEATURES else LEAST_SHARED_FLOPS
+
+    @property
+    def n_gradients(self) -> int:
+        """How many gradients the threads write: one for each piece of rows, or one together."""
+        return int(self.plan[t.N_PIECES]) if self.shares_rows else 1
 
     @property
     def block_rows(self) -> int:
@@ -116,23 +130,39 @@ def control_vector() -> NDArray[np.int64]:
     return control
 
 
-def block_rows_for(sizes: Sequence[int], n_rows: int) -> int:
-    """Rows of one pass: few enough that a block stays in the cache, enough to make the matrix products worth it."""
+def block_rows_for(sizes: Sequence[int], n_rows: int, *, shared: bool = False) -> int:
+    """Rows of one pass: few enough that a block stays in the cache, enough to make the matrix products worth it.
+
+    A block that is `shared` by all threads has more.
+    """
     least = _LEAST_BLOCK_ROWS if count_params(sizes) < _LARGE_PARAMS else 4 * _LEAST_BLOCK_ROWS
     rows = max(least, min(_MOST_BLOCK_ROWS, _BLOCK_ELEMENTS // sum(sizes)))
-    return max(1, min(n_rows, rows))
+    return max(1, min(n_rows, max(rows, 4 * _LEAST_BLOCK_ROWS) if shared else rows))
 
 
 def gradient_pieces(sizes: Sequence[int], rows: int) -> tuple[int, int]:
     """Mode and number of row pieces of a gradient over `rows` rows: from the problem alone, never from the threads."""
     n_params = count_params(sizes)
     flops = 6 * rows * n_params
+    features = _feature_pieces(sizes, rows)
+    if features >= 2:
+        return t.BY_FEATURES, features
     if flops < LEAST_SHARED_FLOPS:
         return t.BY_ROWS, 1
     n_pieces = min(_MOST_PIECES, rows // _LEAST_PIECE_ROWS, 2 * flops // LEAST_SHARED_FLOPS)
     if n_pieces >= 2 and n_params <= _MOST_PARAMS_BY_ROWS:
         return t.BY_ROWS, n_pieces
     return t.BY_NEURONS, 1
+
+
+def _feature_pieces(sizes: Sequence[int], rows: int) -> int:
+    """Into how many pieces the first layer is cut along its inputs, or 0 where that does not pay."""
+    n_weights = sizes[0] * sizes[1]
+    work = (4 * rows + _FLOPS_OF_A_STEP) * n_weights
+    one_block = rows <= block_rows_for(sizes, rows, shared=True)
+    if n_weights < _FIRST_SHARE * count_params(sizes) or work < _LEAST_FLOPS_BY_FEATURES or not one_block:
+        return 0
+    return min(_MOST_FEATURE_PIECES, sizes[0] // _LEAST_FEATURES)
 
 
 def make_workspace(
@@ -174,9 +204,7 @@ def make_workspace(
         Make the block as large as the batch.
     """
     mode, n_pieces = gradient_pieces(sizes, batch_rows) if gradient else (t.BY_ROWS, 1)
-    rows = batch_rows if whole_block else block_rows_for(sizes, batch_rows)
-    if mode == t.BY_NEURONS:
-        rows = min(batch_rows, max(rows, 4 * _LEAST_BLOCK_ROWS))
+    rows = batch_rows if whole_block else block_rows_for(sizes, batch_rows, shared=mode != t.BY_ROWS)
     code = loss[0]
     keeps_logits = code in (t.SIGMOID_CROSS_ENTROPY, t.SOFTMAX_CROSS_ENTROPY)
     layers, segments, offset = _layer_tables(sizes, layer_segments, rows, gradient, keep_z, keeps_logits)
@@ -186,6 +214,9 @@ def make_workspace(
     for column, width in ((t.INPUT, sizes[0]), (t.TARGET, n_outputs), (t.SCALE, 1), (t.COST, 1), (t.SUMS, 2)):
         plan[column] = offset
         offset += _rounded(rows * width)
+    if mode == t.BY_FEATURES:
+        plan[t.PARTS] = offset
+        offset += n_pieces * rows * sizes[1]
     n_params = count_params(sizes)
     plan[t.BLOCK_ROWS] = rows
     plan[t.SLOT_SIZE] = offset
@@ -199,9 +230,7 @@ def make_workspace(
     cure = "Pass fewer rows, or make the layers smaller."
     require_memory(n_bytes, f"The activations of {n_slots} x {rows} rows", cure)
     work = aligned_empty(n_slots * offset, dtype)
-    calls_blas = any(
-        not uses_tiles(rows, *pair) and rows * pair[0] * pair[1] > _SERIAL_PRODUCT for pair in pairwise(sizes)
-    )
+    calls_blas = not TILES and any(rows * fan_in * fan_out > _SERIAL_PRODUCT for fan_in, fan_out in pairwise(sizes))
     return Workspace(layers, segments, plan, work, np.zeros(max(n_pieces, n_forward)), n_slots, calls_blas)
 
 

@@ -1,4 +1,4 @@
-"""Dense layers: the three matrix products of a layer, by tiles of our own or, where the matrices are large, by BLAS.
+"""Dense layers: the three matrix products of a layer, by tiles of our own or, on lesser processors, by BLAS.
 
 All matrices are row-major pointers with a row stride; the products take a range of neurons, so that several threads
 can share one layer.
@@ -11,9 +11,6 @@ from fastbp.kernels.products import product
 from fastbp.kernels.tiles import NOTHING, TILES
 from fastbp.kernels.updates import no_step, take_step
 
-# Elements of the largest matrix of a product up to which tiles are quicker than BLAS, which copies both matrices into
-# an order of its own: 4 MiB of float32.
-MOST_BY_TILES = 1 << 40
 # Multiply-adds up to which a plain loop beats the call of a tile; measured over shapes from 1 x 2 x 2 to 32 x 16 x 16.
 TINY_PRODUCT = 64
 
@@ -39,22 +36,25 @@ def fill_rows(m, n, b, z, z_stride):
 
 
 @leaf
-def uses_tiles(m, fan_in, fan_out):
-    """Whether a layer's products for m rows are made of tiles: they beat BLAS while the matrices stay in the caches."""
-    return TILES and max(fan_in * fan_out, m * max(fan_in, fan_out)) <= MOST_BY_TILES
-
-
-@leaf
-def dense_forward(tiles, m, fan_in, n, a_prev, a_stride, W, W_stride, b, z, z_stride):
+def dense_forward(m, fan_in, n, a_prev, a_stride, W, W_stride, b, z, z_stride):
     """z = a_prev @ W + b for m rows and n neurons; overwrites z."""
     if m * fan_in * n <= TINY_PRODUCT:
         _tiny_forward(m, fan_in, n, a_prev, a_stride, W, W_stride, b, z, z_stride)
         return
-    if tiles:
+    if TILES:
         product(m, n, fan_in, a_prev, a_stride, 1, W, W_stride, False, b, 0, z, z_stride, no_step(z))
         return
     fill_rows(m, n, b, z, z_stride)
     gemm(False, False, m, n, fan_in, a_prev, a_stride, W, W_stride, 1, z, z_stride)
+
+
+@leaf
+def dense_forward_part(m, n_inputs, fan_out, a_prev, a_stride, W, z):
+    """z = a_prev @ W for n_inputs of a layer's inputs and all its neurons, without the biases; overwrites z."""
+    if TILES:
+        product(m, fan_out, n_inputs, a_prev, a_stride, 1, W, fan_out, False, z, NOTHING, z, fan_out, no_step(z))
+        return
+    gemm(False, False, m, fan_out, n_inputs, a_prev, a_stride, W, fan_out, 0, z, fan_out)
 
 
 @leaf
@@ -72,14 +72,14 @@ def _tiny_forward(m, fan_in, n, a_prev, a_stride, W, W_stride, b, z, z_stride):
 
 
 @leaf
-def dense_backward_weights(tiles, m, n_inputs, fan_out, a_prev, a_stride, delta, add, dW, step):
+def dense_backward_weights(m, n_inputs, fan_out, a_prev, a_stride, delta, add, dW, step):
     """dW = a_prev.T @ delta for n_inputs rows of the weights; adds to dW if `add` is 1, else overwrites it.
 
     Then their `step`, where it is wanted: by tiles block by block, so that a block's gradient never leaves the cache.
     """
     if m * n_inputs * fan_out <= TINY_PRODUCT:
         _tiny_backward_weights(m, n_inputs, fan_out, a_prev, a_stride, delta, add, dW)
-    elif tiles:
+    elif TILES:
         before = NOTHING if add == 0 else fan_out
         product(n_inputs, fan_out, m, a_prev, 1, a_stride, delta, fan_out, False, dW, before, dW, fan_out, step)
         return
@@ -105,12 +105,12 @@ def _tiny_backward_weights(m, n_inputs, fan_out, a_prev, a_stride, delta, add, d
 
 
 @leaf
-def dense_backward_error(tiles, m, n_inputs, fan_out, delta, W, error, error_stride):
+def dense_backward_error(m, n_inputs, fan_out, delta, W, error, error_stride):
     """error = delta @ W.T for n_inputs rows of the weights; overwrites error."""
     if m * n_inputs * fan_out <= TINY_PRODUCT:
         _tiny_backward_error(m, n_inputs, fan_out, delta, W, error, error_stride)
         return
-    if tiles:
+    if TILES:
         nothing, none = NOTHING, no_step(error)
         product(m, n_inputs, fan_out, delta, fan_out, 1, W, fan_out, True, error, nothing, error, error_stride, none)
         return

@@ -21,7 +21,7 @@ from fastbp.kernels.dense import (
     dense_backward_error,
     dense_backward_weights,
     dense_forward,
-    uses_tiles,
+    dense_forward_part,
 )
 from fastbp.kernels.dropout import dropout_key, multiply, multiply_by_mask
 from fastbp.kernels.jit import formula, leaf
@@ -91,22 +91,22 @@ def input_pointer(net, first, m, work):
 
 
 @leaf
-def load_inputs(net, first, i0, i1, m, work):
-    """Gather rows [i0, i1) of the block [first, first + m) of X into the workspace, where that is needed."""
+def load_inputs(net, first, i0, i1, k0, k1, m, work):
+    """Gather rows [i0, i1), features [k0, k1) of the block [first, first + m) of X, where that is needed."""
     if inputs_in_place(net, m):
         return
-    n = field(net, 0, t.FAN_IN)
-    X = from_address(net.data[t.X], net.params)
+    n, column = field(net, 0, t.FAN_IN), net.data[t.X_COLUMN]
+    X = shift(from_address(net.data[t.X], net.params), k0 * column)
     order = from_address(net.data[t.ORDER], net.layers)
-    target = shift(work, net.plan[t.INPUT])
-    if net.data[t.X_COLUMN] == 1 and net.data[t.ORDER] != 0:
-        gather_rows(i1 - i0, n, X, net.data[t.X_ROW], shift(order, first + i0), shift(target, i0 * n), n)
+    target = shift(work, net.plan[t.INPUT] + k0)
+    if column == 1 and net.data[t.ORDER] != 0:
+        gather_rows(i1 - i0, k1 - k0, X, net.data[t.X_ROW], shift(order, first + i0), shift(target, i0 * n), n)
         return
     for i in range(i0, i1):
         source = shift(X, row_of(net, first + i, order) * net.data[t.X_ROW])
         row = shift(target, i * n)
-        for j in range(n):
-            row[j] = source[j * net.data[t.X_COLUMN]]
+        for j in range(k1 - k0):
+            row[j] = source[j * column]
 
 
 @leaf
@@ -151,9 +151,35 @@ def forward_neurons(net, layer, first, m, j0, j1, work):
     a_prev, a_stride = previous_activation(net, layer, first, m, work)
     z = shift(work, field(net, layer, t.Z))
     b = shift(W, fan_in * fan_out + j0)
-    tiles = uses_tiles(m, fan_in, fan_out)
-    dense_forward(tiles, m, fan_in, j1 - j0, a_prev, a_stride, shift(W, j0), fan_out, b, shift(z, j0), fan_out)
+    dense_forward(m, fan_in, j1 - j0, a_prev, a_stride, shift(W, j0), fan_out, b, shift(z, j0), fan_out)
     activate(net, layer, first, m, j0, j1, work)
+
+
+@leaf
+def forward_features(net, first, m, k0, k1, part, work):
+    """part = X @ W of the first layer for features [k0, k1) alone, without the biases."""
+    fan_out = field(net, 0, t.FAN_OUT)
+    load_inputs(net, first, 0, m, k0, k1, m, work)
+    X, stride = input_pointer(net, first, m, work)
+    W = shift(net.params, field(net, 0, t.WEIGHTS) + k0 * fan_out)
+    dense_forward_part(m, k1 - k0, fan_out, shift(X, k0), stride, W, part)
+
+
+@leaf
+def join_features(net, first, m, n_parts, work):
+    """z = b + the parts, in their order, and a = f(z) for the first layer."""
+    fan_out = field(net, 0, t.FAN_OUT)
+    b = shift(net.params, field(net, 0, t.WEIGHTS) + field(net, 0, t.FAN_IN) * fan_out)
+    z, parts = shift(work, field(net, 0, t.Z)), shift(work, net.plan[t.PARTS])
+    for i in range(m):
+        row = shift(z, i * fan_out)
+        for j in range(fan_out):
+            row[j] = b[j]
+        for p in range(n_parts):
+            part = shift(parts, (p * m + i) * fan_out)
+            for j in range(fan_out):
+                row[j] += part[j]
+    activate(net, 0, first, m, 0, fan_out, work)
 
 
 @leaf
@@ -274,12 +300,11 @@ def weighted_cost(net, m, work):
 @leaf
 def backward_weights(net, layer, first, m, k0, k1, add, grad, step, work):
     """dW = a_prev.T @ delta for rows [k0, k1) of a layer's weights, and their step if it is wanted."""
-    fan_in, fan_out = field(net, layer, t.FAN_IN), field(net, layer, t.FAN_OUT)
+    fan_out = field(net, layer, t.FAN_OUT)
     a_prev, a_stride = previous_activation(net, layer, first, m, work)
     delta = shift(work, field(net, layer, t.DELTA))
     dW = shift(grad, field(net, layer, t.WEIGHTS) + k0 * fan_out)
-    tiles = uses_tiles(m, fan_in, fan_out)
-    dense_backward_weights(tiles, m, k1 - k0, fan_out, shift(a_prev, k0), a_stride, delta, add, dW, step)
+    dense_backward_weights(m, k1 - k0, fan_out, shift(a_prev, k0), a_stride, delta, add, dW, step)
 
 
 @leaf
@@ -297,8 +322,7 @@ def backward_error(net, layer, m, k0, k1, work):
     delta = shift(work, field(net, layer, t.DELTA))
     W = shift(net.params, field(net, layer, t.WEIGHTS) + k0 * fan_out)
     error = shift(work, field(net, layer - 1, t.DELTA))
-    tiles = uses_tiles(m, fan_in, fan_out)
-    dense_backward_error(tiles, m, k1 - k0, fan_out, delta, W, shift(error, k0), fan_in)
+    dense_backward_error(m, k1 - k0, fan_out, delta, W, shift(error, k0), fan_in)
 
 
 @leaf

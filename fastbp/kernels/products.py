@@ -12,8 +12,6 @@ _PANEL_ELEMENTS = _PANEL_STEPS * 48
 # Tiles whose gradient, parameters and moments stay in the first-level cache until the step: some 24 KiB.
 _STEP_TILES = 4
 _STEP_ELEMENTS = _STEP_TILES * 16 * 3 * 8  # of the widest tiles there are: 8 x 3 vectors of 16
-_PACKED_ELEMENTS = 1 << 15  # of A.T, packed for all panels of B: 128 KiB of float32, part of the second-level cache
-_PACK_PANELS = 3  # panels of b for which that pays
 _PACK_ROWS = 64  # rows for which copying a panel of b next to each other pays
 _MOST_ROWS = TILING.most_rows if TILING else (1,)
 _MOST_ROWS_1 = _MOST_ROWS[0]
@@ -27,12 +25,6 @@ def most_rows(vectors):
     if vectors == 1:
         return _MOST_ROWS_1
     return _MOST_ROWS_2 if vectors == 2 else _MOST_ROWS_3
-
-
-@leaf
-def panel_columns(p):
-    """Columns of the widest panel."""
-    return VECTORS * lanes(p)
 
 
 @leaf
@@ -91,62 +83,30 @@ def transpose_panel(n_columns, k, source, source_row, target, target_row):
 
 
 @leaf
-def pack_rows(m, k, a, a_column, packed):
-    """A.T in panels of `panel_columns` rows of A, each k rows one after the other; rows of A lie next to each other."""
-    width = panel_columns(a)
-    for i in range(0, m, width):
-        rows = min(width, m - i)
-        vectors = (rows + lanes(a) - 1) // lanes(a)
-        target = shift(packed, i * k)
-        if vectors == VECTORS:
-            copy_panel(vectors, k, shift(a, i), a_column, target, rows - (vectors - 1) * lanes(a))
-        else:  # a narrower panel has as much room
-            for step in range(k):
-                source, there = shift(a, i + step * a_column), shift(target, step * width)
-                for row in range(rows):
-                    there[row] = source[row]
-
-
-@leaf
 def product(m, n, k, a, a_row, a_column, b, b_row, transposed, c0, c0_row, c, c_row, step):
     """C = C0 + A B for A (m, k) and B (k, n), rows of which are `b_row` apart, or B.T so if `transposed`; overwrites C.
 
     `c0_row` may be `NOTHING` for C0 = 0, or 0 for one row that is added to all rows; C0 may be C itself.  With a `step`
     C is a gradient, and each block of it is followed by the step of its parameters.
     """
-    n_parts = max(1, (k + _PANEL_STEPS - 1) // _PANEL_STEPS)
+    if k <= _PANEL_STEPS:
+        _part_of_product(m, n, k, a, a_row, a_column, b, b_row, transposed, c0, c0_row, c, c_row, step)
+        return
+    n_parts = (k + _PANEL_STEPS - 1) // _PANEL_STEPS
     b_step = 1 if transposed else b_row
-    packs = a_row == 1 and n >= _PACK_PANELS * panel_columns(b)
-    packed = scratch(a, _PACKED_ELEMENTS)
     for part in range(n_parts):
         k0, k1 = k * part // n_parts, k * (part + 1) // n_parts
-        steps = k1 - k0
-        b_here = shift(b, k0 * b_step)
+        a_here, b_here = shift(a, k0 * a_column), shift(b, k0 * b_step)
         before, before_row = (c0, c0_row) if part == 0 else (c, c_row)
         then = step if part == n_parts - 1 else no_step(c)
-        block, group = m, m
-        if packs:
-            group = panel_columns(a)
-            block = _PACKED_ELEMENTS // steps // group * group
-        for i in range(0, m, block):
-            rows, a_here = min(block, m - i), shift(a, k0 * a_column + i * a_row)
-            row, column = a_row, a_column
-            if packs:
-                pack_rows(rows, steps, a_here, a_column, packed)
-                a_here, column = packed, group
-            before_here, c_here = shift(before, i * max(before_row, 0)), shift(c, i * c_row)
-            _part_of_product(
-                rows, n, steps, a_here, row, column, group, b_here, b_row, transposed,
-                before_here, before_row, c_here, c_row, i * c_row, then
-            )  # fmt: skip
+        _part_of_product(
+            m, n, k1 - k0, a_here, a_row, a_column, b_here, b_row, transposed, before, before_row, c, c_row, then
+        )
 
 
 @leaf
-def _part_of_product(m, n, k, a, a_row, a_column, group, b, b_row, transposed, c0, c0_row, c, c_row, offset, step):
-    """The same for a part of the common dimension, whose panels fit into the first-level cache.
-
-    The rows of A come in groups, `group` k elements apart.  `offset` is where the first parameter of the step lies.
-    """
+def _part_of_product(m, n, k, a, a_row, a_column, b, b_row, transposed, c0, c0_row, c, c_row, step):
+    """The same for a part of the common dimension, whose panels fit into the first-level cache."""
     lane = lanes(b)
     vectors_left = (n + lane - 1) // lane
     panels_left = (vectors_left + VECTORS - 1) // VECTORS
@@ -166,19 +126,16 @@ def _part_of_product(m, n, k, a, a_row, a_column, group, b, b_row, transposed, c
             row = vectors * lane
             copy_panel(vectors, k, b_here, b_row, panel, last)
             b_here = panel
-        for i in range(0, m, group):
-            rows, a_here = min(group, m - i), shift(a, i * k)
-            c0_here, c_here, place = shift(c0, i * max(c0_row, 0) + j), shift(c, i * c_row + j), offset + i * c_row + j
-            if step.wanted:
-                rows_times_panel_and_step(
-                    rows, columns, vectors, last, k, a_here, a_row, a_column, b_here, row,
-                    c0_here, c0_row, c_here, c_row, place, step
-                )  # fmt: skip
-            else:
-                rows_times_panel(
-                    rows, vectors, last, k, a_here, a_row, a_column, b_here, row, c0_here, c0_row, c_here, c_row,
-                    c_row, c_here, c_here, c_here
-                )  # fmt: skip
+        c0_here, c_here = shift(c0, j), shift(c, j)
+        if step.wanted:
+            rows_times_panel_and_step(
+                m, columns, vectors, last, k, a, a_row, a_column, b_here, row, c0_here, c0_row, c_here, c_row, j, step
+            )
+        else:
+            rows_times_panel(
+                m, vectors, last, k, a, a_row, a_column, b_here, row, c0_here, c0_row, c_here, c_row,
+                c_row, c_here, c_here, c_here
+            )  # fmt: skip
         j += columns
         vectors_left -= vectors
         panels_left -= 1

@@ -20,6 +20,7 @@ from fastbp.kernels.passes import (
     finish_error,
     finish_softmax,
     forward_block,
+    forward_features,
     forward_neurons,
     load_inputs,
     load_targets,
@@ -40,6 +41,7 @@ OUTPUT = 5  # piece: some rows of the output layer
 BACKWARD = 6  # piece: some rows of a layer's weights: their gradient, the error behind them, their step
 OUTPUTS_OF_ROWS = 7  # piece: some blocks of rows through the network, into `out`
 COSTS_OF_ROWS = 8  # piece: some blocks of rows through the network, their cost into `costs`
+FEATURES = 9  # piece: some features of X into the workspace, and their part of the first layer's z
 
 # what a region does with its part of the gradient
 KEEP = 0  # it is not complete yet
@@ -120,7 +122,7 @@ def gradient_of_rows(job, first, m, grad, slot, then):
     cost = 0.0
     for start in range(first, first + m, net.plan[t.BLOCK_ROWS]):
         rows = min(net.plan[t.BLOCK_ROWS], first + m - start)
-        load_inputs(net, start, 0, rows, rows, work)
+        load_inputs(net, start, 0, rows, 0, field(net, 0, t.FAN_IN), rows, work)
         load_targets(net, start, 0, rows, net.scalars[t.WEIGHT_FACTOR], work)
         forward_block(net, start, rows, work)
         output_error(net, 0, rows, work)
@@ -172,7 +174,7 @@ def _forward_piece(job, p, n_pieces, slot, operation):
             return
         first = block * block_rows
         rows = min(block_rows, n_rows - first)
-        load_inputs(net, first, 0, rows, rows, work)
+        load_inputs(net, first, 0, rows, 0, field(net, 0, t.FAN_IN), rows, work)
         forward_block(net, first, rows, work)
         if operation == OUTPUTS_OF_ROWS:
             if starts_from_logits(net):
@@ -206,10 +208,15 @@ def _layer_piece(job, operation, p, n_pieces):
         forward_neurons(net, layer, first, m, j0, j1, work)
     elif operation == BACKWARD:
         _backward_piece(job, layer, first, m, p, n_pieces)
+    elif operation == FEATURES:
+        fan_in = field(net, 0, t.FAN_IN)
+        k0, k1 = bound(fan_in, n_pieces, p, _ALIGN), bound(fan_in, n_pieces, p + 1, _ALIGN)
+        part = shift(work, net.plan[t.PARTS] + p * m * field(net, 0, t.FAN_OUT))
+        forward_features(net, first, m, k0, k1, part, work)
     else:
         i0, i1 = m * p // n_pieces, m * (p + 1) // n_pieces
         if operation == LOAD:
-            load_inputs(net, first, i0, i1, m, work)
+            load_inputs(net, first, i0, i1, 0, field(net, 0, t.FAN_IN), m, work)
             load_targets(net, first, i0, i1, net.scalars[t.WEIGHT_FACTOR], work)
         else:
             if not starts_from_logits(net):

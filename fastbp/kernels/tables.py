@@ -35,7 +35,7 @@ TARGET = 7
 SCALE = 8
 COST = 9
 MODE = 10  # how a mini-batch is cut into pieces
-N_PIECES = 11  # into how many pieces of rows, in mode BY_ROWS
+N_PIECES = 11  # into how many pieces of rows, in mode BY_ROWS, or of features, in mode BY_FEATURES
 N_PARAMS = 12
 UPDATE_PIECES = 13  # into how many pieces the parameters are cut where they are updated on their own
 DROPOUT_SEED = 14
@@ -46,11 +46,13 @@ HAS_DROPOUT = 18
 FORWARD_PIECES = 19  # into how many pieces the data set's blocks are cut for a forward pass
 SUMS = 20  # offset of two sums for each row of the output layer
 PER_BATCH = 21  # 1: each mini-batch divides BATCH_L2 and BATCH_L1 by its sample weights; its cost counts by its rows
-PLAN_LENGTH = 22
+PARTS = 22  # offset of the first layer's sums over parts of the features, in mode BY_FEATURES
+PLAN_LENGTH = 23
 
 # modes
 BY_ROWS = 0  # each piece takes some rows through the whole network and has a gradient of its own
 BY_NEURONS = 1  # each layer's matrices are cut into pieces; all pieces write one gradient
+BY_FEATURES = 2  # the same for the first layer alone, which is cut along its inputs; one thread does the small rest
 
 # --- data: addresses and strides (in elements) of the caller's arrays, 0 where there is none -------------------------
 X = 0

@@ -5,12 +5,23 @@ import numpy as np
 from fastbp.kernels import tables as t
 from fastbp.kernels import team
 from fastbp.kernels.jit import leaf
-from fastbp.kernels.passes import field, row_of, weighted_cost
+from fastbp.kernels.passes import (
+    field,
+    finish_softmax,
+    forward_neurons,
+    join_features,
+    load_targets,
+    output_error,
+    row_of,
+    starts_from_logits,
+    weighted_cost,
+)
 from fastbp.kernels.pointers import from_address, shift
 from fastbp.kernels.regions import (
     ADD_PENALTY,
     BACKWARD,
     COSTS_OF_ROWS,
+    FEATURES,
     FORWARD,
     GRADIENT_OF_ROWS,
     KEEP,
@@ -20,6 +31,7 @@ from fastbp.kernels.regions import (
     STEP,
     SUM_AND_UPDATE,
     UPDATE_ONLY,
+    backward_rows_of_weights,
     gradient_norm,
     gradient_of_rows,
     is_finite,
@@ -134,10 +146,51 @@ def _forward_by_neurons(job, first, rows):
 
 
 @leaf
+def gradient_by_features(job, first, m, then):
+    """The same where nearly all weights lie in the first layer: all threads share it, each some of the features.
+
+    So a thread finds its columns of X, its rows of W and their moments in its own cache, from pass to pass and from
+    step to step.  The leader does the other layers, steps included.
+    """
+    net, work = job.net, job.work
+    block_rows, n_layers, n_pieces = net.plan[t.BLOCK_ROWS], net.plan[t.N_LAYERS], net.plan[t.N_PIECES]
+    cost = 0.0
+    for start in range(first, first + m, block_rows):
+        rows = min(block_rows, first + m - start)
+        job.control[team.FIRST] = start
+        job.control[team.ROWS] = rows
+        parallel(job, FEATURES, n_pieces)
+        join_features(net, start, rows, n_pieces, work)
+        for layer in range(1, n_layers):
+            forward_neurons(net, layer, start, rows, 0, field(net, layer, t.FAN_OUT), work)
+        load_targets(net, start, 0, rows, net.scalars[t.WEIGHT_FACTOR], work)
+        if not starts_from_logits(net):
+            finish_softmax(net, 0, rows, work)
+        output_error(net, 0, rows, work)
+        cost += weighted_cost(net, rows, work)
+        if not is_finite(cost) or team.is_abandoned(job.control):
+            return cost if not is_finite(cost) else np.nan
+        add, after = 1 if start > first else 0, then if start + rows == first + m else KEEP
+        for i in range(n_layers - 1):
+            layer = n_layers - 1 - i
+            backward_rows_of_weights(
+                job, layer, start, rows, 0, field(net, layer, t.FAN_IN), add, after, job.grads, work
+            )
+        job.control[team.LAYER] = 0
+        job.control[team.ADD] = add
+        job.control[team.UPDATE] = after
+        parallel(job, BACKWARD, n_pieces)
+    return cost
+
+
+@leaf
 def gradient(job, first, m, then):
     """Cost of samples [first, first + m), without penalties, and the gradient in grads[0]."""
-    if job.net.plan[t.MODE] == t.BY_ROWS:
+    mode = job.net.plan[t.MODE]
+    if mode == t.BY_ROWS:
         return gradient_by_rows(job, first, m, then)
+    if mode == t.BY_FEATURES:
+        return gradient_by_features(job, first, m, then)
     return gradient_by_neurons(job, first, m, then)
 
 
