@@ -1,9 +1,13 @@
-"""Matrix products made of register tiles: panels of columns, packed where that pays, times rows."""
+"""Matrix products made of register tiles: rows times panels of columns.
+
+A panel of B.T is transposed into a small buffer.  Panels of B are read where they lie: to copy them next to each other
+first, as BLAS libraries do, took longer for every shape from 64 x 64 x 64 to 2048 x 2048 x 256 that was tried.
+"""
 
 from fastbp.kernels.jit import leaf
 from fastbp.kernels.pointers import shift
 from fastbp.kernels.simd import TILING
-from fastbp.kernels.tiles import NOTHING, VECTORS, copy_panel, lanes, scratch, tile, transpose_block
+from fastbp.kernels.tiles import NOTHING, VECTORS, lanes, scratch, tile, transpose_block
 from fastbp.kernels.updates import no_step, take_step
 
 # Steps of the common dimension for which a panel of b stays in the first-level cache: 256 x 48 float32 are 48 KiB.
@@ -12,7 +16,6 @@ _PANEL_ELEMENTS = _PANEL_STEPS * 48
 # Tiles whose gradient, parameters and moments stay in the first-level cache until the step: some 24 KiB.
 _STEP_TILES = 4
 _STEP_ELEMENTS = _STEP_TILES * 16 * 3 * 8  # of the widest tiles there are: 8 x 3 vectors of 16
-_PACK_ROWS = 64  # rows for which copying a panel of b next to each other pays
 _MOST_ROWS = TILING.most_rows if TILING else (1,)
 _MOST_ROWS_1 = _MOST_ROWS[0]
 _MOST_ROWS_2 = _MOST_ROWS[min(1, len(_MOST_ROWS) - 1)]
@@ -110,7 +113,6 @@ def _part_of_product(m, n, k, a, a_row, a_column, b, b_row, transposed, c0, c0_r
     lane = lanes(b)
     vectors_left = (n + lane - 1) // lane
     panels_left = (vectors_left + VECTORS - 1) // VECTORS
-    packed = not transposed and m >= _PACK_ROWS and panels_left > 1
     panel = scratch(b, _PANEL_ELEMENTS)
     j = 0
     while panels_left > 0:
@@ -121,10 +123,6 @@ def _part_of_product(m, n, k, a, a_row, a_column, b, b_row, transposed, c0, c0_r
         if transposed:
             row = vectors * lane
             transpose_panel(columns, k, shift(b, j * b_row), b_row, panel, row)
-            b_here = panel
-        elif packed:
-            row = vectors * lane
-            copy_panel(vectors, k, b_here, b_row, panel, last)
             b_here = panel
         c0_here, c_here = shift(c0, j), shift(c, j)
         if step.wanted:

@@ -26,7 +26,6 @@ from fastbp.kernels.simd import INT, INT32, TILING, VECTOR_BYTES, Vectors, integ
 TILES = TILING is not None  # whether products are made of tiles
 VECTORS = len(TILING.most_rows) if TILING else 1  # vectors of the widest tile
 NOTHING = -1  # a row stride of c0 that stands for c0 = 0
-_PREFETCH_ROWS = 8
 _GROUP = 4  # rows whose addresses are reckoned from one pointer
 _PART_BITS = 16
 _LONG = 32  # steps that take longer than to fetch a cache line
@@ -167,40 +166,6 @@ def _transpose(module: Any, real: Any) -> Any:
     return function
 
 
-def _copy(module: Any, real: Any, vectors: int) -> Any:
-    """target[k, :] = source[k, :]; rows of target are whole vectors, 0 beyond `last` columns of the last one."""
-    name = f"fastbp_copy_{real}_{vectors}"
-    if name in module.globals:
-        return module.globals[name]
-    pointer = real.as_pointer()
-    function, builder = new_function(module, name, [INT, pointer, INT, pointer, INT])
-    k, source, source_row, target, last = function.args
-    v = Vectors(builder, real)
-    masks = [None] * (vectors - 1) + [v.first_lanes(last)]
-    entry, loop, end = builder.block, function.append_basic_block("loop"), function.append_basic_block("end")
-    builder.cbranch(builder.icmp_signed(">", k, integer(0)), loop, end)
-    builder.position_at_end(loop)
-    left, p, q = builder.phi(INT), builder.phi(pointer), builder.phi(pointer)
-    for phi, value in ((left, k), (p, source), (q, target)):
-        phi.add_incoming(value, entry)
-    ahead = builder.gep(p, [builder.mul(source_row, integer(_PREFETCH_ROWS))])
-    for j in range(vectors):
-        v.prefetch(builder.gep(ahead, [integer(j * v.lanes)]))
-    for j in range(vectors):
-        v.store(v.load(p, j * v.lanes, masks[j]), q, j * v.lanes)
-    left_after = builder.sub(left, integer(1))
-    for phi, value in (
-        (left, left_after),
-        (p, builder.gep(p, [source_row])),
-        (q, builder.gep(q, [integer(vectors * v.lanes)])),
-    ):
-        phi.add_incoming(value, loop)
-    builder.cbranch(builder.icmp_signed(">", left_after, integer(0)), loop, end)
-    builder.position_at_end(end)
-    builder.ret_void()
-    return function
-
-
 @intrinsic
 def lanes(typingctx, p):
     """How many numbers of the dtype of the pointer a vector holds."""
@@ -251,29 +216,6 @@ def tile(typingctx, rows, vectors, k, a, a_row, a_column, b, b_row, c0, c0_row, 
                 builder.position_at_end(block)
                 builder.call(_tile(builder.module, real, n_rows, n_vectors), rest)
                 builder.branch(done)
-        builder.position_at_end(done)
-        return context.get_dummy_value()
-
-    return signature, codegen
-
-
-@intrinsic
-def copy_panel(typingctx, vectors, k, source, source_row, target, last):
-    """target[k, :] = source[k, :] for k rows; of target they are `vectors` whole vectors, 0 beyond the last column."""
-    i = types.int64
-    signature = types.void(i, i, source, i, target, i)
-
-    def codegen(context, builder, signature, args):
-        vectors, *rest = args
-        real = context.get_value_type(signature.args[2].dtype)
-        done = builder.append_basic_block("copy_done")
-        switch = builder.switch(vectors, done)
-        for n_vectors in range(1, VECTORS + 1):
-            block = builder.append_basic_block(f"copy_{n_vectors}")
-            switch.add_case(integer(n_vectors), block)
-            builder.position_at_end(block)
-            builder.call(_copy(builder.module, real, n_vectors), rest)
-            builder.branch(done)
         builder.position_at_end(done)
         return context.get_dummy_value()
 
