@@ -36,6 +36,7 @@ _MOST_FEATURE_PIECES = 8
 _LEAST_FEATURES = 96
 _FLOPS_OF_A_STEP = 32  # what a parameter's step is reckoned as
 _LEAST_FLOPS_BY_FEATURES = 1 << 19
+_FLOPS_OF_A_PIECE = 400_000  # some 4 us
 _MOST_FORWARD_PIECES = 1 << 12
 # A product of at most this many multiply-adds is never shared by a BLAS between its threads (OpenBLAS begins at 2^18).
 _SERIAL_PRODUCT = 1 << 15
@@ -162,7 +163,7 @@ def _feature_pieces(sizes: Sequence[int], rows: int) -> int:
     one_block = rows <= block_rows_for(sizes, rows, shared=True)
     if n_weights < _FIRST_SHARE * count_params(sizes) or work < _LEAST_FLOPS_BY_FEATURES or not one_block:
         return 0
-    return min(_MOST_FEATURE_PIECES, sizes[0] // _LEAST_FEATURES)
+    return min(_MOST_FEATURE_PIECES, sizes[0] // _LEAST_FEATURES, work // _FLOPS_OF_A_PIECE)
 
 
 def make_workspace(

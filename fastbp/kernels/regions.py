@@ -327,13 +327,17 @@ def parallel(job, operation, n_pieces):
 @leaf
 def take_pieces(job, slot):
     """Do pieces of the open region until none is left."""
-    control = job.control
+    control, patience = job.control, team.PATIENCE
     while True:
-        p = team.take_piece(control, slot)
-        if p < 0:
+        p = team.take_piece(control, slot, patience)
+        if p == team.NONE:
             return
-        run_piece(job, p, control[team.N_PIECES], slot)
-        team.piece_done(control)
+        if p == team.SOON:
+            patience -= 1
+            team.pause()
+        else:
+            run_piece(job, p, control[team.N_PIECES], slot)
+            team.piece_done(control)
 
 
 @leaf

@@ -48,6 +48,10 @@ ABANDON = 2  # return as soon as possible; a step that cannot be finished is not
 
 _POLLS_BEFORE_YIELD = 64  # some 2 to 4 us: a yield costs less than that where nobody waits for the processor
 
+NONE = -1  # instead of a piece: none is left
+SOON = -2  # the last one will be taken by another thread
+PATIENCE = 256  # looks at that last piece, some 5 to 10 us, before it is taken from a thread that may be held up
+
 _PIECE_BITS = 20
 _PIECE_MASK = (1 << _PIECE_BITS) - 1
 _REGION_MASK = (1 << 22) - 1
@@ -130,9 +134,9 @@ else:
 
 
 @leaf
-def pieces_open(ticket):
-    """Whether the lane of a ticket has pieces that nobody has taken."""
-    return (ticket & _PIECE_MASK) < ((ticket >> _PIECE_BITS) & _PIECE_MASK)
+def pieces_left(ticket):
+    """How many pieces of the lane of a ticket nobody has taken."""
+    return ((ticket >> _PIECE_BITS) & _PIECE_MASK) - (ticket & _PIECE_MASK)
 
 
 @leaf
@@ -142,16 +146,27 @@ def lanes_of(control):
 
 
 @leaf
-def take_piece(control, slot):
-    """The next piece of the open region for the thread in a slot, its own lane's first, or -1 if there is none."""
-    n_lanes = lanes_of(control)
+def take_piece(control, slot, patience):
+    """The next piece of the open region for the thread in a slot; `NONE` or `SOON` if there is none for it.
+
+    Its own lane's first, then others'.  But the last piece of a lane whose thread is at work is left to it, while the
+    caller has patience: it will take it soon, and has its parameters in its cache.
+    """
+    n_lanes, answer = lanes_of(control), NONE
     for i in range(n_lanes):
-        lane = shift(control, (slot + i) % n_lanes * LANE_WORDS)
-        if pieces_open(load(lane)):
-            ticket = fetch_add(lane, 1)
-            if pieces_open(ticket):
-                return ticket & _PIECE_MASK
-    return -1
+        number = (slot + i) % n_lanes
+        lane = shift(control, number * LANE_WORDS)
+        ticket = load(lane)
+        left = pieces_left(ticket)
+        if left > 0:
+            begun = (ticket & _PIECE_MASK) != control[N_PIECES] * number // n_lanes
+            if i > 0 and left == 1 and begun and patience > 0:
+                answer = SOON
+            else:
+                ticket = fetch_add(lane, 1)
+                if pieces_left(ticket) > 0:
+                    return ticket & _PIECE_MASK
+    return answer
 
 
 @leaf
