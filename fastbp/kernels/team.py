@@ -140,6 +140,12 @@ def pieces_left(ticket):
 
 
 @leaf
+def region_of(ticket):
+    """The number of the region that a ticket is for."""
+    return (ticket >> (2 * _PIECE_BITS)) & _REGION_MASK
+
+
+@leaf
 def lanes_of(control):
     """How many lanes the regions of this job have."""
     return max(1, control[N_LANES])
@@ -153,12 +159,13 @@ def take_piece(control, slot, patience):
     caller has patience: it will take it soon, and has its parameters in its cache.
     """
     n_lanes, answer = lanes_of(control), NONE
+    region = region_of(load(shift(control, slot % n_lanes * LANE_WORDS)))
     for i in range(n_lanes):
         number = (slot + i) % n_lanes
         lane = shift(control, number * LANE_WORDS)
         ticket = load(lane)
         left = pieces_left(ticket)
-        if left > 0:
+        if left > 0 and region_of(ticket) == region:  # else its own lane is about to be opened
             begun = (ticket & _PIECE_MASK) != control[N_PIECES] * number // n_lanes
             if i > 0 and left == 1 and begun and patience > 0:
                 answer = SOON
@@ -172,7 +179,7 @@ def take_piece(control, slot, patience):
 @leaf
 def open_region(control, n_pieces):
     """Publish a region; its operation and arguments must stand in `control`, and the last region must be finished."""
-    region = ((load(control) >> (2 * _PIECE_BITS)) + 1) & _REGION_MASK
+    region = (region_of(load(control)) + 1) & _REGION_MASK
     n_lanes = lanes_of(control)
     control[N_PIECES] = n_pieces
     store(shift(control, DONE), 0)
