@@ -135,7 +135,7 @@ def move_parameter(job, q, first, m):
         for i in range(m):
             target[i] = z[i * fan_out] + h
     else:
-        a_prev, stride = previous_activation(base, layer, first, m, job.base_work)
+        a_prev, stride = previous_activation(base, layer, first, 0, m, job.base_work)
         a_k = shift(a_prev, k)
         for i in range(m):
             target[i] = z[i * fan_out] + h * a_k[i * stride]
@@ -160,7 +160,7 @@ def propagate(job, layer, j, first, m):
     else:
         move_next_layer(job, layer, j, first, m)
         for later in range(layer + 2, last + 1):
-            forward_neurons(net, later, first, m, 0, field(net, later, t.FAN_OUT), work)
+            forward_neurons(net, later, first, 0, m, 0, field(net, later, t.FAN_OUT), work)
     if not starts_from_logits(net):
         finish_softmax(net, 0, m, work)
 
@@ -201,7 +201,7 @@ def move_next_layer(job, layer, j, first, m):
         source_row, z_row = shift(source, i * n), shift(z, i * n)
         for k in range(n):
             z_row[k] = source_row[k] + d * W_j[k]
-    activate(net, layer + 1, first, m, 0, n, job.work)
+    activate(net, layer + 1, first, 0, m, 0, n, job.work)
 
 
 # --- kinks ------------------------------------------------------------------------------------------------------------

@@ -27,7 +27,7 @@ from fastbp.kernels.dropout import dropout_key, multiply, multiply_by_mask
 from fastbp.kernels.jit import formula, leaf
 from fastbp.kernels.losses import loss_rows
 from fastbp.kernels.pointers import from_address, real, shift
-from fastbp.kernels.rows import column_sums, gather_rows
+from fastbp.kernels.rows import column_sums, fetch_rows, gather_rows
 from fastbp.kernels.softmax import softmax_rows
 from fastbp.kernels.team import is_abandoned
 
@@ -110,6 +110,15 @@ def load_inputs(net, first, i0, i1, k0, k1, m, work):
 
 
 @leaf
+def fetch_inputs(net, first, i0, i1, k0, k1):
+    """Ask for rows [i0, i1), features [k0, k1) of the block of X that begins with sample `first`, if it is gathered."""
+    if net.data[t.X_COLUMN] == 1 and net.data[t.ORDER] != 0:
+        order = from_address(net.data[t.ORDER], net.layers)
+        X = shift(from_address(net.data[t.X], net.params), k0)
+        fetch_rows(i1 - i0, k1 - k0, X, net.data[t.X_ROW], shift(order, first + i0))
+
+
+@leaf
 def load_targets(net, first, i0, i1, weight_factor, work):
     """Gather rows [i0, i1) of Y (labels become one-hot rows) and the rows' scales w_x * weight_factor."""
     n = field(net, net.plan[t.N_LAYERS] - 1, t.FAN_OUT)
@@ -136,23 +145,24 @@ def load_targets(net, first, i0, i1, weight_factor, work):
 
 
 @leaf
-def previous_activation(net, layer, first, m, work):
-    """Pointer to the inputs of a layer, and their row stride."""
+def previous_activation(net, layer, first, i0, i1, work):
+    """Pointer to the inputs of a layer for rows [i0, i1) of a block, of layer 0 for all of them; their row stride."""
     if layer == 0:
-        return input_pointer(net, first, m, work)
-    return shift(work, field(net, layer - 1, t.A)), field(net, layer, t.FAN_IN)
+        return input_pointer(net, first, i1, work)
+    fan_in = field(net, layer, t.FAN_IN)
+    return shift(work, field(net, layer - 1, t.A) + i0 * fan_in), fan_in
 
 
 @leaf
-def forward_neurons(net, layer, first, m, j0, j1, work):
+def forward_neurons(net, layer, first, i0, i1, j0, j1, work):
     """z = a_prev @ W + b and a = f(z) for neurons [j0, j1) of a layer; softmax is left to `finish_softmax`."""
     fan_in, fan_out = field(net, layer, t.FAN_IN), field(net, layer, t.FAN_OUT)
     W = shift(net.params, field(net, layer, t.WEIGHTS))
-    a_prev, a_stride = previous_activation(net, layer, first, m, work)
-    z = shift(work, field(net, layer, t.Z))
+    a_prev, a_stride = previous_activation(net, layer, first, i0, i1, work)
+    z = shift(work, field(net, layer, t.Z) + i0 * fan_out + j0)
     b = shift(W, fan_in * fan_out + j0)
-    dense_forward(m, fan_in, j1 - j0, a_prev, a_stride, shift(W, j0), fan_out, b, shift(z, j0), fan_out)
-    activate(net, layer, first, m, j0, j1, work)
+    dense_forward(i1 - i0, fan_in, j1 - j0, a_prev, a_stride, shift(W, j0), fan_out, b, z, fan_out)
+    activate(net, layer, first, i0, i1, j0, j1, work)
 
 
 @leaf
@@ -166,27 +176,28 @@ def forward_features(net, first, m, k0, k1, part, work):
 
 
 @leaf
-def join_features(net, first, m, n_parts, work):
-    """z = b + the parts, in their order, and a = f(z) for the first layer."""
+def join_features(net, first, i0, i1, m, work):
+    """z = b + the parts, in their order, and a = f(z) for rows [i0, i1) of the first layer, of a block of m."""
     fan_out = field(net, 0, t.FAN_OUT)
     b = shift(net.params, field(net, 0, t.WEIGHTS) + field(net, 0, t.FAN_IN) * fan_out)
     z, parts = shift(work, field(net, 0, t.Z)), shift(work, net.plan[t.PARTS])
-    for i in range(m):
+    for i in range(i0, i1):
         row = shift(z, i * fan_out)
         for j in range(fan_out):
             row[j] = b[j]
-        for p in range(n_parts):
+        for p in range(net.plan[t.N_PIECES]):
             part = shift(parts, (p * m + i) * fan_out)
             for j in range(fan_out):
                 row[j] += part[j]
-    activate(net, 0, first, m, 0, fan_out, work)
+    activate(net, 0, first, i0, i1, 0, fan_out, work)
 
 
 @leaf
-def activate(net, layer, first, m, j0, j1, work):
-    """a = f(z) for neurons [j0, j1) of a layer, and dropout."""
-    fan_out = field(net, layer, t.FAN_OUT)
-    z, a = shift(work, field(net, layer, t.Z)), shift(work, field(net, layer, t.A))
+def activate(net, layer, first, i0, i1, j0, j1, work):
+    """a = f(z) for rows [i0, i1) and neurons [j0, j1) of a layer, and dropout."""
+    fan_out, m = field(net, layer, t.FAN_OUT), i1 - i0
+    z = shift(work, field(net, layer, t.Z) + i0 * fan_out)
+    a = shift(work, field(net, layer, t.A) + i0 * fan_out)
     if field(net, layer, t.Z) != field(net, layer, t.A) and not is_softmax(net, layer):
         for i in range(m):
             for j in range(j0, j1):
@@ -200,7 +211,7 @@ def activate(net, layer, first, m, j0, j1, work):
             for i in range(m):
                 activation_forward(entry[t.CODE], entry[t.FORWARD], end - begin, shift(a, i * fan_out + begin))
     if net.plan[t.HAS_DROPOUT] != 0:
-        drop(net, layer, first, m, j0, j1, a)
+        drop(net, layer, first + i0, m, j0, j1, a)
 
 
 @leaf
@@ -224,7 +235,7 @@ def forward_block(net, first, m, work):
     for layer in range(n_layers):
         if is_abandoned(net.control):
             return
-        forward_neurons(net, layer, first, m, 0, field(net, layer, t.FAN_OUT), work)
+        forward_neurons(net, layer, first, 0, m, 0, field(net, layer, t.FAN_OUT), work)
     if not starts_from_logits(net):
         finish_softmax(net, 0, m, work)
 
@@ -301,7 +312,7 @@ def weighted_cost(net, m, work):
 def backward_weights(net, layer, first, m, k0, k1, add, grad, step, work):
     """dW = a_prev.T @ delta for rows [k0, k1) of a layer's weights, and their step if it is wanted."""
     fan_out = field(net, layer, t.FAN_OUT)
-    a_prev, a_stride = previous_activation(net, layer, first, m, work)
+    a_prev, a_stride = previous_activation(net, layer, first, 0, m, work)
     delta = shift(work, field(net, layer, t.DELTA))
     dW = shift(grad, field(net, layer, t.WEIGHTS) + k0 * fan_out)
     dense_backward_weights(m, k1 - k0, fan_out, shift(a_prev, k0), a_stride, delta, add, dW, step)
@@ -316,21 +327,22 @@ def backward_biases(net, layer, m, add, grad, work):
 
 
 @leaf
-def backward_error(net, layer, m, k0, k1, work):
-    """delta @ W.T for neurons [k0, k1) of the layer before `layer`; `finish_error` follows."""
+def backward_error(net, layer, i0, i1, k0, k1, work):
+    """delta @ W.T for rows [i0, i1), neurons [k0, k1) of the layer before `layer`; `finish_error` follows."""
     fan_in, fan_out = field(net, layer, t.FAN_IN), field(net, layer, t.FAN_OUT)
-    delta = shift(work, field(net, layer, t.DELTA))
+    delta = shift(work, field(net, layer, t.DELTA) + i0 * fan_out)
     W = shift(net.params, field(net, layer, t.WEIGHTS) + k0 * fan_out)
-    error = shift(work, field(net, layer - 1, t.DELTA))
-    dense_backward_error(m, k1 - k0, fan_out, delta, W, shift(error, k0), fan_in)
+    error = shift(work, field(net, layer - 1, t.DELTA) + i0 * fan_in + k0)
+    dense_backward_error(i1 - i0, k1 - k0, fan_out, delta, W, error, fan_in)
 
 
 @leaf
-def finish_error(net, layer, first, m, k0, k1, work):
-    """delta_prev *= f'(z_prev) for neurons [k0, k1) of the layer before `layer`; with dropout it destroys their a."""
-    fan_in = field(net, layer, t.FAN_IN)
-    z, a = shift(work, field(net, layer - 1, t.Z)), shift(work, field(net, layer - 1, t.A))
-    error = shift(work, field(net, layer - 1, t.DELTA))
+def finish_error(net, layer, first, i0, i1, k0, k1, work):
+    """delta_prev *= f'(z_prev) for the same; with dropout it destroys their a, which the weights' gradient needs."""
+    fan_in, m = field(net, layer, t.FAN_IN), i1 - i0
+    z = shift(work, field(net, layer - 1, t.Z) + i0 * fan_in)
+    a = shift(work, field(net, layer - 1, t.A) + i0 * fan_in)
+    error = shift(work, field(net, layer - 1, t.DELTA) + i0 * fan_in)
     dropped = net.plan[t.HAS_DROPOUT] != 0 and net.scalars[t.DROPOUT + layer - 1] > 0.0
     if dropped:
         # a is a kept neuron's output over 1 - rate; f' wants the output itself.  Nobody needs the scaled a any more.
@@ -339,4 +351,4 @@ def finish_error(net, layer, first, m, k0, k1, work):
             multiply(keep, k1 - k0, shift(a, i * fan_in + k0))
     multiply_by_derivative(net, layer - 1, m, k0, k1, z, a, error)
     if dropped:
-        drop(net, layer - 1, first, m, k0, k1, error)
+        drop(net, layer - 1, first + i0, m, k0, k1, error)

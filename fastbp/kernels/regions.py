@@ -16,12 +16,14 @@ from fastbp.kernels.passes import (
     backward_biases,
     backward_error,
     backward_weights,
+    fetch_inputs,
     field,
     finish_error,
     finish_softmax,
     forward_block,
     forward_features,
     forward_neurons,
+    join_features,
     load_inputs,
     load_targets,
     output_error,
@@ -42,6 +44,8 @@ BACKWARD = 6  # piece: some rows of a layer's weights: their gradient, the error
 OUTPUTS_OF_ROWS = 7  # piece: some blocks of rows through the network, into `out`
 COSTS_OF_ROWS = 8  # piece: some blocks of rows through the network, their cost into `costs`
 FEATURES = 9  # piece: some features of X into the workspace, and their part of the first layer's z
+UPPER_LAYERS = 10  # piece: some rows from the first layer's z to its delta; their cost into `costs`
+WEIGHTS_BY_FEATURES = 11  # piece: the first layer's weights of some features, or those of another layer: as BACKWARD
 
 # what a region does with its part of the gradient
 KEEP = 0  # it is not complete yet
@@ -49,6 +53,7 @@ ADD_PENALTY = 1
 STEP = 2  # add the penalty and take the step
 
 _MOST_AT_ONCE = 1 << 13  # parameters whose step waits for all layers' gradients: some 32 KiB of float32
+_FETCH_FEATURES = 24  # rows of weights between which a part of the next mini-batch is fetched
 _ALIGN = 16  # a piece of neurons or parameters begins at a multiple of this: a whole cache line of float32
 
 
@@ -103,6 +108,12 @@ def run_piece(job, p, n_pieces, slot):
         update_range(job, bound(n, n_pieces, p, _ALIGN), bound(n, n_pieces, p + 1, _ALIGN))
     elif operation in (OUTPUTS_OF_ROWS, COSTS_OF_ROWS):
         _forward_piece(job, p, n_pieces, slot, operation)
+    elif operation == FEATURES:
+        _features_piece(job, p, n_pieces)
+    elif operation == UPPER_LAYERS:
+        _upper_layers_piece(job, p, n_pieces)
+    elif operation == WEIGHTS_BY_FEATURES:
+        _weights_piece(job, p)
     else:
         _layer_piece(job, operation, p, n_pieces)
 
@@ -205,14 +216,9 @@ def _layer_piece(job, operation, p, n_pieces):
     if operation == FORWARD:
         fan_out = field(net, layer, t.FAN_OUT)
         j0, j1 = bound(fan_out, n_pieces, p, _ALIGN), bound(fan_out, n_pieces, p + 1, _ALIGN)
-        forward_neurons(net, layer, first, m, j0, j1, work)
+        forward_neurons(net, layer, first, 0, m, j0, j1, work)
     elif operation == BACKWARD:
         _backward_piece(job, layer, first, m, p, n_pieces)
-    elif operation == FEATURES:
-        fan_in = field(net, 0, t.FAN_IN)
-        k0, k1 = bound(fan_in, n_pieces, p, _ALIGN), bound(fan_in, n_pieces, p + 1, _ALIGN)
-        part = shift(work, net.plan[t.PARTS] + p * m * field(net, 0, t.FAN_OUT))
-        forward_features(net, first, m, k0, k1, part, work)
     else:
         i0, i1 = m * p // n_pieces, m * (p + 1) // n_pieces
         if operation == LOAD:
@@ -235,25 +241,85 @@ def _backward_piece(job, layer, first, m, p, n_pieces):
 
 @leaf
 def backward_rows_of_weights(job, layer, first, m, k0, k1, add, then, grad, work):
-    """Rows [k0, k1) of a layer's weights: the error behind them (with the old weights), dW, and what is to follow.
+    """Rows [k0, k1) of a layer's weights: the error behind them (with the old weights), dW, and what is to follow."""
+    if layer > 0:
+        backward_error(job.net, layer, 0, m, k0, k1, work)
+    rows_of_weights(job, layer, first, m, k0, k1, add, then, grad, work)
+    if layer > 0:
+        finish_error(job.net, layer, first, 0, m, k0, k1, work)
 
-    The last rows have the biases behind them.
-    """
+
+@leaf
+def rows_of_weights(job, layer, first, m, k0, k1, add, then, grad, work):
+    """Rows [k0, k1) of a layer's weights: dW, and what is to follow.  The last rows have the biases behind them."""
     net = job.net
     fan_in, fan_out = field(net, layer, t.FAN_IN), field(net, layer, t.FAN_OUT)
     weights = field(net, layer, t.WEIGHTS)
     begin, end = weights + k0 * fan_out, weights + k1 * fan_out
-    if layer > 0:
-        backward_error(net, layer, m, k0, k1, work)
     backward_weights(net, layer, first, m, k0, k1, add, grad, step_from(job, begin, then == STEP), work)
-    if layer > 0:
-        finish_error(net, layer, first, m, k0, k1, work)
     if k1 == fan_in:
         backward_biases(net, layer, m, add, grad, work)
         if then == STEP:
             update_range(job, end, end + fan_out)
     if then == ADD_PENALTY:
         add_penalty_range(job, begin, end)
+
+
+# --- by features ------------------------------------------------------------------------------------------------------
+
+
+@leaf
+def _features_piece(job, p, n_pieces):
+    """Some features of X into the workspace, and their part of the first layer's z."""
+    net, work = job.net, job.work
+    first, m = region_argument(job, team.FIRST), region_argument(job, team.ROWS)
+    fan_in = field(net, 0, t.FAN_IN)
+    k0, k1 = bound(fan_in, n_pieces, p, 1), bound(fan_in, n_pieces, p + 1, 1)
+    forward_features(net, first, m, k0, k1, shift(work, net.plan[t.PARTS] + p * m * field(net, 0, t.FAN_OUT)), work)
+
+
+@leaf
+def _upper_layers_piece(job, p, n_pieces):
+    """Rows from the first layer's z to its delta, through all other layers."""
+    net, work, n_layers = job.net, job.work, job.net.plan[t.N_LAYERS]
+    first, m = region_argument(job, team.FIRST), region_argument(job, team.ROWS)
+    i0, i1 = m * p // n_pieces, m * (p + 1) // n_pieces
+    join_features(net, first, i0, i1, m, work)
+    for layer in range(1, n_layers):
+        forward_neurons(net, layer, first, i0, i1, 0, field(net, layer, t.FAN_OUT), work)
+    load_targets(net, first, i0, i1, net.scalars[t.WEIGHT_FACTOR], work)
+    if not starts_from_logits(net):
+        finish_softmax(net, i0, i1, work)
+    output_error(net, i0, i1, work)
+    for i in range(n_layers - 1):
+        layer = n_layers - 1 - i
+        fan_in = field(net, layer, t.FAN_IN)
+        backward_error(net, layer, i0, i1, 0, fan_in, work)
+        finish_error(net, layer, first, i0, i1, 0, fan_in, work)
+
+
+@leaf
+def _weights_piece(job, p):
+    """The weights of some features, piece by piece for the first layer, then layer by layer for the others: dW, step.
+
+    Between the rows of weights the next mini-batch is fetched from memory, for the thread that will gather it here.
+    """
+    net = job.net
+    n_pieces = net.plan[t.N_PIECES]
+    first, m = region_argument(job, team.FIRST), region_argument(job, team.ROWS)
+    then = region_argument(job, team.UPDATE)
+    if p >= n_pieces:
+        layer = p - n_pieces + 1
+        rows_of_weights(job, layer, first, m, 0, field(net, layer, t.FAN_IN), 0, then, job.grads, job.work)
+        return
+    fan_in, coming = field(net, 0, t.FAN_IN), region_argument(job, team.NEXT_ROWS)
+    k0, k1 = bound(fan_in, n_pieces, p, 1), bound(fan_in, n_pieces, p + 1, 1)
+    n_chunks = max(1, (k1 - k0) // _FETCH_FEATURES)
+    for chunk in range(n_chunks):
+        begin, end = k0 + bound(k1 - k0, n_chunks, chunk, 1), k0 + bound(k1 - k0, n_chunks, chunk + 1, 1)
+        i0, i1 = coming * chunk // n_chunks, coming * (chunk + 1) // n_chunks
+        fetch_inputs(net, region_argument(job, team.NEXT), i0, i1, k0, k1)
+        rows_of_weights(job, 0, first, m, begin, end, 0, then, job.grads, job.work)
 
 
 # --- the step ---------------------------------------------------------------------------------------------------------

@@ -16,6 +16,7 @@ from numba.extending import intrinsic
 from fastbp.kernels.pointers import shift
 from fastbp.kernels.simd import INT, Vectors, integer, new_function
 
+LINE_BYTES = 64  # of a cache line
 _ROWS_AHEAD = 1024  # elements between the row that is copied and the row that is asked for
 
 
@@ -66,6 +67,22 @@ def _gather(builder: ir.IRBuilder, real: Any, arguments: list[Any]) -> None:
             return []
 
         return loop(builder, n, v.lanes, [], column)
+
+    loop(builder, m, 1, [], row)
+
+
+def _fetch(builder: ir.IRBuilder, real: Any, arguments: list[Any]) -> None:
+    m, n, source, source_row, order = arguments
+    v = Vectors(builder, real)
+
+    def row(i: Any) -> list[Any]:
+        here = builder.gep(source, [builder.mul(source_row, builder.load(builder.gep(order, [i])))])
+
+        def column(j: Any) -> list[Any]:
+            v.prefetch(builder.gep(here, [j]), near=2)
+            return []
+
+        return loop(builder, n, LINE_BYTES // v.bytes, [], column)
 
     loop(builder, m, 1, [], row)
 
@@ -155,6 +172,9 @@ if numba.config.DISABLE_JIT:
         for i in range(m):
             target[i * target_row : i * target_row + n] = shift(source, order[i] * source_row)[:n]
 
+    def fetch_rows(m: int, n: int, source: Any, source_row: int, order: Any) -> None:
+        """NumPy twin: nothing to be seen."""
+
     def column_sums(m: int, n: int, x: Any, x_row: int, add: int, sums: Any) -> None:
         """NumPy twin."""
         sums[:n] = (sums[:n] if add else 0) + _matrix(x, m, n, x_row).sum(axis=0)
@@ -171,6 +191,17 @@ else:
             return context.get_dummy_value()
 
         return types.void(i, i, source, i, order, target, i), codegen
+
+    @intrinsic
+    def fetch_rows(typingctx, m, n, source, source_row, order):
+        """Ask for the cache lines of source[order[i], :] for m rows of n, into the second-level cache."""
+        i = types.int64
+
+        def codegen(context, builder, signature, args):
+            call_operation("fetch", _fetch, builder, context.get_value_type(source.dtype), list(args))
+            return context.get_dummy_value()
+
+        return types.void(i, i, source, i, order), codegen
 
     @intrinsic
     def column_sums(typingctx, m, n, x, x_row, add, sums):

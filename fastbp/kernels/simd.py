@@ -152,9 +152,9 @@ class Vectors:
             align = ir.Constant(INT32, self.bytes)
             self.call(f"llvm.masked.store.{self._suffix}.p0", ir.VoidType(), [vector, q, align, mask])
 
-    def prefetch(self, p: Any, write: int = 0) -> None:
-        """Ask for a cache line soon."""
-        numbers = [ir.Constant(INT32, value) for value in (write, 3, 1)]  # for reading, keep it near, data
+    def prefetch(self, p: Any, write: int = 0, near: int = 3) -> None:
+        """Ask for a cache line soon, for reading or writing, into the first-level (3) or the second-level cache (2)."""
+        numbers = [ir.Constant(INT32, value) for value in (write, near, 1)]  # 1: data
         self.call("llvm.prefetch.p0", ir.VoidType(), [self.builder.bitcast(p, ir.IntType(8).as_pointer()), *numbers])
 
 

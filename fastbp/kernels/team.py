@@ -40,7 +40,9 @@ FIRST = OPERATION + 3
 ROWS = OPERATION + 4
 ADD = OPERATION + 5
 UPDATE = OPERATION + 6
-CONTROL_LENGTH = N_LANES + 8
+NEXT = OPERATION + 7  # the first sample of the next mini-batch and how many it has, 0 if nobody knows
+NEXT_ROWS = OPERATION + 8
+CONTROL_LENGTH = N_LANES + 16
 
 # requests
 PAUSE = 1  # return after the step at hand

@@ -5,17 +5,7 @@ import numpy as np
 from fastbp.kernels import tables as t
 from fastbp.kernels import team
 from fastbp.kernels.jit import leaf
-from fastbp.kernels.passes import (
-    field,
-    finish_softmax,
-    forward_neurons,
-    join_features,
-    load_targets,
-    output_error,
-    row_of,
-    starts_from_logits,
-    weighted_cost,
-)
+from fastbp.kernels.passes import field, row_of, weighted_cost
 from fastbp.kernels.pointers import from_address, shift
 from fastbp.kernels.regions import (
     ADD_PENALTY,
@@ -31,7 +21,8 @@ from fastbp.kernels.regions import (
     STEP,
     SUM_AND_UPDATE,
     UPDATE_ONLY,
-    backward_rows_of_weights,
+    UPPER_LAYERS,
+    WEIGHTS_BY_FEATURES,
     gradient_norm,
     gradient_of_rows,
     is_finite,
@@ -44,6 +35,7 @@ from fastbp.kernels.updates import multiply_gradient, penalty
 _LEAST_NEURONS = 64
 _LEAST_FLOPS = 1 << 21
 _MOST_PIECES = 8
+_LEAST_ROWS = 24  # of a piece through the upper layers of a network that is shared by features
 _LOAD_ELEMENTS = 1 << 14  # elements of X that a piece gathers: some 5 us
 
 
@@ -147,40 +139,24 @@ def _forward_by_neurons(job, first, rows):
 
 @leaf
 def gradient_by_features(job, first, m, then):
-    """The same where nearly all weights lie in the first layer: all threads share it, each some of the features.
+    """The same for one block where nearly all weights lie in the first layer: threads share it, each some features.
 
     So a thread finds its columns of X, its rows of W and their moments in its own cache, from pass to pass and from
-    step to step.  The leader does the other layers, steps included.
+    step to step.
     """
-    net, work = job.net, job.work
-    block_rows, n_layers, n_pieces = net.plan[t.BLOCK_ROWS], net.plan[t.N_LAYERS], net.plan[t.N_PIECES]
-    cost = 0.0
-    for start in range(first, first + m, block_rows):
-        rows = min(block_rows, first + m - start)
-        job.control[team.FIRST] = start
-        job.control[team.ROWS] = rows
-        parallel(job, FEATURES, n_pieces)
-        join_features(net, start, rows, n_pieces, work)
-        for layer in range(1, n_layers):
-            forward_neurons(net, layer, start, rows, 0, field(net, layer, t.FAN_OUT), work)
-        load_targets(net, start, 0, rows, net.scalars[t.WEIGHT_FACTOR], work)
-        if not starts_from_logits(net):
-            finish_softmax(net, 0, rows, work)
-        output_error(net, 0, rows, work)
-        cost += weighted_cost(net, rows, work)
-        if not is_finite(cost) or team.is_abandoned(job.control):
-            return cost if not is_finite(cost) else np.nan
-        add, after = 1 if start > first else 0, then if start + rows == first + m else KEEP
-        for i in range(n_layers - 1):
-            layer = n_layers - 1 - i
-            backward_rows_of_weights(
-                job, layer, start, rows, 0, field(net, layer, t.FAN_IN), add, after, job.grads, work
-            )
-        job.control[team.LAYER] = 0
-        job.control[team.ADD] = add
-        job.control[team.UPDATE] = after
-        parallel(job, BACKWARD, n_pieces)
-    return cost
+    control, plan = job.control, job.net.plan
+    control[team.FIRST] = first
+    control[team.ROWS] = m
+    control[team.UPDATE] = then
+    parallel(job, FEATURES, plan[t.N_PIECES])
+    if team.is_abandoned(control):
+        return np.nan
+    parallel(job, UPPER_LAYERS, max(1, min(m // _LEAST_ROWS, _MOST_PIECES)))
+    cost = weighted_cost(job.net, m, job.work)
+    if is_finite(cost) and not team.is_abandoned(control):
+        parallel(job, WEIGHTS_BY_FEATURES, plan[t.N_PIECES] + plan[t.N_LAYERS] - 1)
+        return cost
+    return cost if not is_finite(cost) else np.nan
 
 
 @leaf
@@ -189,7 +165,7 @@ def gradient(job, first, m, then):
     mode = job.net.plan[t.MODE]
     if mode == t.BY_ROWS:
         return gradient_by_rows(job, first, m, then)
-    if mode == t.BY_FEATURES:
+    if mode == t.BY_FEATURES and job.net.plan[t.HAS_DROPOUT] == 0:  # whose masks end the use of a layer's a
         return gradient_by_features(job, first, m, then)
     return gradient_by_neurons(job, first, m, then)
 
@@ -245,6 +221,8 @@ def train(job, first_step, n_steps, learning_rates):
         weight = weight_of_rows(net, first, m)
         s[t.STEP] += 1.0
         s[t.LEARNING_RATE] = learning_rates[i]
+        job.control[team.NEXT] = first + m
+        job.control[team.NEXT_ROWS] = min(batch_size, n_rows - first - m) if i < n_steps - 1 else 0
         if weight == 0.0:  # nothing in this mini-batch counts: no gradient to follow, but the schedule goes on
             continue
         s[t.WEIGHT_FACTOR] = 1.0 / weight
