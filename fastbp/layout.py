@@ -41,7 +41,7 @@ _MOST_FORWARD_PIECES = 1 << 12
 # A product of at most this many multiply-adds is never shared by a BLAS between its threads (OpenBLAS begins at 2^18).
 _SERIAL_PRODUCT = 1 << 15
 _LINE_BYTES = 64
-_UPDATE_ELEMENTS = 1 << 15  # parameters of one piece of an update
+_UPDATE_ELEMENTS = 1 << 11  # parameters of one piece of an update: some 2 us
 
 
 class Segment(NamedTuple):
