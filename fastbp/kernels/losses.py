@@ -38,6 +38,9 @@ def loss_rows(code, value_address, derivative_address, parameter, m, n, z, a, y,
     if code == CLIPPED_SOFTMAX_CROSS_ENTROPY:
         _clipped_softmax_cross_entropy(m, n, parameter, z, a, y, scale, sums, cost, delta)
         return
+    if code == QUADRATIC:
+        _quadratic(m, n, a, y, scale, cost, delta)
+        return
     for i in range(m):
         row = i * n
         a_row, y_row, delta_row = shift(a, row), shift(y, row), shift(delta, row)
@@ -54,6 +57,21 @@ def loss_rows(code, value_address, derivative_address, parameter, m, n, z, a, y,
                 delta_row[j] *= scale[i]
         else:
             cost[i] = _elementwise(code, parameter, n, a_row, y_row, scale[i], delta_row)
+
+
+@leaf
+def _quadratic(m, n, a, y, scale, cost, delta):
+    """1/2 sum_j (a_j - y_j)^2; delta = a - y: the differences of all rows in one loop, which rows may be short for."""
+    half = real(0.5, a)
+    for i in range(m * n):
+        delta[i] = a[i] - y[i]
+    for i in range(m):
+        row = shift(delta, i * n)
+        total = real(0.0, a)
+        for j in range(n):
+            total += row[j] * row[j]
+            row[j] *= scale[i]
+        cost[i] = half * total
 
 
 @leaf
@@ -117,12 +135,7 @@ def _elementwise(code, parameter, n, a, y, scale, delta):
     """Sum over n outputs of the losses that look at one output at a time; delta = scale dC/da."""
     zero, one, half = real(0.0, a), real(1.0, a), real(0.5, a)
     cost = zero
-    if code == QUADRATIC:
-        for j in range(n):
-            d = a[j] - y[j]
-            cost += half * d * d
-            delta[j] = scale * d
-    elif code == ABSOLUTE:
+    if code == ABSOLUTE:
         for j in range(n):
             d = a[j] - y[j]
             cost += abs(d)

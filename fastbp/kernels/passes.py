@@ -121,24 +121,50 @@ def fetch_inputs(net, first, i0, i1, k0, k1):
 @leaf
 def load_targets(net, first, i0, i1, weight_factor, work):
     """Gather rows [i0, i1) of Y (labels become one-hot rows) and the rows' scales w_x * weight_factor."""
-    n = field(net, net.plan[t.N_LAYERS] - 1, t.FAN_OUT)
+    n, m = field(net, net.plan[t.N_LAYERS] - 1, t.FAN_OUT), i1 - i0
     order = from_address(net.data[t.ORDER], net.layers)
-    Y = from_address(net.data[t.Y], net.params)
+    target = shift(work, net.plan[t.TARGET] + i0 * n)
+    if net.data[t.LABELS] != 0:
+        _load_one_hot(net, first + i0, m, n, order, target)
+    else:
+        _load_rows_of_targets(net, first + i0, m, n, order, target)
+    scale = shift(work, net.plan[t.SCALE] + i0)
+    factor = real(weight_factor, work)
+    for i in range(m):
+        scale[i] = factor
+    if net.data[t.SAMPLE_WEIGHT] != 0:
+        weights = from_address(net.data[t.SAMPLE_WEIGHT], net.params)
+        for i in range(m):
+            scale[i] = real(np.float64(weights[row_of(net, first + i0 + i, order)]) * weight_factor, work)
+
+
+@leaf
+def _load_one_hot(net, first, m, n, order, target):
+    """target[i, label] = 1 and 0 elsewhere for m samples from `first` on."""
     labels = from_address(net.data[t.LABELS], net.layers)
-    weights = from_address(net.data[t.SAMPLE_WEIGHT], net.params)
-    for i in range(i0, i1):
-        sample = row_of(net, first + i, order)
-        row = shift(work, net.plan[t.TARGET] + i * n)
-        if net.data[t.LABELS] != 0:
+    zero, one = real(0.0, target), real(1.0, target)
+    for i in range(m * n):
+        target[i] = zero
+    for i in range(m):
+        target[i * n + labels[row_of(net, first + i, order)]] = one
+
+
+@leaf
+def _load_rows_of_targets(net, first, m, n, order, target):
+    """target[i, :] = Y[i, :] for m samples from `first` on; the same numbers by the quickest way there is."""
+    Y = from_address(net.data[t.Y], net.params)
+    row, column = net.data[t.Y_ROW], net.data[t.Y_COLUMN]
+    if column == 1 and net.data[t.ORDER] != 0:
+        gather_rows(m, n, Y, row, shift(order, first), target, n)
+    elif column == 1 and row == n:
+        source = shift(Y, first * row)
+        for i in range(m * n):
+            target[i] = source[i]
+    else:
+        for i in range(m):
+            source = shift(Y, row_of(net, first + i, order) * row)
             for j in range(n):
-                row[j] = real(0.0, work)
-            row[labels[sample]] = real(1.0, work)
-        else:
-            source = shift(Y, sample * net.data[t.Y_ROW])
-            for j in range(n):
-                row[j] = source[j * net.data[t.Y_COLUMN]]
-        weight = np.float64(weights[sample]) if net.data[t.SAMPLE_WEIGHT] != 0 else 1.0
-        work[net.plan[t.SCALE] + i] = real(weight * weight_factor, work)
+                target[i * n + j] = source[j * column]
 
 
 # --- forward ----------------------------------------------------------------------------------------------------------
