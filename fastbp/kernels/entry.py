@@ -6,9 +6,10 @@ Leader and helpers enter by the same door, so that the first `fit` ever compiles
 from fastbp.kernels import team, training
 from fastbp.kernels.denormals import DENORMALS_ARE_ZERO, FLUSH_TO_ZERO, float_mode, set_float_mode
 from fastbp.kernels.jit import leaf, root
+from fastbp.kernels.job import Job
 from fastbp.kernels.passes import Net
 from fastbp.kernels.pointers import at, from_address
-from fastbp.kernels.regions import Job, help_with
+from fastbp.kernels.regions import help_with
 
 # tasks
 OUTPUTS = 0

@@ -5,30 +5,27 @@ import numpy as np
 from fastbp.kernels import tables as t
 from fastbp.kernels import team
 from fastbp.kernels.jit import leaf
+from fastbp.kernels.job import is_finite
 from fastbp.kernels.passes import field, row_of, weighted_cost
 from fastbp.kernels.pointers import from_address, shift
 from fastbp.kernels.regions import (
-    ADD_PENALTY,
     BACKWARD,
     COSTS_OF_ROWS,
     FEATURES,
     FORWARD,
     GRADIENT_OF_ROWS,
-    KEEP,
     LOAD,
     OUTPUT,
     OUTPUTS_OF_ROWS,
-    STEP,
     SUM_AND_UPDATE,
     UPDATE_ONLY,
     UPPER_LAYERS,
     WEIGHTS_BY_FEATURES,
-    gradient_norm,
     gradient_of_rows,
-    is_finite,
     parallel,
 )
 from fastbp.kernels.updates import multiply_gradient, penalty
+from fastbp.kernels.weight_steps import ADD_PENALTY, KEEP, STEP, gradient_norm
 
 # Pieces of one layer: at least this many neurons and this many flops (some 20 us), so that a piece is worth its 1 to
 # 2 us, and never more than _MOST_PIECES.
