@@ -108,15 +108,20 @@ def test_directional_derivative_of_a_larger_network(seed):
 LARGE = {
     "one-piece": (cases.Case("", [3, 6, 2]), 3000, t.BY_ROWS, 1, 3),
     "pieces-of-rows": (cases.Case("", [20, 60, 5], "silu", "softmax", "cross_entropy"), 3000, t.BY_ROWS, 13, 1),
-    "pieces-of-blocks": (cases.Case("", [600, 40, 60], "tanh", "identity", "log_cosh"), 3000, t.BY_ROWS, 16, 3),
+    "pieces-of-blocks": (cases.Case("", [600, 40, 100], "tanh", "identity", "log_cosh"), 3000, t.BY_ROWS, 16, 3),
     "pieces-of-neurons": (
         cases.Case(
             "", [30, 200, 190, 5], [[("tanh", 50), ("relu", 83), ("gelu", 67)], "softplus"], "softmax",
             "cross_entropy", l2_penalty=0.1, l1_penalty=0.01,
         ),
-        1500, t.BY_NEURONS, 1, 3,
+        1500, t.BY_NEURONS, 1, 6,
     ),
     "one-block-of-neurons": (cases.Case("", [64, 300, 300, 10], "elu", "sigmoid"), 70, t.BY_NEURONS, 1, 1),
+    "pieces-of-features": (
+        cases.Case("", [400, 20, 12, 5], ["silu", "tanh"], "softmax", "cross_entropy", 0.1, 0.01), 200,
+        t.BY_FEATURES, 4, 1,
+    ),
+    "features-and-no-hidden-layer": (cases.Case("", [333, 3], (), "identity", "huber"), 256, t.BY_FEATURES, 2, 1),
 }  # fmt: skip
 
 
@@ -135,8 +140,8 @@ def test_many_rows_are_the_mean_of_few(name, dtype):
     case, n, mode, n_pieces, n_blocks = LARGE[name]
     problem, net = large_twins(case, n, dtype)
     assert layout.gradient_pieces(case.sizes, n) == (mode, n_pieces)
-    block_rows = layout.block_rows_for(case.sizes, n) * (4 if mode == t.BY_NEURONS else 1)
-    assert -(-n // n_pieces // block_rows) == n_blocks
+    block_rows = layout.block_rows_for(case.sizes, n, shared=mode != t.BY_ROWS)
+    assert -(-n // (n_pieces if mode == t.BY_ROWS else 1) // block_rows) == n_blocks
     expected = mean_of_chunks(problem, net, 5)
     for n_threads in (1, 2):
         assert_agree(value_and_gradient(problem, net, n_threads=n_threads), expected, dtype)

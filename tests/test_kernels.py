@@ -122,7 +122,7 @@ def test_loss_is_packed(name):
 @pytest.mark.parametrize("name", UPDATES)
 def test_update_is_packed(name, dtype):
     code, expected = UPDATES[name]
-    arguments = (code, "constants", 0.01, 0.1, 0.001, "n", "g", "w", "s1", "s2")
+    arguments = (code, "constants", 0.01, 0.1, 0.001, 1, "n", "n", "n", "g", "w", "s1", "s2")
     assembly = instructions(updates.update, *arguments, dtype=dtype)
     found = packed(assembly, dtype)
     if (

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 import fastbp as bp
-from fastbp.kernels import adam_step, products, rows, softmax, tiles
+from fastbp.kernels import adam_step, products, rows, softmax, tiles, updates
 from fastbp.kernels.pointers import at
 from fastbp.kernels.simd import TILING
 from fastbp.kernels.tiles import NOTHING
@@ -24,8 +24,9 @@ compiled = numba.njit(error_model="numpy")
 
 @compiled
 def multiply(m, n, k, a, a_row, a_column, b, b_row, transposed, c0, c0_row, c, c_row):
+    none = updates.no_step(at(c, 0))
     products.product(
-        m, n, k, at(a, 0), a_row, a_column, at(b, 0), b_row, transposed, at(c0, 0), c0_row, at(c, 0), c_row
+        m, n, k, at(a, 0), a_row, a_column, at(b, 0), b_row, transposed, at(c0, 0), c0_row, at(c, 0), c_row, none
     )
 
 
@@ -68,6 +69,43 @@ def test_product(shape, dtype, transposed_a, transposed_b):
     bias = RNG.normal(size=n + 16).astype(dtype)
     multiply(m, n, k, a_flat, *a_strides, b_flat, b_row, transposed_b, bias, 0, c_flat, n + 2)
     assert error_of(c, bias[:n] + expected, k) < 1
+
+
+@compiled
+def gradient_and_step(m, n, k, a, delta, c0_row, g, optimizer, constants, l2, l1, w, s1, s2, apart):
+    """g = a.T @ delta (or g plus it), then the step of all parameters: in one go, or one after the other."""
+    step = updates.Step(True, optimizer, at(constants, 0), 0.01, 0.1, 0.001, l2, l1, at(w, 0), at(s1, 0), at(s2, 0))
+    now = updates.no_step(at(w, 0)) if apart else step
+    products.product(m, n, k, at(a, 0), 1, m, at(delta, 0), n, False, at(g, 0), c0_row, at(g, 0), n, now)
+    if apart:
+        updates.take_step(step, 0, m, n, n, at(g, 0), n)
+
+
+@with_tiles
+@pytest.mark.parametrize("dtype", cases.DTYPES)
+@pytest.mark.parametrize("shape", [
+    (3, 5, 4), (40, 10, 10), (33, 30, 10), (98, 128, 64), (100, 50, 33), (17, 97, 300), (64, 200, 600), (1, 16, 32),
+], ids=str)  # fmt: skip
+@pytest.mark.parametrize(("optimizer", "constants"), [
+    (updates.SGD, (0.0, 0.0)), (updates.SGD, (0.9, 1.0)), (updates.ADAM, (0.9, 0.999, 1e-8, 0.0, 0.0)),
+    (updates.ADAMW, (0.9, 0.999, 1e-8, 0.01, 0.0)), (updates.RMSPROP, (0.9, 1e-8, 0.5)),
+])  # fmt: skip
+@pytest.mark.parametrize(("adds", "l2"), [(False, 0.0), (True, 0.1)])
+def test_steps_behind_blocks_of_a_gradient_are_those_of_the_whole(shape, optimizer, constants, adds, l2, dtype):
+    m, n, k = shape
+    rng = np.random.default_rng(5)
+    a, delta = rng.normal(size=(k, m)).astype(dtype), rng.normal(size=(k, n)).astype(dtype)
+    before = [rng.random((m, n)).astype(dtype) for _ in range(4)]
+    results = []
+    for apart in (False, True):
+        g, w, s1, s2 = (array.copy() for array in before)
+        numbers, c0_row = np.array([*constants, 0.0, 0.0]), n if adds else NOTHING
+        gradient_and_step(m, n, k, a, delta, c0_row, g, optimizer, numbers, l2, l2 / 2, w, s1, s2, apart)
+        results.append((w, s1, s2))
+    eps = 16 * np.finfo(dtype).eps  # the compiler rounds whole vectors and the rest of a run in different ways
+    for together, apart in zip(*results, strict=True):
+        np.testing.assert_allclose(together, apart, rtol=eps, atol=eps)
+    assert not np.array_equal(results[0][0], before[1])
 
 
 @with_tiles
@@ -144,9 +182,10 @@ def test_softmax_of_nan_is_nan():
 
 
 @compiled
-def adam(n, numbers, g, w, m, v):
+def adam(rows, n, row, g_row, numbers, g, w, m, v):
     rate, beta_1, gain_1, beta_2, gain_2, epsilon = numbers
-    adam_step.adam_step(n, rate, beta_1, gain_1, beta_2, gain_2, epsilon, at(g, 0), at(w, 0), at(m, 0), at(v, 0))
+    pointers = at(g, 0), at(w, 0), at(m, 0), at(v, 0)
+    adam_step.adam_step(rows, n, row, g_row, rate, beta_1, gain_1, beta_2, gain_2, epsilon, *pointers)
 
 
 @pytest.mark.skipif(not adam_step.ESTIMATES, reason="a processor without the estimates")
@@ -160,11 +199,23 @@ def test_adam_by_estimates(n):
     rate, beta_1, gain_1, beta_2, gain_2, epsilon = (float(x) for x in numbers)
     m_new = beta_1 * m.astype(float) + gain_1 * g
     v_new = beta_2 * v.astype(float) + gain_2 * g.astype(float) ** 2
-    adam(n, numbers, g, w, m, v)
+    adam(1, n, n, n, numbers, g, w, m, v)
     np.testing.assert_allclose(m, m_new, rtol=1e-5, atol=1e-30)
     np.testing.assert_allclose(v, v_new, rtol=1e-5, atol=1e-37)
     step = rate * m.astype(float) / (np.sqrt(v.astype(float)) + epsilon)
     np.testing.assert_allclose(-w, step, rtol=6 * 2**-24, atol=1e-37)
+
+
+@pytest.mark.skipif(not adam_step.ESTIMATES, reason="a processor without the estimates")
+def test_adam_leaves_what_lies_between_rows():
+    numbers = tuple(np.float32(x) for x in (1e-3, 0.9, 0.1, 0.999, 0.001, 1e-8))
+    g, (w, m, v) = RNG.normal(size=(5, 21)).astype("f4"), RNG.random((3, 5, 40)).astype("f4")
+    expected = [array.copy() for array in (w, m, v)]
+    for i in range(5):
+        adam(1, 21, 21, 21, numbers, g[i], *(array[i] for array in expected))
+    adam(5, 21, 40, 21, numbers, g, w, m, v)
+    for array, one_by_one in zip((w, m, v), expected, strict=True):
+        assert np.array_equal(array, one_by_one)
 
 
 PROGRAM = """

@@ -27,6 +27,9 @@ SHAPES = {
         cases.Case("", [64, 600, 600, 10], ["relu", [("tanh", 250), ("silu", 350)]], "softmax", "cross_entropy"),
         128, t.BY_NEURONS, 1,
     ),
+    "first-layer": (
+        cases.Case("", [300, 40, 10], "relu", "softmax", "cross_entropy", 0.01), 100, t.BY_FEATURES, 3,
+    ),
     "wide-penalties": (cases.Case("", [64, 300, 200, 2], "sigmoid", "identity", "quadratic", 0.1, 0.01), 200,
                        t.BY_NEURONS, 1),
 }  # fmt: skip
@@ -80,7 +83,7 @@ def fitted(case, optimizer, dtype, n_threads, batch_size, n, **keywords):
 def test_every_optimizer_is_among_the_cases():
     kinds = {name for name in bp.__all__ if inspect.isclass(getattr(bp, name)) and is_rule(getattr(bp, name))}
     assert {optimizer.kind for optimizer in cases.OPTIMIZER_CASES} == kinds
-    assert {case[2] for case in SHAPES.values()} == {t.BY_ROWS, t.BY_NEURONS}
+    assert {case[2] for case in SHAPES.values()} == {t.BY_ROWS, t.BY_NEURONS, t.BY_FEATURES}
 
 
 def is_rule(kind):
