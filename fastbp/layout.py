@@ -14,7 +14,10 @@ from numpy.typing import NDArray
 
 from fastbp.kernels import tables as t
 from fastbp.kernels.dense import uses_tiles as uses_tiles_leaf
+from fastbp.kernels.narrow import narrow_elements
+from fastbp.kernels.narrow_rows import ACTIVATIONS, LOSSES
 from fastbp.kernels.team import CONTROL_LENGTH
+from fastbp.kernels.vectors import VECTORS, lanes_of
 from fastbp.memory import require_memory
 
 # A block's activations should stay in a core's second-level cache: 2^16 numbers are 256 or 512 KiB.
@@ -32,6 +35,10 @@ _MOST_PIECES = 16
 _MOST_FORWARD_PIECES = 1 << 12
 # A product of at most this many multiply-adds is never shared by a BLAS between its threads (OpenBLAS begins at 2^18).
 _SERIAL_PRODUCT = 1 << 15
+# A narrow network is trained row by row up to so many rows of a mini-batch and multiply-adds of its forward pass;
+# measured from 2-4-4-2 to 16-16-16-10.
+_MOST_NARROW_ROWS = 4
+_MOST_NARROW_PRODUCTS = 1500
 _LINE_BYTES = 64
 _UPDATE_ELEMENTS = 1 << 15  # parameters of one piece of an update
 
@@ -135,6 +142,28 @@ def gradient_pieces(sizes: Sequence[int], rows: int) -> tuple[int, int]:
     return t.BY_NEURONS, 1
 
 
+def is_narrow(
+    sizes: Sequence[int], layer_segments: Sequence[Sequence[Segment]], loss: int, dtype: np.dtype, batch_rows: int
+) -> bool:
+    """Whether training goes row by row through vectors, see `fastbp.kernels.narrow`: by the problem alone."""
+    if not VECTORS or max(sizes) > lanes_of(dtype.itemsize):
+        return False
+    if batch_rows > _MOST_NARROW_ROWS or (batch_rows > 1 and batch_rows * count_params(sizes) > _MOST_NARROW_PRODUCTS):
+        return False
+    *hidden, output = [runs[0].code if len(runs) == 1 else t.CUSTOM_ACTIVATION for runs in layer_segments]
+    return all(code in ACTIVATIONS for code in hidden) and loss in LOSSES and output in LOSSES[loss]
+
+
+def pack(layers: NDArray[np.int64], lanes: int) -> int:
+    """Lay out the packed parameters of a narrow network in the table of layers; their number."""
+    offset = 0
+    for row in layers:
+        pitch = int(row[t.FAN_OUT] - 1).bit_length()
+        row[[t.PITCH, t.PACKED]] = pitch, offset
+        offset += (-(-(int(row[t.FAN_IN]) << pitch) // lanes) + 1) * lanes
+    return offset
+
+
 def make_workspace(
     sizes: Sequence[int],
     layer_segments: Sequence[Sequence[Segment]],
@@ -187,6 +216,10 @@ def make_workspace(
         plan[column] = offset
         offset += _rounded(rows * width)
     n_params = count_params(sizes)
+    if gradient and is_narrow(sizes, layer_segments, code, dtype, batch_rows):
+        packed_size = pack(layers, lanes_of(dtype.itemsize))
+        plan[[t.NARROW, t.PACKED_SIZE]] = offset, packed_size
+        offset += _rounded(narrow_elements(len(sizes) - 1, packed_size, lanes_of(dtype.itemsize)))
     plan[t.BLOCK_ROWS] = rows
     plan[t.SLOT_SIZE] = offset
     plan[[t.MODE, t.N_PIECES, t.N_PARAMS]] = mode, n_pieces, n_params

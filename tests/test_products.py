@@ -179,7 +179,13 @@ cost, grad = net.value_and_grad(X, Y)
 net.fit(X, Y, epochs=3, batch_size=16, optimizer=bp.Adam(0.01), seed=1)
 net2 = bp.Network([37, 20, 3], activation="relu", output="softmax", loss="cross_entropy", dtype="float64", seed=0)
 net2.fit(X, rng.integers(3, size=50), epochs=3, seed=1)
-print(json.dumps([simd.VECTOR_BYTES if simd.TILING else 0, [cost, *grad, *net.params, *net2.params]]))
+narrow = []
+for pitch, (output, loss) in enumerate([("softmax", "cross_entropy"), ("tanh", "quadratic")]):
+    net3 = bp.Network([3, 1 << pitch, 4, 3], activation="sigmoid", output=output, loss=loss, dtype="float64", seed=0)
+    net3.fit(X[:, :3], Y if pitch else rng.integers(3, size=50), epochs=2, batch_size=1, seed=1)
+    narrow.append(net3.params)
+narrow = np.concatenate(narrow)
+print(json.dumps([simd.VECTOR_BYTES if simd.TILING else 0, [cost, *grad, *net.params, *net2.params, *narrow]]))
 """
 
 

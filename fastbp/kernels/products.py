@@ -3,7 +3,8 @@
 from fastbp.kernels.jit import leaf
 from fastbp.kernels.pointers import shift
 from fastbp.kernels.simd import TILING
-from fastbp.kernels.tiles import VECTORS, copy_panel, lanes, scratch, tile, transpose_block
+from fastbp.kernels.tiles import VECTORS, copy_panel, scratch, tile, transpose_block
+from fastbp.kernels.vectors import lanes
 
 # Steps of the common dimension for which a panel of b stays in the first-level cache: 256 x 48 float32 are 48 KiB.
 _PANEL_STEPS = 256
