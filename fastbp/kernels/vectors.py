@@ -4,11 +4,12 @@ Where all neurons of a layer fit into one vector, a plain loop over four of them
 variable holds a whole vector: reals (the dtype's numbers), integers of the same width, or a mask.  ``+ - * /``, ``<``
 ``==`` and ``>`` work lane by lane, and so do the formulas of `vector_math`.
 
-    load store load_where     a vector in memory
+    load store load_where store_where     a vector in memory
     zeros like splat          a vector of one number
     lanes                     how many numbers a vector holds
     lane_numbers              0, 1, 2, ...
-    below equal added low_bits exclusive shifted_right shifted_left     integers, with one number for all lanes
+    below equal added multiplied low_bits exclusive shifted_right shifted_left     integers, and one number
+    summed                    two vectors of integers
     choose                    lanes of one vector or the other
     permuted                  lane i is lane index[i] of x
     first                     the number in lane 0
@@ -149,6 +150,11 @@ if numba.config.DISABLE_JIT:
         """NumPy twin."""
         p[: x.size] = x
 
+    def store_where(mask: Any, x: Any, p: Any) -> None:
+        """NumPy twin."""
+        for i in np.flatnonzero(mask):
+            p[i] = x[i]
+
     def first(x: Any) -> Any:
         """NumPy twin."""
         return x[0]
@@ -161,7 +167,7 @@ if numba.config.DISABLE_JIT:
         """NumPy twin."""
         return np.where(mask, x, y)
 
-    below, equal, added = operator.lt, operator.eq, operator.add
+    below, equal, added, multiplied, summed = operator.lt, operator.eq, operator.add, operator.mul, operator.add
     low_bits, exclusive = operator.and_, operator.xor
     shifted_right, shifted_left = operator.rshift, operator.lshift
 
@@ -238,6 +244,25 @@ else:
         return types.void(x, p), codegen
 
     @intrinsic
+    def store_where(typingctx, mask, x, p):
+        """Store a vector at p where the mask is set."""
+
+        def codegen(context, builder, signature, args):
+            _writer(builder, x).store(args[1], args[2], 0, args[0])
+            return context.get_dummy_value()
+
+        return types.void(mask, x, p), codegen
+
+    @intrinsic
+    def summed(typingctx, x, y):
+        """The sum of two vectors of integers."""
+
+        def codegen(context, builder, signature, args):
+            return builder.add(*args)
+
+        return x(x, y), codegen
+
+    @intrinsic
     def first(typingctx, x):
         """The number in lane 0."""
 
@@ -280,6 +305,7 @@ else:
     below = _integers("below", lambda b, i, n: b.icmp_signed("<", i, n), "mask", "index < n.")
     equal = _integers("equal", lambda b, i, n: b.icmp_signed("==", i, n), "mask", "index == n.")
     added = _integers("added", lambda b, i, n: b.add(i, n), "integer", "index + n.")
+    multiplied = _integers("multiplied", lambda b, i, n: b.mul(i, n), "integer", "index * n.")
     low_bits = _integers("low_bits", lambda b, i, n: b.and_(i, n), "integer", "index & n.")
     exclusive = _integers("exclusive", lambda b, i, n: b.xor(i, n), "integer", "index ^ n.")
     shifted_right = _integers("shifted_right", lambda b, i, n: b.lshr(i, n), "integer", "index >> n.")
