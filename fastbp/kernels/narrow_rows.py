@@ -3,15 +3,14 @@
 `w` are the packed parameters, `g` the packed gradient; `a` has room for a vector of each layer, the input first.
 """
 
-import numpy as np
-
 from fastbp.kernels import tables as t
 from fastbp.kernels import vector_math as vm
 from fastbp.kernels.activations import LEAKY_SLOPE
 from fastbp.kernels.jit import leaf
-from fastbp.kernels.lane_sums import largest_of_rows, sum_of_columns, sum_of_rows
+from fastbp.kernels.lane_sums import sum_of_columns, sum_of_rows
 from fastbp.kernels.passes import field
 from fastbp.kernels.pointers import from_address, real, shift
+from fastbp.kernels.short_rows import softmax_of_block
 from fastbp.kernels.vectors import (
     added,
     below,
@@ -144,15 +143,12 @@ def target_row(net, sample, a):
 
 @leaf
 def softmax_cross_entropy(z, y, pitch, n, p):
-    """The row's cost, and a - y; see `fastbp.kernels.softmax`."""
-    lane, zero = lane_numbers(p), zeros(p)
-    inside = below(lane, n)
-    largest = splat(first(largest_of_rows(choose(inside, z, splat(-np.inf, z)), pitch, lane)), z)
-    powers = choose(inside, vm.exp(z - largest), zero)
-    total = sum_of_rows(powers, pitch, lane)
-    a = powers * splat(real(1.0, p) / first(total), z)
+    """The row's cost, and a - y; see `fastbp.kernels.short_rows`.  The block's other rows are filled in vain."""
+    lane = lane_numbers(p)
+    inside = below(low_bits(lane, (1 << pitch) - 1), n)
+    a, largest, total = softmax_of_block(z, inside, pitch, lane)
     # 0 times an infinite logit is 0: a class of probability 0 that is not the target costs nothing
-    costs = choose(abs(y) > zero, y * (largest - z), zero)
+    costs = choose(abs(y) > zeros(p), y * (largest - z), zeros(p))
     cost = first(sum_of_rows(costs, pitch, lane)) + first(sum_of_rows(y, pitch, lane)) * vm.log(first(total))
     return cost, a - y
 
