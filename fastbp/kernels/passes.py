@@ -117,12 +117,13 @@ def load_targets(net, first, i0, i1, weight_factor, work):
     Y = from_address(net.data[t.Y], net.params)
     labels = from_address(net.data[t.LABELS], net.layers)
     weights = from_address(net.data[t.SAMPLE_WEIGHT], net.params)
+    if net.data[t.LABELS] != 0:
+        for k in range(net.plan[t.TARGET] + i0 * n, net.plan[t.TARGET] + i1 * n):
+            work[k] = real(0.0, work)
     for i in range(i0, i1):
         sample = row_of(net, first + i, order)
         row = shift(work, net.plan[t.TARGET] + i * n)
         if net.data[t.LABELS] != 0:
-            for j in range(n):
-                row[j] = real(0.0, work)
             row[labels[sample]] = real(1.0, work)
         else:
             source = shift(Y, sample * net.data[t.Y_ROW])
