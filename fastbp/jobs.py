@@ -25,6 +25,9 @@ if TYPE_CHECKING:
 _SMALL_INPUT = 1 << 10  # elements of X up to which copying is quicker than asking for its address
 _SMALL_FLOPS = 1 << 16  # that no thread would share, and no thread of a BLAS either
 _MOST_SPARE_FRAMES = 4
+_SMALL_FRAME_BYTES = 1 << 18
+
+Key = tuple[str, int, int]  # what a frame is for, the rows of the data set, and of a gradient
 
 
 @dataclass
@@ -52,6 +55,13 @@ class Frame:
         places |= {entry.DATA: self.data, entry.SCALARS: self.scalars, entry.COSTS: w.costs}
         for place, array in places.items():
             self._point(place, array)
+
+    def forget(self) -> None:
+        """Let go of the caller's arrays."""
+        self.state = self.nothing
+        self.data.fill(0)
+        for place in (entry.PARAMS, entry.STATE):
+            self._point(place, self.nothing)
 
     def set_data(
         self,
@@ -177,7 +187,7 @@ class Passes:
 
     def __init__(self, net: Network) -> None:
         self._net = net
-        self._spare: dict[tuple[str, int], list[Frame]] = {}
+        self._spare: dict[Key, list[Frame]] = {}
         self._flops_per_row = flops_per_row(net.sizes)
         self.row_seconds = seconds_per_row(net.sizes, self._flops_per_row)
 
@@ -238,18 +248,29 @@ class Passes:
             grad.fill(np.nan)  # the backward pass of an infinite cost is not made
         return cost, grad
 
-    def _take(self, kind: str, n_rows: int) -> tuple[tuple[str, int], Frame]:
-        """Return a frame that nobody else uses."""
-        key = (kind, n_rows)
+    def training_frame(self, batch_rows: int, n_rows: int) -> Frame:
+        """Return a frame for the steps of a fit; for a small one, making it takes longer than a hundred steps."""
+        return self._take("training", n_rows, batch_rows)[1]
+
+    def keep_training_frame(self, frame: Frame, batch_rows: int, n_rows: int) -> None:
+        """Keep the frame of a fit that is over, if it is small, for the next."""
+        if frame.workspace.work.nbytes + frame.grads.nbytes <= _SMALL_FRAME_BYTES:
+            frame.forget()
+            self._give_back(("training", n_rows, batch_rows), frame)
+
+    def _take(self, kind: str, n_rows: int, batch_rows: int | None = None) -> tuple[Key, Frame]:
+        """Return a frame that nobody else uses, for gradients of all rows or of `batch_rows`."""
+        batch_rows = n_rows if batch_rows is None else batch_rows
+        key = (kind, n_rows, batch_rows)
         spare = self._spare.get(key)
         if spare:
             try:
                 return key, spare.pop()
             except IndexError:  # another thread was faster
                 pass
-        return key, make_frame(self._net, n_rows, n_rows, gradient=kind == "gradient")
+        return key, make_frame(self._net, batch_rows, n_rows, gradient=kind in ("gradient", "training"))
 
-    def _give_back(self, key: tuple[str, int], frame: Frame) -> None:
+    def _give_back(self, key: Key, frame: Frame) -> None:
         """Keep a frame for the next call of the same size."""
         if len(self._spare) >= _MOST_SPARE_FRAMES and key not in self._spare:
             self._spare = {}

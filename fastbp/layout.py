@@ -13,8 +13,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastbp.kernels import tables as t
+from fastbp.kernels.narrow import narrow_elements
+from fastbp.kernels.narrow_rows import ACTIVATIONS, LOSSES
 from fastbp.kernels.team import CONTROL_LENGTH
 from fastbp.kernels.tiles import TILES
+from fastbp.kernels.vectors import VECTORS, lanes_of
 from fastbp.memory import require_memory
 
 # A block's activations should stay in a core's second-level cache: 2^16 numbers are 256 or 512 KiB.
@@ -40,6 +43,10 @@ _FLOPS_OF_A_PIECE = 400_000  # some 4 us
 _MOST_FORWARD_PIECES = 1 << 12
 # A product of at most this many multiply-adds is never shared by a BLAS between its threads (OpenBLAS begins at 2^18).
 _SERIAL_PRODUCT = 1 << 15
+# A narrow network is trained row by row up to so many rows of a mini-batch and multiply-adds of its forward pass;
+# measured from 2-4-4-2 to 16-16-16-10.
+_MOST_NARROW_ROWS = 4
+_MOST_NARROW_PRODUCTS = 1500
 _LINE_BYTES = 64
 _UPDATE_ELEMENTS = 1 << 11  # parameters of one piece of an update: some 2 us
 
@@ -166,6 +173,28 @@ def _feature_pieces(sizes: Sequence[int], rows: int) -> int:
     return min(_MOST_FEATURE_PIECES, sizes[0] // _LEAST_FEATURES, work // _FLOPS_OF_A_PIECE)
 
 
+def is_narrow(
+    sizes: Sequence[int], layer_segments: Sequence[Sequence[Segment]], loss: int, dtype: np.dtype, batch_rows: int
+) -> bool:
+    """Whether training goes row by row through vectors, see `fastbp.kernels.narrow`: by the problem alone."""
+    if not VECTORS or max(sizes) > lanes_of(dtype.itemsize):
+        return False
+    if batch_rows > _MOST_NARROW_ROWS or (batch_rows > 1 and batch_rows * count_params(sizes) > _MOST_NARROW_PRODUCTS):
+        return False
+    *hidden, output = [runs[0].code if len(runs) == 1 else t.CUSTOM_ACTIVATION for runs in layer_segments]
+    return all(code in ACTIVATIONS for code in hidden) and loss in LOSSES and output in LOSSES[loss]
+
+
+def pack(layers: NDArray[np.int64], lanes: int) -> int:
+    """Lay out the packed parameters of a narrow network in the table of layers; their number."""
+    offset = 0
+    for row in layers:
+        pitch = int(row[t.FAN_OUT] - 1).bit_length()
+        row[[t.PITCH, t.PACKED]] = pitch, offset
+        offset += (-(-(int(row[t.FAN_IN]) << pitch) // lanes) + 1) * lanes
+    return offset
+
+
 def make_workspace(
     sizes: Sequence[int],
     layer_segments: Sequence[Sequence[Segment]],
@@ -219,6 +248,10 @@ def make_workspace(
         plan[t.PARTS] = offset
         offset += n_pieces * rows * sizes[1]
     n_params = count_params(sizes)
+    if gradient and is_narrow(sizes, layer_segments, code, dtype, batch_rows):
+        packed_size = pack(layers, lanes_of(dtype.itemsize))
+        plan[[t.NARROW, t.PACKED_SIZE]] = offset, packed_size
+        offset += _rounded(narrow_elements(len(sizes) - 1, packed_size, lanes_of(dtype.itemsize)))
     plan[t.BLOCK_ROWS] = rows
     plan[t.SLOT_SIZE] = offset
     plan[[t.MODE, t.N_PIECES, t.N_PARAMS]] = mode, n_pieces, n_params

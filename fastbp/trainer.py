@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastbp import validation
-from fastbp.jobs import Frame, flops_per_row, make_frame
+from fastbp.jobs import Frame, flops_per_row
 from fastbp.kernels import entry
 from fastbp.kernels import tables as t
 from fastbp.memory import require_memory
@@ -104,7 +104,7 @@ class Trainer:
     ) -> None:
         self.net, self.state = net, state
         self._data = (X, targets, sample_weight)
-        n_rows = len(X)
+        n_rows, self._batch_rows = len(X), batch_rows
         self.steps_per_epoch = -(-n_rows // batch_rows)
         self._full_batch = batch_rows == n_rows
         self._frame = self._make_frame(batch_rows, n_rows, clip_norm, tol if self._full_batch else None)
@@ -119,7 +119,7 @@ class Trainer:
 
     def _make_frame(self, batch_rows: int, n_rows: int, clip_norm: float, tol: float | None) -> Frame:
         net, state = self.net, self.state
-        frame = make_frame(net, batch_rows, n_rows, gradient=True)
+        frame = net.passes.training_frame(batch_rows, n_rows)
         frame.state = state.vectors
         plan, scalars = frame.workspace.plan, frame.scalars
         plan[t.OPTIMIZER] = state.optimizer.code
@@ -138,12 +138,13 @@ class Trainer:
 
     @contextmanager
     def saving_state(self) -> Iterator[None]:
-        """Leave the network able to go on from the last finished step, whatever ends the training."""
+        """Leave the network able to go on from the last finished step, whatever ends the training, which is over."""
         try:
             yield
         finally:
             self._update_state()
             self.net.training_state = self.state
+        self.net.passes.keep_training_frame(self._frame, self._batch_rows, len(self._data[0]))
 
     def _update_state(self) -> None:
         """Take the steps taken from the kernel's scalars."""

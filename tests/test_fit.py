@@ -1,10 +1,12 @@
 """What `Network.fit` does around its steps: validation, stopping, callbacks, interrupts, divergence, history."""
 
+import gc
 import os
 import re
 import signal
 import threading
 import time
+import weakref
 
 import numpy as np
 import pytest
@@ -335,3 +337,26 @@ def test_best_epoch_passes_over_what_is_not_finite():
     for val_loss in (np.nan, 3.0, np.inf, 2.0, 2.5):
         history.append(1.0, 0.1, 0.0, val_loss)
     assert history.best_epoch == 3
+
+
+def test_a_second_fit_knows_nothing_of_the_first():
+    """The frame of a small fit is used again: not its penalties, clipping or tolerance, nor the caller's arrays."""
+    rng = np.random.default_rng(3)
+    X, Y = rng.normal(size=(20, 3)), rng.normal(size=(20, 2))
+
+    def fresh():
+        net = bp.Network([3, 4, 2], seed=0)
+        assert isinstance(net.fit(X, Y, epochs=1, batch_size=20, optimizer=bp.SGD(0.1), seed=0), bp.History)
+        return net
+
+    net, start = fresh(), bp.Network([3, 4, 2], seed=0).params
+    net.params[...] = start
+    net.fit(X[:, :], Y, epochs=2, batch_size=20, optimizer=bp.Adam(0.1), clip_norm=0.01, tol=1e-9, seed=0)
+    big = weakref.ref(X_copy := X.copy())
+    net.fit(X_copy, Y, epochs=1, batch_size=20, optimizer=bp.RMSprop(0.1), seed=0)
+    del X_copy
+    gc.collect()
+    assert big() is None
+    net.params[...] = start
+    net.fit(X, Y, epochs=1, batch_size=20, optimizer=bp.SGD(0.1), seed=0)
+    assert np.array_equal(net.params, fresh().params)

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 import fastbp as bp
-from fastbp.kernels import adam_step, products, rows, softmax, tiles, updates
+from fastbp.kernels import adam_step, products, rows, short_rows, tiles, updates
 from fastbp.kernels.pointers import at
 from fastbp.kernels.simd import TILING
 from fastbp.kernels.tiles import NOTHING
@@ -151,7 +151,15 @@ def test_rows_and_sums(m, n, dtype):
 
 @compiled
 def softmax_of(m, n, z, a):
-    softmax.softmax_rows(m, n, at(z, 0), at(a, 0))
+    short_rows.softmax(m, n, at(z, 0), at(a, 0))
+
+
+@compiled
+def cross_entropy_of(m, n, z, y, scale, a, sums, delta):
+    cost, total, target = at(sums, 0), at(sums, m), at(sums, 2 * m)
+    short_rows.softmax_cross_entropy(
+        m, n, at(z, 0), at(y, 0), at(scale, 0), at(a, 0), cost, total, target, at(delta, 0)
+    )
 
 
 def exact_softmax(z):
@@ -160,7 +168,7 @@ def exact_softmax(z):
 
 
 @pytest.mark.parametrize("dtype", cases.DTYPES)
-@pytest.mark.parametrize("n", [1, 2, 3, 8, 10, 16, 17, 40, 100])
+@pytest.mark.parametrize("n", [1, 2, 3, 4, 5, 7, 8, 10, 16, 17, 40, 100])
 @pytest.mark.parametrize("scale", [1e-3, 1.0, 30.0, 1e4])
 def test_softmax_rows(n, scale, dtype):
     z = (scale * RNG.normal(size=(9, n))).astype(dtype)
@@ -179,6 +187,51 @@ def test_softmax_of_nan_is_nan():
         z[place] = np.nan
         softmax_of(1, 20, z, z)
         assert np.isnan(z).all()
+
+
+def test_softmax_of_nan_stays_in_its_row():
+    for n in (1, 2, 3, 5, 8):
+        z = np.zeros((9, n), np.float32)
+        z[4, n // 2] = np.nan
+        softmax_of(9, n, z.reshape(-1), z.reshape(-1))
+        assert np.isnan(z[4]).all()
+        assert np.allclose(np.delete(z, 4, axis=0), 1 / n)
+
+
+@pytest.mark.parametrize("dtype", cases.DTYPES)
+@pytest.mark.parametrize("n", [1, 2, 3, 4, 5, 6, 7, 8, 9, 16, 17, 40])
+def test_a_row_of_softmax_has_the_same_bits_in_every_batch(n, dtype):
+    z, m = RNG.normal(size=(21, n)).astype(dtype), 21
+    together = np.zeros_like(z)
+    softmax_of(m, n, z.reshape(-1), together.reshape(-1))
+    for first, last in [(i, i + 1) for i in range(m)] + [(3, 12), (1, 20)]:
+        part = np.full((last - first + 1, n), 7, dtype)
+        softmax_of(last - first, n, z[first:last].reshape(-1), part.reshape(-1))
+        assert np.array_equal(part[:-1], together[first:last])
+        assert (part[-1] == 7).all()
+
+
+@pytest.mark.parametrize("dtype", cases.DTYPES)
+@pytest.mark.parametrize("n", [1, 2, 3, 4, 5, 7, 8, 10, 16, 20])
+@pytest.mark.parametrize("m", [1, 2, 7, 16, 33])
+def test_cross_entropy_of_rows(m, n, dtype):
+    z, y = (3 * RNG.normal(size=(m, n))).astype(dtype), RNG.random((m, n)).astype(dtype)
+    y[0, 0], z[-1, -1] = 0, -np.inf
+    y[-1, -1] = 0  # 0 times infinity counts nothing
+    scale, sums = RNG.random(m).astype(dtype), np.full(3 * m + 1, 9, dtype)
+    a, delta = (np.full(m * n + 1, 9, dtype) for _ in range(2))
+    if n == 1:
+        z[-1] = 0
+    cross_entropy_of(m, n, z.reshape(-1), y.reshape(-1), scale, a, sums, delta)
+    rtol, largest = 50 * np.finfo(dtype).eps, z.max(axis=1)
+    expected = exact_softmax(z)
+    costs = np.where(y != 0, y * (largest[:, None] - np.where(y != 0, z, 0)), 0).sum(axis=1)
+    np.testing.assert_allclose(a[:-1].reshape(m, n), expected, rtol=rtol)
+    np.testing.assert_allclose(delta[:-1].reshape(m, n), scale[:, None] * (expected - y), rtol=rtol, atol=rtol)
+    np.testing.assert_allclose(sums[:m], costs, rtol=rtol, atol=rtol)
+    np.testing.assert_allclose(sums[m : 2 * m], np.exp(z - largest[:, None]).sum(axis=1), rtol=rtol)
+    np.testing.assert_allclose(sums[2 * m : -1], y.sum(axis=1), rtol=rtol)
+    assert a[-1] == delta[-1] == sums[-1] == 9
 
 
 @compiled
@@ -230,7 +283,13 @@ cost, grad = net.value_and_grad(X, Y)
 net.fit(X, Y, epochs=3, batch_size=16, optimizer=bp.Adam(0.01), seed=1)
 net2 = bp.Network([37, 20, 3], activation="relu", output="softmax", loss="cross_entropy", dtype="float64", seed=0)
 net2.fit(X, rng.integers(3, size=50), epochs=3, seed=1)
-print(json.dumps([simd.VECTOR_BYTES if simd.TILING else 0, [cost, *grad, *net.params, *net2.params]]))
+narrow = []
+for pitch, (output, loss) in enumerate([("softmax", "cross_entropy"), ("tanh", "quadratic")]):
+    net3 = bp.Network([3, 1 << pitch, 4, 3], activation="sigmoid", output=output, loss=loss, dtype="float64", seed=0)
+    net3.fit(X[:, :3], Y if pitch else rng.integers(3, size=50), epochs=2, batch_size=1, seed=1)
+    narrow.append(net3.params)
+narrow = np.concatenate(narrow)
+print(json.dumps([simd.VECTOR_BYTES if simd.TILING else 0, [cost, *grad, *net.params, *net2.params, *narrow]]))
 """
 
 

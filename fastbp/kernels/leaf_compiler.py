@@ -25,11 +25,13 @@ class LeafLibrary(JITCodeLibrary):
         self._final_module.link_in(ll_module)
 
     def finalize(self) -> None:
-        """Link in what the leaf calls, and no more."""
+        """Link in nothing: the root gets a list of all leaves below it, and links each of them once."""
         self._raise_if_finalized()
-        for library in dict.fromkeys(self._linking_libraries):
-            self._final_module.link_in(library._get_module_for_linking(), preserve=True)
         self._finalized = True
+
+    def with_callees(self) -> list[Any]:
+        """Itself and all that it calls, directly or not."""
+        return [self, *dict.fromkeys(self._linking_libraries)]
 
 
 @register_pass(mutates_CFG=True, analysis_only=False)
@@ -45,7 +47,7 @@ class RegisterLeaf(LoweringPass):
         """Give the leaf a handle; the handle is a key and is never called."""
         fndesc, result = state.cr.fndesc, state.cr
         handle = _dynfunc.make_function(fndesc.lookup_module(), fndesc.qualname, "", 1, result.env, (state.library,))
-        state.targetctx.insert_user_function(handle, fndesc, [state.library])
+        state.targetctx.insert_user_function(handle, fndesc, state.library.with_callees())
         state["cr"] = result._replace(cfunc=handle)
         return True
 

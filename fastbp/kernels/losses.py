@@ -8,7 +8,7 @@ from fastbp.kernels import vector_math as vm
 from fastbp.kernels.calls import call_loss_derivative, call_loss_value
 from fastbp.kernels.jit import leaf
 from fastbp.kernels.pointers import real, shift
-from fastbp.kernels.softmax import cross_entropy_rows
+from fastbp.kernels.short_rows import softmax_cross_entropy
 from fastbp.kernels.tables import (
     ABSOLUTE,
     CLIPPED_SIGMOID_CROSS_ENTROPY,
@@ -78,7 +78,7 @@ def _quadratic(m, n, a, y, scale, cost, delta):
 def _softmax_cross_entropy(m, n, z, a, y, scale, sums, cost, delta):
     """sum_j y_j (log sum_k exp z_k - z_j), the logarithms of all rows in one loop; delta = a - y."""
     total, target = sums, shift(sums, m)
-    cross_entropy_rows(m, n, z, y, scale, a, cost, total, target, delta)
+    softmax_cross_entropy(m, n, z, y, scale, a, cost, total, target, delta)
     for i in range(m):
         cost[i] += target[i] * vm.log(total[i])
 
@@ -97,7 +97,7 @@ def _sigmoid_cross_entropy(n, z, a, y, scale, delta):
 @leaf
 def _clipped_softmax_cross_entropy(m, n, clip, z, a, y, scale, sums, cost, delta):
     """-log p of the class that y names, p clipped to [clip, 1 - clip]; delta = a - y, as if nothing were clipped."""
-    cross_entropy_rows(m, n, z, y, scale, a, cost, sums, shift(sums, m), delta)
+    softmax_cross_entropy(m, n, z, y, scale, a, cost, sums, shift(sums, m), delta)
     one = real(1.0, a)
     for i in range(m):
         p = real(0.0, a)

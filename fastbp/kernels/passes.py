@@ -28,7 +28,7 @@ from fastbp.kernels.jit import formula, leaf
 from fastbp.kernels.losses import loss_rows
 from fastbp.kernels.pointers import from_address, real, shift
 from fastbp.kernels.rows import column_sums, fetch_rows, gather_rows
-from fastbp.kernels.softmax import softmax_rows
+from fastbp.kernels.short_rows import softmax
 from fastbp.kernels.team import is_abandoned
 
 
@@ -273,7 +273,7 @@ def finish_softmax(net, i0, i1, work):
     if is_softmax(net, last):
         n = field(net, last, t.FAN_OUT)
         z, a = shift(work, field(net, last, t.Z) + i0 * n), shift(work, field(net, last, t.A) + i0 * n)
-        softmax_rows(i1 - i0, n, z, a)
+        softmax(i1 - i0, n, z, a)
 
 
 # --- output error -----------------------------------------------------------------------------------------------------

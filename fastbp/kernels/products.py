@@ -7,8 +7,9 @@ first, as BLAS libraries do, took longer for every shape from 64 x 64 x 64 to 20
 from fastbp.kernels.jit import leaf
 from fastbp.kernels.pointers import shift
 from fastbp.kernels.simd import TILING
-from fastbp.kernels.tiles import NOTHING, VECTORS, lanes, scratch, tile, transpose_block
+from fastbp.kernels.tiles import NOTHING, VECTORS, scratch, tile, transpose_block
 from fastbp.kernels.updates import no_step, take_step
+from fastbp.kernels.vectors import lanes
 
 # Steps of the common dimension for which a panel of b stays in the first-level cache: 256 x 48 float32 are 48 KiB.
 _PANEL_STEPS = 256

@@ -125,6 +125,33 @@ class Vectors:
             distance //= 2
         return x
 
+    def permuted(self, x: Any, index: Any) -> Any:
+        """Lane i is lane index[i] of x; of an index the low bits count."""
+        if TILING is None:
+            return self._permuted_one_by_one(x, index)
+        if TILING is _AVX512:
+            kind = "sf" if self.bytes == 4 else "df"
+            return self.call(f"llvm.x86.avx512.permvar.{kind}.512", self.type, [x, index])
+        if self.bytes == 8:  # AVX2 moves 32-bit numbers only: a double is two of them, 2 i and 2 i + 1
+            halves = ir.VectorType(ir.FloatType(), 2 * self.lanes)
+            low = self.builder.and_(self.builder.shl(index, self.integer(1)), self.integer(2 * self.lanes - 1))
+            pair = self.builder.or_(low, self.builder.shl(self.builder.or_(low, self.integer(1)), self.integer(32)))
+            pair = self.builder.bitcast(pair, ir.VectorType(INT32, 2 * self.lanes))
+            moved = self.call("llvm.x86.avx2.permps", halves, [self.builder.bitcast(x, halves), pair])
+            return self.builder.bitcast(moved, self.type)
+        return self.call("llvm.x86.avx2.permps", self.type, [x, index])
+
+    def _permuted_one_by_one(self, x: Any, index: Any) -> Any:
+        """The same without an instruction for it."""
+        result = x
+        for i in range(self.lanes):
+            lane = ir.Constant(INT32, i)
+            source = self.builder.and_(
+                self.builder.extract_element(index, lane), ir.Constant(index.type.element, self.lanes - 1)
+            )
+            result = self.builder.insert_element(result, self.builder.extract_element(x, source), lane)
+        return result
+
     def call_same(self, name: str, x: Any) -> Any:
         """An LLVM intrinsic from a vector to a vector."""
         return self.call(f"llvm.{name}.{self._suffix}", self.type, [x])

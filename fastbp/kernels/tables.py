@@ -13,7 +13,9 @@ A = 4  # offset of a
 DELTA = 5  # offset of delta
 FIRST_SEGMENT = 6  # rows [FIRST_SEGMENT, END_SEGMENT) of the table of segments are this layer's
 END_SEGMENT = 7
-LAYER_COLUMNS = 8
+PITCH = 8  # of a narrow network (see `fastbp.kernels.narrow`): rows of W are 2^PITCH elements apart when packed
+PACKED = 9  # offset of the packed W; b follows behind its last whole vector
+LAYER_COLUMNS = 10
 
 # --- segments: neighbouring neurons of one layer with one activation -------------------------------------------------
 BEGIN = 0  # neurons [BEGIN, END) of the layer
@@ -47,7 +49,9 @@ FORWARD_PIECES = 19  # into how many pieces the data set's blocks are cut for a 
 SUMS = 20  # offset of two sums for each row of the output layer
 PER_BATCH = 21  # 1: each mini-batch divides BATCH_L2 and BATCH_L1 by its sample weights; its cost counts by its rows
 PARTS = 22  # offset of the first layer's sums over parts of the features, in mode BY_FEATURES
-PLAN_LENGTH = 23
+NARROW = 23  # offset of what training a narrow network keeps in a slot; 0: it is not narrow
+PACKED_SIZE = 24  # elements of the packed parameters
+PLAN_LENGTH = 25
 
 # modes
 BY_ROWS = 0  # each piece takes some rows through the whole network and has a gradient of its own

@@ -21,7 +21,7 @@ from numba import types
 from numba.extending import intrinsic
 
 from fastbp.kernels.rows import loop
-from fastbp.kernels.simd import INT, INT32, TILING, VECTOR_BYTES, Vectors, integer, new_function
+from fastbp.kernels.simd import INT, INT32, TILING, Vectors, integer, new_function
 
 TILES = TILING is not None  # whether products are made of tiles
 VECTORS = len(TILING.most_rows) if TILING else 1  # vectors of the widest tile
@@ -164,17 +164,6 @@ def _transpose(module: Any, real: Any) -> Any:
         builder.position_at_end(following)
     builder.ret_void()
     return function
-
-
-@intrinsic
-def lanes(typingctx, p):
-    """How many numbers of the dtype of the pointer a vector holds."""
-    count = VECTOR_BYTES // (p.dtype.bitwidth // 8)
-
-    def codegen(context, builder, signature, args):
-        return integer(count)
-
-    return types.int64(p), codegen
 
 
 @intrinsic

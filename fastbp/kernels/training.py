@@ -6,6 +6,7 @@ from fastbp.kernels import tables as t
 from fastbp.kernels import team
 from fastbp.kernels.jit import leaf
 from fastbp.kernels.job import is_finite
+from fastbp.kernels.narrow import narrow_step, pack, trains_narrow, unpack
 from fastbp.kernels.passes import field, row_of, weighted_cost
 from fastbp.kernels.pointers import from_address, shift
 from fastbp.kernels.regions import (
@@ -210,6 +211,17 @@ def step(job, first, m):
 @leaf
 def train(job, first_step, n_steps, learning_rates):
     """Steps [first_step, first_step + n_steps) of an epoch; the sums of cost and weight are added to the scalars."""
+    is_narrow = trains_narrow(job.net)
+    if is_narrow:
+        pack(job)
+    _steps(job, is_narrow, first_step, n_steps, learning_rates)
+    if is_narrow:
+        unpack(job)
+
+
+@leaf
+def _steps(job, is_narrow, first_step, n_steps, learning_rates):
+    """The same, on packed parameters if `is_narrow`."""
     net = job.net
     s, batch_size, n_rows = net.scalars, net.plan[t.BATCH_SIZE], net.data[t.N_ROWS]
     for i in range(n_steps):
@@ -231,7 +243,10 @@ def train(job, first_step, n_steps, learning_rates):
         power_1, power_2 = s[t.POWER_1], s[t.POWER_2]
         s[t.POWER_1] = power_1 * s[t.CONSTANTS]
         s[t.POWER_2] = power_2 * s[t.CONSTANTS + 1]
-        cost, status = step(job, first, m)
+        if is_narrow:
+            cost, status = narrow_step(job, first, m)
+        else:
+            cost, status = step(job, first, m)
         s[t.STATUS] = status
         if status != t.DIVERGED:
             s[t.COST_SUM] += cost * counted

@@ -4,6 +4,8 @@ They are what `vector_math` is written in.  Each becomes a handful of instructio
 whole vector at once: no call, no branch, no table.  Each works for float32 and float64 and stays in that type, where
 a Python constant or an integer would turn a float32 into a float64.
 
+Each takes a vector of `vectors` just as well, lane by lane: so there is one formula for a number and for a vector.
+
 The layout of a float is the IEEE 754 one: a sign bit, the exponent plus `bias`, then `fraction` bits.
 """
 
@@ -12,10 +14,12 @@ from typing import Any, NamedTuple
 import numba
 from llvmlite import ir
 from numba import types
+from numba.core import cgutils
 from numba.core.typing.templates import infer_global
 from numba.extending import intrinsic
 
 from fastbp.kernels.jit import formula
+from fastbp.kernels.vectors import Lanes
 
 
 class Format(NamedTuple):
@@ -32,11 +36,35 @@ class Format(NamedTuple):
         """Return 1.5 * 2**fraction: adding it rounds to an integer, which the low bits of the sum then hold."""
         return 1.5 * 2.0**self.fraction
 
+    @property
+    def is_single(self) -> bool:
+        """Whether it is that of float32."""
+        return self.fraction == 23
 
-FORMATS = {
+    def of_lanes(self, dtype: Any) -> "Format":
+        """The same format for each lane of a vector."""
+        return self._replace(real=Lanes("real", dtype).llvm, integer=Lanes("integer", dtype).llvm)
+
+
+_SCALARS = {
     types.float32: Format(ir.FloatType(), ir.IntType(32), 23, 127, 0x3F3504F3),
     types.float64: Format(ir.DoubleType(), ir.IntType(64), 52, 1023, 0x3FE6A09E667F3BCD),
 }
+FORMATS: dict[Any, Format] = _SCALARS | {Lanes("real", t): f.of_lanes(t) for t, f in _SCALARS.items()}
+
+
+def filled(kind: ir.Type, number: float) -> ir.Constant:
+    """A constant, in every lane where the type is that of a vector."""
+    return ir.Constant(kind, [number] * kind.count if isinstance(kind, ir.VectorType) else number)
+
+
+def _call(builder: ir.IRBuilder, name: str, *arguments: Any) -> Any:
+    """Call the LLVM intrinsic that takes numbers or vectors of one type and gives one."""
+    kind = arguments[0].type
+    element, lanes = (kind.element, f"v{kind.count}") if isinstance(kind, ir.VectorType) else (kind, "")
+    full_name = f"{name}.{lanes}{element.intrinsic_name}"
+    function_type = ir.FunctionType(kind, [kind] * len(arguments))
+    return builder.call(cgutils.get_or_insert_function(builder.module, function_type, full_name), arguments)
 
 
 def formula_of(plain: Any) -> Any:
@@ -62,10 +90,8 @@ def constant(single: float, double: float | None = None) -> Any:
 
     @intrinsic
     def value(typingctx, z):
-        number = single if double is None or z == types.float32 else double
-
         def codegen(context, builder, signature, args):
-            return ir.Constant(FORMATS[z].real, number)
+            return filled(FORMATS[z].real, single if double is None or FORMATS[z].is_single else double)
 
         return (z(z), codegen) if z in FORMATS else None
 
@@ -78,13 +104,12 @@ def polynomial(single: tuple[float, ...], double: tuple[float, ...]) -> Any:
 
     @intrinsic
     def value(typingctx, z):
-        coefficients = single if z == types.float32 else double
-
         def codegen(context, builder, signature, args):
             real = FORMATS[z].real
-            total = ir.Constant(real, coefficients[-1])
+            coefficients = single if FORMATS[z].is_single else double
+            total = filled(real, coefficients[-1])
             for c in coefficients[-2::-1]:
-                total = _multiply_add(builder, total, args[0], ir.Constant(real, c))
+                total = _multiply_add(builder, total, args[0], filled(real, c))
             return total
 
         return (z(z), codegen) if z in FORMATS else None
@@ -95,9 +120,7 @@ def polynomial(single: tuple[float, ...], double: tuple[float, ...]) -> Any:
 
 def _multiply_add(builder, a, b, c):
     """a * b + c, rounded once where the processor has an instruction for that."""
-    kind = a.type
-    function = builder.module.declare_intrinsic("llvm.fmuladd", [kind], ir.FunctionType(kind, [kind] * 3))
-    return builder.call(function, [a, b, c])
+    return _call(builder, "llvm.fmuladd", a, b, c)
 
 
 @intrinsic
@@ -117,7 +140,8 @@ def select(typingctx, condition, a, b):
     def codegen(context, builder, signature, args):
         return builder.select(*args)
 
-    return (a(types.boolean, a, a), codegen) if a in FORMATS and a == b else None
+    mask = a.of_kind("mask") if isinstance(a, Lanes) else types.boolean
+    return (a(mask, a, a), codegen) if a in FORMATS and a == b else None
 
 
 @intrinsic
@@ -145,9 +169,7 @@ def with_sign(typingctx, a, z):
     """|a| with the sign of z."""
 
     def codegen(context, builder, signature, args):
-        kind = args[0].type
-        function = builder.module.declare_intrinsic("llvm.copysign", [kind], ir.FunctionType(kind, [kind] * 2))
-        return builder.call(function, args)
+        return _call(builder, "llvm.copysign", *args)
 
     return (a(a, a), codegen) if a in FORMATS and a == z else None
 
@@ -157,7 +179,7 @@ def round_product(typingctx, z, c):
     """The integer nearest to z * c, as a float; for |z * c| below 2**(fraction - 1)."""
 
     def codegen(context, builder, signature, args):
-        rounder = ir.Constant(args[0].type, FORMATS[z].rounder)
+        rounder = filled(args[0].type, FORMATS[z].rounder)
         return builder.fsub(_multiply_add(builder, args[0], args[1], rounder), rounder)
 
     return (z(z, z), codegen) if z in FORMATS and z == c else None
@@ -165,7 +187,7 @@ def round_product(typingctx, z, c):
 
 def _integer_bits(builder, float_format, n, offset):
     """n + offset in the low bits of an integer, for a float n whose value is an integer; the rest is not zero."""
-    rounder = ir.Constant(float_format.real, float_format.rounder + offset)
+    rounder = filled(float_format.real, float_format.rounder + offset)
     return builder.bitcast(builder.fadd(n, rounder), float_format.integer)
 
 
@@ -176,7 +198,7 @@ def power_of_two(typingctx, n):
     def codegen(context, builder, signature, args):
         f = FORMATS[n]
         bits = _integer_bits(builder, f, args[0], f.bias)
-        return builder.bitcast(builder.shl(bits, ir.Constant(f.integer, f.fraction)), f.real)
+        return builder.bitcast(builder.shl(bits, filled(f.integer, f.fraction)), f.real)
 
     return (n(n), codegen) if n in FORMATS else None
 
@@ -190,9 +212,9 @@ def halves_of_power_of_two(typingctx, n):
 
     def codegen(context, builder, signature, args):
         f = FORMATS[n]
-        shift = ir.Constant(f.integer, f.fraction)
+        shift = filled(f.integer, f.fraction)
         both = _integer_bits(builder, f, args[0], 2 * f.bias)
-        first = builder.lshr(both, ir.Constant(f.integer, 1))
+        first = builder.lshr(both, filled(f.integer, 1))
         second = builder.sub(both, first)
         halves = [builder.bitcast(builder.shl(half, shift), f.real) for half in (first, second)]
         return context.make_tuple(builder, signature.return_type, halves)
@@ -209,14 +231,14 @@ def fraction_and_exponent(typingctx, x):
         one = f.bias << f.fraction
 
         def word(value):
-            return ir.Constant(f.integer, value)
+            return filled(f.integer, value)
 
         # Moving sqrt(1/2) to 1 makes m's range that of one exponent.
         moved = builder.add(builder.bitcast(args[0], f.integer), word(one - f.sqrt_half))
         m = builder.add(builder.and_(moved, word((1 << f.fraction) - 1)), word(f.sqrt_half))
         # The bits of 2**fraction + (k + bias), which is cheaper than a conversion of 64-bit integers.
         k = builder.or_(builder.lshr(moved, word(f.fraction)), word((f.bias + f.fraction) << f.fraction))
-        k = builder.fsub(builder.bitcast(k, f.real), ir.Constant(f.real, 2.0**f.fraction + f.bias))
+        k = builder.fsub(builder.bitcast(k, f.real), filled(f.real, 2.0**f.fraction + f.bias))
         return context.make_tuple(builder, signature.return_type, [builder.bitcast(m, f.real), k])
 
     return (types.UniTuple(x, 2)(x), codegen) if x in FORMATS else None
