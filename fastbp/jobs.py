@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 from dataclasses import dataclass, field
 from itertools import pairwise
@@ -125,9 +126,9 @@ class Frame:
             self._call(control, task, tail, n_threads)
 
     def _call(self, control: NDArray[np.int64], task: int, tail: tuple[Any, ...], n_threads: int) -> None:
-        """Call the kernel with BLAS held at one thread, and with helpers."""
+        """Call the kernel with helpers, and with BLAS held at one thread if it is used."""
         control[N_LANES] = min(n_threads, MOST_LANES)
-        with blas_threads.held_at_one():
+        with blas_threads.held_at_one() if self.workspace.calls_blas else contextlib.nullcontext():
             try:
                 helpers.lend(
                     [functools.partial(entry.run, task, slot, *tail) for slot in range(1, n_threads)]
