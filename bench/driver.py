@@ -184,7 +184,7 @@ class Workers:
         best = candidates[0]
         if len(candidates) > 1:
             # in turn, so that what disturbs one disturbs the other
-            rounds = [[worker.round() for worker in candidates] for _ in range(4)]
+            rounds = [[worker.round() for worker in candidates] for _ in range(8)]
             times = [min(times) for times in zip(*rounds, strict=True)]
             best = candidates[times.index(min(times))]
         self._fingerprints[task, shape, library] = best.prepared["fingerprint"]

@@ -52,7 +52,7 @@ def dense_forward(m, fan_in, n, a_prev, a_stride, W, W_stride, b, z, z_stride):
 def dense_forward_part(m, n_inputs, fan_out, a_prev, a_stride, W, z):
     """z = a_prev @ W for n_inputs of a layer's inputs and all its neurons, without the biases; overwrites z."""
     if TILES:
-        product(m, fan_out, n_inputs, a_prev, a_stride, 1, W, fan_out, False, z, NOTHING, z, fan_out, no_step(z))
+        product(m, fan_out, n_inputs, a_prev, a_stride, 1, W, fan_out, False, W, NOTHING, z, fan_out, no_step(z))
         return
     gemm(False, False, m, fan_out, n_inputs, a_prev, a_stride, W, fan_out, 0, z, fan_out)
 
@@ -80,8 +80,8 @@ def dense_backward_weights(m, n_inputs, fan_out, a_prev, a_stride, delta, add, d
     if m * n_inputs * fan_out <= TINY_PRODUCT:
         _tiny_backward_weights(m, n_inputs, fan_out, a_prev, a_stride, delta, add, dW)
     elif TILES:
-        before = NOTHING if add == 0 else fan_out
-        product(n_inputs, fan_out, m, a_prev, 1, a_stride, delta, fan_out, False, dW, before, dW, fan_out, step)
+        c0, c0_row = (delta, NOTHING) if add == 0 else (dW, fan_out)
+        product(n_inputs, fan_out, m, a_prev, 1, a_stride, delta, fan_out, False, c0, c0_row, dW, fan_out, step)
         return
     else:
         gemm(True, False, n_inputs, fan_out, m, a_prev, a_stride, delta, fan_out, add, dW, fan_out)
@@ -112,7 +112,7 @@ def dense_backward_error(m, n_inputs, fan_out, delta, W, error, error_stride):
         return
     if TILES:
         nothing, none = NOTHING, no_step(error)
-        product(m, n_inputs, fan_out, delta, fan_out, 1, W, fan_out, True, error, nothing, error, error_stride, none)
+        product(m, n_inputs, fan_out, delta, fan_out, 1, W, fan_out, True, W, nothing, error, error_stride, none)
         return
     gemm(False, True, m, n_inputs, fan_out, delta, fan_out, W, fan_out, 0, error, error_stride)
 

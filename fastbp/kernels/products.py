@@ -65,8 +65,6 @@ def rows_times_panel_and_step(
         i0, i1 = m * block // blocks, m * (block + 1) // blocks
         a_here, here = shift(a, i0 * a_row), offset + i0 * c_row
         w, s1, s2 = shift(step.w, here), shift(step.s1, here), shift(step.s2, here)
-        # Nothing may even point to the gradient that is not stored: its pages were perhaps never touched, and to load
-        # under an empty mask from such a page takes a thousand cycles.
         c0_here, g, g_row = small, small, columns
         if c0_row != NOTHING:
             c0_here, g, g_row = shift(c0, i0 * c0_row), shift(c, i0 * c_row), c_row
@@ -91,7 +89,8 @@ def product(m, n, k, a, a_row, a_column, b, b_row, transposed, c0, c0_row, c, c_
     """C = C0 + A B for A (m, k) and B (k, n), rows of which are `b_row` apart, or B.T so if `transposed`; overwrites C.
 
     `c0_row` may be `NOTHING` for C0 = 0, or 0 for one row that is added to all rows; C0 may be C itself.  With a `step`
-    C is a gradient, and each block of it is followed by the step of its parameters.
+    C is a gradient, and each block of it is followed by the step of its parameters.  With `NOTHING`, `c0` is any memory
+    in use: to load from pages that were never touched, even under an empty mask, takes a thousand cycles.
     """
     if k <= _PANEL_STEPS:
         _part_of_product(m, n, k, a, a_row, a_column, b, b_row, transposed, c0, c0_row, c, c_row, step)
