@@ -222,7 +222,7 @@ def test_a_second_fit_is_resumed_as_well(tmp_path):
 
 def test_checkpoints_by_time(tmp_path):
     X, Y = data(n=150)
-    X, Y = np.tile(X, (2000, 1)), np.tile(Y, 2000)  # an epoch takes long enough to be cut
+    X, Y = np.tile(X, (10_000, 1)), np.tile(Y, 10_000)  # an epoch takes long enough to be cut
     expected, net = net_of(), net_of()
     expected_history = expected.fit(X, Y, epochs=2, seed=0)
     kept = {}
