@@ -32,8 +32,8 @@ LEAST_SHARED_FLOPS = 1 << 22
 _MOST_PARAMS_BY_ROWS = 1 << 15
 _LEAST_PIECE_ROWS = 32
 _MOST_PIECES = 16
-# Cutting the first layer along its inputs pays where nearly all parameters are its weights, for all else is left to one
-# thread; and a region for a step of some 10 us.
+# Cutting the first layer along its inputs pays where nearly all parameters are its weights, because the steps of the
+# other layers are a piece each; and where a step takes some 10 us, several times what its three regions cost.
 _FIRST_SHARE = 0.9
 _MOST_FEATURE_PIECES = 8
 _LEAST_FEATURES = 96
@@ -246,7 +246,7 @@ def make_workspace(
         offset += _rounded(rows * width)
     if mode == t.BY_FEATURES:
         plan[t.PARTS] = offset
-        offset += n_pieces * rows * sizes[1]
+        offset += _rounded(n_pieces * rows * sizes[1])
     n_params = count_params(sizes)
     if gradient and is_narrow(sizes, layer_segments, code, dtype, batch_rows):
         packed_size = pack(layers, lanes_of(dtype.itemsize))

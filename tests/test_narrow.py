@@ -86,7 +86,7 @@ def test_all_activations_and_losses(activation, output, loss, dtype, monkeypatch
 @pytest.mark.parametrize("case", cases.OPTIMIZER_CASES, ids=str)
 def test_steps_are_those_of_the_reference(case, dtype):
     """Ten steps of each optimizer; with clipping they are made by the general passes."""
-    network = cases.Case("3-6-3", [3, 6, 3], "tanh", "softmax", "cross_entropy", l2_penalty=0.05, l1_penalty=0.01)
+    network = cases.Case("3-4-3", [3, 4, 3], "tanh", "softmax", "cross_entropy", l2_penalty=0.05, l1_penalty=0.01)
     problem, net = twins(network, np.random.default_rng(61), 10, dtype)
     assert is_narrow(net, 1)
     expected = reference.train(

@@ -56,7 +56,7 @@ PLAN_LENGTH = 25
 # modes
 BY_ROWS = 0  # each piece takes some rows through the whole network and has a gradient of its own
 BY_NEURONS = 1  # each layer's matrices are cut into pieces; all pieces write one gradient
-BY_FEATURES = 2  # the same for the first layer alone, which is cut along its inputs; one thread does the small rest
+BY_FEATURES = 2  # the same for the first layer alone, which is cut along its inputs; the small rest goes by rows
 
 # --- data: addresses and strides (in elements) of the caller's arrays, 0 where there is none -------------------------
 X = 0
