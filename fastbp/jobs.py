@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import functools
 from dataclasses import dataclass, field
 from itertools import pairwise
@@ -79,6 +80,15 @@ class Frame:
         data[t.LABELS] = 0 if targets is None or targets.labels is None else address_of(targets.labels)
         data[t.SAMPLE_WEIGHT] = 0 if sample_weight is None else address_of(sample_weight)
         data[t.ORDER] = 0 if order is None else address_of(order)
+
+    def shuffle_rows(self, order: NDArray[np.int64], bits: np.random.BitGenerator) -> None:
+        """Overwrite `order` with a random order of 0, 1, ..., as `fastbp.shuffling.permutation` is to return it."""
+        data, interface = self.data, bits.ctypes
+        data[t.N_ROWS], data[t.ORDER] = len(order), address_of(order)
+        data[t.NEXT_UINT32] = ctypes.cast(interface.next_uint32, ctypes.c_void_p).value or 0
+        data[t.RANDOM_STATE] = interface.state_address
+        with bits.lock:
+            entry.run(entry.SHUFFLE, entry.LEADER, self.addresses, self.control, self.nothing, 0, self.no_rates)
 
     def small_outputs(self, X: NDArray[Any], params: NDArray[Any], n_outputs: int) -> NDArray[Any]:
         """Return the outputs for a few rows, by way of arrays of the frame's own, whose addresses are known."""

@@ -1,10 +1,20 @@
-"""`random.shuffle` for lists of integers, several times faster: the same random numbers, and the same order."""
+"""Python's `random.shuffle` and NumPy's `permutation`, several times faster: the same random numbers and order."""
 
 from __future__ import annotations
 
 import functools
 import random
 from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    from fastbp.jobs import Frame
+
+_FEWEST_ROWS = 1 << 9  # for which a call of the kernel pays
+_MOST_ROWS = 1 << 32  # NumPy draws 32 bits for a place among so many
 
 
 def shuffle(places: list[int]) -> None:
@@ -43,3 +53,26 @@ def _is_pythons_shuffle() -> bool:
     _fisher_yates(ours, left.getrandbits)
     right.shuffle(pythons)
     return ours == pythons and left.getstate() == right.getstate()
+
+
+def permutation(rng: np.random.Generator, n_rows: int, frame: Frame) -> NDArray[np.int64]:
+    """Return ``rng.permutation(n_rows)`` and leave `rng` in the same state; the frame's kernel does it."""
+    if not _FEWEST_ROWS <= n_rows <= _MOST_ROWS or not _is_numpys_permutation():
+        return rng.permutation(n_rows)
+    order = np.empty(n_rows, np.int64)
+    frame.shuffle_rows(order, rng.bit_generator)
+    return order
+
+
+@functools.cache
+def _is_numpys_permutation() -> bool:
+    """Whether this NumPy draws as `fastbp.kernels.random_order` does; it does not promise it."""
+    left, right = np.random.default_rng(0), np.random.default_rng(0)
+    bits = left.bit_generator.ctypes
+    order = list(range(50))
+    for i in range(49, 0, -1):
+        j = i + 1
+        while j > i:
+            j = bits.next_uint32(bits.state) & ((1 << i.bit_length()) - 1)
+        order[i], order[j] = order[j], order[i]
+    return bool(order == right.permutation(50).tolist()) and left.integers(1 << 31) == right.integers(1 << 31)

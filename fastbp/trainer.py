@@ -17,6 +17,7 @@ from fastbp.kernels import entry
 from fastbp.kernels import tables as t
 from fastbp.memory import require_memory
 from fastbp.optimizers import Optimizer
+from fastbp.shuffling import permutation
 
 if TYPE_CHECKING:
     from fastbp.network import Network
@@ -198,7 +199,7 @@ class Trainer:
         rng = self.state.rng
         self._rng_state = rng.bit_generator.state
         if shuffle and order is None and not self._full_batch:
-            order = rng.permutation(len(X))
+            order = permutation(rng, len(X), frame)
         frame.set_data(X, targets, sample_weight, order)
         first_of_epoch = int(scalars[t.STEP]) - self.position
         rates = self.state.optimizer.learning_rates(first_of_epoch, self.steps_per_epoch, horizon)

@@ -55,7 +55,7 @@ BAD_SETTINGS = [
 
 
 def complaint(call):
-    """The type and the text of what a call raises, with choices in order: scikit-learn writes them as a set has them."""
+    """The type and the text of what a call raises; choices in order, for scikit-learn writes them as a set has them."""
     with pytest.raises(Exception) as caught:  # noqa: PT011 # whatever scikit-learn raises
         call()
     text = re.sub("fastbp", "sklearn", str(caught.value))

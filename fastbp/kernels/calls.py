@@ -1,4 +1,4 @@
-"""Calls of a user's compiled functions by their addresses.
+"""Calls of functions by their addresses: those that a user has compiled, and a random generator's.
 
 A user's scalar formulas are compiled into loops over an array (`fastbp.functions`), and a kernel calls such a loop by
 its address.  So the kernels need no compilation of their own for a user's function, and come from the disk cache.
@@ -39,6 +39,10 @@ if numba.config.DISABLE_JIT:
         """Plain Python twin."""
         _call(address, n, a, y, delta)
 
+    def next_uint32(address: int, state: int) -> int:
+        """Plain Python twin."""
+        return int(ctypes.CFUNCTYPE(ctypes.c_uint32, ctypes.c_void_p)(int(address))(int(state)))
+
 else:
 
     def _codegen(returns_double: bool) -> Any:
@@ -70,3 +74,16 @@ else:
     def call_loss_derivative(typingctx, address, n, a, y, delta):
         """delta[i] = dC/da of (a[i], y[i]) for i < n."""
         return types.void(types.int64, types.int64, a, y, delta), _codegen(False)
+
+    @intrinsic
+    def next_uint32(typingctx, address, state):
+        """32 random bits of a NumPy bit generator, by the address of its `next_uint32` and that of its state."""
+
+        def codegen(context, builder, signature, args):
+            state_type = ir.IntType(8).as_pointer()
+            function_type = ir.FunctionType(ir.IntType(32), [state_type])
+            function = builder.inttoptr(args[0], function_type.as_pointer())
+            bits = builder.call(function, [builder.inttoptr(args[1], state_type)])
+            return builder.zext(bits, ir.IntType(64))
+
+        return types.int64(types.int64, types.int64), codegen

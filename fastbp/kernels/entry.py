@@ -9,6 +9,7 @@ from fastbp.kernels.jit import leaf, root
 from fastbp.kernels.job import Job
 from fastbp.kernels.passes import Net
 from fastbp.kernels.pointers import at, from_address
+from fastbp.kernels.random_order import shuffle_rows
 from fastbp.kernels.regions import help_with
 
 # tasks
@@ -17,6 +18,7 @@ COST = 1
 VALUE_AND_GRAD = 2
 TRAIN = 3
 TRACE = 4
+SHUFFLE = 5
 
 # addresses: the tables of `fastbp.kernels.tables`, int64; then float64; then vectors of the network's dtype
 LAYERS = 0
@@ -85,5 +87,7 @@ def lead(job, task, first_step, rates):
         training.value_and_grad(job)
     elif task == TRACE:
         training.trace(job)
+    elif task == SHUFFLE:
+        shuffle_rows(job.net)
     else:
         training.train(job, first_step, rates.size, at(rates, 0))

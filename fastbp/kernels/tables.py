@@ -69,7 +69,9 @@ LABELS = 6  # int64 (n,)
 SAMPLE_WEIGHT = 7  # (n,), the network's dtype
 ORDER = 8  # int64: the rows in the order in which they are used
 N_ROWS = 9
-DATA_LENGTH = 10
+NEXT_UINT32 = 10  # addresses of a NumPy bit generator's function and of its state, where rows are shuffled
+RANDOM_STATE = 11
+DATA_LENGTH = 12
 
 # --- scalars: one float64 vector; the leading thread writes it, all threads read it ----------------------------------
 CONSTANTS = 0  # five constants of the optimizer
