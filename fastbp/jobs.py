@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 _SMALL_INPUT = 1 << 10  # elements of X up to which copying is quicker than asking for its address
 _SMALL_FLOPS = 1 << 16  # that no thread would share, and no thread of a BLAS either
 _MOST_SPARE_FRAMES = 4
-_SMALL_FRAME_BYTES = 1 << 18
+_SMALL_FRAME_BYTES = 1 << 20
 
 Key = tuple[str, int, int]  # what a frame is for, the rows of the data set, and of a gradient
 
@@ -138,6 +138,7 @@ class Frame:
     def _call(self, control: NDArray[np.int64], task: int, tail: tuple[Any, ...], n_threads: int) -> None:
         """Call the kernel with helpers, and with BLAS held at one thread if it is used."""
         control[N_LANES] = min(n_threads, MOST_LANES)
+        control[STOP] = 0  # the end of a call without helpers is noted as well
         with blas_threads.held_at_one() if self.workspace.calls_blas else contextlib.nullcontext():
             try:
                 helpers.lend(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -12,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastbp import validation
+from fastbp.interruption import LONG_CALL
 from fastbp.jobs import Frame, flops_per_row
 from fastbp.kernels import entry
 from fastbp.kernels import tables as t
@@ -25,6 +27,8 @@ if TYPE_CHECKING:
 # What a step is reckoned to take beyond its gradient; see `fastbp.interruption`.
 _SECONDS_PER_STEP = 1e-6
 _SECONDS_PER_UPDATE = 1e-9  # of one parameter, from memory
+_FEWEST_TIMED = 8  # steps that tell how long the others will take, but for this factor
+_CAUTION = 2.0
 
 
 class TrainingDivergedError(FloatingPointError):
@@ -114,6 +118,7 @@ class Trainer:
         self._step_seconds = (
             3 * batch_rows * net.passes.row_seconds + _SECONDS_PER_STEP + _SECONDS_PER_UPDATE * net.n_params
         )
+        self._has_been_timed = False
         self.position = 0  # steps of the epoch that are done
         self.before_epoch = net.params.copy()
         self._rng_state: Mapping[str, Any] | None = None  # at the beginning of the epoch at hand
@@ -205,13 +210,15 @@ class Trainer:
         rates = self.state.optimizer.learning_rates(first_of_epoch, self.steps_per_epoch, horizon)
         status = t.FINISHED
         while self.position < self.steps_per_epoch:
+            rest = rates[self.position : self.position + self._steps_to_try(self.steps_per_epoch - self.position)]
             try:
-                status = self._steps(self.position, rates[self.position :], None if pauses is None else pauses.deadline)
+                status = self._steps(self.position, rest, None if pauses is None else pauses.deadline)
             finally:
                 self.position = int(scalars[t.STEP]) - first_of_epoch
-            if status != t.INTERRUPTED or pauses is None:
+            if status == t.INTERRUPTED and pauses is not None:
+                pauses.take()
+            elif status != t.FINISHED:
                 break
-            pauses.take()
         if status == t.DIVERGED or not validation.all_finite(self.net.params):
             self._give_up(epoch, float(rates[0]))
         weight = scalars[t.WEIGHT_SUM]
@@ -221,10 +228,22 @@ class Trainer:
         """Take note that the epoch is recorded."""
         self.position, self._rng_state = 0, None
 
+    def _steps_to_try(self, n_steps: int) -> int:
+        """Return how many of `n_steps` to take in the next call: all, or as many as show how long they take.
+
+        A call that may be long is made by a thread of its own, which costs 0.1 ms, and its helpers may come some ms
+        late.  Most steps are much quicker than reckoned: after a few of them the rest can often be taken directly.
+        """
+        if self._has_been_timed or n_steps * self._step_seconds < LONG_CALL:
+            return n_steps
+        few = int(LONG_CALL / 4 / self._step_seconds)
+        return few if few >= _FEWEST_TIMED else n_steps
+
     def _steps(self, first: int, rates: NDArray[np.float64], deadline: float | None = None) -> int:
         """Call the kernel for some steps of an epoch; its status."""
         frame = self._frame
         frame.scalars[t.STATUS] = t.FINISHED
+        began = time.perf_counter()
         frame.run(
             entry.TRAIN,
             self.net.params,
@@ -234,6 +253,9 @@ class Trainer:
             seconds=len(rates) * self._step_seconds,
             deadline=deadline,
         )
+        if not self._has_been_timed and len(rates) >= _FEWEST_TIMED:
+            self._has_been_timed = True
+            self._step_seconds = min(self._step_seconds, _CAUTION * (time.perf_counter() - began) / len(rates))
         return int(frame.scalars[t.STATUS])
 
     def single_step(self, index: int, rate: float, order: NDArray[np.int64] | None) -> float:

@@ -11,6 +11,7 @@ import pytest
 import fastbp as bp
 from fastbp import layout
 from fastbp.kernels import tables as t
+from fastbp.kernels.team import CONTROL_LENGTH, STOP
 from fastbp.threads import helpers, thread_count
 from tests import cases, problems
 from tests.fresh import run_python
@@ -142,6 +143,24 @@ def test_a_late_helper_cannot_join_the_next_job(monkeypatch):
     frames = [frame for spare in net.passes._spare.values() for frame in spare]
     assert frames
     assert not any(frame.control is argument for frame in frames for argument in lent_to)
+
+
+def test_a_helper_does_not_find_its_job_over_at_the_beginning(monkeypatch):
+    """The end of a call without helpers must not keep them from the next job of the same frame."""
+    stopped = []
+    net = bp.Network([64, 100, 10], output="softmax", loss="cross_entropy", dtype="float32", seed=0)
+    rng = np.random.default_rng(0)
+    X, labels = rng.standard_normal((1000, 64), np.float32), rng.integers(10, size=1000)
+
+    def lend(jobs):
+        arrays = [argument for job in jobs for argument in job.args if np.shape(argument) == (CONTROL_LENGTH,)]
+        stopped.extend(array[STOP] for array in arrays)
+
+    monkeypatch.setattr(helpers, "lend", lend)
+    for n_threads in (1, 2, 1, 2):
+        net.fit(X, labels, epochs=2, batch_size=200, n_threads=n_threads, seed=0)  # which shuffles by the same frame
+    assert len(stopped) == 4
+    assert not any(stopped)
 
 
 def test_thread_count_is_that_of_the_machine():

@@ -32,18 +32,24 @@ def most_rows(vectors):
 
 
 @leaf
+def share(left, most):
+    """How many of the rows or vectors that are left the next tile or panel takes: the last two share theirs evenly."""
+    if left <= most:
+        return left
+    return most if left >= 2 * most else (left + 1) >> 1
+
+
+@leaf
 def rows_times_panel(m, vectors, last, k, a, a_row, a_column, b, b_row, c0, c0_row, c, c_row, w_row, w, s1, s2):
-    """c = c0 + a b for all m rows and one panel of columns; the rows are shared out evenly among the tiles.
+    """c = c0 + a b for all m rows and one panel of columns.
 
     The same places of `w s1 s2`, whose rows are `w_row` apart, are fetched into the cache.
     """
     most = most_rows(vectors)
-    tiles = (m + most - 1) // most
-    rows, longer = m // tiles, m % tiles  # the first `longer` tiles have a row more
     c0_step = max(c0_row, 0)
     i = 0
-    for number in range(tiles):
-        here = rows + 1 if number < longer else rows
+    while i < m:
+        here = share(m - i, most)
         a_i, c0_i, c_i = shift(a, i * a_row), shift(c0, i * c0_step), shift(c, i * c_row)
         w_i, s1_i, s2_i = shift(w, i * w_row), shift(s1, i * w_row), shift(s2, i * w_row)
         tile(here, vectors, k, a_i, a_row, a_column, b, b_row, c0_i, c0_row, c_i, c_row, last, w_row, w_i, s1_i, s2_i)
@@ -112,11 +118,10 @@ def _part_of_product(m, n, k, a, a_row, a_column, b, b_row, transposed, c0, c0_r
     """The same for a part of the common dimension, whose panels fit into the first-level cache."""
     lane = lanes(b)
     vectors_left = (n + lane - 1) // lane
-    panels_left = (vectors_left + VECTORS - 1) // VECTORS
     panel = scratch(b, _PANEL_ELEMENTS)
     j = 0
-    while panels_left > 0:
-        vectors = (vectors_left + panels_left - 1) // panels_left  # panels of about the same width
+    while vectors_left > 0:
+        vectors = share(vectors_left, VECTORS)
         columns = min(vectors * lane, n - j)
         last = columns - (vectors - 1) * lane
         b_here, row = shift(b, j), b_row
@@ -136,4 +141,3 @@ def _part_of_product(m, n, k, a, a_row, a_column, b, b_row, transposed, c0, c0_r
             )  # fmt: skip
         j += columns
         vectors_left -= vectors
-        panels_left -= 1
