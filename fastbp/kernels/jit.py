@@ -1,15 +1,17 @@
 """The compiler's options, in one place.
 
-Three kinds of compiled function, named after the storeys of the package:
+Four kinds of compiled function, named after the storeys of the package:
 
 ``root``
     Called from Python.  Releases the GIL, is cached on disk (see `disk_cache`), one compilation for each dtype.
 ``leaf``
     Called by other kernels only; does one thing to arrays.  Never validates, allocates or raises.
+``inlined``
+    A leaf that is part of another one, or of few: no call passes its many arguments on.
 ``formula``
     A scalar function that must be inlined into the loop that calls it, so that the loop can be vectorised.
 
-With ``NUMBA_DISABLE_JIT=1`` all three return the plain Python function.
+With ``NUMBA_DISABLE_JIT=1`` all four return the plain Python function.
 """
 
 from collections.abc import Callable
@@ -45,6 +47,11 @@ def root(function: Callable[..., Any]) -> Any:
 def leaf(function: Callable[..., Any]) -> Any:
     """Compile a kernel that is called by other kernels; the compiler decides whether to inline it."""
     return _without_literals(numba.njit(fastmath=FAST_MATH, **_LEAF)(function))
+
+
+def inlined(function: Callable[..., Any]) -> Any:
+    """Compile a leaf that is always inlined."""
+    return _without_literals(numba.njit(fastmath=FAST_MATH, forceinline=True, **_LEAF)(function))
 
 
 def formula(function: Callable[..., Any]) -> Any:

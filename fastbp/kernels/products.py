@@ -4,11 +4,11 @@ A panel of B.T is transposed into a small buffer.  Panels of B are read where th
 first, as BLAS libraries do, was never quicker and took up to a fifth longer, from 64 x 64 x 64 to 2048 x 2048 x 256.
 """
 
-from fastbp.kernels.jit import leaf
+from fastbp.kernels.jit import inlined, leaf
 from fastbp.kernels.pointers import shift
 from fastbp.kernels.simd import TILING
 from fastbp.kernels.tiles import NOTHING, VECTORS, scratch, tile, transpose_block
-from fastbp.kernels.updates import no_step, take_step
+from fastbp.kernels.updates import take_step
 from fastbp.kernels.vectors import lanes
 
 # Steps of the common dimension for which a panel of b stays in the first-level cache: 256 x 48 float32 are 48 KiB.
@@ -33,13 +33,13 @@ def most_rows(vectors):
 
 @leaf
 def share(left, most):
-    """How many of the rows or vectors that are left the next tile or panel takes: the last two share theirs evenly."""
+    """How many of the rows or vectors that are left the next one takes: the last two share theirs evenly."""
     if left <= most:
         return left
     return most if left >= 2 * most else (left + 1) >> 1
 
 
-@leaf
+@inlined
 def rows_times_panel(m, vectors, last, k, a, a_row, a_column, b, b_row, c0, c0_row, c, c_row, w_row, w, s1, s2):
     """c = c0 + a b for all m rows and one panel of columns.
 
@@ -65,19 +65,20 @@ def rows_times_panel_and_step(
     Where the sums begin with 0 the gradient is not even stored in c, but where the last one was.
     """
     most = _STEP_TILES * most_rows(vectors)
-    blocks = (m + most - 1) // most
     small = scratch(c, _STEP_ELEMENTS)
-    for block in range(blocks):
-        i0, i1 = m * block // blocks, m * (block + 1) // blocks
-        a_here, here = shift(a, i0 * a_row), offset + i0 * c_row
+    i = 0
+    while i < m:
+        rows, here = share(m - i, most), offset + i * c_row
         w, s1, s2 = shift(step.w, here), shift(step.s1, here), shift(step.s2, here)
         c0_here, g, g_row = small, small, columns
         if c0_row != NOTHING:
-            c0_here, g, g_row = shift(c0, i0 * c0_row), shift(c, i0 * c_row), c_row
+            c0_here, g, g_row = shift(c0, i * c0_row), shift(c, i * c_row), c_row
+        a_here = shift(a, i * a_row)
         rows_times_panel(
-            i1 - i0, vectors, last, k, a_here, a_row, a_column, b, b_row, c0_here, c0_row, g, g_row, c_row, w, s1, s2
+            rows, vectors, last, k, a_here, a_row, a_column, b, b_row, c0_here, c0_row, g, g_row, c_row, w, s1, s2
         )
-        take_step(step, here, i1 - i0, columns, c_row, g, g_row)
+        take_step(step, here, rows, columns, c_row, g, g_row)
+        i += rows
 
 
 @leaf
@@ -98,23 +99,21 @@ def product(m, n, k, a, a_row, a_column, b, b_row, transposed, c0, c0_row, c, c_
     C is a gradient, and each block of it is followed by the step of its parameters.  With `NOTHING`, `c0` is any memory
     in use: to load from pages that were never touched, even under an empty mask, takes a thousand cycles.
     """
-    if k <= _PANEL_STEPS:
-        _part_of_product(m, n, k, a, a_row, a_column, b, b_row, transposed, c0, c0_row, c, c_row, step)
-        return
-    n_parts = (k + _PANEL_STEPS - 1) // _PANEL_STEPS
     b_step = 1 if transposed else b_row
-    for part in range(n_parts):
-        k0, k1 = k * part // n_parts, k * (part + 1) // n_parts
-        a_here, b_here = shift(a, k0 * a_column), shift(b, k0 * b_step)
-        before, before_row = (c0, c0_row) if part == 0 else (c, c_row)
-        then = step if part == n_parts - 1 else no_step(c)
+    done = 0
+    while done < k:
+        here = share(k - done, _PANEL_STEPS)
+        a_here, b_here = shift(a, done * a_column), shift(b, done * b_step)
+        before, before_row = (c0, c0_row) if done == 0 else (c, c_row)
+        done += here
+        now = step.wanted and done == k
         _part_of_product(
-            m, n, k1 - k0, a_here, a_row, a_column, b_here, b_row, transposed, before, before_row, c, c_row, then
+            m, n, here, a_here, a_row, a_column, b_here, b_row, transposed, before, before_row, c, c_row, now, step
         )
 
 
-@leaf
-def _part_of_product(m, n, k, a, a_row, a_column, b, b_row, transposed, c0, c0_row, c, c_row, step):
+@inlined
+def _part_of_product(m, n, k, a, a_row, a_column, b, b_row, transposed, c0, c0_row, c, c_row, now, step):
     """The same for a part of the common dimension, whose panels fit into the first-level cache."""
     lane = lanes(b)
     vectors_left = (n + lane - 1) // lane
@@ -130,7 +129,7 @@ def _part_of_product(m, n, k, a, a_row, a_column, b, b_row, transposed, c0, c0_r
             transpose_panel(columns, k, shift(b, j * b_row), b_row, panel, row)
             b_here = panel
         c0_here, c_here = shift(c0, j), shift(c, j)
-        if step.wanted:
+        if now:
             rows_times_panel_and_step(
                 m, columns, vectors, last, k, a, a_row, a_column, b_here, row, c0_here, c0_row, c_here, c_row, j, step
             )

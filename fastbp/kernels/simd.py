@@ -54,10 +54,10 @@ def integer(value: int) -> Any:
 class Vectors:
     """Writes vector instructions for one dtype into one LLVM function."""
 
-    def __init__(self, builder: ir.IRBuilder, real: Any) -> None:
+    def __init__(self, builder: ir.IRBuilder, real: Any, vector_bytes: int = VECTOR_BYTES) -> None:
         self.builder, self.real = builder, real
         self.bytes = 4 if isinstance(real, ir.FloatType) else 8
-        self.lanes = VECTOR_BYTES // self.bytes
+        self.lanes = vector_bytes // self.bytes
         self.type = ir.VectorType(real, self.lanes)
         self.integers = ir.VectorType(ir.IntType(8 * self.bytes), self.lanes)
         self.zero = ir.Constant(self.type, [0.0] * self.lanes)

@@ -21,11 +21,12 @@ from numba import types
 from numba.extending import intrinsic
 
 from fastbp.kernels.rows import loop
-from fastbp.kernels.simd import INT, INT32, TILING, Vectors, integer, new_function
+from fastbp.kernels.simd import INT, INT32, TILING, VECTOR_BYTES, Vectors, integer, new_function
 
 TILES = TILING is not None  # whether products are made of tiles
 VECTORS = len(TILING.most_rows) if TILING else 1  # vectors of the widest tile
 NOTHING = -1  # a row stride of c0 that stands for c0 = 0
+_TABLE_ROWS = 32  # entries of a line in the table of tiles, for 0 rows and up
 _GROUP = 4  # rows whose addresses are reckoned from one pointer
 _PART_BITS = 16
 _LONG = 32  # steps that take longer than to fetch a cache line
@@ -39,6 +40,8 @@ def _opaque(builder: ir.IRBuilder, x: Any) -> Any:
 def _tile(module: Any, real: Any, rows: int, vectors: int) -> Any:
     """c = c0 + a b for one tile and k > 0; c0_row < 0 stands for c0 = 0; the last vector has `last` columns.
 
+    With `vectors` = 0 it is half a vector wide.
+
     `soon` are three pointers to matrices whose cache lines in the tile's place are wanted when the tile is done: asked
     for while the sums are made, they cost next to nothing.
     """
@@ -50,7 +53,8 @@ def _tile(module: Any, real: Any, rows: int, vectors: int) -> Any:
     arguments += [INT, pointer, pointer, pointer]
     function, builder = new_function(module, name, arguments)
     k, a, a_row, a_column, b, b_row, c0, c0_row, c, c_row, last, soon_row, *soon = function.args
-    v = Vectors(builder, real)
+    v = Vectors(builder, real, VECTOR_BYTES if vectors else VECTOR_BYTES // 2)
+    vectors = max(vectors, 1)
     columns = [integer(v.lanes)] * (vectors - 1) + [last]
     masks = [None] * (vectors - 1) + [v.first_lanes(last)]
     is_zero = builder.icmp_signed("<", c0_row, integer(0))
@@ -183,6 +187,24 @@ def scratch(typingctx, p, elements):
     return p(p, elements), codegen  # the literal's type keeps apart what is compiled for different numbers
 
 
+def _tiles(module: Any, real: Any) -> Any:
+    """A table of the tiles: entry [vectors, rows], of which [0, rows] are half a vector wide."""
+    name = f"fastbp_tiles_{real}"
+    if name in module.globals:
+        return module.globals[name]
+    lines = (TILING.most_rows[0], *TILING.most_rows) if TILING else (1, 1)
+    tiles = [[_tile(module, real, rows, i) for rows in range(1, most + 1)] for i, most in enumerate(lines)]
+    pointer = tiles[0][0].type
+    entries = [ir.Constant(pointer, None)] * (len(lines) * _TABLE_ROWS)
+    for i, line in enumerate(tiles):
+        entries[i * _TABLE_ROWS + 1 : i * _TABLE_ROWS + 1 + len(line)] = line
+    table_type = ir.ArrayType(pointer, len(entries))
+    table = ir.GlobalVariable(module, table_type, name)
+    table.linkage, table.global_constant = "linkonce_odr", True
+    table.initializer = ir.Constant(table_type, entries)
+    return table
+
+
 @intrinsic
 def tile(typingctx, rows, vectors, k, a, a_row, a_column, b, b_row, c0, c0_row, c, c_row, last, w_row, w, s1, s2):
     """c = c0 + a b for `rows` rows and `vectors` vectors of columns, of the last of which `last` columns count.
@@ -196,16 +218,12 @@ def tile(typingctx, rows, vectors, k, a, a_row, a_column, b, b_row, c0, c0_row, 
     def codegen(context, builder, signature, args):
         rows, vectors, *rest = args
         real = context.get_value_type(signature.args[3].dtype)
-        done = builder.append_basic_block("tile_done")
-        switch = builder.switch(builder.add(builder.mul(vectors, integer(64)), rows), done)
-        for n_vectors, most_rows in enumerate(TILING.most_rows if TILING else (), start=1):
-            for n_rows in range(1, most_rows + 1):
-                block = builder.append_basic_block(f"tile_{n_rows}x{n_vectors}")
-                switch.add_case(integer(64 * n_vectors + n_rows), block)
-                builder.position_at_end(block)
-                builder.call(_tile(builder.module, real, n_rows, n_vectors), rest)
-                builder.branch(done)
-        builder.position_at_end(done)
+        # Some processors do a long vector in two halves: a few columns take half the time in a short one.
+        fits = builder.icmp_signed("<=", rest[10], integer(VECTOR_BYTES // 2 // Vectors(builder, real).bytes))
+        half = builder.and_(fits, builder.icmp_signed("==", vectors, integer(1)))
+        line = builder.mul(builder.select(half, integer(0), vectors), integer(_TABLE_ROWS))
+        entry = builder.gep(_tiles(builder.module, real), [integer(0), builder.add(line, rows)])
+        builder.call(builder.load(entry), rest)
         return context.get_dummy_value()
 
     return signature, codegen
