@@ -72,31 +72,31 @@ def _tiny_forward(m, fan_in, n, a_prev, a_stride, W, W_stride, b, z, z_stride):
 
 
 @leaf
-def dense_backward_weights(m, n_inputs, fan_out, a_prev, a_stride, delta, add, dW, step):
+def dense_backward_weights(m, n_inputs, fan_out, a_prev, a_stride, delta, stride, add, dW, step):
     """dW = a_prev.T @ delta for n_inputs rows of the weights; adds to dW if `add` is 1, else overwrites it.
 
     Then their `step`, where it is wanted: by tiles block by block, so that a block's gradient never leaves the cache.
     """
     if m * n_inputs * fan_out <= TINY_PRODUCT:
-        _tiny_backward_weights(m, n_inputs, fan_out, a_prev, a_stride, delta, add, dW)
+        _tiny_backward_weights(m, n_inputs, fan_out, a_prev, a_stride, delta, stride, add, dW)
     elif TILES:
         c0, c0_row = (delta, NOTHING) if add == 0 else (dW, fan_out)
-        product(n_inputs, fan_out, m, a_prev, 1, a_stride, delta, fan_out, False, c0, c0_row, dW, fan_out, step)
+        product(n_inputs, fan_out, m, a_prev, 1, a_stride, delta, stride, False, c0, c0_row, dW, fan_out, step)
         return
     else:
-        gemm(True, False, n_inputs, fan_out, m, a_prev, a_stride, delta, fan_out, add, dW, fan_out)
+        gemm(True, False, n_inputs, fan_out, m, a_prev, a_stride, delta, stride, add, dW, fan_out)
     if step.wanted:
         take_step(step, 0, n_inputs, fan_out, fan_out, dW, fan_out)
 
 
 @leaf
-def _tiny_backward_weights(m, n_inputs, fan_out, a_prev, a_stride, delta, add, dW):
+def _tiny_backward_weights(m, n_inputs, fan_out, a_prev, a_stride, delta, stride, add, dW):
     """The same by a plain loop."""
     if add == 0:
         for k in range(n_inputs * fan_out):
             dW[k] = real(0.0, dW)
     for i in range(m):
-        delta_row = shift(delta, i * fan_out)
+        delta_row = shift(delta, i * stride)
         for k in range(n_inputs):
             a_ik = a_prev[i * a_stride + k]
             dW_row = shift(dW, k * fan_out)
@@ -105,23 +105,23 @@ def _tiny_backward_weights(m, n_inputs, fan_out, a_prev, a_stride, delta, add, d
 
 
 @leaf
-def dense_backward_error(m, n_inputs, fan_out, delta, W, error, error_stride):
+def dense_backward_error(m, n_inputs, fan_out, delta, stride, W, error, error_stride):
     """error = delta @ W.T for n_inputs rows of the weights; overwrites error."""
     if m * n_inputs * fan_out <= TINY_PRODUCT:
-        _tiny_backward_error(m, n_inputs, fan_out, delta, W, error, error_stride)
+        _tiny_backward_error(m, n_inputs, fan_out, delta, stride, W, error, error_stride)
         return
     if TILES:
         nothing, none = NOTHING, no_step(error)
-        product(m, n_inputs, fan_out, delta, fan_out, 1, W, fan_out, True, W, nothing, error, error_stride, none)
+        product(m, n_inputs, fan_out, delta, stride, 1, W, fan_out, True, W, nothing, error, error_stride, none)
         return
-    gemm(False, True, m, n_inputs, fan_out, delta, fan_out, W, fan_out, 0, error, error_stride)
+    gemm(False, True, m, n_inputs, fan_out, delta, stride, W, fan_out, 0, error, error_stride)
 
 
 @leaf
-def _tiny_backward_error(m, n_inputs, fan_out, delta, W, error, error_stride):
+def _tiny_backward_error(m, n_inputs, fan_out, delta, stride, W, error, error_stride):
     """The same by a plain loop."""
     for i in range(m):
-        delta_row = shift(delta, i * fan_out)
+        delta_row = shift(delta, i * stride)
         for k in range(n_inputs):
             W_row = shift(W, k * fan_out)
             total = real(0.0, error)

@@ -175,8 +175,8 @@ def previous_activation(net, layer, first, i0, i1, work):
     """Pointer to the inputs of a layer for rows [i0, i1) of a block, of layer 0 for all of them; their row stride."""
     if layer == 0:
         return input_pointer(net, first, i1, work)
-    fan_in = field(net, layer, t.FAN_IN)
-    return shift(work, field(net, layer - 1, t.A) + i0 * fan_in), fan_in
+    stride = field(net, layer - 1, t.STRIDE)
+    return shift(work, field(net, layer - 1, t.A) + i0 * stride), stride
 
 
 @leaf
@@ -185,9 +185,10 @@ def forward_neurons(net, layer, first, i0, i1, j0, j1, work):
     fan_in, fan_out = field(net, layer, t.FAN_IN), field(net, layer, t.FAN_OUT)
     W = shift(net.params, field(net, layer, t.WEIGHTS))
     a_prev, a_stride = previous_activation(net, layer, first, i0, i1, work)
-    z = shift(work, field(net, layer, t.Z) + i0 * fan_out + j0)
+    stride = field(net, layer, t.STRIDE)
+    z = shift(work, field(net, layer, t.Z) + i0 * stride + j0)
     b = shift(W, fan_in * fan_out + j0)
-    dense_forward(i1 - i0, fan_in, j1 - j0, a_prev, a_stride, shift(W, j0), fan_out, b, z, fan_out)
+    dense_forward(i1 - i0, fan_in, j1 - j0, a_prev, a_stride, shift(W, j0), fan_out, b, z, stride)
     activate(net, layer, first, i0, i1, j0, j1, work)
 
 
@@ -221,21 +222,21 @@ def join_features(net, first, i0, i1, m, work):
 @leaf
 def activate(net, layer, first, i0, i1, j0, j1, work):
     """a = f(z) for rows [i0, i1) and neurons [j0, j1) of a layer, and dropout."""
-    fan_out, m = field(net, layer, t.FAN_OUT), i1 - i0
-    z = shift(work, field(net, layer, t.Z) + i0 * fan_out)
-    a = shift(work, field(net, layer, t.A) + i0 * fan_out)
+    stride, m = field(net, layer, t.STRIDE), i1 - i0
+    z = shift(work, field(net, layer, t.Z) + i0 * stride)
+    a = shift(work, field(net, layer, t.A) + i0 * stride)
     if field(net, layer, t.Z) != field(net, layer, t.A) and not is_softmax(net, layer):
         for i in range(m):
             for j in range(j0, j1):
-                a[i * fan_out + j] = z[i * fan_out + j]
+                a[i * stride + j] = z[i * stride + j]
     for segment in range(field(net, layer, t.FIRST_SEGMENT), field(net, layer, t.END_SEGMENT)):
         entry = shift(net.segments, segment * t.SEGMENT_COLUMNS)
         begin, end = max(j0, entry[t.BEGIN]), min(j1, entry[t.END])
-        if end - begin == fan_out:  # the whole layer is one run
-            activation_forward(entry[t.CODE], entry[t.FORWARD], m * fan_out, a)
+        if end - begin == stride:  # the whole layer is one run
+            activation_forward(entry[t.CODE], entry[t.FORWARD], m * stride, a)
         elif begin < end:
             for i in range(m):
-                activation_forward(entry[t.CODE], entry[t.FORWARD], end - begin, shift(a, i * fan_out + begin))
+                activation_forward(entry[t.CODE], entry[t.FORWARD], end - begin, shift(a, i * stride + begin))
     if net.plan[t.HAS_DROPOUT] != 0:
         drop(net, layer, first + i0, m, j0, j1, a)
 
@@ -248,7 +249,8 @@ def drop(net, layer, first, m, j0, j1, values):
         fan_out = field(net, layer, t.FAN_OUT)
         key = dropout_key(net.plan[t.DROPOUT_SEED], int(net.scalars[t.STEP]), layer)
         for i in range(m):
-            multiply_by_mask(key, rate, (first + i) * fan_out + j0, j1 - j0, shift(values, i * fan_out + j0))
+            row = shift(values, i * field(net, layer, t.STRIDE) + j0)
+            multiply_by_mask(key, rate, (first + i) * fan_out + j0, j1 - j0, row)
 
 
 @leaf
@@ -306,15 +308,15 @@ def output_error(net, i0, i1, work):
 @leaf
 def multiply_by_derivative(net, layer, m, j0, j1, z, a, delta):
     """delta *= f'(z) for neurons [j0, j1) of a layer; `z a delta` point to m whole rows of the layer."""
-    fan_out = field(net, layer, t.FAN_OUT)
+    stride = field(net, layer, t.STRIDE)
     for segment in range(field(net, layer, t.FIRST_SEGMENT), field(net, layer, t.END_SEGMENT)):
         entry = shift(net.segments, segment * t.SEGMENT_COLUMNS)
         begin, end = max(j0, entry[t.BEGIN]), min(j1, entry[t.END])
-        if end - begin == fan_out:
-            activation_backward(entry[t.CODE], entry[t.BACKWARD], m * fan_out, z, a, delta)
+        if end - begin == stride:
+            activation_backward(entry[t.CODE], entry[t.BACKWARD], m * stride, z, a, delta)
         elif begin < end:
             for i in range(m):
-                k = i * fan_out + begin
+                k = i * stride + begin
                 activation_backward(
                     entry[t.CODE], entry[t.BACKWARD], end - begin, shift(z, k), shift(a, k), shift(delta, k)
                 )
@@ -341,7 +343,8 @@ def backward_weights(net, layer, first, m, k0, k1, add, grad, step, work):
     a_prev, a_stride = previous_activation(net, layer, first, 0, m, work)
     delta = shift(work, field(net, layer, t.DELTA))
     dW = shift(grad, field(net, layer, t.WEIGHTS) + k0 * fan_out)
-    dense_backward_weights(m, k1 - k0, fan_out, shift(a_prev, k0), a_stride, delta, add, dW, step)
+    stride = field(net, layer, t.STRIDE)
+    dense_backward_weights(m, k1 - k0, fan_out, shift(a_prev, k0), a_stride, delta, stride, add, dW, step)
 
 
 @leaf
@@ -349,32 +352,34 @@ def backward_biases(net, layer, m, add, grad, work):
     """db = sum of delta over the rows."""
     fan_in, fan_out = field(net, layer, t.FAN_IN), field(net, layer, t.FAN_OUT)
     delta = shift(work, field(net, layer, t.DELTA))
-    column_sums(m, fan_out, delta, fan_out, add, shift(grad, field(net, layer, t.WEIGHTS) + fan_in * fan_out))
+    db = shift(grad, field(net, layer, t.WEIGHTS) + fan_in * fan_out)
+    column_sums(m, fan_out, delta, field(net, layer, t.STRIDE), add, db)
 
 
 @leaf
 def backward_error(net, layer, i0, i1, k0, k1, work):
     """delta @ W.T for rows [i0, i1), neurons [k0, k1) of the layer before `layer`; `finish_error` follows."""
-    fan_in, fan_out = field(net, layer, t.FAN_IN), field(net, layer, t.FAN_OUT)
-    delta = shift(work, field(net, layer, t.DELTA) + i0 * fan_out)
+    fan_out, stride = field(net, layer, t.FAN_OUT), field(net, layer, t.STRIDE)
+    error_stride = field(net, layer - 1, t.STRIDE)
+    delta = shift(work, field(net, layer, t.DELTA) + i0 * stride)
     W = shift(net.params, field(net, layer, t.WEIGHTS) + k0 * fan_out)
-    error = shift(work, field(net, layer - 1, t.DELTA) + i0 * fan_in + k0)
-    dense_backward_error(i1 - i0, k1 - k0, fan_out, delta, W, error, fan_in)
+    error = shift(work, field(net, layer - 1, t.DELTA) + i0 * error_stride + k0)
+    dense_backward_error(i1 - i0, k1 - k0, fan_out, delta, stride, W, error, error_stride)
 
 
 @leaf
 def finish_error(net, layer, first, i0, i1, k0, k1, work):
     """delta_prev *= f'(z_prev) for the same; with dropout it destroys their a, which the weights' gradient needs."""
-    fan_in, m = field(net, layer, t.FAN_IN), i1 - i0
-    z = shift(work, field(net, layer - 1, t.Z) + i0 * fan_in)
-    a = shift(work, field(net, layer - 1, t.A) + i0 * fan_in)
-    error = shift(work, field(net, layer - 1, t.DELTA) + i0 * fan_in)
+    stride, m = field(net, layer - 1, t.STRIDE), i1 - i0
+    z = shift(work, field(net, layer - 1, t.Z) + i0 * stride)
+    a = shift(work, field(net, layer - 1, t.A) + i0 * stride)
+    error = shift(work, field(net, layer - 1, t.DELTA) + i0 * stride)
     dropped = net.plan[t.HAS_DROPOUT] != 0 and net.scalars[t.DROPOUT + layer - 1] > 0.0
     if dropped:
         # a is a kept neuron's output over 1 - rate; f' wants the output itself.  Nobody needs the scaled a any more.
         keep = real(1.0 - net.scalars[t.DROPOUT + layer - 1], a)
         for i in range(m):
-            multiply(keep, k1 - k0, shift(a, i * fan_in + k0))
+            multiply(keep, k1 - k0, shift(a, i * stride + k0))
     multiply_by_derivative(net, layer - 1, m, k0, k1, z, a, error)
     if dropped:
         drop(net, layer - 1, first + i0, m, k0, k1, error)

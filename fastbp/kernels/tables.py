@@ -15,7 +15,8 @@ FIRST_SEGMENT = 6  # rows [FIRST_SEGMENT, END_SEGMENT) of the table of segments 
 END_SEGMENT = 7
 PITCH = 8  # of a narrow network (see `fastbp.kernels.narrow`): rows of W are 2^PITCH elements apart when packed
 PACKED = 9  # offset of the packed W; b follows behind its last whole vector
-LAYER_COLUMNS = 10
+STRIDE = 10  # elements from one row of z, a and delta to the next: FAN_OUT, or some more
+LAYER_COLUMNS = 11
 
 # --- segments: neighbouring neurons of one layer with one activation -------------------------------------------------
 BEGIN = 0  # neurons [BEGIN, END) of the layer
