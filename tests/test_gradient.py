@@ -117,6 +117,10 @@ LARGE = {
         1500, t.BY_NEURONS, 1, 6,
     ),
     "one-block-of-neurons": (cases.Case("", [64, 300, 300, 10], "elu", "sigmoid"), 70, t.BY_NEURONS, 1, 1),
+    "rows-further-apart": (
+        cases.Case("", [8, 1024, 4], [[("tanh", 500), ("gelu", 524)]], "softmax", "cross_entropy", 0.1), 60,
+        t.BY_NEURONS, 1, 1,
+    ),
     "pieces-of-features": (
         cases.Case("", [400, 20, 12, 5], ["silu", "tanh"], "softmax", "cross_entropy", 0.1, 0.01), 200,
         t.BY_FEATURES, 4, 1,
@@ -174,6 +178,28 @@ def test_large_networks_against_the_reference(name):
     few = case, problem.params, problem.X[rows], problem.Y[rows]
     assert value == pytest.approx(reference.cost(*few), rel=cases.VALUE_RTOL["float64"])
     assert grad @ direction == pytest.approx(reference.directional_derivative(*few, direction), rel=1e-10)
+
+
+@pytest.mark.parametrize("dtype", cases.DTYPES)
+def test_layers_whose_rows_lie_further_apart(dtype):
+    """Rows of 4096 bytes, or twice as many, have a gap behind them; the gradient beside NumPy's products."""
+    sizes, n = [30, 1024, 512, 1024, 3], 300
+    net = bp.Network(sizes, "tanh", "identity", "quadratic", dtype=dtype, seed=4)
+    rng = np.random.default_rng(4)
+    X, Y = rng.standard_normal((n, sizes[0])).astype(dtype), rng.standard_normal((n, sizes[-1])).astype(dtype)
+    frame = net.passes.training_frame(n, n)
+    assert (frame.workspace.layers[:, t.STRIDE] > sizes[1:]).tolist() == [True, dtype == "float64", True, False]
+    a = [X.astype(np.float64)]
+    for W, b in zip(net.weights, net.biases, strict=True):
+        z = a[-1] @ W.astype(np.float64) + b
+        a.append(z if len(a) == len(sizes) - 1 else np.tanh(z))
+    delta, expected = (a[-1] - Y) / n, []
+    for layer in range(len(sizes) - 2, -1, -1):
+        expected = [(a[layer].T @ delta).ravel(), delta.sum(axis=0), *expected]
+        delta = delta @ net.weights[layer].T.astype(np.float64) * (1 - a[layer] ** 2)
+    for n_threads in (1, 2):
+        _, grad = net.value_and_grad(X, Y, n_threads=n_threads)
+        assert relative_error(grad, np.concatenate(expected)) < cases.GRADIENT_RTOL[dtype]
 
 
 # ---- Arguments -----------------------------------------------------------------------------------------------------

@@ -31,6 +31,10 @@ SHAPES = {
     "first-layer": (
         cases.Case("", [300, 40, 10], "relu", "softmax", "cross_entropy", 0.01), 100, t.BY_FEATURES, 3,
     ),
+    "rows-further-apart": (
+        cases.Case("", [12, 1024, 512, 3], ["relu", [("tanh", 250), ("silu", 262)]], "softmax", "cross_entropy"),
+        40, t.BY_NEURONS, 1,
+    ),
     "wide-penalties": (cases.Case("", [64, 300, 200, 2], "sigmoid", "identity", "quadratic", 0.1, 0.01), 200,
                        t.BY_NEURONS, 1),
 }  # fmt: skip

@@ -53,6 +53,17 @@ def test_agrees_with_predict_and_gradient_for_many_rows():
         assert relative_error(a_prev.T @ layer.delta / 1500 + 0.1 * W, layer.dW) < 1e-12
 
 
+def test_rows_that_lie_further_apart_in_the_kernel():
+    net = bp.Network([3, 1024, 2], "tanh", seed=2)
+    rng = np.random.default_rng(33)
+    X, Y = rng.standard_normal((200, 3)), rng.standard_normal((200, 2))
+    trace = net.trace(X, Y)
+    for layer, a_prev, W, b in zip(trace.layers, (X, trace.layers[0].a), net.weights, net.biases, strict=True):
+        assert relative_error(layer.z, a_prev @ W + b) < RTOL
+        assert layer.z.flags.c_contiguous
+    assert relative_error(trace.layers[0].a, np.tanh(trace.layers[0].z)) < RTOL
+
+
 def test_a_trace_is_a_copy():
     net = bp.Network([2, 3, 1], seed=0)
     first = net.trace([[1.0, 2.0]], [[0.0]])
