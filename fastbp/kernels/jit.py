@@ -30,6 +30,7 @@ FAST_MATH = {"nsz", "arcp", "contract", "afn", "reassoc"}
 # such a loop is not vectorised.
 _COMMON: dict[str, Any] = {"nogil": True, "error_model": "numpy"}
 _LEAF: dict[str, Any] = {
+    "forceinline": False,  # where it is not said, a leaf takes it over from the caller for which it is compiled
     "no_cpython_wrapper": True,
     "no_cfunc_wrapper": True,
     "pipeline_class": LeafCompiler,
@@ -51,7 +52,7 @@ def leaf(function: Callable[..., Any]) -> Any:
 
 def inlined(function: Callable[..., Any]) -> Any:
     """Compile a leaf that is always inlined."""
-    return _without_literals(numba.njit(fastmath=FAST_MATH, forceinline=True, **_LEAF)(function))
+    return _without_literals(numba.njit(fastmath=FAST_MATH, **_LEAF | {"forceinline": True})(function))
 
 
 def formula(function: Callable[..., Any]) -> Any:
@@ -60,7 +61,7 @@ def formula(function: Callable[..., Any]) -> Any:
     Only `contract` of the fast-math flags: reassociation would undo the compensated sums and the two-part constants
     that the formulas' accuracy rests on.  The flags stay with the instructions when they are inlined.
     """
-    return _without_literals(numba.njit(fastmath={"contract"}, forceinline=True, **_LEAF)(function))
+    return _without_literals(numba.njit(fastmath={"contract"}, **_LEAF | {"forceinline": True})(function))
 
 
 def _without_literals(dispatcher: Any) -> Any:
