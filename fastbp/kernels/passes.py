@@ -145,8 +145,13 @@ def _load_one_hot(net, first, m, n, order, target):
     zero, one = real(0.0, target), real(1.0, target)
     for i in range(m * n):
         target[i] = zero
-    for i in range(m):
-        target[i * n + labels[row_of(net, first + i, order)]] = one
+    if net.data[t.ORDER] != 0:  # asked once: for all that the compiler knows, `target` might be the table of data
+        rows = shift(order, first)
+        for i in range(m):
+            target[i * n + labels[rows[i]]] = one
+    else:
+        for i in range(m):
+            target[i * n + labels[first + i]] = one
 
 
 @leaf

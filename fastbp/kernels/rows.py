@@ -18,6 +18,7 @@ from fastbp.kernels.simd import INT, Vectors, integer, new_function
 
 LINE_BYTES = 64  # of a cache line
 _ROWS_AHEAD = 1024  # elements between the row that is copied and the row that is asked for
+_SHORT = 4  # elements of a row up to which it is copied one by one: a masked store is slow
 
 
 def loop(builder: ir.IRBuilder, count: Any, step: Any, state: list[Any], body: Callable[..., list[Any]]) -> list[Any]:
@@ -47,6 +48,31 @@ def mask_of(vectors: Vectors, j: Any, n: Any) -> Any:
 
 
 def _gather(builder: ir.IRBuilder, real: Any, arguments: list[Any]) -> None:
+    m, n, source, source_row, order, target, target_row = arguments
+    with builder.if_else(builder.icmp_signed("<=", n, integer(_SHORT))) as (short, long):
+        with short:
+            _gather_short_rows(builder, arguments)
+        with long:
+            _gather_long_rows(builder, real, arguments)
+
+
+def _gather_short_rows(builder: ir.IRBuilder, arguments: list[Any]) -> None:
+    m, n, source, source_row, order, target, target_row = arguments
+
+    def row(i: Any) -> list[Any]:
+        here = builder.gep(source, [builder.mul(source_row, builder.load(builder.gep(order, [i])))])
+        to = builder.gep(target, [builder.mul(target_row, i)])
+
+        def element(j: Any) -> list[Any]:
+            builder.store(builder.load(builder.gep(here, [j])), builder.gep(to, [j]))
+            return []
+
+        return loop(builder, n, 1, [], element)
+
+    loop(builder, m, 1, [], row)
+
+
+def _gather_long_rows(builder: ir.IRBuilder, real: Any, arguments: list[Any]) -> None:
     m, n, source, source_row, order, target, target_row = arguments
     v = Vectors(builder, real)
     ahead = builder.add(integer(1), builder.sdiv(integer(_ROWS_AHEAD), n))
