@@ -98,10 +98,12 @@ class Frame:
             self.small_output = np.empty((len(X), n_outputs), self.dtype)
             self.set_data(small_input)
             self.addresses[entry.OUT] = address_of(self.small_output)
+            leader = entry.OUTPUTS, entry.LEADER
+            self.small_call = (*leader, self.addresses, self.control, self.nothing, 0, self.no_rates)
         small_input[...] = X
         if self._arrays[entry.PARAMS] is not params:
             self._point(entry.PARAMS, params)
-        entry.run(entry.OUTPUTS, entry.LEADER, self.addresses, self.control, self.nothing, 0, self.no_rates)
+        entry.run(*self.small_call)
         return self.small_output.copy()
 
     def run(
@@ -200,6 +202,7 @@ class Passes:
     def __init__(self, net: Network) -> None:
         self._net = net
         self._spare: dict[Key, list[Frame]] = {}
+        self._small: dict[int, list[Frame]] = {}  # frames for the outputs of so many rows
         self._flops_per_row = flops_per_row(net.sizes)
         self.row_seconds = seconds_per_row(net.sizes, self._flops_per_row)
 
@@ -210,10 +213,7 @@ class Passes:
         if flops <= _SMALL_FLOPS and X.size <= _SMALL_INPUT:
             if n_threads is not None:
                 thread_count(n_threads)  # refuse wrong ones
-            key, frame = self._take("small outputs", n_rows)
-            out = frame.small_outputs(X, net.params, net.sizes[-1])
-            self._give_back(key, frame)
-            return out
+            return self._small_outputs(X)
         n_bytes = n_rows * net.sizes[-1] * net.dtype.itemsize
         require_memory(n_bytes, f"The outputs of {n_rows} rows", "Predict fewer rows at a time.")
         out = np.empty((n_rows, net.sizes[-1]), net.dtype)
@@ -223,6 +223,21 @@ class Passes:
         flat = out.reshape(-1)  # so that the root has one type
         frame.run(entry.OUTPUTS, net.params, out=flat, n_threads=threads, seconds=n_rows * self.row_seconds)
         self._give_back(key, frame)
+        return out
+
+    def _small_outputs(self, X: NDArray[Any]) -> NDArray[Any]:
+        """The same for a few rows, in as few instructions as there can be."""
+        net, n_rows = self._net, X.shape[0]
+        try:
+            frames = self._small[n_rows]
+            frame = frames.pop()
+        except (KeyError, IndexError):  # the first call, or as many threads as there are frames
+            if len(self._small) >= _MOST_SPARE_FRAMES:
+                self._small = {}
+            frames = self._small.setdefault(n_rows, [])
+            frame = make_frame(net, n_rows, n_rows, gradient=False)
+        out = frame.small_outputs(X, net.params, net.sizes[-1])
+        frames.append(frame)
         return out
 
     def cost(

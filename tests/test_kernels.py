@@ -33,7 +33,7 @@ def instructions(leaf, *arguments, dtype):
     Arguments are constants, or strings: "n" for a number that is not known to the compiler, "constants" for a pointer
     to float64, and names of pointers to floats of the dtype. Constants make the compiler drop other branches.
     """
-    inlined = numba.njit(forceinline=True, fastmath=jit.FAST_MATH, **jit._LEAF)(leaf.py_func)
+    inlined = numba.njit(fastmath=jit.FAST_MATH, **jit._LEAF | {"forceinline": True})(leaf.py_func)
     names = sorted({argument for argument in arguments if isinstance(argument, str)})
     values = {f"c{i}": value for i, value in enumerate(arguments) if not isinstance(value, str)}
     passed = [argument if isinstance(argument, str) else f"c{i}" for i, argument in enumerate(arguments)]
