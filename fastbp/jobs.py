@@ -226,7 +226,7 @@ class Passes:
         return out
 
     def _small_outputs(self, X: NDArray[Any]) -> NDArray[Any]:
-        """The same for a few rows, in as few instructions as there can be."""
+        """Return the outputs for a few rows, in as few instructions as there can be."""
         net, n_rows = self._net, X.shape[0]
         try:
             frames = self._small[n_rows]

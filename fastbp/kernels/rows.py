@@ -48,7 +48,7 @@ def mask_of(vectors: Vectors, j: Any, n: Any) -> Any:
 
 
 def _gather(builder: ir.IRBuilder, real: Any, arguments: list[Any]) -> None:
-    m, n, source, source_row, order, target, target_row = arguments
+    n = arguments[1]
     with builder.if_else(builder.icmp_signed("<=", n, integer(_SHORT))) as (short, long):
         with short:
             _gather_short_rows(builder, arguments)
