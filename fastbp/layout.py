@@ -258,7 +258,7 @@ def make_workspace(
     plan[t.BLOCK_ROWS] = rows
     plan[t.SLOT_SIZE] = offset
     plan[[t.MODE, t.N_PIECES, t.N_PARAMS]] = mode, n_pieces, n_params
-    plan[t.UPDATE_PIECES] = max(1, min(n_params // _UPDATE_ELEMENTS, _MOST_PIECES))
+    plan[t.UPDATE_PIECES] = min(1 << (n_params // _UPDATE_ELEMENTS).bit_length(), _MOST_PIECES)
     n_forward = min(-(-n_rows // rows), _MOST_FORWARD_PIECES)
     plan[t.FORWARD_PIECES] = n_forward
     most_useful = max(n_pieces, 1 if gradient else n_forward)

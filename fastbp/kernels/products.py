@@ -117,10 +117,12 @@ def _part_of_product(m, n, k, a, a_row, a_column, b, b_row, transposed, c0, c0_r
     """The same for a part of the common dimension, whose panels fit into the first-level cache."""
     lane = lanes(b)
     vectors_left = (n + lane - 1) // lane
+    # a few columns behind whole panels are one of their own: half a vector may take half the time
+    few_at_end = n // lane % VECTORS == 0 and 0 < n % lane <= lane // 2
     panel = scratch(b, _PANEL_ELEMENTS)
     j = 0
     while vectors_left > 0:
-        vectors = share(vectors_left, VECTORS)
+        vectors = VECTORS if few_at_end and vectors_left > VECTORS else share(vectors_left, VECTORS)
         columns = min(vectors * lane, n - j)
         last = columns - (vectors - 1) * lane
         b_here, row = shift(b, j), b_row
