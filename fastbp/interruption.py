@@ -21,6 +21,8 @@ from fastbp.kernels.team import ABANDON, PAUSE, REQUEST
 
 # A call that is reckoned to be shorter is made directly: Ctrl-C waits for it.  Another thread costs some 0.1 ms.
 LONG_CALL = 0.05  # seconds
+_FEWEST_TIMED = 8  # steps that tell how long the others will take, but for this factor
+_CAUTION = 2.0
 _LONGEST_WAIT = 0.1  # seconds; on Windows a signal is noticed between two waits only
 
 # What a call is reckoned to take: a slow core's matrix products, and each neuron's activation.  Wrong by a factor of
@@ -33,6 +35,31 @@ _SECONDS_PER_ROW = 2e-8
 def seconds_per_row(sizes: tuple[int, ...], flops_per_row: float) -> float:
     """Return about how long the forward pass of one row takes; a gradient takes three times that."""
     return _SECONDS_PER_ROW + sum(sizes) * _SECONDS_PER_NEURON + flops_per_row / _FLOPS_PER_SECOND
+
+
+class StepTime:
+    """How long a training step takes: as reckoned, and from the first steps on as measured.
+
+    A call that may be long is made by a thread of its own, which costs 0.1 ms, and its helpers may come some ms late.
+    Most steps are much quicker than reckoned: after a few of them the rest of an epoch can often be taken directly.
+    """
+
+    def __init__(self, reckoned: float) -> None:
+        self.seconds = reckoned
+        self._is_measured = False
+
+    def steps_to_try(self, n_steps: int) -> int:
+        """Return how many of `n_steps` to take in the next call: all, or as many as show how long they take."""
+        if self._is_measured or n_steps * self.seconds < LONG_CALL:
+            return n_steps
+        few = int(LONG_CALL / 4 / self.seconds)
+        return few if few >= _FEWEST_TIMED else n_steps
+
+    def note(self, n_steps: int, seconds: float) -> None:
+        """Take note that `n_steps` took so long."""
+        if not self._is_measured and n_steps >= _FEWEST_TIMED:
+            self._is_measured = True
+            self.seconds = min(self.seconds, _CAUTION * seconds / n_steps)
 
 
 def call_interruptibly(call: Callable[[], Any], control: NDArray[np.int64], deadline: float | None = None) -> None:

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastbp import validation
-from fastbp.interruption import LONG_CALL
+from fastbp.interruption import StepTime
 from fastbp.jobs import Frame, flops_per_row
 from fastbp.kernels import entry
 from fastbp.kernels import tables as t
@@ -27,8 +27,6 @@ if TYPE_CHECKING:
 # What a step is reckoned to take beyond its gradient; see `fastbp.interruption`.
 _SECONDS_PER_STEP = 1e-6
 _SECONDS_PER_UPDATE = 1e-9  # of one parameter, from memory
-_FEWEST_TIMED = 8  # steps that tell how long the others will take, but for this factor
-_CAUTION = 2.0
 
 
 class TrainingDivergedError(FloatingPointError):
@@ -115,10 +113,9 @@ class Trainer:
         self._frame = self._make_frame(batch_rows, n_rows, clip_norm, tol if self._full_batch else None)
         flops = 3 * batch_rows * flops_per_row(net.sizes)
         self.n_threads = self._frame.useful_threads(n_threads, flops)
-        self._step_seconds = (
+        self._step_time = StepTime(
             3 * batch_rows * net.passes.row_seconds + _SECONDS_PER_STEP + _SECONDS_PER_UPDATE * net.n_params
         )
-        self._has_been_timed = False
         self.position = 0  # steps of the epoch that are done
         self.before_epoch = net.params.copy()
         self._rng_state: Mapping[str, Any] | None = None  # at the beginning of the epoch at hand
@@ -210,7 +207,8 @@ class Trainer:
         rates = self.state.optimizer.learning_rates(first_of_epoch, self.steps_per_epoch, horizon)
         status = t.FINISHED
         while self.position < self.steps_per_epoch:
-            rest = rates[self.position : self.position + self._steps_to_try(self.steps_per_epoch - self.position)]
+            now = self._step_time.steps_to_try(self.steps_per_epoch - self.position)
+            rest = rates[self.position : self.position + now]
             try:
                 status = self._steps(self.position, rest, None if pauses is None else pauses.deadline)
             finally:
@@ -228,17 +226,6 @@ class Trainer:
         """Take note that the epoch is recorded."""
         self.position, self._rng_state = 0, None
 
-    def _steps_to_try(self, n_steps: int) -> int:
-        """Return how many of `n_steps` to take in the next call: all, or as many as show how long they take.
-
-        A call that may be long is made by a thread of its own, which costs 0.1 ms, and its helpers may come some ms
-        late.  Most steps are much quicker than reckoned: after a few of them the rest can often be taken directly.
-        """
-        if self._has_been_timed or n_steps * self._step_seconds < LONG_CALL:
-            return n_steps
-        few = int(LONG_CALL / 4 / self._step_seconds)
-        return few if few >= _FEWEST_TIMED else n_steps
-
     def _steps(self, first: int, rates: NDArray[np.float64], deadline: float | None = None) -> int:
         """Call the kernel for some steps of an epoch; its status."""
         frame = self._frame
@@ -250,12 +237,10 @@ class Trainer:
             n_threads=self.n_threads,
             first_step=first,
             rates=rates,
-            seconds=len(rates) * self._step_seconds,
+            seconds=len(rates) * self._step_time.seconds,
             deadline=deadline,
         )
-        if not self._has_been_timed and len(rates) >= _FEWEST_TIMED:
-            self._has_been_timed = True
-            self._step_seconds = min(self._step_seconds, _CAUTION * (time.perf_counter() - began) / len(rates))
+        self._step_time.note(len(rates), time.perf_counter() - began)
         return int(frame.scalars[t.STATUS])
 
     def single_step(self, index: int, rate: float, order: NDArray[np.int64] | None) -> float:

@@ -7,6 +7,7 @@ a time, with one call of the kernel for each such chunk.
 from __future__ import annotations
 
 import math
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Any
@@ -15,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
 
+from fastbp.interruption import StepTime
 from fastbp.jobs import Frame, flops_per_row, make_frame
 from fastbp.kernels import entry, updates
 from fastbp.kernels import tables as t
@@ -159,7 +161,7 @@ class Epochs:
         flops = 3 * batch_rows * flops_per_row(net.sizes)
         self._n_threads = frame.useful_threads(n_threads, flops)
         # as reckoned for `Trainer`: it only decides whether a call is long enough to be made interruptible
-        self._step_seconds = 3 * batch_rows * net.passes.row_seconds + 1e-9 * net.n_params
+        self._step_time = StepTime(3 * batch_rows * net.passes.row_seconds + 1e-9 * net.n_params)
         self._before = net.params.copy()
 
     def run(self, order: NDArray[np.int64] | None, rates: NDArray[np.float64]) -> float:
@@ -205,10 +207,17 @@ class Epochs:
         frame.set_data(data.X, data.targets, data.sample_weight, order)
         if order is not None:
             frame.data[t.N_ROWS] = self._n_train
-        frame.run(
-            entry.TRAIN,
-            self._net.params,
-            n_threads=self._n_threads,
-            rates=np.ascontiguousarray(rates),
-            seconds=len(rates) * self._step_seconds,
-        )
+        rates, step_time, done = np.ascontiguousarray(rates), self._step_time, 0
+        while done < len(rates) and frame.scalars[t.STATUS] == t.FINISHED:
+            n_steps = step_time.steps_to_try(len(rates) - done)
+            began = time.perf_counter()
+            frame.run(
+                entry.TRAIN,
+                self._net.params,
+                n_threads=self._n_threads,
+                first_step=done,
+                rates=rates[done : done + n_steps],
+                seconds=n_steps * step_time.seconds,
+            )
+            step_time.note(n_steps, time.perf_counter() - began)
+            done += n_steps
