@@ -41,6 +41,11 @@ _FLOPS_OF_A_STEP = 32  # what a parameter's step is reckoned as
 _LEAST_FLOPS_BY_FEATURES = 1 << 19
 _FLOPS_OF_A_PIECE = 400_000  # some 4 us
 _MOST_FORWARD_PIECES = 1 << 12
+# A forward pass that is shared has so many blocks at least, unless they would have fewer rows than this, for which it
+# does not pay to read the weights once more: the more so where they come from memory.
+_FORWARD_BLOCKS = 8
+_LEAST_FORWARD_ROWS = 32
+_PARAMS_IN_MEMORY = 1 << 21
 # A product of at most this many multiply-adds is never shared by a BLAS between its threads (OpenBLAS begins at 2^18).
 _SERIAL_PRODUCT = 1 << 15
 # A narrow network is trained row by row up to so many rows of a mini-batch and multiply-adds of its forward pass;
@@ -150,6 +155,15 @@ def block_rows_for(sizes: Sequence[int], n_rows: int, *, shared: bool = False) -
     return max(1, min(n_rows, max(rows, 4 * _LEAST_BLOCK_ROWS) if shared else rows))
 
 
+def _rows_for_all_threads(sizes: Sequence[int], n_rows: int, block_rows: int) -> int:
+    """Rows of a block of a forward pass: fewer where otherwise there would be a block or two, and much to be done."""
+    n_params = count_params(sizes)
+    if 2 * n_rows * n_params < LEAST_SHARED_FLOPS:
+        return block_rows
+    least = _LEAST_FORWARD_ROWS if n_params < _PARAMS_IN_MEMORY else 2 * _LEAST_FORWARD_ROWS
+    return min(block_rows, max(least, -(-n_rows // _FORWARD_BLOCKS)))
+
+
 def gradient_pieces(sizes: Sequence[int], rows: int) -> tuple[int, int]:
     """Mode and number of row pieces of a gradient over `rows` rows: from the problem alone, never from the threads."""
     n_params = count_params(sizes)
@@ -237,6 +251,8 @@ def make_workspace(
     """
     mode, n_pieces = gradient_pieces(sizes, batch_rows) if gradient else (t.BY_ROWS, 1)
     rows = batch_rows if whole_block else block_rows_for(sizes, batch_rows, shared=mode != t.BY_ROWS)
+    if not (gradient or whole_block):
+        rows = _rows_for_all_threads(sizes, n_rows, rows)
     code = loss[0]
     keeps_logits = code in (t.SIGMOID_CROSS_ENTROPY, t.SOFTMAX_CROSS_ENTROPY)
     strides = [_stride(width, dtype) if mode == t.BY_NEURONS else width for width in sizes[1:-1]] + [sizes[-1]]

@@ -10,6 +10,7 @@ import pytest
 
 import fastbp as bp
 from fastbp import layout
+from fastbp.jobs import make_frame
 from fastbp.kernels import tables as t
 from fastbp.kernels.team import CONTROL_LENGTH, STOP
 from fastbp.threads import helpers, thread_count
@@ -72,6 +73,21 @@ def test_same_outputs_and_cost(name, dtype):
     for n_threads in THREADS[1:]:
         assert same_bits(net.predict(X, n_threads=n_threads), expected[0])
         assert net.loss_value(X, Y, n_threads=n_threads) == expected[1]
+
+
+@pytest.mark.parametrize(
+    ("sizes", "n_rows", "n_pieces"),
+    [([20, 30, 2], 60, 1), ([64, 600, 600, 10], 16, 1), ([64, 600, 600, 10], 60, 2), ([64, 600, 600, 10], 256, 8)],
+    ids=str,
+)
+def test_a_forward_pass_of_one_block_is_shared(sizes, n_rows, n_pieces):
+    net = bp.Network(sizes, seed=0)
+    frame = make_frame(net, n_rows, n_rows, gradient=False)
+    assert frame.workspace.plan[t.FORWARD_PIECES] == n_pieces
+    X = np.random.default_rng(1).standard_normal((n_rows, sizes[0]))
+    by_row = np.concatenate([net.predict(row[None]) for row in X])
+    for n_threads in THREADS:
+        assert same_bits(net.predict(X, n_threads=n_threads), by_row)
 
 
 def fitted(case, optimizer, dtype, n_threads, batch_size, n, **keywords):
