@@ -27,9 +27,9 @@ _MOST_BLOCK_ROWS = 1024
 _LARGE_PARAMS = 1 << 18  # weights that do not stay in the second-level cache: more rows for each time they are read
 # Flops of a gradient below which one thread does all of it: some 40 us, twenty times the cost of sharing the work.
 LEAST_SHARED_FLOPS = 1 << 22
-# A gradient of its own for each piece of rows pays while all pieces' gradients fit into the second-level cache and a
+# A gradient of its own for each piece of rows pays while all pieces' gradients fit into the second-level caches and a
 # piece has enough rows to be worth the sum over pieces.
-_MOST_PARAMS_BY_ROWS = 1 << 15
+_GRADIENT_ELEMENTS = 1 << 18
 _LEAST_PIECE_ROWS = 32
 _MOST_PIECES = 16
 # Cutting the first layer along its inputs pays where nearly all parameters are its weights, because the steps of the
@@ -173,9 +173,9 @@ def gradient_pieces(sizes: Sequence[int], rows: int) -> tuple[int, int]:
         return t.BY_FEATURES, features
     if flops < LEAST_SHARED_FLOPS:
         return t.BY_ROWS, 1
-    n_pieces = min(_MOST_PIECES, rows // _LEAST_PIECE_ROWS, 2 * flops // LEAST_SHARED_FLOPS)
-    if n_pieces >= 2 and n_params <= _MOST_PARAMS_BY_ROWS:
-        return t.BY_ROWS, n_pieces
+    worthwhile = min(rows // _LEAST_PIECE_ROWS, 2 * flops // LEAST_SHARED_FLOPS, _GRADIENT_ELEMENTS // n_params)
+    if worthwhile >= 2:
+        return t.BY_ROWS, min(_MOST_PIECES, 1 << (worthwhile.bit_length() - 1))  # for two threads as for four or eight
     return t.BY_NEURONS, 1
 
 

@@ -104,19 +104,19 @@ def test_directional_derivative_of_a_larger_network(seed):
 
 # ---- Many rows: blocks, pieces of rows, pieces of neurons ------------------------------------------------------------
 
-# name: (case, rows, mode, several pieces, several blocks a piece)
+# name: (case, rows, mode, several pieces, several blocks a piece); by neurons from 2^17 parameters on
 LARGE = {
     "one-piece": (cases.Case("", [3, 6, 2]), 3000, t.BY_ROWS, 1, 3),
-    "pieces-of-rows": (cases.Case("", [20, 60, 5], "silu", "softmax", "cross_entropy"), 3000, t.BY_ROWS, 13, 1),
-    "pieces-of-blocks": (cases.Case("", [600, 40, 100], "tanh", "identity", "log_cosh"), 3000, t.BY_ROWS, 16, 3),
+    "pieces-of-rows": (cases.Case("", [20, 60, 5], "silu", "softmax", "cross_entropy"), 3000, t.BY_ROWS, 8, 1),
+    "pieces-of-blocks": (cases.Case("", [600, 40, 100], "tanh", "identity", "log_cosh"), 3000, t.BY_ROWS, 8, 5),
     "pieces-of-neurons": (
         cases.Case(
-            "", [30, 200, 190, 5], [[("tanh", 50), ("relu", 83), ("gelu", 67)], "softplus"], "softmax",
+            "", [30, 300, 400, 5], [[("tanh", 50), ("relu", 183), ("gelu", 67)], "softplus"], "softmax",
             "cross_entropy", l2_penalty=0.1, l1_penalty=0.01,
         ),
         1500, t.BY_NEURONS, 1, 6,
     ),
-    "one-block-of-neurons": (cases.Case("", [64, 300, 300, 10], "elu", "sigmoid"), 70, t.BY_NEURONS, 1, 1),
+    "one-block-of-neurons": (cases.Case("", [64, 340, 320, 10], "elu", "sigmoid"), 70, t.BY_NEURONS, 1, 1),
     "rows-further-apart": (
         cases.Case("", [8, 1024, 4], [[("tanh", 500), ("gelu", 524)]], "softmax", "cross_entropy", 0.1), 60,
         t.BY_NEURONS, 1, 1,

@@ -24,7 +24,7 @@ dtypes = pytest.mark.parametrize("dtype", cases.DTYPES)
 # name: (case, rows of a batch, mode, pieces of rows)
 SHAPES = {
     "small": (cases.Case("", [5, 8, 3], "tanh"), 32, t.BY_ROWS, 1),
-    "pieces-of-rows": (cases.Case("", [20, 100, 10], "relu", "softmax", "cross_entropy"), 600, t.BY_ROWS, 5),
+    "pieces-of-rows": (cases.Case("", [20, 100, 10], "relu", "softmax", "cross_entropy"), 600, t.BY_ROWS, 4),
     "wide": (
         cases.Case("", [64, 600, 600, 10], ["relu", [("tanh", 250), ("silu", 350)]], "softmax", "cross_entropy"),
         128, t.BY_NEURONS, 1,
@@ -36,7 +36,7 @@ SHAPES = {
         cases.Case("", [12, 1024, 512, 3], ["relu", [("tanh", 250), ("silu", 262)]], "softmax", "cross_entropy"),
         40, t.BY_NEURONS, 1,
     ),
-    "wide-penalties": (cases.Case("", [64, 300, 200, 2], "sigmoid", "identity", "quadratic", 0.1, 0.01), 200,
+    "wide-penalties": (cases.Case("", [64, 500, 300, 2], "sigmoid", "identity", "quadratic", 0.1, 0.01), 200,
                        t.BY_NEURONS, 1),
 }  # fmt: skip
 shapes = pytest.mark.parametrize("name", SHAPES)
