@@ -13,6 +13,7 @@ This is built on `pipeline_class`, Numba's own door for such things.
 import functools
 from typing import Any
 
+from llvmlite.binding import Linkage
 from numba import _dynfunc
 from numba.core.codegen import JITCodeLibrary
 from numba.core.compiler import CompilerBase
@@ -37,9 +38,12 @@ class LeafLibrary(JITCodeLibrary):
     """The LLVM module of one leaf, not optimised and without machine code."""
 
     def add_llvm_module(self, ll_module: Any) -> None:
-        """Take in the leaf's own code as it is."""
+        """Take in the leaf's own code as it is, ready to be linked; without wrappers a leaf has one module only."""
         ll_module.data_layout = self._codegen._data_layout
-        self._final_module.link_in(ll_module)
+        for function in ll_module.functions:
+            if not function.is_declaration and function.linkage == Linkage.external:
+                function.linkage = Linkage.linkonce_odr  # as Numba has it in what it links, but in a copy
+        self._final_module = ll_module
 
     def finalize(self) -> None:
         """Link in nothing: the root gets a list of all leaves below it, and links each of them once."""
