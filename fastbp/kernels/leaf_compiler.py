@@ -5,11 +5,13 @@ from Python.  In a tower of leaves that work is done again on every floor: the r
 never called from Python, so it needs neither; the root is optimised once, with all its leaves in it.
 
 What is left of the time goes to Python more than to LLVM: Numba takes each of some 180 leaves from bytecode to LLVM's
-language.  So what a leaf has no use for is left out.  The machine code is the same, to the byte.
+language.  So what a leaf has no use for is left out, and what was found out once is not looked for again.  The machine
+code is the same, to the byte.
 
 This is built on `pipeline_class`, Numba's own door for such things.
 """
 
+import copy
 import functools
 from typing import Any
 
@@ -25,6 +27,7 @@ from numba.core.typed_passes import (
     NopythonTypeInference,
     PreLowerStripPhis,
 )
+from numba.core.types import BaseFunction
 from numba.core.untyped_passes import (
     DeadBranchPrune,
     FixupArgs,
@@ -90,6 +93,36 @@ _PASSES = (
 )
 
 
+# For each set of compiler options, since Numba compiles functions of its own, such as `min`, for each of them.
+_SIGNATURES: dict[str, dict[Any, Any]] = {}
+
+
+def _with_memory(context: Any, flags: Any) -> Any:
+    """Copy of a typing context that resolves a call of a function with the same types once, for all leaves.
+
+    Numba resolves each call about twice, and the leaves have some 3500 calls of 600 kinds.
+    """
+    signatures = _SIGNATURES.setdefault(flags.get_mangle_string(), {})
+
+    def resolve_function_type(function: Any, args: Any, kws: Any) -> Any:
+        if kws or isinstance(function, str):  # a string: among the arguments may be a constant instead of a type
+            return context.resolve_function_type(function, args, kws)
+        key = function, tuple(args)
+        signature, implementation = signatures.get(key, (None, None))
+        if signature is None:
+            signature = context.resolve_function_type(function, args, kws)
+            if isinstance(function, BaseFunction) and signature is not None:
+                implementation = function.get_impl_key(signature)
+            signatures[key] = signature, implementation
+        elif implementation is not None:  # Numba calls the one that was resolved last, maybe for other options
+            function._impl_keys[signature.args] = implementation
+        return signature
+
+    remembering = copy.copy(context)
+    remembering.resolve_function_type = resolve_function_type
+    return remembering
+
+
 class LeafCompiler(CompilerBase):
     """Numba's nopython pipeline, ending without machine code."""
 
@@ -98,6 +131,7 @@ class LeafCompiler(CompilerBase):
         state = self.state
         state.flags.no_compile = True
         state.library = LeafLibrary(state.targetctx.codegen(), state.func_id.func_qualname)
+        state.typingctx = _with_memory(state.typingctx, state.flags)
         # The target context is this leaf's own copy.
         state.targetctx.enable_nrt = False  # a leaf allocates nothing: there are no references to count
         state.targetctx.get_abi_sizeof = functools.cache(state.targetctx.get_abi_sizeof)  # LLVM parses a module for it
