@@ -16,7 +16,7 @@ from fastbp.validation import network_dtype
 def warmup(dtypes: str | np.dtype[Any] | type | Collection[Any] = ("float32", "float64")) -> dict[str, float]:
     """Compile every kernel now, or load it from the disk cache, so that no later call has to.
 
-    The first use of a dtype ever compiles for some 10 to 40 seconds, and later processes load the result from the
+    The first use of a dtype ever compiles for some 10 to 30 seconds, and later processes load the result from the
     disk in a fraction of a second. Call this where waiting does no harm: when a program is installed, when a container
     is built (``python -m fastbp warmup`` does the same), when a server starts, or before timing anything.
 

@@ -103,7 +103,7 @@ def test_steps_behind_blocks_of_a_gradient_are_those_of_the_whole(shape, optimiz
         numbers, c0_row = np.array([*constants, 0.0, 0.0]), n if adds else NOTHING
         gradient_and_step(m, n, k, a, delta, c0_row, g, optimizer, numbers, l2, l2 / 2, w, s1, s2, apart)
         results.append((w, s1, s2))
-    eps = 16 * np.finfo(dtype).eps  # the compiler rounds whole vectors and the rest of a run in different ways
+    eps = 64 * np.finfo(dtype).eps  # the compiler rounds whole vectors and the rest of a run in different ways
     for together, apart in zip(*results, strict=True):
         np.testing.assert_allclose(together, apart, rtol=eps, atol=eps)
     assert not np.array_equal(results[0][0], before[1])
