@@ -187,12 +187,12 @@ def scratch(typingctx, p, elements):
     return p(p, elements), codegen  # the literal's type keeps apart what is compiled for different numbers
 
 
-def _tiles(module: Any, real: Any) -> Any:
+def _tiles(module: Any, real: Any, most_rows: tuple[int, ...]) -> Any:
     """A table of the tiles: entry [vectors, rows], of which [0, rows] are half a vector wide."""
     name = f"fastbp_tiles_{real}"
     if name in module.globals:
         return module.globals[name]
-    lines = (TILING.most_rows[0], *TILING.most_rows) if TILING else (1, 1)
+    lines = most_rows[0], *most_rows
     tiles = [[_tile(module, real, rows, i) for rows in range(1, most + 1)] for i, most in enumerate(lines)]
     pointer = tiles[0][0].type
     entries = [ir.Constant(pointer, None)] * (len(lines) * _TABLE_ROWS)
@@ -218,11 +218,13 @@ def tile(typingctx, rows, vectors, k, a, a_row, a_column, b, b_row, c0, c0_row, 
     def codegen(context, builder, signature, args):
         rows, vectors, *rest = args
         real = context.get_value_type(signature.args[3].dtype)
+        if TILING is None:  # never called, see `dense`
+            return context.get_dummy_value()
         # Some processors do a long vector in two halves: a few columns take half the time in a short one.
         fits = builder.icmp_signed("<=", rest[10], integer(VECTOR_BYTES // 2 // Vectors(builder, real).bytes))
         half = builder.and_(fits, builder.icmp_signed("==", vectors, integer(1)))
         line = builder.mul(builder.select(half, integer(0), vectors), integer(_TABLE_ROWS))
-        entry = builder.gep(_tiles(builder.module, real), [integer(0), builder.add(line, rows)])
+        entry = builder.gep(_tiles(builder.module, real, TILING.most_rows), [integer(0), builder.add(line, rows)])
         builder.call(builder.load(entry), rest)
         return context.get_dummy_value()
 
