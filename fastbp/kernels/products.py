@@ -91,7 +91,7 @@ def transpose_panel(n_columns, k, source, source_row, target, target_row):
             transpose_block(min(lane, n_columns - j), min(lane, k - step), block, source_row, there, target_row)
 
 
-@leaf
+@inlined
 def product(m, n, k, a, a_row, a_column, b, b_row, transposed, c0, c0_row, c, c_row, step):
     """C = C0 + A B for A (m, k) and B (k, n), rows of which are `b_row` apart, or B.T so if `transposed`; overwrites C.
 
