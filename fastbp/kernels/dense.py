@@ -5,7 +5,7 @@ can share one layer.
 """
 
 from fastbp.kernels.blas import gemm
-from fastbp.kernels.jit import leaf
+from fastbp.kernels.jit import inlined, leaf
 from fastbp.kernels.pointers import real, shift
 from fastbp.kernels.products import product
 from fastbp.kernels.tiles import NOTHING, TILES
@@ -35,7 +35,7 @@ def fill_rows(m, n, b, z, z_stride):
             z_row[j] = b[j]
 
 
-@leaf
+@inlined
 def dense_forward(m, fan_in, n, a_prev, a_stride, W, W_stride, b, z, z_stride):
     """z = a_prev @ W + b for m rows and n neurons; overwrites z."""
     if m * fan_in * n <= TINY_PRODUCT:
@@ -71,7 +71,7 @@ def _tiny_forward(m, fan_in, n, a_prev, a_stride, W, W_stride, b, z, z_stride):
                 z_row[j] += a_ik * W_row[j]
 
 
-@leaf
+@inlined
 def dense_backward_weights(m, n_inputs, fan_out, a_prev, a_stride, delta, stride, add, dW, step):
     """dW = a_prev.T @ delta for n_inputs rows of the weights; adds to dW if `add` is 1, else overwrites it.
 
@@ -104,7 +104,7 @@ def _tiny_backward_weights(m, n_inputs, fan_out, a_prev, a_stride, delta, stride
                 dW_row[j] += a_ik * delta_row[j]
 
 
-@leaf
+@inlined
 def dense_backward_error(m, n_inputs, fan_out, delta, stride, W, error, error_stride):
     """error = delta @ W.T for n_inputs rows of the weights; overwrites error."""
     if m * n_inputs * fan_out <= TINY_PRODUCT:

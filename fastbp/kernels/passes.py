@@ -24,7 +24,7 @@ from fastbp.kernels.dense import (
     dense_forward_part,
 )
 from fastbp.kernels.dropout import dropout_key, multiply, multiply_by_mask
-from fastbp.kernels.jit import formula, leaf
+from fastbp.kernels.jit import formula, inlined, leaf
 from fastbp.kernels.losses import loss_rows
 from fastbp.kernels.pointers import from_address, real, shift
 from fastbp.kernels.rows import column_sums, fetch_rows, gather_rows
@@ -224,7 +224,7 @@ def join_features(net, first, i0, i1, m, work):
     activate(net, 0, first, i0, i1, 0, fan_out, work)
 
 
-@leaf
+@inlined
 def activate(net, layer, first, i0, i1, j0, j1, work):
     """a = f(z) for rows [i0, i1) and neurons [j0, j1) of a layer, and dropout."""
     stride, m = field(net, layer, t.STRIDE), i1 - i0
@@ -341,7 +341,7 @@ def weighted_cost(net, m, work):
 # --- backward ---------------------------------------------------------------------------------------------------------
 
 
-@leaf
+@inlined
 def backward_weights(net, layer, first, m, k0, k1, add, grad, step, work):
     """dW = a_prev.T @ delta for rows [k0, k1) of a layer's weights, and their step if it is wanted."""
     fan_out = field(net, layer, t.FAN_OUT)
@@ -352,7 +352,7 @@ def backward_weights(net, layer, first, m, k0, k1, add, grad, step, work):
     dense_backward_weights(m, k1 - k0, fan_out, shift(a_prev, k0), a_stride, delta, stride, add, dW, step)
 
 
-@leaf
+@inlined
 def backward_biases(net, layer, m, add, grad, work):
     """db = sum of delta over the rows."""
     fan_in, fan_out = field(net, layer, t.FAN_IN), field(net, layer, t.FAN_OUT)
@@ -361,7 +361,7 @@ def backward_biases(net, layer, m, add, grad, work):
     column_sums(m, fan_out, delta, field(net, layer, t.STRIDE), add, db)
 
 
-@leaf
+@inlined
 def backward_error(net, layer, i0, i1, k0, k1, work):
     """delta @ W.T for rows [i0, i1), neurons [k0, k1) of the layer before `layer`; `finish_error` follows."""
     fan_out, stride = field(net, layer, t.FAN_OUT), field(net, layer, t.STRIDE)

@@ -1,7 +1,7 @@
 """Rows of a layer's weights: their gradient, and what follows it while it is in the cache, as a rule their step."""
 
 from fastbp.kernels import tables as t
-from fastbp.kernels.jit import leaf
+from fastbp.kernels.jit import inlined, leaf
 from fastbp.kernels.passes import backward_biases, backward_error, backward_weights, field, finish_error
 from fastbp.kernels.pointers import real, shift
 from fastbp.kernels.updates import Step, add_penalty, sum_of_squares, update
@@ -12,7 +12,7 @@ ADD_PENALTY = 1
 STEP = 2  # add the penalty and take the step
 
 
-@leaf
+@inlined
 def backward_rows_of_weights(job, layer, first, m, k0, k1, add, then, grad, work):
     """Rows [k0, k1) of a layer's weights: the error behind them (with the old weights), dW, and what is to follow."""
     if layer > 0:
