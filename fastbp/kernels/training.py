@@ -28,10 +28,11 @@ from fastbp.kernels.regions import (
 from fastbp.kernels.updates import multiply_gradient, penalty
 from fastbp.kernels.weight_steps import ADD_PENALTY, KEEP, STEP, gradient_norm
 
-# Pieces of one layer: at least this many neurons and this many flops (some 20 us), so that a piece is worth its 1 to
+# Pieces of one layer: at least this many neurons and this many flops (some 10 us), so that a piece is worth its 1 to
 # 2 us, and never more than _MOST_PIECES.
 _LEAST_NEURONS = 64
-_LEAST_FLOPS = 1 << 21
+_LEAST_FLOPS = 1 << 20
+_FLOPS_OF_A_STEP = 32  # what the step of a parameter is reckoned as
 _MOST_PIECES = 8
 _LEAST_ROWS = 24  # of a piece through the upper layers of a network that is shared by features
 _LOAD_ELEMENTS = 1 << 14  # elements of X that a piece gathers: some 5 us
@@ -39,8 +40,12 @@ _LOAD_ELEMENTS = 1 << 14  # elements of X that a piece gathers: some 5 us
 
 @leaf
 def layer_pieces(width, flops):
-    """Into how many pieces a layer's neurons are cut: by the layer's size alone."""
-    return max(1, min(min(width // _LEAST_NEURONS, flops // _LEAST_FLOPS), _MOST_PIECES))
+    """Into how many pieces a layer's neurons are cut: a power of two, by the layer's size alone."""
+    most = min(min(width // _LEAST_NEURONS, flops // _LEAST_FLOPS), _MOST_PIECES)
+    pieces = 1
+    while 2 * pieces <= most:
+        pieces *= 2
+    return pieces
 
 
 @leaf
@@ -110,9 +115,9 @@ def gradient_by_neurons(job, first, m, then):
             layer = net.plan[t.N_LAYERS] - 1 - i
             fan_in = field(net, layer, t.FAN_IN)
             job.control[team.LAYER] = layer
-            flops = 2 * rows * fan_in * field(net, layer, t.FAN_OUT)
             products = 2 if layer > 0 else 1  # nobody wants the error of the inputs
-            parallel(job, BACKWARD, layer_pieces(fan_in, products * flops))
+            flops_of_weight = 2 * rows * products + (_FLOPS_OF_A_STEP if update == STEP else 0)
+            parallel(job, BACKWARD, layer_pieces(fan_in, flops_of_weight * fan_in * field(net, layer, t.FAN_OUT)))
     return cost
 
 
