@@ -1,4 +1,4 @@
-"""Turn saved results into tables and pictures: ``python -m bench.report results.json``."""
+"""Turn saved results, of one run or several, into tables and pictures: ``python -m bench.report results.json``."""
 
 from __future__ import annotations
 
@@ -14,6 +14,17 @@ from bench.sections import SECTIONS
 from bench.tables import records
 
 
+def merged(runs: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """Several runs as one: of each benchmark the run in which it was quickest, and all runs beside them."""
+    best: dict[str, Any] = {}
+    for results in runs:
+        for record in results["benchmarks"]:
+            known = best.setdefault(record["fullname"], record)
+            if record["stats"]["min"] < known["stats"]["min"]:
+                best[record["fullname"]] = record
+    return runs[0] | {"benchmarks": list(best.values()), "runs": list(runs)}
+
+
 def render(results: dict[str, Any]) -> str:
     """All tables as Markdown."""
     machine = results["machine_info"]
@@ -23,6 +34,8 @@ def render(results: dict[str, Any]) -> str:
         for record in results["benchmarks"]
         if "version" in record["extra_info"]
     }
+    n_runs = len(results.get("runs", ()))
+    in_runs = f" in {n_runs} runs" if n_runs > 1 else ""
     head = [
         "# Benchmarks",
         "",
@@ -34,8 +47,9 @@ def render(results: dict[str, Any]) -> str:
             if versions
             else []
         ),
-        "Times are the shortest of several rounds, measured inside each library's own process, with the number of "
-        "threads that suits the library best. `first call` is what the first call took more than the second one.",
+        f"Times are the shortest of several rounds{in_runs}, measured inside each library's own process, with the "
+        "number of threads that suits the library best. `first call` is what the first call took more than the second "
+        "one.",
         "",
     ]
     return "\n".join([*head, *(section(results) for kind, section in SECTIONS.items() if records(results, kind))])
@@ -58,22 +72,26 @@ def draw(results: dict[str, Any], beginning: Path) -> dict[str, Path]:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Write `results.md` and the pictures beside the results, or into another folder."""
+    """Write `results.md` and the pictures beside the first results, or into another folder."""
     parser = argparse.ArgumentParser(prog="python -m bench.report", description=__doc__)
-    parser.add_argument("results", type=Path, help="written by pytest --benchmark-json=FILE")
+    parser.add_argument(
+        "results", type=Path, nargs="+", help="written by pytest --benchmark-json=FILE; several runs are put together"
+    )
     parser.add_argument("--folder", type=Path, help="where to write; by default beside the results")
     options = parser.parse_args(argv)
     try:
-        results = json.loads(options.results.read_text(encoding="utf-8"))
+        results = merged([json.loads(path.read_text(encoding="utf-8")) for path in options.results])
         text = render(results)
     except (OSError, ValueError, KeyError) as error:
-        print(f"report: {options.results} holds no results of the benchmarks: {error!r}", file=sys.stderr)
+        names = ", ".join(map(str, options.results))
+        print(f"report: {names} holds no results of the benchmarks: {error!r}", file=sys.stderr)
         return 2
-    folder = options.folder or options.results.parent
+    first = options.results[0]
+    folder = options.folder or first.parent
     folder.mkdir(parents=True, exist_ok=True)
-    pictures = draw(results, folder / options.results.stem)
+    pictures = draw(results, folder / first.stem)
     text += "".join(f"\n![{kind}]({path.name})\n" for kind, path in pictures.items())
-    written = folder / f"{options.results.stem}.md"
+    written = folder / f"{first.stem}.md"
     written.write_text(text, encoding="utf-8")
     print(text)
     print("written:", ", ".join(map(str, (written, *pictures.values()))))

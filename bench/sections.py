@@ -20,22 +20,26 @@ def per_flop(record: Record) -> float:
 def training_section(results: dict[str, Any]) -> str:
     """Training steps of all libraries."""
     libraries = [name for name in LIBRARIES if name != "fastbp"]
+    runs = [by_shape(records(run, "training step")) for run in results.get("runs", ())]
+    several = ["in each run"] if len(runs) > 1 else []
     rows = []
     for shape, row in by_shape(records(results, "training step")).items():
         own = row.get("fastbp")
         if own is None:
             continue
+        each = ", ".join(number_text(speed_up(run.get(shape, {}))) for run in runs)
         rows.append(
             [
                 shape,
                 *(time_text(seconds(row.get(name))) for name in [*libraries, "fastbp"]),
                 number_text(speed_up(row)),
+                *([each] if several else []),
                 number_text(own["extra_info"]["target"]),
                 str(own["extra_info"]["threads"]),
                 *(first_call_text(row.get(name)) for name in LIBRARIES),
             ]
         )
-    header = ["network, batch", *libraries, "fastbp", "times faster", "target", "threads"]
+    header = ["network, batch", *libraries, "fastbp", "times faster", *several, "target", "threads"]
     return f"## One training step\n\n{table([*header, *(f'first call {name}' for name in LIBRARIES)], rows)}\n"
 
 

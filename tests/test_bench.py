@@ -253,7 +253,9 @@ def test_both_estimators_give_one_fingerprint(task):
 
 
 def record(kind, group, name, seconds, **info):
-    return {"group": group, "name": name, "stats": {"min": seconds}, "extra_info": {"kind": kind, **info}}
+    full_name = "-".join(map(str, (group, name, info.get("shape"), info.get("threads"))))
+    stats = {"min": seconds}
+    return {"group": group, "name": name, "fullname": full_name, "stats": stats, "extra_info": {"kind": kind, **info}}
 
 
 def training(name, seconds):
@@ -395,6 +397,19 @@ def test_the_report_is_written_with_pictures(tmp_path, capsys):
     for picture in ("results-perturbation.png", "results-training-step.png", "results-sweep.png"):
         assert (tmp_path / picture).read_bytes().startswith(b"\x89PNG")
         assert f"]({picture})" in text
+
+
+def test_several_runs_are_put_together(tmp_path):
+    paths = [tmp_path / "first.json", tmp_path / "second.json"]
+    slower_jax = {"benchmarks": [training("fastbp", 10e-6), training("scikit-learn", 300e-6), training("jax", 80e-6)]}
+    for path, results in zip(paths, (RESULTS, RESULTS | slower_jax), strict=True):
+        path.write_text(json.dumps(results))
+    assert report.main([*map(str, paths), "--folder", str(tmp_path / "both")]) == 0
+    text = (tmp_path / "both" / "first.md").read_text()
+    assert "the shortest of several rounds in 2 runs" in text
+    row = cells(text, "784-30-10, batch 10")
+    assert row[:8] == ["784-30-10, batch 10", "252 us", "-", "72 us", "10 us", "7.2", "3.6, 8", "3"]
+    assert cells(text, "784-128-10, batch 64 | 2")[1:] == ["2 threads", "200 us", "1.5", "1.7"]  # of the first run only
 
 
 def test_something_else_than_results_is_status_2(tmp_path, capsys):
