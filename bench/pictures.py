@@ -34,7 +34,7 @@ def draw_perturbation(results: dict[str, Any], path: Path) -> None:
     axes.set(xlabel="number of parameters n", ylabel="seconds for one gradient")
     axes.grid(alpha=0.3)
     axes.legend()
-    figure.savefig(path, dpi=150)
+    figure.savefig(path, dpi=100)
 
 
 def draw_speed_up(results: dict[str, Any], path: Path) -> None:
@@ -67,7 +67,7 @@ def draw_speed_up(results: dict[str, Any], path: Path) -> None:
     axes.axvline(1.0, color="black", linewidth=1)
     axes.set(xlabel="time of one training step, as a multiple of fastbp's")
     axes.legend()
-    figure.savefig(path, dpi=150)
+    figure.savefig(path, dpi=100)
 
 
 def draw_sweep(results: dict[str, Any], path: Path) -> None:
@@ -84,7 +84,7 @@ def draw_sweep(results: dict[str, Any], path: Path) -> None:
     axes.set(xlabel="width w of the layers of w-w-w-10", ylabel="seconds for a flop of a training step")
     axes.grid(alpha=0.3)
     axes.legend()
-    figure.savefig(path, dpi=150)
+    figure.savefig(path, dpi=100)
 
 
 PICTURES = {"perturbation": draw_perturbation, "training step": draw_speed_up, "sweep": draw_sweep}

@@ -27,7 +27,7 @@ def training_section(results: dict[str, Any]) -> str:
         own = row.get("fastbp")
         if own is None:
             continue
-        each = ", ".join(number_text(speed_up(run.get(shape, {}))) for run in runs)
+        each = ", ".join(number_text(speed_up(run[shape])) for run in runs if shape in run)
         rows.append(
             [
                 shape,
