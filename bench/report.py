@@ -15,7 +15,10 @@ from bench.tables import records
 
 
 def merged(runs: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    """Several runs as one: of each benchmark the run in which it was quickest, and all runs beside them."""
+    """Several runs of one machine as one: of each benchmark the run in which it was quickest, and all runs beside them.
+
+    So a ratio of two rows may be of two runs.
+    """
     best: dict[str, Any] = {}
     for results in runs:
         for record in results["benchmarks"]:
@@ -35,7 +38,7 @@ def render(results: dict[str, Any]) -> str:
         if "version" in record["extra_info"]
     }
     n_runs = len(results.get("runs", ()))
-    in_runs = f" in {n_runs} runs" if n_runs > 1 else ""
+    in_runs = f" in the runs that measured them, {n_runs} at most" if n_runs > 1 else ""
     head = [
         "# Benchmarks",
         "",

@@ -56,7 +56,7 @@ class StepTime:
         return few if few >= _FEWEST_TIMED else n_steps
 
     def note(self, n_steps: int, seconds: float) -> None:
-        """Take note that `n_steps` took so long."""
+        """Take note that `n_steps`, those that were taken and not those asked for, took so long."""
         if not self._is_measured and n_steps >= _FEWEST_TIMED:
             self._is_measured = True
             self.seconds = min(self.seconds, _CAUTION * seconds / n_steps)

@@ -328,6 +328,7 @@ def make_frame(
         gradient=gradient,
         keep_z=keep_z,
         whole_block=whole_block,
+        shares_blocks=True,
     )
     n_gradients = workspace.n_gradients if gradient else 0
     n_bytes = (n_gradients + n_state_vectors) * net.params.nbytes

@@ -55,7 +55,7 @@ _MOST_NARROW_PRODUCTS = 1500
 _LINE_BYTES = 64
 _PAGE_BYTES = 4096  # rows that are a multiple of it apart fall into one set of the first-level cache
 _PAD_BYTES = 3 * _LINE_BYTES  # behind such rows of z, a and delta; worth 3 % of the products of 1024 and 2048 neurons
-_UPDATE_ELEMENTS = 1 << 11  # parameters of one piece of an update: some 2 us
+_UPDATE_ELEMENTS = 1 << 11  # parameters of one piece of an update, or up to half as many: some 1 to 2 us
 
 
 class Segment(NamedTuple):
@@ -223,6 +223,7 @@ def make_workspace(
     gradient: bool,
     keep_z: bool = False,
     whole_block: bool = False,
+    shares_blocks: bool = False,
 ) -> Workspace:
     """Lay out tables and buffers.
 
@@ -248,10 +249,12 @@ def make_workspace(
         Keep every layer's z, not only those that a derivative or a loss needs.
     whole_block : bool
         Make the block as large as the batch.
+    shares_blocks : bool
+        Whether the threads of a forward pass share its blocks, of which there should be enough for them.
     """
     mode, n_pieces = gradient_pieces(sizes, batch_rows) if gradient else (t.BY_ROWS, 1)
     rows = batch_rows if whole_block else block_rows_for(sizes, batch_rows, shared=mode != t.BY_ROWS)
-    if not (gradient or whole_block):
+    if shares_blocks and not (gradient or whole_block):
         rows = _rows_for_all_threads(sizes, n_rows, rows)
     code = loss[0]
     keeps_logits = code in (t.SIGMOID_CROSS_ENTROPY, t.SOFTMAX_CROSS_ENTROPY)

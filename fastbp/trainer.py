@@ -230,7 +230,7 @@ class Trainer:
         """Call the kernel for some steps of an epoch; its status."""
         frame = self._frame
         frame.scalars[t.STATUS] = t.FINISHED
-        began = time.perf_counter()
+        began, step_before = time.perf_counter(), frame.scalars[t.STEP]
         frame.run(
             entry.TRAIN,
             self.net.params,
@@ -240,7 +240,7 @@ class Trainer:
             seconds=len(rates) * self._step_time.seconds,
             deadline=deadline,
         )
-        self._step_time.note(len(rates), time.perf_counter() - began)
+        self._step_time.note(int(frame.scalars[t.STEP] - step_before), time.perf_counter() - began)
         return int(frame.scalars[t.STATUS])
 
     def single_step(self, index: int, rate: float, order: NDArray[np.int64] | None) -> float:

@@ -406,7 +406,7 @@ def test_several_runs_are_put_together(tmp_path):
         path.write_text(json.dumps(results))
     assert report.main([*map(str, paths), "--folder", str(tmp_path / "both")]) == 0
     text = (tmp_path / "both" / "first.md").read_text()
-    assert "the shortest of several rounds in 2 runs" in text
+    assert "the shortest of several rounds in the runs that measured them, 2 at most" in text
     row = cells(text, "784-30-10, batch 10")
     assert row[:8] == ["784-30-10, batch 10", "252 us", "-", "72 us", "10 us", "7.2", "3.6, 8", "3"]
     assert cells(text, "784-128-10, batch 64 | 2")[1:] == ["2 threads", "200 us", "1.5", "1.7"]  # of the first run only

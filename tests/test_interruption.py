@@ -288,6 +288,35 @@ def test_a_paused_epoch_has_the_bits_of_a_whole_one(batch_size, monkeypatch):
     assert same_bits(history.loss, expected_history.loss)
 
 
+def test_a_pause_does_not_make_steps_seem_quicker(monkeypatch):
+    """The time of a call is that of the steps it took, however many were asked for."""
+    noted = []
+    monkeypatch.setattr(interruption.StepTime, "note", lambda self, n_steps, seconds: noted.append(n_steps))
+    monkeypatch.setattr("fastbp.jobs.LONG_CALL", 0.0)
+
+    def call(run, control, deadline):
+        control[team.REQUEST] = team.PAUSE  # a pause after every step
+        run()
+
+    monkeypatch.setattr("fastbp.jobs.call_interruptibly", call)
+    bp.Network([4, 8, 2], "tanh", seed=0).fit(np.ones((500, 4)), np.ones((500, 2)), epochs=1, batch_size=10, seed=0)
+    assert noted == [1] * 50
+
+
+def test_steps_are_timed_by_the_first_of_them():
+    step_time = interruption.StepTime(0.001)
+    assert step_time.steps_to_try(49) == 49  # shorter than a long call
+    assert step_time.steps_to_try(1000) == 12  # a quarter of one
+    step_time.note(1, 1e-9)  # too few steps to tell
+    assert step_time.steps_to_try(1000) == 12
+    step_time.note(10, 0.001)
+    assert step_time.steps_to_try(1000) == 1000
+    assert step_time.seconds == pytest.approx(0.0002)  # twice as long, for caution
+    slow = interruption.StepTime(0.001)
+    slow.note(10, 60.0)  # compiled on the way
+    assert slow.seconds == 0.001
+
+
 def test_an_abandoned_step_is_not_taken(monkeypatch):
     rng = np.random.default_rng(0)
     for sizes, n in (([4, 8, 2], 500), ([16, 64, 64, 2], 4000), ([64, 600, 600, 10], 300)):  # by rows, pieces, neurons

@@ -43,8 +43,8 @@ def run(task, slot, addresses, control, like, first_step, rates):
 
     `addresses` are those of the tables and vectors above, so that a call from Python has few arguments to unpack;
     `like` is an empty array of the network's dtype.  Overwrites scalars, params (TRAIN only), grads, state, work,
-    costs, out and control.  `rates` holds the learning rates of the steps to take, the first of which is `first_step`
-    of the epoch.
+    costs, out and control; SHUFFLE the order of rows and the random generator's state.  `rates` holds the learning
+    rates of the steps to take, the first of which is `first_step` of the epoch.
     """
     table, reals, doubles = at(addresses, 0), at(like, 0), at(rates, 0)
     net = Net(

@@ -210,7 +210,7 @@ class Epochs:
         rates, step_time, done = np.ascontiguousarray(rates), self._step_time, 0
         while done < len(rates) and frame.scalars[t.STATUS] == t.FINISHED:
             n_steps = step_time.steps_to_try(len(rates) - done)
-            began = time.perf_counter()
+            began, step_before = time.perf_counter(), frame.scalars[t.STEP]
             frame.run(
                 entry.TRAIN,
                 self._net.params,
@@ -219,5 +219,5 @@ class Epochs:
                 rates=rates[done : done + n_steps],
                 seconds=n_steps * step_time.seconds,
             )
-            step_time.note(n_steps, time.perf_counter() - began)
+            step_time.note(int(frame.scalars[t.STEP] - step_before), time.perf_counter() - began)
             done += n_steps
