@@ -95,9 +95,10 @@ def transpose_panel(n_columns, k, source, source_row, target, target_row):
 def product(m, n, k, a, a_row, a_column, b, b_row, transposed, c0, c0_row, c, c_row, step):
     """C = C0 + A B for A (m, k) and B (k, n), rows of which are `b_row` apart, or B.T so if `transposed`; overwrites C.
 
-    k is at least 1.  `c0_row` may be `NOTHING` for C0 = 0, or 0 for one row that is added to all rows; C0 may be C itself.
-    With a `step` C is a gradient, and each block of it is followed by the step of its parameters.  With `NOTHING`, `c0`
-    is any memory in use: to load from pages that were never touched, even under an empty mask, takes a thousand cycles.
+    k is at least 1.  `c0_row` may be `NOTHING` for C0 = 0, or 0 for one row that is added to all rows; C0 may be C
+    itself.  With a `step` C is a gradient, and each block of it is followed by the step of its parameters.  With
+    `NOTHING`, `c0` is any memory in use: to load from pages that were never touched, even under an empty mask, takes a
+    thousand cycles.
     """
     b_step = 1 if transposed else b_row
     done = 0
