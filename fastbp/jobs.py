@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import functools
+import time
 from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
@@ -13,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastbp import layout
-from fastbp.interruption import LONG_CALL, call_interruptibly, seconds_per_row
+from fastbp.interruption import LONG_CALL, StepTime, call_interruptibly, seconds_per_row
 from fastbp.kernels import entry
 from fastbp.kernels import tables as t
 from fastbp.kernels.team import MOST_LANES, N_LANES, STOP
@@ -98,8 +99,9 @@ class Frame:
             self.small_output = np.empty((len(X), n_outputs), self.dtype)
             self.set_data(small_input)
             self.addresses[entry.OUT] = address_of(self.small_output)
-            leader = entry.OUTPUTS, entry.LEADER
-            self.small_call = (*leader, self.addresses, self.control, self.nothing, 0, self.no_rates)
+            self.small_call = (
+                entry.OUTPUTS, entry.LEADER, self.addresses, self.control, self.nothing, 0, self.no_rates
+            )  # fmt: skip
         small_input[...] = X
         if self._arrays[entry.PARAMS] is not params:
             self._point(entry.PARAMS, params)
@@ -136,6 +138,32 @@ class Frame:
             entry.run(task, entry.LEADER, *tail)
         else:
             self._call(control, task, tail, n_threads)
+
+    def train(
+        self,
+        params: NDArray[Any],
+        rates: NDArray[np.float64],
+        step_time: StepTime,
+        *,
+        first_step: int,
+        n_threads: int,
+        deadline: float | None = None,
+    ) -> int:
+        """Take steps of an epoch from `first_step` on, one for each rate, and note how long they took; the status."""
+        scalars = self.scalars
+        scalars[t.STATUS] = t.FINISHED
+        began, step_before = time.perf_counter(), scalars[t.STEP]
+        self.run(
+            entry.TRAIN,
+            params,
+            n_threads=n_threads,
+            first_step=first_step,
+            rates=rates,
+            seconds=len(rates) * step_time.seconds,
+            deadline=deadline,
+        )
+        step_time.note(int(scalars[t.STEP] - step_before), time.perf_counter() - began)
+        return int(scalars[t.STATUS])
 
     def _call(self, control: NDArray[np.int64], task: int, tail: tuple[Any, ...], n_threads: int) -> None:
         """Call the kernel with helpers, and with BLAS held at one thread if it is used."""

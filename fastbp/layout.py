@@ -17,6 +17,7 @@ from fastbp.kernels.narrow import narrow_elements
 from fastbp.kernels.narrow_rows import ACTIVATIONS, LOSSES
 from fastbp.kernels.team import CONTROL_LENGTH
 from fastbp.kernels.tiles import TILES
+from fastbp.kernels.updates import FLOPS_OF_A_STEP
 from fastbp.kernels.vectors import VECTORS, lanes_of
 from fastbp.memory import require_memory
 
@@ -37,7 +38,6 @@ _MOST_PIECES = 16
 _FIRST_SHARE = 0.9
 _MOST_FEATURE_PIECES = 8
 _LEAST_FEATURES = 96
-_FLOPS_OF_A_STEP = 32  # what a parameter's step is reckoned as
 _LEAST_FLOPS_BY_FEATURES = 1 << 19
 _FLOPS_OF_A_PIECE = 400_000  # some 4 us
 _MOST_FORWARD_PIECES = 1 << 12
@@ -182,7 +182,7 @@ def gradient_pieces(sizes: Sequence[int], rows: int) -> tuple[int, int]:
 def _feature_pieces(sizes: Sequence[int], rows: int) -> int:
     """Into how many pieces the first layer is cut along its inputs, or 0 where that does not pay."""
     n_weights = sizes[0] * sizes[1]
-    work = (4 * rows + _FLOPS_OF_A_STEP) * n_weights
+    work = (4 * rows + FLOPS_OF_A_STEP) * n_weights
     one_block = rows <= block_rows_for(sizes, rows, shared=True)
     if n_weights < _FIRST_SHARE * count_params(sizes) or work < _LEAST_FLOPS_BY_FEATURES or not one_block:
         return 0

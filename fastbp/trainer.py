@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -15,7 +14,6 @@ from numpy.typing import NDArray
 from fastbp import validation
 from fastbp.interruption import StepTime
 from fastbp.jobs import Frame, flops_per_row
-from fastbp.kernels import entry
 from fastbp.kernels import tables as t
 from fastbp.memory import require_memory
 from fastbp.optimizers import Optimizer
@@ -228,20 +226,9 @@ class Trainer:
 
     def _steps(self, first: int, rates: NDArray[np.float64], deadline: float | None = None) -> int:
         """Call the kernel for some steps of an epoch; its status."""
-        frame = self._frame
-        frame.scalars[t.STATUS] = t.FINISHED
-        began, step_before = time.perf_counter(), frame.scalars[t.STEP]
-        frame.run(
-            entry.TRAIN,
-            self.net.params,
-            n_threads=self.n_threads,
-            first_step=first,
-            rates=rates,
-            seconds=len(rates) * self._step_time.seconds,
-            deadline=deadline,
+        return self._frame.train(
+            self.net.params, rates, self._step_time, first_step=first, n_threads=self.n_threads, deadline=deadline
         )
-        self._step_time.note(int(frame.scalars[t.STEP] - step_before), time.perf_counter() - began)
-        return int(frame.scalars[t.STATUS])
 
     def single_step(self, index: int, rate: float, order: NDArray[np.int64] | None) -> float:
         """Take step `index` of an epoch with a given rate; the cost before it, which may be NaN or infinite."""

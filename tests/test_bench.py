@@ -409,7 +409,9 @@ def test_several_runs_are_put_together(tmp_path):
     assert "the shortest of several rounds in the runs that measured them, 2 at most" in text
     row = cells(text, "784-30-10, batch 10")
     assert row[:8] == ["784-30-10, batch 10", "252 us", "-", "72 us", "10 us", "7.2", "3.6, 8", "3"]
-    assert cells(text, "784-128-10, batch 64 | 2")[1:] == ["2 threads", "200 us", "1.5", "1.7"]  # of the first run only
+    assert cells(text, "784-128-10, batch 64 | 2")[1:] == ["2 threads", "200 us", "1.5", "1.7"]
+    roofline = text[text.index("## Roofline") :]
+    assert cells(roofline, "784-30-10, batch 10")[6] == "20 us"  # beside the rate of its own run
 
 
 def test_something_else_than_results_is_status_2(tmp_path, capsys):

@@ -25,14 +25,13 @@ from fastbp.kernels.regions import (
     gradient_of_rows,
     parallel,
 )
-from fastbp.kernels.updates import multiply_gradient, penalty
+from fastbp.kernels.updates import FLOPS_OF_A_STEP, multiply_gradient, penalty
 from fastbp.kernels.weight_steps import ADD_PENALTY, KEEP, STEP, gradient_norm
 
 # Pieces of one layer: at least this many neurons and this many flops (some 10 us), so that a piece is worth its 1 to
 # 2 us, and never more than _MOST_PIECES.
 _LEAST_NEURONS = 64
 _LEAST_FLOPS = 1 << 20
-_FLOPS_OF_A_STEP = 32  # what the step of a parameter is reckoned as
 _MOST_PIECES = 8
 _LEAST_ROWS = 24  # of a piece through the upper layers of a network that is shared by features
 _LOAD_ELEMENTS = 1 << 14  # elements of X that a piece gathers: some 5 us
@@ -116,7 +115,7 @@ def gradient_by_neurons(job, first, m, then):
             fan_in = field(net, layer, t.FAN_IN)
             job.control[team.LAYER] = layer
             products = 2 if layer > 0 else 1  # nobody wants the error of the inputs
-            flops_of_weight = 2 * rows * products + (_FLOPS_OF_A_STEP if update == STEP else 0)
+            flops_of_weight = 2 * rows * products + (FLOPS_OF_A_STEP if update == STEP else 0)
             parallel(job, BACKWARD, layer_pieces(fan_in, flops_of_weight * fan_in * field(net, layer, t.FAN_OUT)))
     return cost
 

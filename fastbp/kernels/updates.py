@@ -12,6 +12,8 @@ from fastbp.kernels.adam_step import adam_step, has_adam_step
 from fastbp.kernels.jit import leaf
 from fastbp.kernels.pointers import nowhere, real, shift
 
+FLOPS_OF_A_STEP = 32  # what a parameter's step is reckoned as where work is cut into pieces
+
 SGD = 0  # the codes of fastbp.optimizers
 ADAM = 1
 ADAMW = 2

@@ -7,7 +7,6 @@ a time, with one call of the kernel for each such chunk.
 from __future__ import annotations
 
 import math
-import time
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Any
@@ -18,8 +17,8 @@ from scipy import sparse
 
 from fastbp.interruption import StepTime
 from fastbp.jobs import Frame, flops_per_row, make_frame
-from fastbp.kernels import entry, updates
 from fastbp.kernels import tables as t
+from fastbp.kernels import updates
 from fastbp.network import Network
 from fastbp.optimizers import N_CONSTANTS
 from fastbp.validation import Targets, all_finite
@@ -207,17 +206,10 @@ class Epochs:
         frame.set_data(data.X, data.targets, data.sample_weight, order)
         if order is not None:
             frame.data[t.N_ROWS] = self._n_train
-        rates, step_time, done = np.ascontiguousarray(rates), self._step_time, 0
-        while done < len(rates) and frame.scalars[t.STATUS] == t.FINISHED:
-            n_steps = step_time.steps_to_try(len(rates) - done)
-            began, step_before = time.perf_counter(), frame.scalars[t.STEP]
-            frame.run(
-                entry.TRAIN,
-                self._net.params,
-                n_threads=self._n_threads,
-                first_step=done,
-                rates=rates[done : done + n_steps],
-                seconds=n_steps * step_time.seconds,
+        rates, status, done = np.ascontiguousarray(rates), t.FINISHED, 0
+        while done < len(rates) and status == t.FINISHED:
+            end = done + self._step_time.steps_to_try(len(rates) - done)
+            status = frame.train(
+                self._net.params, rates[done:end], self._step_time, first_step=done, n_threads=self._n_threads
             )
-            step_time.note(int(frame.scalars[t.STEP] - step_before), time.perf_counter() - began)
-            done += n_steps
+            done = end
