@@ -33,6 +33,16 @@ _SMALL_FRAME_BYTES = 1 << 20
 Key = tuple[str, int, int]  # what a frame is for, the rows of the data set, and of a gradient
 
 
+class UnknownCodeError(RuntimeError):
+    """The kernels were told of a loss, an activation or an optimizer that they do not know, or that do not fit."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "The kernels do not know the loss, an activation or the optimizer that they were told to use, or these do "
+            "not fit each other; nothing was computed. This is an error in fastbp: please report it."
+        )
+
+
 @dataclass
 class Frame:
     """Everything that the root kernel takes, allocated once and used for many calls."""
@@ -89,7 +99,7 @@ class Frame:
         data[t.NEXT_UINT32] = ctypes.cast(interface.next_uint32, ctypes.c_void_p).value or 0
         data[t.RANDOM_STATE] = interface.state_address
         with bits.lock:
-            entry.run(entry.SHUFFLE, entry.LEADER, self.addresses, self.control, self.nothing, 0, self.no_rates)
+            run_kernel(entry.SHUFFLE, self.addresses, self.control, self.nothing, 0, self.no_rates)
 
     def small_outputs(self, X: NDArray[Any], params: NDArray[Any], n_outputs: int) -> NDArray[Any]:
         """Return the outputs for a few rows, by way of arrays of the frame's own, whose addresses are known."""
@@ -99,13 +109,11 @@ class Frame:
             self.small_output = np.empty((len(X), n_outputs), self.dtype)
             self.set_data(small_input)
             self.addresses[entry.OUT] = address_of(self.small_output)
-            self.small_call = (
-                entry.OUTPUTS, entry.LEADER, self.addresses, self.control, self.nothing, 0, self.no_rates
-            )  # fmt: skip
+            self.small_call = (entry.OUTPUTS, self.addresses, self.control, self.nothing, 0, self.no_rates)
         small_input[...] = X
         if self._arrays[entry.PARAMS] is not params:
             self._point(entry.PARAMS, params)
-        entry.run(*self.small_call)
+        run_kernel(*self.small_call)
         return self.small_output.copy()
 
     def run(
@@ -135,7 +143,7 @@ class Frame:
             call = functools.partial(self._call, control, task, tail, n_threads)
             call_interruptibly(call, control, deadline)
         elif n_threads == 1 and not self.workspace.calls_blas:
-            entry.run(task, entry.LEADER, *tail)
+            run_kernel(task, *tail)
         else:
             self._call(control, task, tail, n_threads)
 
@@ -176,7 +184,7 @@ class Frame:
                     if n_threads > 1
                     else []
                 )
-                entry.run(task, entry.LEADER, *tail)
+                run_kernel(task, *tail)
             finally:
                 control[STOP] = 1
                 if n_threads > 1:
@@ -198,6 +206,12 @@ class Frame:
         if not is_shared:
             return 1
         return min(wanted, self.workspace.n_slots) if self.workspace.shares_rows else wanted
+
+
+def run_kernel(task: int, *tail: Any) -> None:
+    """Do a task as the leader; what the kernels do not know is an error, never another result."""
+    if entry.run(task, entry.LEADER, *tail) != t.FINISHED:
+        raise UnknownCodeError
 
 
 def address_of(array: NDArray[Any]) -> int:
@@ -343,12 +357,16 @@ def make_frame(
     n_state_vectors: int = 0,
     keep_z: bool = False,
     whole_block: bool = False,
+    loss: tuple[int, int, int] | None = None,
 ) -> Frame:
-    """Allocate the frame of a network for batches of `batch_rows` of a data set of `n_rows`."""
+    """Allocate the frame of a network for batches of `batch_rows` of a data set of `n_rows`.
+
+    `loss` is what the kernels are to be told of the loss, where that is not the network's own.
+    """
     workspace = layout.make_workspace(
         net.sizes,
         net.layer_segments(),
-        net.loss_entry(),
+        net.loss_entry() if loss is None else loss,
         net.dtype,
         batch_rows=batch_rows,
         n_rows=n_rows,

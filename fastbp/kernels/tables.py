@@ -50,7 +50,7 @@ FORWARD_PIECES = 19  # into how many pieces the data set's blocks are cut for a 
 SUMS = 20  # offset of two sums for each row of the output layer
 PER_BATCH = 21  # 1: each mini-batch divides BATCH_L2 and BATCH_L1 by its sample weights; its cost counts by its rows
 PARTS = 22  # offset of the first layer's sums over parts of the features, in mode BY_FEATURES
-NARROW = 23  # offset of what training a narrow network keeps in a slot; 0: it is not narrow
+NARROW = 23  # offset of what training a narrow network keeps in a slot; 0: there is no room for it
 PACKED_SIZE = 24  # elements of the packed parameters
 PLAN_LENGTH = 25
 
@@ -101,6 +101,7 @@ FINISHED = 0
 CONVERGED = 1  # the gradient norm is not above the tolerance; the step was not taken
 DIVERGED = 2  # the cost is not finite; the step was not taken
 INTERRUPTED = 3  # the caller asked for an early return; all steps up to STEP are whole
+UNKNOWN = 4  # what a root returns where the tables have a code that the kernels do not know: nothing was done
 
 # --- activation codes ------------------------------------------------------------------------------------------------
 IDENTITY = 0
@@ -130,3 +131,7 @@ QUANTILE = 8
 CLIPPED_SOFTMAX_CROSS_ENTROPY = 9  # the cost from probabilities clipped to [LOSS_PARAMETER, 1 - LOSS_PARAMETER]
 CLIPPED_SIGMOID_CROSS_ENTROPY = 10
 POISSON_DEVIANCE = 11  # half of it, for the output activation exp
+# Losses that need one output activation, and give dC/dz = a - y at once.
+SOFTMAX_LOSSES = (SOFTMAX_CROSS_ENTROPY, CLIPPED_SOFTMAX_CROSS_ENTROPY)  # these make the softmax themselves, from z
+SIGMOID_LOSSES = (SIGMOID_CROSS_ENTROPY, CLIPPED_SIGMOID_CROSS_ENTROPY)
+LOSSES_FROM_LOGITS = (*SOFTMAX_LOSSES, *SIGMOID_LOSSES, POISSON_DEVIANCE)
