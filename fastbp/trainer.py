@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import copy
 import math
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
@@ -52,6 +53,10 @@ class TrainingState:
     powers: tuple[float, float]
     rng: np.random.Generator
     dropout_seed: int
+
+    def copy(self) -> TrainingState:
+        """Return a state whose vectors and random numbers are its own."""
+        return replace(self, vectors=np.array(self.vectors), rng=copy.deepcopy(self.rng))
 
 
 def fresh_state(net: Network, optimizer: Optimizer, rng: np.random.Generator) -> TrainingState:

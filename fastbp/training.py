@@ -144,6 +144,7 @@ def fit(
     array([0., 1., 1., 0.])
     """
     data = net.checked(X, Y, sample_weight)
+    net.require_writable()
     validation_set = None if validation_data is None else _validation_set(net, validation_data)
     plan = _Plan(
         epochs=validation.positive_integer(epochs, "epochs", 0),
