@@ -145,3 +145,122 @@ def test_the_optimizer_s_vectors_are_not_written_either():
     with pytest.raises(ValueError, match="must be writable"):
         net.fit(X, Y, epochs=1)
     pickle.loads(pickle.dumps(net)).fit(X, Y, epochs=1)  # whose vectors are its own
+
+
+# ---- What a user changes during a call -------------------------------------------------------------------------------
+
+LABELS = np.arange(40) % 3
+WEIGHTS = np.linspace(0.5, 2.0, 40)
+NEVER_A_LABEL = 10**7  # that many numbers further on there is no memory of ours
+
+
+def classifier():
+    return bp.Network([6, 5, 3], "tanh", "softmax", "cross_entropy", seed=0)
+
+
+@pytest.mark.parametrize("dtype_of_labels", ["int64", "int32", "uint8"])
+@pytest.mark.parametrize("value", [NEVER_A_LABEL, -1, 2])
+@pytest.mark.parametrize("batch_size", [1, 4, None])
+def test_labels_are_those_of_the_beginning(batch_size, value, dtype_of_labels):
+    """A callback that writes to `y` changes nothing: the labels were copied when they were looked at."""
+    results = []
+    for changes in (False, True):
+        y, y_val, net = LABELS.astype(dtype_of_labels), LABELS.astype(dtype_of_labels), classifier()
+
+        def relabel(net, history, y=y, y_val=y_val, changes=changes):
+            if changes:
+                y[:] = y_val[::7] = np.array(value).astype(y.dtype)
+
+        history = net.fit(
+            X, y, epochs=3, batch_size=batch_size, seed=0, validation_data=(X, y_val), callbacks=[relabel]
+        )
+        results.append((net.params.copy(), history.loss, history.val_loss))
+    for plain, changed in zip(*results, strict=True):
+        assert np.array_equal(plain, changed)
+
+
+def test_labels_that_change_far_outside_end_no_process():
+    """Ten million rows away there is no memory: seen in a process of its own."""
+    code = f"""
+import numpy as np, fastbp as bp
+X, y = np.zeros((2000, 20)), np.arange(2000) % 5
+net = bp.Network([20, 30, 5], "tanh", "softmax", "cross_entropy", seed=0)
+def relabel(net, history):
+    y[:] = {NEVER_A_LABEL}
+history = net.fit(X, y, epochs=3, validation_data=(X, y), callbacks=[relabel])
+print(len(history))
+"""
+    assert run_python(code) == "3\n"
+
+
+@pytest.mark.parametrize("shape", [(240, 1), (1, 240), (240,)], ids=str)
+def test_shapes_are_those_of_the_beginning(shape):
+    """An array's shape can be set where it is: its views keep theirs."""
+    results = []
+    for changes in (False, True):
+        net, arrays = bp.Network([6, 5, 2], "tanh", seed=0), [X.copy(), Y.copy(), WEIGHTS.copy()]
+
+        def reshape(net, history, arrays=arrays, changes=changes):
+            if changes and len(history) == 1:
+                arrays[0].shape, arrays[1].shape, arrays[2].shape = shape, (80, 1), (1, 40)
+
+        history = net.fit(
+            arrays[0], arrays[1], epochs=3, batch_size=4, seed=0, sample_weight=arrays[2], callbacks=[reshape],
+            validation_data=(arrays[0], arrays[1], arrays[2]),
+        )  # fmt: skip
+        results.append((net.params.copy(), history.loss, history.val_loss))
+    for plain, changed in zip(*results, strict=True):
+        assert np.array_equal(plain, changed)
+
+
+def test_another_thread_may_write_to_everything_at_any_time():
+    """Every call with every array under another thread's hands: a number or an error, and the process lives."""
+    code = f"""
+import sys, threading, numpy as np, fastbp as bp
+from fastbp.neural_network import MLPClassifier
+sys.setswitchinterval(1e-5)
+rng = np.random.default_rng(0)
+n = 3000
+X, y, w = rng.standard_normal((n, 20)), np.arange(n) % 5, np.ones(n)
+net = bp.Network([20, 30, 5], "tanh", "softmax", "cross_entropy", seed=0)
+over = threading.Event()
+def scribble():
+    values = [{NEVER_A_LABEL}, -1, -(1 << 62), 0]
+    i = 0
+    while not over.is_set():
+        y[:] = values[i % 4]
+        X[i % n] = w[i % n] = [1.0, 1e300, np.nan, 0.0][i % 4]
+        net.params[i % net.n_params] = 0.01
+        y[:] = np.arange(n) % 5
+        i += 1
+writer = threading.Thread(target=scribble)
+writer.start()
+calls = [
+    lambda: net.fit(X, y, epochs=2, sample_weight=w, validation_data=(X, y, w)),
+    lambda: net.fit(X, y, epochs=1, batch_size=1, sample_weight=w),
+    lambda: net.loss_value(X, y, w),
+    lambda: net.value_and_grad(X, y, sample_weight=w),
+    lambda: net.predict(X),
+    lambda: net.trace(X, y, w),
+    lambda: bp.node_perturbation(net, X[:20], y[:20]),
+    lambda: bp.finite_difference_gradient(net, X[:20], y[:20]),
+    lambda: bp.find_learning_rate(net, X, y),
+    lambda: bp.random_weight_search(net, X, y, 50),
+    lambda: MLPClassifier((8,), max_iter=2, batch_size=50).fit(X, y, w),
+]
+import warnings
+warnings.simplefilter("ignore")
+done = 0
+try:
+    for call in calls * 4:
+        try:
+            call()
+        except (ValueError, ArithmeticError):
+            pass
+        done += 1
+finally:
+    over.set()
+    writer.join()
+print(done == 4 * len(calls))
+"""
+    assert run_python(code, time_limit=300) == "True\n"

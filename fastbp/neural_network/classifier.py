@@ -197,6 +197,8 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         if self._label_binarizer.y_type_ == "multilabel-indicator" or y.ndim > 1:
             return Targets(np.ascontiguousarray(self._label_binarizer.transform(y), dtype), None)
         labels = np.searchsorted(self.classes_, y)
+        if labels.max(initial=0) >= len(self.classes_):  # y has been changed since it was checked
+            raise ValueError(f"`y` has classes not in `self.classes_`, {self.classes_}.")
         if self._is_multiclass:
             return Targets(None, np.ascontiguousarray(labels, np.int64))
         return Targets(labels.astype(dtype).reshape(-1, 1), None)
