@@ -220,10 +220,10 @@ import sys, threading, numpy as np, fastbp as bp
 from fastbp.neural_network import MLPClassifier
 sys.setswitchinterval(1e-5)
 rng = np.random.default_rng(0)
-n = 3000
+n = 30_000
 X, y, w = rng.standard_normal((n, 20)), np.arange(n) % 5, np.ones(n)
 net = bp.Network([20, 30, 5], "tanh", "softmax", "cross_entropy", seed=0)
-over = threading.Event()
+over, right = threading.Event(), y.copy()
 def scribble():
     values = [{NEVER_A_LABEL}, -1, -(1 << 62), 0]
     i = 0
@@ -231,22 +231,22 @@ def scribble():
         y[:] = values[i % 4]
         X[i % n] = w[i % n] = [1.0, 1e300, np.nan, 0.0][i % 4]
         net.params[i % net.n_params] = 0.01
-        y[:] = np.arange(n) % 5
+        y[:] = right
         i += 1
 writer = threading.Thread(target=scribble)
 writer.start()
 calls = [
     lambda: net.fit(X, y, epochs=2, sample_weight=w, validation_data=(X, y, w)),
-    lambda: net.fit(X, y, epochs=1, batch_size=1, sample_weight=w),
+    lambda: net.fit(X, y, epochs=1, batch_size=7, sample_weight=w),
     lambda: net.loss_value(X, y, w),
     lambda: net.value_and_grad(X, y, sample_weight=w),
     lambda: net.predict(X),
-    lambda: net.trace(X, y, w),
+    lambda: net.trace(X[:500], y[:500], w[:500]),
     lambda: bp.node_perturbation(net, X[:20], y[:20]),
     lambda: bp.finite_difference_gradient(net, X[:20], y[:20]),
     lambda: bp.find_learning_rate(net, X, y),
     lambda: bp.random_weight_search(net, X, y, 50),
-    lambda: MLPClassifier((8,), max_iter=2, batch_size=50).fit(X, y, w),
+    lambda: MLPClassifier((8,), max_iter=2, batch_size=500).fit(X, y, w),
 ]
 import warnings
 warnings.simplefilter("ignore")
