@@ -135,6 +135,8 @@ class Trainer:
         plan[t.DROPOUT_SEED] = state.dropout_seed
         scalars[t.CONSTANTS : t.CONSTANTS + 5] = state.optimizer.kernel_constants()
         scalars[[t.L2_PENALTY, t.L1_PENALTY]] = net.penalties
+        weights = self._data[2]
+        scalars[t.MEAN_WEIGHT] = 0.0 if weights is None else weights.mean(dtype=np.float64)
         scalars[t.CLIP_NORM] = clip_norm
         scalars[t.TOLERANCE] = -1.0 if tol is None else tol
         scalars[t.STEP] = state.step

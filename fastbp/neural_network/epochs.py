@@ -124,6 +124,8 @@ class Epochs:
         What is minimised.
     state : OptimizerState
         The optimizer; changed in place.
+    mean_weight : float
+        What the weights of a mini-batch's rows are compared with; 0 for the mean of the mini-batch itself.
     clip_norm : float
         Largest norm of a gradient; 0 for any.
     dropout_seed : int
@@ -141,6 +143,7 @@ class Epochs:
         objective: Objective,
         state: OptimizerState,
         *,
+        mean_weight: float = 0.0,
         clip_norm: float = 0.0,
         dropout_seed: int = 0,
         n_threads: int | None = None,
@@ -155,7 +158,7 @@ class Epochs:
         plan[[t.HAS_DROPOUT, t.DROPOUT_SEED]] = any(rate > 0 for rate in net.dropout), dropout_seed
         scalars[t.CONSTANTS : t.CONSTANTS + N_CONSTANTS] = state.constants
         scalars[[t.STEP, t.POWER_1, t.POWER_2]] = state.t, *state.powers
-        scalars[t.CLIP_NORM] = clip_norm
+        scalars[[t.MEAN_WEIGHT, t.CLIP_NORM]] = mean_weight, clip_norm
         scalars[t.DROPOUT : t.DROPOUT + len(net.dropout)] = net.dropout
         flops = 3 * batch_rows * flops_per_row(net.sizes)
         self._n_threads = frame.useful_threads(n_threads, flops)
