@@ -41,9 +41,17 @@ def require_memory(n_bytes: int, purpose: str, cure: str) -> None:
 class _HasParams(Protocol):
     """A network, as far as its memory goes."""
 
-    params: NDArray[Any]
-    weights: Sequence[NDArray[Any]]
-    biases: Sequence[NDArray[Any]]
+    @property
+    def params(self) -> NDArray[Any]:
+        """All parameters."""
+
+    @property
+    def weights(self) -> Sequence[NDArray[Any]]:
+        """Each layer's weights, views into them."""
+
+    @property
+    def biases(self) -> Sequence[NDArray[Any]]:
+        """Each layer's biases, views into them."""
 
 
 def require_writable(net: _HasParams) -> None:
