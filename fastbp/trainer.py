@@ -14,11 +14,12 @@ from numpy.typing import NDArray
 
 from fastbp import validation
 from fastbp.interruption import StepTime
-from fastbp.jobs import Frame, flops_per_row
+from fastbp.jobs import Frame, inputs_of
 from fastbp.kernels import tables as t
 from fastbp.memory import require_memory
 from fastbp.optimizers import Optimizer
 from fastbp.shuffling import permutation
+from fastbp.sparse_rows import Rows
 
 if TYPE_CHECKING:
     from fastbp.network import Network
@@ -99,7 +100,7 @@ class Trainer:
     def __init__(
         self,
         net: Network,
-        X: NDArray[Any],
+        X: Rows,
         targets: validation.Targets,
         sample_weight: NDArray[Any] | None,
         state: TrainingState,
@@ -113,8 +114,8 @@ class Trainer:
         n_rows, self._batch_rows = len(X), batch_rows
         self.steps_per_epoch = -(-n_rows // batch_rows)
         self._full_batch = batch_rows == n_rows
-        self._frame = self._make_frame(batch_rows, n_rows, clip_norm, tol if self._full_batch else None)
-        flops = 3 * batch_rows * flops_per_row(net.sizes)
+        self._frame = self._make_frame(batch_rows, X, clip_norm, tol if self._full_batch else None)
+        flops = inputs_of(X).flops_per_step(net.sizes, batch_rows)
         self.n_threads = self._frame.useful_threads(n_threads, flops)
         self._step_time = StepTime(
             3 * batch_rows * net.passes.row_seconds + _SECONDS_PER_STEP + _SECONDS_PER_UPDATE * net.n_params
@@ -123,9 +124,9 @@ class Trainer:
         self.before_epoch = net.params.copy()
         self._rng_state: Mapping[str, Any] | None = None  # at the beginning of the epoch at hand
 
-    def _make_frame(self, batch_rows: int, n_rows: int, clip_norm: float, tol: float | None) -> Frame:
+    def _make_frame(self, batch_rows: int, X: Rows, clip_norm: float, tol: float | None) -> Frame:
         net, state = self.net, self.state
-        frame = net.passes.training_frame(batch_rows, n_rows)
+        frame = net.passes.training_frame(batch_rows, X)
         frame.state = state.vectors
         plan, scalars = frame.workspace.plan, frame.scalars
         plan[t.OPTIMIZER] = state.optimizer.code
@@ -152,7 +153,7 @@ class Trainer:
         finally:
             self._update_state()
             self.net.training_state = self.state
-        self.net.passes.keep_training_frame(self._frame, self._batch_rows, len(self._data[0]))
+        self.net.passes.keep_training_frame(self._frame, self._batch_rows, self._data[0])
 
     def _update_state(self) -> None:
         """Take the steps taken from the kernel's scalars."""

@@ -62,6 +62,7 @@ ROOMS = (
     "interruption",
     "layout",
     "validation",
+    "sparse_rows",
     "functions",
     "memory",
     "progress",
