@@ -21,21 +21,29 @@ class LayerArrays(tuple[NDArray[Any], ...]):
 
     def __setitem__(self, layer: int | slice, values: Any) -> None:
         """Write an array into a layer's view, or one into each view of a slice, once all of them are checked."""
-        places = range(len(self))[layer]
-        if isinstance(places, int):
-            places, values = range(places, places + 1), [values]
+        if isinstance(layer, slice):
+            layers, arrays = range(len(self))[layer], list(values)
         else:
-            values = list(values)
-        if len(values) != len(places):
-            raise ValueError(f"A slice of {len(places)} layers must be given as many arrays; got {len(values)}.")
-        checked = [_fitting(value, self[place], place) for place, value in zip(places, values, strict=True)]
-        for place, array in zip(places, checked, strict=True):
+            _ = self[layer]  # an index that is none raises what a tuple raises
+            layers, arrays = range(len(self))[layer:][:1], [values]
+        if len(arrays) != len(layers):
+            raise ValueError(
+                f"`{_name(self[0])}` must be given an array for each of the {len(layers)} layers of the slice; got "
+                f"{len(arrays)}."
+            )
+        checked = [_fitting(array, self[place], place) for place, array in zip(layers, arrays, strict=True)]
+        for place, array in zip(layers, checked, strict=True):
             self[place][...] = array
+
+
+def _name(view: NDArray[Any]) -> str:
+    """Return what a network calls the views of this kind."""
+    return "weights" if view.ndim == 2 else "biases"
 
 
 def _fitting(value: ArrayLike, view: NDArray[Any], layer: int) -> NDArray[Any]:
     """Return an array of the view's shape and dtype, which shares no memory with any view."""
-    name = f"{'weights' if view.ndim == 2 else 'biases'}[{layer}]"
+    name = f"{_name(view)}[{layer}]"
     array = numeric_array(value, name, view.dtype)
     if array.shape != view.shape:
         raise ValueError(f"`{name}` must have shape {view.shape}, that of the layer; got {array.shape}.")

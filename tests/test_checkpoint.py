@@ -253,7 +253,7 @@ def test_without_a_file_resume_starts_afresh(tmp_path):
     X, Y = data()
     expected, net = net_of(), net_of()
     expected.fit(X, Y, epochs=2, seed=0)
-    net.fit(X, Y, epochs=2, seed=0, checkpoint=tmp_path / "c", resume=True)
+    net.fit(X, Y, epochs=2, seed=0, checkpoint=tmp_path / "c", resume=np.True_)
     assert same_bits(net.params, expected.params)
     assert (tmp_path / "c").exists()
 

@@ -389,8 +389,9 @@ LAYERS = [
      "`biases[0]` must hold real numbers of dtype float64; got NoneType. Pass an array, nested lists or a data frame."),
     ("weights", slice(None), [np.ones((3, 4)), np.ones((2, 4))], ValueError,
      "`weights[1]` must have shape (4, 2), that of the layer; got (2, 4)."),
-    ("biases", slice(None), [np.ones(4)], ValueError, "A slice of 2 layers must be given as many arrays; got 1."),
-    ("biases", 2, np.ones(4), IndexError, "range object index out of range"),
+    ("biases", slice(None), [np.ones(4)], ValueError,
+     "`biases` must be given an array for each of the 2 layers of the slice; got 1."),
+    ("biases", 2, np.ones(4), IndexError, "tuple index out of range"),
 ]  # fmt: skip
 
 
