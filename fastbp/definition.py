@@ -127,11 +127,15 @@ class Definition:
     def checked(
         self, X: ArrayLike, Y: ArrayLike, sample_weight: ArrayLike | None
     ) -> tuple[NDArray[Any], validation.Targets, NDArray[Any] | None]:
-        """Return valid inputs, targets and weights, or raise."""
-        checked = self.checked_inputs(X)
+        """Return valid inputs, targets and weights, or raise.
+
+        They are views: if the user sets the shape of an array of theirs during the call, these keep what was checked.
+        """
+        checked = self.checked_inputs(X).view(np.ndarray)
         n_rows = len(checked)
         targets = validation.targets(Y, n_rows, self._sizes[-1], self._dtype, self._loss, softmax=self.has_softmax)
-        return checked, targets, validation.sample_weights(sample_weight, n_rows, self._dtype)
+        weights = validation.sample_weights(sample_weight, n_rows, self._dtype)
+        return checked, targets.own_views(), None if weights is None else weights.view(np.ndarray)
 
 
 def require_network(net: object) -> None:

@@ -18,7 +18,7 @@ from fastbp.interruption import LONG_CALL, StepTime, call_interruptibly, seconds
 from fastbp.kernels import entry
 from fastbp.kernels import tables as t
 from fastbp.kernels.team import MOST_LANES, N_LANES, STOP
-from fastbp.memory import require_memory
+from fastbp.memory import require_memory, require_writable
 from fastbp.threads import blas_threads, helpers, thread_count
 from fastbp.validation import Targets
 
@@ -31,6 +31,16 @@ _MOST_SPARE_FRAMES = 4
 _SMALL_FRAME_BYTES = 1 << 20
 
 Key = tuple[str, int, int]  # what a frame is for, the rows of the data set, and of a gradient
+
+
+class UnknownCodeError(RuntimeError):
+    """The kernels were told of a loss, an activation or an optimizer that they do not know, or that do not fit."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "The kernels do not know the loss, an activation or the optimizer that they were told to use, or these do "
+            "not fit each other; nothing was computed. This is an error in fastbp: please report it."
+        )
 
 
 @dataclass
@@ -89,7 +99,7 @@ class Frame:
         data[t.NEXT_UINT32] = ctypes.cast(interface.next_uint32, ctypes.c_void_p).value or 0
         data[t.RANDOM_STATE] = interface.state_address
         with bits.lock:
-            entry.run(entry.SHUFFLE, entry.LEADER, self.addresses, self.control, self.nothing, 0, self.no_rates)
+            run_kernel(entry.SHUFFLE, self.addresses, self.control, self.nothing, 0, self.no_rates)
 
     def small_outputs(self, X: NDArray[Any], params: NDArray[Any], n_outputs: int) -> NDArray[Any]:
         """Return the outputs for a few rows, by way of arrays of the frame's own, whose addresses are known."""
@@ -99,13 +109,11 @@ class Frame:
             self.small_output = np.empty((len(X), n_outputs), self.dtype)
             self.set_data(small_input)
             self.addresses[entry.OUT] = address_of(self.small_output)
-            self.small_call = (
-                entry.OUTPUTS, entry.LEADER, self.addresses, self.control, self.nothing, 0, self.no_rates
-            )  # fmt: skip
+            self.small_call = (entry.OUTPUTS, self.addresses, self.control, self.nothing, 0, self.no_rates)
         small_input[...] = X
         if self._arrays[entry.PARAMS] is not params:
             self._point(entry.PARAMS, params)
-        entry.run(*self.small_call)
+        run_kernel(*self.small_call)
         return self.small_output.copy()
 
     def run(
@@ -135,7 +143,7 @@ class Frame:
             call = functools.partial(self._call, control, task, tail, n_threads)
             call_interruptibly(call, control, deadline)
         elif n_threads == 1 and not self.workspace.calls_blas:
-            entry.run(task, entry.LEADER, *tail)
+            run_kernel(task, *tail)
         else:
             self._call(control, task, tail, n_threads)
 
@@ -150,6 +158,7 @@ class Frame:
         deadline: float | None = None,
     ) -> int:
         """Take steps of an epoch from `first_step` on, one for each rate, and note how long they took; the status."""
+        require_writable(params, (self.state,))  # between two calls a callback may have changed that
         scalars = self.scalars
         scalars[t.STATUS] = t.FINISHED
         began, step_before = time.perf_counter(), scalars[t.STEP]
@@ -176,7 +185,7 @@ class Frame:
                     if n_threads > 1
                     else []
                 )
-                entry.run(task, entry.LEADER, *tail)
+                run_kernel(task, *tail)
             finally:
                 control[STOP] = 1
                 if n_threads > 1:
@@ -198,6 +207,12 @@ class Frame:
         if not is_shared:
             return 1
         return min(wanted, self.workspace.n_slots) if self.workspace.shares_rows else wanted
+
+
+def run_kernel(task: int, *tail: Any) -> None:
+    """Do a task as the leader; what the kernels do not know is an error, never another result."""
+    if entry.run(task, entry.LEADER, *tail) != t.FINISHED:
+        raise UnknownCodeError
 
 
 def address_of(array: NDArray[Any]) -> int:
@@ -242,6 +257,7 @@ class Passes:
             if n_threads is not None:
                 thread_count(n_threads)  # refuse wrong ones
             return self._small_outputs(X)
+        X = X.view(np.ndarray)  # whose shape nobody else can set
         n_bytes = n_rows * net.sizes[-1] * net.dtype.itemsize
         require_memory(n_bytes, f"The outputs of {n_rows} rows", "Predict fewer rows at a time.")
         out = np.empty((n_rows, net.sizes[-1]), net.dtype)
@@ -343,12 +359,16 @@ def make_frame(
     n_state_vectors: int = 0,
     keep_z: bool = False,
     whole_block: bool = False,
+    loss: tuple[int, int, int] | None = None,
 ) -> Frame:
-    """Allocate the frame of a network for batches of `batch_rows` of a data set of `n_rows`."""
+    """Allocate the frame of a network for batches of `batch_rows` of a data set of `n_rows`.
+
+    `loss` is what the kernels are to be told of the loss, where that is not the network's own.
+    """
     workspace = layout.make_workspace(
         net.sizes,
         net.layer_segments(),
-        net.loss_entry(),
+        net.loss_entry() if loss is None else loss,
         net.dtype,
         batch_rows=batch_rows,
         n_rows=n_rows,

@@ -14,7 +14,6 @@ from numpy.typing import NDArray
 
 from fastbp.kernels import tables as t
 from fastbp.kernels.narrow import narrow_elements
-from fastbp.kernels.narrow_rows import ACTIVATIONS, LOSSES
 from fastbp.kernels.team import CONTROL_LENGTH
 from fastbp.kernels.tiles import TILES
 from fastbp.kernels.updates import FLOPS_OF_A_STEP
@@ -189,16 +188,16 @@ def _feature_pieces(sizes: Sequence[int], rows: int) -> int:
     return min(_MOST_FEATURE_PIECES, sizes[0] // _LEAST_FEATURES, work // _FLOPS_OF_A_PIECE)
 
 
-def is_narrow(
-    sizes: Sequence[int], layer_segments: Sequence[Sequence[Segment]], loss: int, dtype: np.dtype, batch_rows: int
-) -> bool:
-    """Whether training goes row by row through vectors, see `fastbp.kernels.narrow`: by the problem alone."""
+def may_be_narrow(sizes: Sequence[int], dtype: np.dtype, batch_rows: int) -> bool:
+    """Whether training that goes row by row through vectors gets room, see `fastbp.kernels.narrow`: by sizes alone.
+
+    Whether it is done so is decided by the kernel, which knows what it was told of loss, activations and optimizer.
+    """
     if not VECTORS or max(sizes) > lanes_of(dtype.itemsize):
         return False
-    if batch_rows > _MOST_NARROW_ROWS or (batch_rows > 1 and batch_rows * count_params(sizes) > _MOST_NARROW_PRODUCTS):
-        return False
-    *hidden, output = [runs[0].code if len(runs) == 1 else t.CUSTOM_ACTIVATION for runs in layer_segments]
-    return all(code in ACTIVATIONS for code in hidden) and loss in LOSSES and output in LOSSES[loss]
+    return batch_rows <= _MOST_NARROW_ROWS and (
+        batch_rows == 1 or batch_rows * count_params(sizes) <= _MOST_NARROW_PRODUCTS
+    )
 
 
 def pack(layers: NDArray[np.int64], lanes: int) -> int:
@@ -256,8 +255,7 @@ def make_workspace(
     rows = batch_rows if whole_block else block_rows_for(sizes, batch_rows, shared=mode != t.BY_ROWS)
     if shares_blocks and not (gradient or whole_block):
         rows = _rows_for_all_threads(sizes, n_rows, rows)
-    code = loss[0]
-    keeps_logits = code in (t.SIGMOID_CROSS_ENTROPY, t.SOFTMAX_CROSS_ENTROPY)
+    keeps_logits = loss[0] in t.LOSSES_FROM_LOGITS
     strides = [_stride(width, dtype) if mode == t.BY_NEURONS else width for width in sizes[1:-1]] + [sizes[-1]]
     layers, segments, offset = _layer_tables(sizes, strides, layer_segments, rows, gradient, keep_z, keeps_logits)
     plan = np.zeros(t.PLAN_LENGTH, np.int64)
@@ -270,7 +268,7 @@ def make_workspace(
         plan[t.PARTS] = offset
         offset += _rounded(n_pieces * rows * sizes[1])
     n_params = count_params(sizes)
-    if gradient and is_narrow(sizes, layer_segments, code, dtype, batch_rows):
+    if gradient and may_be_narrow(sizes, dtype, batch_rows):
         packed_size = pack(layers, lanes_of(dtype.itemsize))
         plan[[t.NARROW, t.PACKED_SIZE]] = offset, packed_size
         offset += _rounded(narrow_elements(len(sizes) - 1, packed_size, lanes_of(dtype.itemsize)))

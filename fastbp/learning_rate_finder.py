@@ -105,6 +105,7 @@ def find_learning_rate(
     require_network(net)
     require_optimizer(optimizer)
     data = net.checked(X, Y, sample_weight)
+    net.require_writable()
     n_rows = len(data[0])
     batch_rows = batch_rows_for(batch_size, n_rows)
     low = validation.real_number(lowest, "lowest", 0.0, open_low=True)

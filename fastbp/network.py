@@ -14,6 +14,7 @@ from fastbp.functions import Loss
 from fastbp.initializers import initialize
 from fastbp.jobs import Passes
 from fastbp.layer_arrays import LayerArrays
+from fastbp.memory import require_writable
 from fastbp.portable import Portable
 from fastbp.trace import LayerTrace, Trace, make_trace
 
@@ -115,6 +116,7 @@ class Network(Definition, Portable):
 
     @params.setter
     def params(self, values: ArrayLike) -> None:
+        self.require_writable()
         self._params[...] = validation.flat_params(values, self.n_params, self._dtype)
 
     @property
@@ -137,8 +139,15 @@ class Network(Definition, Portable):
         return {name: value for name, value in vars(self).items() if name not in ("_weights", "_biases", "passes")}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        """Take the state, and make views into the new parameters."""
+        """Take the state, and make views into new parameters.
+
+        The arrays are copied: those of a pickle may be a memory map or another object's buffers, which are not ours to
+        write to, and a copy of a network has parameters and an optimizer of its own.
+        """
         vars(self).update(state)
+        self._params = np.array(self._params)
+        if self.training_state is not None:
+            self.training_state = self.training_state.copy()
         self._make_views()
 
     def __repr__(self) -> str:
@@ -334,6 +343,10 @@ class Network(Definition, Portable):
         )
 
     # --- what the rest of the package uses ----------------------------------------------------------------------------
+
+    def require_writable(self) -> None:
+        """Raise unless all parameters may be written to."""
+        require_writable(self._params, (*self._weights, *self._biases))
 
     @classmethod
     def from_params(cls, params: NDArray[Any], sizes: Sequence[int], **settings: Any) -> Network:

@@ -341,6 +341,7 @@ def random_weight_search(
     """
     require_network(net)
     data = net.checked(X, Y, None)
+    net.require_writable()
     n_steps = validation.positive_integer(n_steps, "n_steps")
     scale = validation.real_number(scale, "scale", 0.0, open_low=True)
     # three streams, so that the steps do not depend on how many are drawn at once

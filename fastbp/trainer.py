@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import copy
 import math
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
@@ -52,6 +53,10 @@ class TrainingState:
     powers: tuple[float, float]
     rng: np.random.Generator
     dropout_seed: int
+
+    def copy(self) -> TrainingState:
+        """Return a state whose vectors and random numbers are its own."""
+        return replace(self, vectors=np.array(self.vectors), rng=copy.deepcopy(self.rng))
 
 
 def fresh_state(net: Network, optimizer: Optimizer, rng: np.random.Generator) -> TrainingState:
@@ -130,6 +135,8 @@ class Trainer:
         plan[t.DROPOUT_SEED] = state.dropout_seed
         scalars[t.CONSTANTS : t.CONSTANTS + 5] = state.optimizer.kernel_constants()
         scalars[[t.L2_PENALTY, t.L1_PENALTY]] = net.penalties
+        weights = self._data[2]
+        scalars[t.MEAN_WEIGHT] = 0.0 if weights is None else weights.mean(dtype=np.float64)
         scalars[t.CLIP_NORM] = clip_norm
         scalars[t.TOLERANCE] = -1.0 if tol is None else tol
         scalars[t.STEP] = state.step

@@ -93,7 +93,9 @@ def fit(
     validation_data : tuple, optional
         ``(X_val, Y_val)`` or ``(X_val, Y_val, sample_weight_val)``, whose cost is recorded after each epoch.
     sample_weight : array_like, shape (n,), optional
-        How often each row counts.
+        How often each row counts.  The gradient of a mini-batch is the sum of the weighted gradients of its rows over
+        (its number of rows times the mean weight of all n rows), so that on average a step follows the gradient of
+        ``loss_value(X, Y, sample_weight)``, whatever the size of the mini-batches.
     early_stopping : EarlyStopping, optional
         When to stop by the validation loss.
     tol : float, optional
@@ -153,6 +155,7 @@ def fit(
     array([0., 1., 1., 0.])
     """
     data = net.checked(X, Y, sample_weight)
+    net.require_writable()
     names = column_names(X) or net.feature_names
     validation_set = None if validation_data is None else _validation_set(net, validation_data, names)
     plan = _Plan(

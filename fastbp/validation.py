@@ -234,10 +234,17 @@ def inputs(X: Any, n_features: int, dtype: np.dtype, argument: str = "X") -> NDA
 
 
 class Targets(NamedTuple):
-    """Targets as the kernels take them: either an array (n, n_outputs) or labels (n,), the other one None."""
+    """Targets as the kernels take them: either an array (n, n_outputs) or labels (n,), the other one None.
+
+    Labels are indices that the kernels do not look at: they are never an array of the user's.
+    """
 
     array: NDArray[Any] | None
     labels: NDArray[np.int64] | None
+
+    def own_views(self) -> "Targets":
+        """Return them in shapes that nobody else can set."""
+        return self if self.array is None else Targets(self.array.view(np.ndarray), None)
 
 
 def targets(
@@ -273,17 +280,17 @@ def targets(
 
 
 def _labels(raw: NDArray[Any], n_rows: int, n_outputs: int, argument: str) -> NDArray[np.int64]:
-    """Return integer labels (n,) in [0, n_outputs)."""
+    """Return integer labels (n,) in [0, n_outputs): always an array of our own, since the kernels index with them."""
     if len(raw) != n_rows:
         raise ValueError(f"`{argument}` must have one label for each of the {n_rows} rows of X; got {len(raw)}.")
-    wrong = (raw < 0) | (raw >= n_outputs)
-    if wrong.any():
+    labels = np.array(raw, np.int64)  # first a copy, then a look: what is checked is what is used
+    if (wrong := (labels < 0) | (labels >= n_outputs)).any():
         place = int(np.argmax(wrong))
         raise ValueError(
             f"`{argument}` must hold labels from 0 to {n_outputs - 1}, one for each output; got {raw[place]} at "
             f"{place}. Map the classes with numpy.unique(y, return_inverse=True)."
         )
-    return np.ascontiguousarray(raw, np.int64)
+    return labels
 
 
 def _check_range(array: NDArray[Any], loss: str | Loss, *, softmax: bool, argument: str) -> None:
@@ -331,8 +338,7 @@ def flat_params(params: Any, n_params: int, dtype: np.dtype) -> NDArray[Any]:
     if array.shape != (n_params,):
         raise ValueError(f"`params` must have shape ({n_params},), as `net.params` has; got {array.shape}.")
     require_finite(array, "params")
-    contiguous: NDArray[Any] = np.require(array, requirements=("C", "W"))  # a read-only array has another compiled type
-    return contiguous
+    return np.require(array, requirements=("C", "W"))  # a read-only array has another compiled type
 
 
 def dropout_rates(dropout: Any, n_hidden: int) -> list[float]:

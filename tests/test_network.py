@@ -66,6 +66,16 @@ def test_assignment_reaches_the_estimator_and_layers_can_be_exchanged() -> None:
     np.testing.assert_array_equal(net.weights[1], first)
 
 
+@pytest.mark.parametrize("freeze", [lambda net: net.params, lambda net: net.weights[1]], ids=["params", "weights"])
+def test_read_only_layers_are_not_assigned_to(freeze) -> None:
+    net = bp.Network([2, 3, 1], seed=0)
+    freeze(net).setflags(write=False)
+    before = net.params.copy()
+    with pytest.raises(ValueError, match=r"`net\.params` must be writable to be trained or set; the array, or one of"):
+        net.weights[:] = [np.ones((2, 3)), np.ones((3, 1))]
+    np.testing.assert_array_equal(net.params, before)
+
+
 def test_nothing_else_can_be_done_to_the_lists() -> None:
     net = bp.Network([2, 3, 1], dropout=0.5)
     for name in ("append", "extend", "insert", "pop", "clear", "sort", "reverse"):

@@ -47,7 +47,7 @@ def interrupt_after(monkeypatch, n_calls):
             calls.append(task)
             if len(calls) > n_calls:
                 raise KeyboardInterrupt
-        run(task, slot, *arguments)
+        return run(task, slot, *arguments)
 
     monkeypatch.setattr(kernel, "run", interrupted)
 

@@ -59,8 +59,7 @@ def is_softmax(net, layer):
 @leaf
 def starts_from_logits(net):
     """Whether the loss gives dC/dz at once."""
-    loss = net.plan[t.LOSS]
-    return loss == t.SOFTMAX_CROSS_ENTROPY or loss == t.SIGMOID_CROSS_ENTROPY or loss > t.QUANTILE
+    return net.plan[t.LOSS] in t.LOSSES_FROM_LOGITS
 
 
 # --- data -------------------------------------------------------------------------------------------------------------

@@ -61,6 +61,17 @@ def weight_of_rows(net, first, m):
 
 
 @leaf
+def divisor_of_rows(net, first, m):
+    """What the sum over samples [first, first + m) of a mini-batch is divided by.
+
+    Rows times the mean weight of all data: then the expected step is that of the whole cost, whatever the mini-batch.
+    Divided by its own weights' sum, as scikit-learn does it, a mini-batch of few rows forgets how much they weigh.
+    """
+    mean = net.scalars[t.MEAN_WEIGHT]
+    return np.float64(m) * mean if mean > 0.0 else weight_of_rows(net, first, m)
+
+
+@leaf
 def penalty_of(net):
     """l2/2 sum W^2 + l1 sum |W| over all weights."""
     l2, l1 = net.scalars[t.L2_PENALTY], net.scalars[t.L1_PENALTY]
@@ -231,19 +242,19 @@ def _steps(job, is_narrow, first_step, n_steps, learning_rates):
     for i in range(n_steps):
         first = (first_step + i) * batch_size
         m = min(batch_size, n_rows - first)
-        weight = weight_of_rows(net, first, m)
+        divisor = divisor_of_rows(net, first, m)
         s[t.STEP] += 1.0
         s[t.LEARNING_RATE] = learning_rates[i]
         job.control[team.NEXT] = first + m
         job.control[team.NEXT_ROWS] = min(batch_size, n_rows - first - m) if i < n_steps - 1 else 0
-        if weight == 0.0:  # nothing in this mini-batch counts: no gradient to follow, but the schedule goes on
+        if divisor == 0.0:  # nothing in this mini-batch counts: no gradient to follow, but the schedule goes on
             continue
-        s[t.WEIGHT_FACTOR] = 1.0 / weight
-        counted = weight
+        s[t.WEIGHT_FACTOR] = 1.0 / divisor
+        counted = divisor
         if net.plan[t.PER_BATCH] != 0:
             counted = np.float64(m)
-            s[t.L2_PENALTY] = s[t.BATCH_L2] / weight
-            s[t.L1_PENALTY] = s[t.BATCH_L1] / weight
+            s[t.L2_PENALTY] = s[t.BATCH_L2] / divisor
+            s[t.L1_PENALTY] = s[t.BATCH_L1] / divisor
         power_1, power_2 = s[t.POWER_1], s[t.POWER_2]
         s[t.POWER_1] = power_1 * s[t.CONSTANTS]
         s[t.POWER_2] = power_2 * s[t.CONSTANTS + 1]

@@ -63,6 +63,11 @@ class BaseMLP(Portable, callbacks.Support, BaseEstimator, ABC):
         """Return the sample weights, or None."""
         return None if sample_weight is None else _check_sample_weight(sample_weight, X)
 
+    @property
+    def _weighs_by_all_rows(self) -> bool:
+        """Whether the weights of a mini-batch are compared with those of all rows, rather than with each other."""
+        return bool(self.weight_normalization == "data")
+
     def _labels_to_stratify_by(self, data: Data) -> NDArray[Any] | None:
         """Return the classes whose shares the split of early stopping keeps, or None."""
         return None

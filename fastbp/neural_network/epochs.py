@@ -56,14 +56,15 @@ class Objective:
     l2: float  # penalties of a batch as a whole
     l1: float
 
-    def write_to(self, frame: Frame) -> None:
-        """Have a frame's kernel calls follow this objective."""
+    def make_frame(self, net: Network, batch_rows: int, n_rows: int, *, gradient: bool) -> Frame:
+        """Return a frame whose kernel calls follow this objective: its tables are made for the loss they will name."""
+        loss = None if self.loss_code is None else (self.loss_code, 0, 0)
+        frame = make_frame(net, batch_rows, n_rows, gradient=gradient, loss=loss)
         plan, scalars = frame.workspace.plan, frame.scalars
-        if self.loss_code is not None:
-            plan[t.LOSS] = self.loss_code
         plan[t.PER_BATCH] = 1
         names = [t.LOSS_PARAMETER, t.COST_FACTOR, t.BATCH_L2, t.BATCH_L1]
         scalars[names] = self.loss_parameter, self.cost_factor, self.l2, self.l1
+        return frame
 
 
 @dataclass
@@ -123,6 +124,8 @@ class Epochs:
         What is minimised.
     state : OptimizerState
         The optimizer; changed in place.
+    mean_weight : float
+        What the weights of a mini-batch's rows are compared with; 0 for the mean of the mini-batch itself.
     clip_norm : float
         Largest norm of a gradient; 0 for any.
     dropout_seed : int
@@ -140,6 +143,7 @@ class Epochs:
         objective: Objective,
         state: OptimizerState,
         *,
+        mean_weight: float = 0.0,
         clip_norm: float = 0.0,
         dropout_seed: int = 0,
         n_threads: int | None = None,
@@ -147,16 +151,15 @@ class Epochs:
         self._net, self._data, self._state = net, data, state
         self._n_train, self._batch_rows = n_train, batch_rows
         self.n_steps = -(-n_train // batch_rows)
-        self._frame = frame = make_frame(net, batch_rows, n_train, gradient=True)
+        self._frame = frame = objective.make_frame(net, batch_rows, n_train, gradient=True)
         frame.state = state.vectors
         plan, scalars = frame.workspace.plan, frame.scalars
         plan[[t.OPTIMIZER, t.N_STATE_VECTORS, t.BATCH_SIZE]] = state.code, state.n_vectors, batch_rows
         plan[[t.HAS_DROPOUT, t.DROPOUT_SEED]] = any(rate > 0 for rate in net.dropout), dropout_seed
         scalars[t.CONSTANTS : t.CONSTANTS + N_CONSTANTS] = state.constants
         scalars[[t.STEP, t.POWER_1, t.POWER_2]] = state.t, *state.powers
-        scalars[t.CLIP_NORM] = clip_norm
+        scalars[[t.MEAN_WEIGHT, t.CLIP_NORM]] = mean_weight, clip_norm
         scalars[t.DROPOUT : t.DROPOUT + len(net.dropout)] = net.dropout
-        objective.write_to(frame)
         flops = 3 * batch_rows * flops_per_row(net.sizes)
         self._n_threads = frame.useful_threads(n_threads, flops)
         # as reckoned for `Trainer`: it only decides whether a call is long enough to be made interruptible

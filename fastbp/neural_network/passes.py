@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fastbp.jobs import Frame, flops_per_row, make_frame
+from fastbp.jobs import Frame, flops_per_row
 from fastbp.kernels import entry
 from fastbp.kernels import tables as t
 from fastbp.network import Network
@@ -63,8 +63,7 @@ class BatchCost:
         self._n_threads = self._frame.useful_threads(n_threads, flops)
 
     def _make_frame(self, objective: Objective, gradient: bool) -> Frame:
-        frame = make_frame(self._net, self._rows, self._rows, gradient=gradient)
-        objective.write_to(frame)
+        frame = objective.make_frame(self._net, self._rows, self._rows, gradient=gradient)
         if self._is_dense:
             frame.set_data(self._data.X, self._data.targets, self._data.sample_weight)
             frame.scalars[[t.L2_PENALTY, t.L1_PENALTY]] = self._penalties

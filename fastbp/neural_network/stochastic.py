@@ -61,6 +61,7 @@ class StochasticFit:
             self._batch_rows(n_train),
             estimator._objective(),
             self._state,
+            mean_weight=self._mean_weight(data.sample_weight),
             clip_norm=estimator.clip_norm or 0.0,
             dropout_seed=self._dropout_seed(),
             n_threads=estimator.n_threads,
@@ -100,6 +101,17 @@ class StochasticFit:
                 "The validation set is too small. Increase 'validation_fraction' or the size of your dataset."
             )
         return train, HeldOut(est, data.rows(test), None, with_losses=False)
+
+    def _mean_weight(self, weights: NDArray[Any] | None) -> float:
+        """Return what the weights of a mini-batch's rows are compared with; 0 for the mini-batch's own mean.
+
+        `partial_fit` does not see all data: there a weight is what a row's gradient is multiplied by.
+        """
+        if weights is None or not self._estimator._weighs_by_all_rows:
+            return 0.0
+        if self._incremental:
+            return 1.0
+        return float((weights if self._train_rows is None else weights[self._train_rows]).mean(dtype=np.float64))
 
     def _batch_rows(self, n_train: int) -> int:
         """Return the rows of a mini-batch."""
