@@ -18,7 +18,7 @@ from fastbp.interruption import LONG_CALL, StepTime, call_interruptibly, seconds
 from fastbp.kernels import entry
 from fastbp.kernels import tables as t
 from fastbp.kernels.team import MOST_LANES, N_LANES, STOP
-from fastbp.memory import require_memory, require_writable
+from fastbp.memory import require_memory, require_writable_arrays
 from fastbp.threads import blas_threads, helpers, thread_count
 from fastbp.validation import Targets
 
@@ -158,7 +158,7 @@ class Frame:
         deadline: float | None = None,
     ) -> int:
         """Take steps of an epoch from `first_step` on, one for each rate, and note how long they took; the status."""
-        require_writable(params, (self.state,))  # between two calls a callback may have changed that
+        require_writable_arrays(params, self.state)  # between two calls a callback may have changed that
         scalars = self.scalars
         scalars[t.STATUS] = t.FINISHED
         began, step_before = time.perf_counter(), scalars[t.STEP]

@@ -9,7 +9,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from fastbp import validation
 from fastbp.arrays import numeric_array
-from fastbp.memory import require_writable
+from fastbp.memory import require_writable_arrays
 
 
 class LayerArrays(tuple[NDArray[Any], ...]):
@@ -44,7 +44,7 @@ def _name(view: NDArray[Any]) -> str:
 
 def _fitting(value: ArrayLike, view: NDArray[Any], layer: int) -> NDArray[Any]:
     """Return an array of the view's shape and dtype, which shares no memory with any view."""
-    require_writable(view.base if isinstance(view.base, np.ndarray) else view, [view])
+    require_writable_arrays(view, *([view.base] if isinstance(view.base, np.ndarray) else []))
     name = f"{_name(view)}[{layer}]"
     array = numeric_array(value, name, view.dtype)
     if array.shape != view.shape:

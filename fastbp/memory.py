@@ -7,7 +7,7 @@ import contextlib
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from numpy.typing import NDArray
 
@@ -38,9 +38,30 @@ def require_memory(n_bytes: int, purpose: str, cure: str) -> None:
         )
 
 
-def require_writable(params: NDArray[Any], parts: Sequence[NDArray[Any]] = ()) -> None:
-    """Refuse to train parameters that are read-only: the kernels write to memory, and ask no flag of an array."""
-    if not params.flags.writeable or not all(part.flags.writeable for part in parts):
+class _HasParams(Protocol):
+    """A network, as far as its memory goes."""
+
+    @property
+    def params(self) -> NDArray[Any]:
+        """All parameters."""
+
+    @property
+    def weights(self) -> Sequence[NDArray[Any]]:
+        """Each layer's weights, views into them."""
+
+    @property
+    def biases(self) -> Sequence[NDArray[Any]]:
+        """Each layer's biases, views into them."""
+
+
+def require_writable(net: _HasParams) -> None:
+    """Refuse to write to parameters that are read-only: the kernels write to memory, and ask no flag of an array."""
+    require_writable_arrays(net.params, *net.weights, *net.biases)
+
+
+def require_writable_arrays(*arrays: NDArray[Any]) -> None:
+    """Do the same for single arrays of a network."""
+    if not all(array.flags.writeable for array in arrays):
         raise ValueError(
             "`net.params` must be writable to be trained or set; the array, or one of `net.weights` and `net.biases`, "
             "is read-only. Train copy.deepcopy(net), whose parameters are its own, or call setflags(write=True)."

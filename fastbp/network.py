@@ -116,7 +116,7 @@ class Network(Definition, Portable):
 
     @params.setter
     def params(self, values: ArrayLike) -> None:
-        self.require_writable()
+        require_writable(self)
         self._params[...] = validation.flat_params(values, self.n_params, self._dtype)
 
     @property
@@ -343,10 +343,6 @@ class Network(Definition, Portable):
         )
 
     # --- what the rest of the package uses ----------------------------------------------------------------------------
-
-    def require_writable(self) -> None:
-        """Raise unless all parameters may be written to."""
-        require_writable(self._params, (*self._weights, *self._biases))
 
     @classmethod
     def from_params(cls, params: NDArray[Any], sizes: Sequence[int], **settings: Any) -> Network:

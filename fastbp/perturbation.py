@@ -17,7 +17,7 @@ from fastbp.definition import require_network
 from fastbp.functions import nearest
 from fastbp.gradient_check import GradientReport, LayerCheck, check_gradient
 from fastbp.kernels import perturbation as kernel
-from fastbp.memory import require_memory
+from fastbp.memory import require_memory, require_writable
 from fastbp.moves import Moves
 from fastbp.progress import progress_bar
 
@@ -341,7 +341,7 @@ def random_weight_search(
     """
     require_network(net)
     data = net.checked(X, Y, None)
-    net.require_writable()
+    require_writable(net)
     n_steps = validation.positive_integer(n_steps, "n_steps")
     scale = validation.real_number(scale, "scale", 0.0, open_low=True)
     # three streams, so that the steps do not depend on how many are drawn at once

@@ -29,6 +29,7 @@ from fastbp.checkpoint import (
 )
 from fastbp.files import PathLike
 from fastbp.history import Best, EarlyStopping, History
+from fastbp.memory import require_writable
 from fastbp.optimizers import Adam, Optimizer, require_optimizer
 from fastbp.progress import progress_bar
 from fastbp.storage import describe
@@ -155,7 +156,7 @@ def fit(
     array([0., 1., 1., 0.])
     """
     data = net.checked(X, Y, sample_weight)
-    net.require_writable()
+    require_writable(net)
     names = column_names(X) or net.feature_names
     validation_set = None if validation_data is None else _validation_set(net, validation_data, names)
     plan = _Plan(
