@@ -240,7 +240,7 @@ def _matrix(array: NDArray[Any]) -> tuple[int, int, int]:
 
 
 def inputs_of(X: Rows) -> layout.Inputs:
-    """What X is like."""
+    """Return what X is like."""
     return layout.sparse_inputs(*X.shape, len(X.values)) if isinstance(X, SparseRows) else layout.Inputs()
 
 

@@ -121,7 +121,7 @@ def finite_difference_gradient(
     n_threads : int, optional
         Threads to use; by default as many as the process may.  The result has the same bits for every number.
     progress : bool
-        Show a progress bar on standard error.
+        Show a progress bar on standard error, where that is a terminal or a notebook.
 
     Returns
     -------
@@ -155,7 +155,7 @@ def finite_difference_gradient(
     data = net.checked(X, Y, sample_weight)
     if not isinstance(scheme, str) or scheme not in _STEP_POWERS:
         raise ValueError(f"`scheme` must be 'forward' or 'central'; got {scheme!r}. {nearest(scheme, _STEP_POWERS)}")
-    reuse_layers = validation.flag(reuse_layers, "reuse_layers")
+    reuse_layers, progress = validation.flag(reuse_layers, "reuse_layers"), validation.flag(progress, "progress")
     central = scheme == "central"
     passes_dtype = np.dtype(np.float64) if dtype is None else validation.network_dtype(dtype)
     w = net.params.astype(passes_dtype)
@@ -164,7 +164,7 @@ def finite_difference_gradient(
     changes = [np.zeros(w.size) for _ in moved]
     moves = Moves(net, *data, dtype=passes_dtype, n_threads=n_threads, whole_passes=not reuse_layers)
     task = kernel.FROM_BASE if reuse_layers else kernel.WHOLE_PASSES
-    with progress_bar(moves.n_measurements(w.size, len(moved)), "pass", wanted=bool(progress)) as advance:
+    with progress_bar(moves.n_measurements(w.size, len(moved)), "pass", wanted=progress) as advance:
         cost = moves.measure(task, np.arange(w.size), moved, changes, advance)
     # w + eps is rounded, but the difference of two neighbouring numbers is exact: divide by the step really taken
     distance = moved[0].astype(np.float64) - (moved[1] if central else w)

@@ -1,4 +1,4 @@
-"""`SparseRows`: the rows of a sparse matrix as the kernels take them, whose columns are indices that nobody else can set.
+"""`SparseRows`: the rows of a sparse matrix as the kernels take them, their columns where nobody else can set them.
 
 The kernels read and write memory at the columns that a row names.  So the arrays that say which numbers are whose are
 copies of the user's, and what is checked is those copies; the numbers themselves are shared where that is possible.
@@ -103,7 +103,7 @@ def sparse_rows(X: Any, argument: str = "X") -> SparseRows:
     )
     if is_whole:
         # columns that do not fit into int32 would become others
-        is_whole = not n_numbers or (0 <= columns[:n_numbers].min() and columns[:n_numbers].max() < n_features)
+        is_whole = not n_numbers or (columns[:n_numbers].min() >= 0 and columns[:n_numbers].max() < n_features)
     if not is_whole:
         raise ValueError(
             f"`{argument}` must be a sparse matrix whose arrays fit each other; an index lies outside of its "
@@ -118,6 +118,6 @@ def sparse_rows(X: Any, argument: str = "X") -> SparseRows:
         rows.has_sorted_indices = False
         rows.sort_indices()
         indices, values = rows.indices.astype(np.int32, copy=False), rows.data
-    if n_numbers and not (0 <= indices.min() and indices.max() < n_features):  # what is used, after any change to X
+    if n_numbers and not (indices.min() >= 0 and indices.max() < n_features):  # what is used, after any change to X
         raise ValueError(f"`{argument}` was changed while it was looked at.")
     return SparseRows(indptr, np.ascontiguousarray(indices), np.ascontiguousarray(values), n_features)

@@ -196,7 +196,8 @@ class Trainer:
     ) -> tuple[float, float, bool]:
         """Train the rest of an epoch; its mean cost, its last learning rate, and whether the tolerance was met.
 
-        The rows are taken in the given order, else in a new random one with `shuffle`.
+        The rows are taken in the given order, else in a new random one with `shuffle`.  Epochs are counted from the
+        beginning of the fit, and so are the steps that a schedule sees: those of the optimizer may be more.
         """
         frame = self._frame
         scalars = frame.scalars
@@ -210,7 +211,7 @@ class Trainer:
             order = permutation(rng, len(X), frame)
         frame.set_data(X, targets, sample_weight, order)
         first_of_epoch = int(scalars[t.STEP]) - self.position
-        rates = self.state.optimizer.learning_rates(first_of_epoch, self.steps_per_epoch, horizon)
+        rates = self.state.optimizer.learning_rates(epoch * self.steps_per_epoch, self.steps_per_epoch, horizon)
         status = t.FINISHED
         while self.position < self.steps_per_epoch:
             now = self._step_time.steps_to_try(self.steps_per_epoch - self.position)

@@ -176,8 +176,8 @@ def is_plain_descent(step):
 def sparse_backward_weights(net, first, m, k0, k1, n, delta, stride, add, dW, step):
     """dW = X.T @ delta for features [k0, k1) and all n neurons; adds to dW if `add` is 1, else overwrites it.
 
-    Then their `step`, where it is wanted, block by block while the gradient is in the cache.  A step of gradient descent
-    without momentum and penalties goes to the rows of W that are touched, and leaves dW alone.
+    Then their `step`, where it is wanted, block by block while the gradient is in the cache.  A step of gradient
+    descent without momentum and penalties goes to the rows of W that are touched, and leaves dW alone.
     """
     if step.wanted and add == 0 and is_plain_descent(step):
         add_outer_products(net, first, m, k0, k1, n, real(-step.rate, dW), delta, stride, step.w)

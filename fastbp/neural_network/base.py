@@ -324,7 +324,7 @@ class BaseMLP(Portable, callbacks.Support, BaseEstimator, ABC):
         loss, grad = BatchCost(net, data, self._objective(), n_threads=self.n_threads).value_and_grad(net.params)
         shaped = Network(net.sizes, initializer="zeros", dtype=net.dtype)
         shaped.params[...] = grad
-        return loss, shaped.weights, shaped.biases
+        return loss, list(shaped.weights), list(shaped.biases)
 
     def input_gradient(self, X: Any) -> NDArray[Any]:
         """Return the derivative of each output neuron with respect to each input: what a prediction hangs on.

@@ -95,7 +95,8 @@ batch_size : int, default='auto'
 learning_rate : {'constant', 'invscaling', 'adaptive'} or fastbp.Schedule, default='constant'
     How 'sgd' changes its learning rate: not at all; ``learning_rate_init / (t_ + 1)**power_t``, epoch by epoch;
     divided by 5 whenever training would else stop.  A schedule such as ``fastbp.Cosine(0.01)`` sets the rate of
-    every step, for 'sgd' and 'adam', in place of `learning_rate_init`.
+    every step, for 'sgd' and 'adam', in place of `learning_rate_init`.  Each `fit` goes through it from its step 0;
+    all calls of `partial_fit` together go through one of `max_iter` epochs, and keep its final rate after them.
 learning_rate_init : float, default=0.001
     Learning rate per step at the beginning; for 'sgd' and 'adam'.
 power_t : float, default=0.5
@@ -146,7 +147,8 @@ scoring : str or callable, default=None
     What early stopping watches: None the estimator's own score, 'loss' the validation loss, or a scorer as in
     ``sklearn.model_selection.cross_val_score``.
 warm_start_optimizer : bool, default=False
-    Whether a warm start also goes on with the optimizer's moments, number of steps and learning rate.
+    Whether a warm start also goes on with the optimizer's moments, number of steps and learning rate, but for a
+    schedule's, which begins anew.
 weight_normalization : {'auto', 'batch', 'data'}, default='auto'
     What the weighted sum of a mini-batch's gradients is divided by, for 'sgd' and 'adam'.  'data' is the mini-batch's
     number of rows times the mean weight of all rows, so that on average a step follows the gradient of the weighted
@@ -157,7 +159,7 @@ weight_normalization : {'auto', 'batch', 'data'}, default='auto'
 n_threads : int, default=None
     Threads to use; None for all that the process may use.  The results do not depend on it, to the last bit.
 progress : bool, default=False
-    Whether to show a progress bar on standard error."""
+    Whether to show a progress bar on standard error, where that is a terminal or a notebook."""
 
 _ATTRIBUTES = """\
 coefs_, intercepts_ : list of ndarray

@@ -47,6 +47,8 @@ class StochasticFit:
     def __init__(self, estimator: Any, data: Data, held_out: HeldOut | None, incremental: bool) -> None:
         self._estimator, self._incremental = estimator, incremental
         self._state = self._optimizer_state()
+        # each `fit` goes through a schedule from its start, all calls of `partial_fit` together through one
+        self._first_step = 0 if incremental else self._state.t
         if estimator.early_stopping and incremental:
             raise ValueError("partial_fit does not support early_stopping=True")
         self._train_rows, self._held_out = self._split(data, held_out)
@@ -206,9 +208,9 @@ class StochasticFit:
         """Return the learning rate of each step of this epoch."""
         est, n_steps = self._estimator, self._epochs.n_steps
         if isinstance(est.learning_rate, Schedule):
-            first = self._state.t
-            horizon = max(est.max_iter * n_steps, first + n_steps)
-            rates = np.array(est.learning_rate(np.arange(first, first + n_steps), horizon), dtype=np.float64)
+            first = self._state.t - self._first_step
+            steps = np.arange(first, first + n_steps)
+            rates = np.array(est.learning_rate(steps, est.max_iter * n_steps), dtype=np.float64)
             self._state.learning_rate = float(rates[-1])
             return rates
         return np.full(n_steps, self._state.learning_rate)
