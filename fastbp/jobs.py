@@ -19,7 +19,7 @@ from fastbp.kernels import entry
 from fastbp.kernels import tables as t
 from fastbp.kernels.team import MOST_LANES, N_LANES, STOP
 from fastbp.memory import require_memory
-from fastbp.threads import blas_threads, helpers, thread_count
+from fastbp.threads import blas_threads, helpers, process_limit, thread_count
 from fastbp.validation import Targets
 
 if TYPE_CHECKING:
@@ -30,7 +30,8 @@ _SMALL_FLOPS = 1 << 16  # that no thread would share, and no thread of a BLAS ei
 _MOST_SPARE_FRAMES = 4
 _SMALL_FRAME_BYTES = 1 << 20
 
-Key = tuple[str, int, int]  # what a frame is for, the rows of the data set, and of a gradient
+# What a frame is for, the rows of the data set and of a gradient, and the threads set when its slots were made.
+Key = tuple[str, int, int, int | None]
 
 
 @dataclass
@@ -311,12 +312,12 @@ class Passes:
         """Keep the frame of a fit that is over, if it is small, for the next."""
         if frame.workspace.work.nbytes + frame.grads.nbytes <= _SMALL_FRAME_BYTES:
             frame.forget()
-            self._give_back(("training", n_rows, batch_rows), frame)
+            self._give_back(("training", n_rows, batch_rows, process_limit.n_threads), frame)
 
     def _take(self, kind: str, n_rows: int, batch_rows: int | None = None) -> tuple[Key, Frame]:
         """Return a frame that nobody else uses, for gradients of all rows or of `batch_rows`."""
         batch_rows = n_rows if batch_rows is None else batch_rows
-        key = (kind, n_rows, batch_rows)
+        key = (kind, n_rows, batch_rows, process_limit.n_threads)
         spare = self._spare.get(key)
         if spare:
             try:
