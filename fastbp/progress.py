@@ -1,5 +1,6 @@
 """A progress bar on standard error, for those who ask for one."""
 
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Protocol
@@ -15,7 +16,7 @@ class Advance(Protocol):
 @contextmanager
 def progress_bar(total: int, unit: str, *, wanted: bool, begun: int = 0) -> Iterator[Advance]:
     """Give the function that moves the bar, or one that does nothing."""
-    if not wanted:
+    if not wanted or sys.stderr is None:  # a program without a console, such as pythonw's, has none
         yield lambda units, /, **shown: None
         return
     from tqdm.auto import tqdm
