@@ -205,6 +205,15 @@ def test_going_on_with_other_layers():
         model.set_params(hidden_layer_sizes=(6,)).fit(X, Y)
 
 
+@quietly
+def test_going_on_with_other_targets_leaves_the_model_as_it_was():
+    model = MLPRegressor(**QUICK).fit(X, Y)
+    with pytest.raises(ValueError, match=r"the data ask for \[4, 5, 2\]"):
+        model.partial_fit(X, np.column_stack([Y, Y]))
+    assert model.n_outputs_ == 1
+    assert model.input_gradient(X).shape == (60, 1, 4)
+
+
 def test_balanced_weights_need_all_samples():
     text = (
         "`class_weight='balanced'` is not supported by partial_fit, which does not see all samples. Pass a dict with "

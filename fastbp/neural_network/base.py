@@ -98,9 +98,10 @@ class BaseMLP(Fitted, Portable, callbacks.Support, BaseEstimator, ABC):
         weights = self._valid_weights(y, sample_weight, X, incremental)
         dtype = self._compute_dtype(X.dtype, first_pass)
         targets = self._encoded(y, dtype)
-        self.n_outputs_ = self._count_outputs(targets)
         self._random_state = random_state_of(self)
-        self._begin([X.shape[1], *hidden, self.n_outputs_], dtype, first_pass)
+        n_outputs = self._count_outputs(targets)
+        self._begin([X.shape[1], *hidden, n_outputs], dtype, first_pass)
+        self.n_outputs_ = n_outputs
         data = _data(X, targets, weights, dtype)
         held_out = None if given is None else self._held_out(given)
         context = callbacks.begin(self, X, y, sample_weight, 1 if incremental else self.max_iter)
