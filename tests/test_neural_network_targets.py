@@ -17,7 +17,10 @@ Y = (X[:, 0] > 0.3).astype(int)
 LABELS = (X[:, :3] > 0).astype(int)
 QUICK = {"hidden_layer_sizes": (5,), "max_iter": 4, "random_state": 0}
 
-pytestmark = quietly
+pytestmark = [
+    quietly,
+    pytest.mark.filterwarnings("ignore:scipy.optimize. The `disp`:DeprecationWarning"),  # an older scikit-learn's
+]
 
 
 # ---- Class weights ---------------------------------------------------------------------------------------------------
