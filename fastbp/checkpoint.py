@@ -25,6 +25,7 @@ from fastbp.files import checked_path, file_status
 from fastbp.history import STOPPED_BY, Best, History, as_rows, from_rows
 from fastbp.optimizers import SGD, Adam, AdamW, Optimizer, RMSprop
 from fastbp.schedules import Constant, Cosine, InverseScaling, OneCycle, Schedule, Step
+from fastbp.sparse_rows import Rows, SparseRows
 from fastbp.storage import describe
 from fastbp.trainer import Trainer, TrainingDivergedError, TrainingState
 from fastbp.validation import Targets, all_finite, positive_integer
@@ -85,18 +86,20 @@ def checked_interval(every: Any) -> int | float:
 # --- what a fit is ----------------------------------------------------------------------------------------------------
 
 
-def digest(array: NDArray[Any]) -> dict[str, Any]:
+def digest(array: Rows) -> dict[str, Any]:
     """Return the shape of an array and a digest of all its rows, some of them at a time: about 1 ms a megabyte."""
     found = hashlib.blake2b(digest_size=16)
+    if isinstance(array, SparseRows):
+        for part in (array.indptr, array.indices, array.values):
+            found.update(part.data)
+        return {"shape": list(array.shape), "digest": found.hexdigest()}
     step = max(1, _DIGEST_BYTES // max(1, array[:1].nbytes))
     for first in range(0, len(array), step):
         found.update(np.ascontiguousarray(array[first : first + step]).data)
     return {"shape": list(array.shape), "digest": found.hexdigest()}
 
 
-def describe_data(
-    X: NDArray[Any], targets: Targets, sample_weight: NDArray[Any] | None, suffix: str = ""
-) -> dict[str, Any]:
+def describe_data(X: Rows, targets: Targets, sample_weight: NDArray[Any] | None, suffix: str = "") -> dict[str, Any]:
     """Return what is compared of data, by the names of the arguments."""
     Y = targets.labels if targets.array is None else targets.array
     assert Y is not None

@@ -11,6 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 from fastbp import layout, validation
 from fastbp.arrays import require_columns
 from fastbp.functions import Activation, Loss, activation_entry, loss_entry
+from fastbp.sparse_rows import Rows, SparseRows, as_dense
 
 if TYPE_CHECKING:
     from fastbp.history import History
@@ -118,24 +119,36 @@ class Definition:
         """Return the loss as the kernels know it."""
         return loss_entry(self._loss, self.has_softmax, dtype or self._dtype)
 
-    def checked_inputs(self, X: ArrayLike) -> NDArray[Any]:
-        """Return valid inputs, with the columns that the network was fitted on, or raise."""
+    def checked_rows(self, X: ArrayLike) -> Rows:
+        """Return valid inputs, sparse or not, with the columns that the network was fitted on, or raise."""
         if self.feature_names is not None:
             require_columns(X, self.feature_names)
         return validation.inputs(X, self._sizes[0], self._dtype)
 
+    def checked_inputs(self, X: ArrayLike) -> NDArray[Any]:
+        """Return the same as an array."""
+        return as_dense(self.checked_rows(X))
+
     def checked(
         self, X: ArrayLike, Y: ArrayLike, sample_weight: ArrayLike | None
     ) -> tuple[NDArray[Any], validation.Targets, NDArray[Any] | None]:
-        """Return valid inputs, targets and weights, or raise.
+        """Return valid inputs, as an array, targets and weights, or raise."""
+        rows, targets, weights = self.checked_data(X, Y, sample_weight)
+        return as_dense(rows), targets, weights
+
+    def checked_data(
+        self, X: ArrayLike, Y: ArrayLike, sample_weight: ArrayLike | None
+    ) -> tuple[Rows, validation.Targets, NDArray[Any] | None]:
+        """Return valid inputs, sparse or not, targets and weights, or raise.
 
         They are views: if the user sets the shape of an array of theirs during the call, these keep what was checked.
         """
-        checked = self.checked_inputs(X).view(np.ndarray)
-        n_rows = len(checked)
+        rows = self.checked_rows(X)
+        rows = rows if isinstance(rows, SparseRows) else rows.view(np.ndarray)
+        n_rows = len(rows)
         targets = validation.targets(Y, n_rows, self._sizes[-1], self._dtype, self._loss, softmax=self.has_softmax)
         weights = validation.sample_weights(sample_weight, n_rows, self._dtype)
-        return checked, targets.own_views(), None if weights is None else weights.view(np.ndarray)
+        return rows, targets.own_views(), None if weights is None else weights.view(np.ndarray)
 
 
 def require_network(net: object) -> None:

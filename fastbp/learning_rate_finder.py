@@ -105,7 +105,7 @@ def find_learning_rate(
     """
     require_network(net)
     require_optimizer(optimizer)
-    data = net.checked(X, Y, sample_weight)
+    data = net.checked_data(X, Y, sample_weight)
     require_writable(net)
     n_rows = len(data[0])
     batch_rows = batch_rows_for(batch_size, n_rows)

@@ -185,7 +185,7 @@ class Network(Definition, Portable):
         array([[0.5, 0.5, 0.5],
                [0.5, 0.5, 0.5]])
         """
-        return self.passes.outputs(self.checked_inputs(X), n_threads)
+        return self.passes.outputs(self.checked_rows(X), n_threads)
 
     def loss_value(
         self,
@@ -199,7 +199,7 @@ class Network(Definition, Portable):
 
         Parameters
         ----------
-        X : array_like, shape (n, n_features)
+        X : {array_like, sparse matrix}, shape (n, n_features)
             Inputs.
         Y : array_like, shape (n, n_outputs)
             Targets; for softmax with cross-entropy also integer labels (n,).
@@ -219,7 +219,7 @@ class Network(Definition, Portable):
         >>> bp.Network([1, 1], initializer="zeros").loss_value([[1.0], [2.0]], [[2.0], [4.0]])
         5.0
         """
-        data = self.checked(X, Y, sample_weight)
+        data = self.checked_data(X, Y, sample_weight)
         return self.passes.cost(*data, n_threads=n_threads)
 
     def value_and_grad(
@@ -258,7 +258,7 @@ class Network(Definition, Portable):
         >>> result.x.round(6)
         array([2., 1.])
         """
-        data = self.checked(X, Y, sample_weight)
+        data = self.checked_data(X, Y, sample_weight)
         chosen = self._params if params is None else validation.flat_params(params, self.n_params, self._dtype)
         return self.passes.value_and_grad(*data, params=chosen, n_threads=n_threads)
 

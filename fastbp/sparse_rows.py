@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from fastbp.memory import require_memory
+
 if TYPE_CHECKING:
     from scipy import sparse
 
@@ -67,6 +69,15 @@ class SparseRows:
 
 
 Rows = NDArray[Any] | SparseRows  # inputs X as the passes take them
+
+
+def as_dense(X: Rows) -> NDArray[Any]:
+    """Return inputs as an array, for calls whose work grows faster than X."""
+    if not isinstance(X, SparseRows):
+        return X
+    n_bytes = X.shape[0] * X.shape[1] * X.dtype.itemsize
+    require_memory(n_bytes, f"A sparse X made dense, {X.shape[0]} x {X.shape[1]},", "Pass fewer rows.")
+    return X.toarray()
 
 
 def is_sparse(X: object) -> bool:

@@ -70,7 +70,7 @@ def fit(
     ----------
     net : Network
         The network; its parameters are changed in place.
-    X : array_like, shape (n, n_features)
+    X : {array_like, sparse matrix}, shape (n, n_features)
         Inputs, of the network's dtype; integers, booleans, lists, and data frames of pandas and polars are converted.
         The names of a frame's columns, if all are str, become `net.feature_names`: later frames must have the same
         columns in the same order.  Pickles and copies keep the names, the files of `save` do not.
@@ -155,7 +155,7 @@ def fit(
     >>> net.predict(X).round().ravel()
     array([0., 1., 1., 0.])
     """
-    data = net.checked(X, Y, sample_weight)
+    data = net.checked_data(X, Y, sample_weight)
     require_writable(net)
     names = column_names(X) or net.feature_names
     validation_set = None if validation_data is None else _validation_set(net, validation_data, names)
@@ -330,7 +330,7 @@ def _validation_set(net: Network, validation_data: Any, names: tuple[str, ...] |
     try:
         if names is not None:
             require_columns(validation_data[0], names)
-        return net.checked(*validation_data, *([None] * (3 - len(validation_data))))
+        return net.checked_data(*validation_data, *([None] * (3 - len(validation_data))))
     except (TypeError, ValueError) as error:
         raise type(error)(f"In `validation_data`: {error}") from None
 

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from fastbp.arrays import DTYPES as DTYPES
 from fastbp.arrays import as_array, no_numbers, numeric_array
 from fastbp.functions import ACTIVATION_NAMES, LOSS_NAMES, Activation, Loss, is_positive, nearest
+from fastbp.sparse_rows import Rows, SparseRows, is_sparse, sparse_rows
 
 # Rows of softmax targets must sum to 1: within the rounding of a sum of float32 numbers.
 _PROBABILITY_TOLERANCE = 1e-4
@@ -210,11 +211,13 @@ def all_finite(array: NDArray[Any]) -> bool:
     return True
 
 
-def inputs(X: Any, n_features: int, dtype: np.dtype, argument: str = "X") -> NDArray[Any]:
-    """Return X as (n, n_features), finite, at least one row."""
+def inputs(X: Any, n_features: int, dtype: np.dtype, argument: str = "X") -> Rows:
+    """Return X as (n, n_features), finite, at least one row; a sparse matrix as sparse rows."""
     is_small = type(X) is np.ndarray and X.dtype is dtype and X.ndim == 2 and 0 < X.size <= _SMALL
     if is_small and X.shape[1] == n_features and X.flags.carray and math.isfinite(sum(X.ravel().tolist())):
         return cast("NDArray[Any]", X)  # a row or two in one look
+    if type(X) is not np.ndarray and is_sparse(X):
+        return _sparse_inputs(X, n_features, dtype, argument)
     array = numeric_array(X, argument, dtype)
     if array.ndim != 2 or array.shape[1] != n_features:
         hint = ""
@@ -231,6 +234,22 @@ def inputs(X: Any, n_features: int, dtype: np.dtype, argument: str = "X") -> NDA
     if array.strides[0] > MOST_BLAS * array.itemsize:  # some columns of a very wide array
         array = array.copy()
     return array
+
+
+def _sparse_inputs(X: Any, n_features: int, dtype: np.dtype, argument: str) -> SparseRows:
+    """Return a sparse matrix as rows of the dtype, under the same rules."""
+    rows = sparse_rows(X, argument)
+    if rows.shape[1] != n_features or not len(rows):
+        raise ValueError(
+            f"`{argument}` must have shape (n_samples, {n_features}) to fit the first layer, and at least one row; got "
+            f"{rows.shape}."
+        )
+    values = numeric_array(rows.values, argument, dtype)
+    if not all_finite(values):
+        e = int(np.argmin(np.isfinite(values)))
+        place = int(np.searchsorted(rows.indptr, e, "right")) - 1, int(rows.indices[e])
+        raise ValueError(f"`{argument}` must be finite; found {values[e]} at {place}. Impute or drop such rows.")
+    return SparseRows(rows.indptr, rows.indices, values, n_features)
 
 
 class Targets(NamedTuple):

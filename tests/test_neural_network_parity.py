@@ -11,6 +11,7 @@ from scipy import sparse
 from sklearn.datasets import make_classification, make_regression
 from threadpoolctl import threadpool_limits
 
+from fastbp import layout
 from fastbp import neural_network as ours
 
 pytestmark = [
@@ -187,15 +188,16 @@ def test_a_random_state_is_advanced_as_by_scikit_learn(early_stopping):
 @pytest.mark.parametrize("form", ["csr", "csc"])
 @pytest.mark.parametrize("settings", ["defaults", "lbfgs", "stopping", "in order"])
 @pytest.mark.parametrize("container", [sparse.csr_array, sparse.csr_matrix], ids=["array", "matrix"])
-def test_sparse_inputs(form, settings, container, monkeypatch):
+@pytest.mark.parametrize("most_density", [0.0, 1.0], ids=["made dense", "by numbers"])
+def test_sparse_inputs(most_density, form, settings, container, monkeypatch):
     X, y = make("classes")
     X[np.abs(X) < 0.7] = 0
     S = container(X).asformat(form)
-    for module in (ours.epochs, ours.passes):
-        monkeypatch.setattr(module, "DENSE_CHUNK_BYTES", 25 * 8 * N_FEATURES)  # several chunks
+    monkeypatch.setattr(layout, "_MOST_DENSITY", most_density)
     their, our = models("classes", **SETTINGS[settings] | {"batch_size": 10})
     assert_same(their.fit(S, y), our.fit(S, y), S)
     np.testing.assert_array_equal(our.predict(X), our.predict(S))
+    np.testing.assert_allclose(our.predict_proba(X), our.predict_proba(S), rtol=1e-12)
 
 
 @pytest.mark.parametrize("solver", ["adam", "sgd", "lbfgs"])

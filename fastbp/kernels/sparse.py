@@ -8,15 +8,14 @@ changes no bit.
 """
 
 from fastbp.kernels import tables as t
-from fastbp.kernels.jit import leaf
+from fastbp.kernels.jit import inlined, leaf
 from fastbp.kernels.pointers import from_address, int32_from_address, real, shift
 from fastbp.kernels.updates import SGD, take_step
-from fastbp.kernels.vectors import VECTORS, lanes, load, splat, store
+from fastbp.kernels.vectors import VECTORS, fetch, lanes, load, splat, store
 
 # Elements of W whose gradient is made before their step is taken: 64 or 128 KiB, which stay in the second-level cache.
 _BLOCK_ELEMENTS = 1 << 14
-_CACHED_ELEMENTS = 1 << 16  # of W that stay in the second-level cache while all samples pass: 256 or 512 KiB
-_MOST_COUNTED = 1 << 24  # whole numbers that float32 has
+_AHEAD = 6  # numbers between the row of W that is used and the one that is asked for: worth a fifth of float32's time
 
 
 @leaf
@@ -50,7 +49,10 @@ def first_from(begin, end, column, indices):
 
 @leaf
 def add_product(count, indices, values, n, W, W_stride, b, z):
-    """z[j] = b[j] + sum_e values[e] W[indices[e], j] for j < n and e < count; overwrites z, which may be b."""
+    """z[j] = b[j] + sum_e values[e] W[indices[e], j] for j < n and e < count; overwrites z.
+
+    A row of W comes from far away: as much of it as there are registers for is used at once.
+    """
     width = lanes(W)
     if not VECTORS or n < width:
         for j in range(n):
@@ -60,113 +62,128 @@ def add_product(count, indices, values, n, W, W_stride, b, z):
             for j in range(n):
                 z[j] += x * W_row[j]
         return
-    # the last vector may overlap the one before it: it is made of the old numbers, and has the same new ones there
-    end = n - width
-    last = _sum_of_vector(count, indices, values, shift(W, end), W_stride, shift(b, end))
     j = 0
-    while j + 8 * width <= n:
-        _eight_vectors(count, indices, values, shift(W, j), W_stride, shift(b, j), shift(z, j))
-        j += 8 * width
-    while j + 3 * width <= n:
-        _three_vectors(count, indices, values, shift(W, j), W_stride, shift(b, j), shift(z, j))
-        j += 3 * width
-    while j < end:
-        store(_sum_of_vector(count, indices, values, shift(W, j), W_stride, shift(b, j)), shift(z, j))
-        j += width
-    store(last, shift(z, end))
+    while j < n:
+        vectors = (n - j + width - 1) // width
+        if vectors > 6:
+            _eight_vectors(count, indices, values, j, n - width, W, W_stride, b, z)
+            j += 8 * width
+        elif vectors > 4:
+            _six_vectors(count, indices, values, j, n - width, W, W_stride, b, z)
+            return
+        elif vectors > 2:
+            _four_vectors(count, indices, values, j, n - width, W, W_stride, b, z)
+            return
+        else:
+            _two_vectors(count, indices, values, j, n - width, W, W_stride, b, z)
+            return
+
+
+@inlined
+def _fetch_ahead(e, count, indices, j, vectors, W, W_stride):
+    """Ask for some vectors from column j on of a row of W that is used soon."""
+    there = shift(W, indices[min(e + _AHEAD, count - 1)] * W_stride + j)
+    for vector in range(vectors):
+        fetch(shift(there, vector * lanes(W)))
 
 
 @leaf
-def _eight_vectors(count, indices, values, W, W_stride, b, z):
-    """The same for the first eight vectors of columns, which stay in registers."""
-    k = lanes(W)
-    s0, s1, s2, s3 = load(b), load(shift(b, k)), load(shift(b, 2 * k)), load(shift(b, 3 * k))
-    s4, s5, s6, s7 = load(shift(b, 4 * k)), load(shift(b, 5 * k)), load(shift(b, 6 * k)), load(shift(b, 7 * k))
-    for e in range(count):
-        x, w = splat(values[e], s0), shift(W, indices[e] * W_stride)
-        s0 = s0 + x * load(w)
-        s1 = s1 + x * load(shift(w, k))
-        s2 = s2 + x * load(shift(w, 2 * k))
-        s3 = s3 + x * load(shift(w, 3 * k))
-        s4 = s4 + x * load(shift(w, 4 * k))
-        s5 = s5 + x * load(shift(w, 5 * k))
-        s6 = s6 + x * load(shift(w, 6 * k))
-        s7 = s7 + x * load(shift(w, 7 * k))
-    store(s0, z)
-    store(s1, shift(z, k))
-    store(s2, shift(z, 2 * k))
-    store(s3, shift(z, 3 * k))
-    store(s4, shift(z, 4 * k))
-    store(s5, shift(z, 5 * k))
-    store(s6, shift(z, 6 * k))
-    store(s7, shift(z, 7 * k))
+def _two_vectors(count, indices, values, j, last, W, W_stride, b, z):
+    """The same for two vectors of columns from j on.
 
-
-@leaf
-def _three_vectors(count, indices, values, W, W_stride, b, z):
-    """The same for the first three vectors of columns."""
-    k = lanes(W)
-    s0, s1, s2 = load(b), load(shift(b, k)), load(shift(b, 2 * k))
-    for e in range(count):
-        x, w = splat(values[e], s0), shift(W, indices[e] * W_stride)
-        s0 = s0 + x * load(w)
-        s1 = s1 + x * load(shift(w, k))
-        s2 = s2 + x * load(shift(w, 2 * k))
-    store(s0, z)
-    store(s1, shift(z, k))
-    store(s2, shift(z, 2 * k))
-
-
-@leaf
-def _sum_of_vector(count, indices, values, W, W_stride, b):
-    """The same for the first vector of columns, which is returned."""
-    s = load(b)
-    for e in range(count):
-        s = s + splat(values[e], s) * load(shift(W, indices[e] * W_stride))
-    return s
-
-
-@leaf
-def rows_are_reused(net, first, m, fan_in, n):
-    """Whether the samples name each row of W twice or more on average, and W does not stay in the cache by itself."""
-    total = 0
-    for i in range(m):
-        begin, end = numbers_of(net, first + i)
-        total += end - begin
-    return total >= 2 * fan_in and fan_in * n > _CACHED_ELEMENTS and fan_in < _MOST_COUNTED
-
-
-@leaf
-def sparse_forward(net, first, m, fan_in, n, W, W_stride, b, z, z_stride, done):
-    """z = X @ W + b for samples [first, first + m) and n neurons; overwrites z, and m numbers in `done`.
-
-    Where rows of W are used again, a block of them is fetched for all samples at a time; `done` then counts each
-    sample's numbers that have been used, in the numbers' own dtype, which counts so far.
+    None begins behind column `last`: it lies over the one before it instead, and has the same numbers there.
     """
+    j0, j1 = min(j, last), min(j + lanes(W), last)
+    s0, s1 = load(shift(b, j0)), load(shift(b, j1))
+    for e in range(count):
+        x, w = splat(values[e], s0), shift(W, indices[e] * W_stride)
+        s0 = s0 + x * load(shift(w, j0))
+        s1 = s1 + x * load(shift(w, j1))
+    store(s0, shift(z, j0))
+    store(s1, shift(z, j1))
+
+
+@leaf
+def _four_vectors(count, indices, values, j, last, W, W_stride, b, z):
+    """The same for four."""
+    k = lanes(W)
+    j0, j1, j2, j3 = min(j, last), min(j + k, last), min(j + 2 * k, last), min(j + 3 * k, last)
+    s0, s1, s2, s3 = load(shift(b, j0)), load(shift(b, j1)), load(shift(b, j2)), load(shift(b, j3))
+    for e in range(count):
+        x, w = splat(values[e], s0), shift(W, indices[e] * W_stride)
+        _fetch_ahead(e, count, indices, j, 4, W, W_stride)
+        s0 = s0 + x * load(shift(w, j0))
+        s1 = s1 + x * load(shift(w, j1))
+        s2 = s2 + x * load(shift(w, j2))
+        s3 = s3 + x * load(shift(w, j3))
+    store(s0, shift(z, j0))
+    store(s1, shift(z, j1))
+    store(s2, shift(z, j2))
+    store(s3, shift(z, j3))
+
+
+@leaf
+def _six_vectors(count, indices, values, j, last, W, W_stride, b, z):
+    """The same for six."""
+    k = lanes(W)
+    j4, j5 = min(j + 4 * k, last), min(j + 5 * k, last)
+    s0, s1, s2, s3 = load(shift(b, j)), load(shift(b, j + k)), load(shift(b, j + 2 * k)), load(shift(b, j + 3 * k))
+    s4, s5 = load(shift(b, j4)), load(shift(b, j5))
+    for e in range(count):
+        x, w = splat(values[e], s0), shift(W, indices[e] * W_stride)
+        _fetch_ahead(e, count, indices, j, 6, W, W_stride)
+        here = shift(w, j)
+        s0 = s0 + x * load(here)
+        s1 = s1 + x * load(shift(here, k))
+        s2 = s2 + x * load(shift(here, 2 * k))
+        s3 = s3 + x * load(shift(here, 3 * k))
+        s4 = s4 + x * load(shift(w, j4))
+        s5 = s5 + x * load(shift(w, j5))
+    store(s0, shift(z, j))
+    store(s1, shift(z, j + k))
+    store(s2, shift(z, j + 2 * k))
+    store(s3, shift(z, j + 3 * k))
+    store(s4, shift(z, j4))
+    store(s5, shift(z, j5))
+
+
+@leaf
+def _eight_vectors(count, indices, values, j, last, W, W_stride, b, z):
+    """The same for eight."""
+    k = lanes(W)
+    j6, j7 = min(j + 6 * k, last), min(j + 7 * k, last)
+    s0, s1, s2, s3 = load(shift(b, j)), load(shift(b, j + k)), load(shift(b, j + 2 * k)), load(shift(b, j + 3 * k))
+    s4, s5, s6, s7 = load(shift(b, j + 4 * k)), load(shift(b, j + 5 * k)), load(shift(b, j6)), load(shift(b, j7))
+    for e in range(count):
+        x, w = splat(values[e], s0), shift(W, indices[e] * W_stride)
+        _fetch_ahead(e, count, indices, j, 8, W, W_stride)
+        here = shift(w, j)
+        s0 = s0 + x * load(here)
+        s1 = s1 + x * load(shift(here, k))
+        s2 = s2 + x * load(shift(here, 2 * k))
+        s3 = s3 + x * load(shift(here, 3 * k))
+        s4 = s4 + x * load(shift(here, 4 * k))
+        s5 = s5 + x * load(shift(here, 5 * k))
+        s6 = s6 + x * load(shift(w, j6))
+        s7 = s7 + x * load(shift(w, j7))
+    store(s0, shift(z, j))
+    store(s1, shift(z, j + k))
+    store(s2, shift(z, j + 2 * k))
+    store(s3, shift(z, j + 3 * k))
+    store(s4, shift(z, j + 4 * k))
+    store(s5, shift(z, j + 5 * k))
+    store(s6, shift(z, j6))
+    store(s7, shift(z, j7))
+
+
+@leaf
+def sparse_forward(net, first, m, n, W, W_stride, b, z, z_stride):
+    """z = X @ W + b for samples [first, first + m) and n neurons; overwrites z."""
     indices = int32_from_address(net.data[t.INDICES])
     values = from_address(net.data[t.X], net.params)
-    if not rows_are_reused(net, first, m, fan_in, n):
-        for i in range(m):
-            begin, end = numbers_of(net, first + i)
-            here, row = shift(values, begin), shift(z, i * z_stride)
-            add_product(end - begin, shift(indices, begin), here, n, W, W_stride, b, row)
-        return
-    features = max(1, _CACHED_ELEMENTS // n)
     for i in range(m):
-        done[i] = real(0.0, done)
-        row = shift(z, i * z_stride)
-        for j in range(n):
-            row[j] = b[j]
-    for k in range(0, fan_in, features):
-        for i in range(m):
-            begin, end = numbers_of(net, first + i)
-            begin += int(done[i])
-            stop = begin
-            while stop < end and indices[stop] < k + features:
-                stop += 1
-            done[i] += real(stop - begin, done)
-            row = shift(z, i * z_stride)
-            add_product(stop - begin, shift(indices, begin), shift(values, begin), n, W, W_stride, row, row)
+        begin, end = numbers_of(net, first + i)
+        add_product(end - begin, shift(indices, begin), shift(values, begin), n, W, W_stride, b, shift(z, i * z_stride))
 
 
 # --- backward ---------------------------------------------------------------------------------------------------------

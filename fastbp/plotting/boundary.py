@@ -11,6 +11,7 @@ from fastbp import validation
 from fastbp.network import Network
 from fastbp.plotting.canvas import MARKERS, axes_or_new, checked_network, pyplot
 from fastbp.plotting.classes import class_numbers
+from fastbp.sparse_rows import as_dense
 
 _HATCHES = ("", "///", "...", "\\\\\\", "xxx", "---", "ooo", "|||", "+++", "***")
 
@@ -237,7 +238,7 @@ def _plane(X: ArrayLike, n_features: int) -> NDArray[Any]:
     points = np.asarray(X, float)
     if n_features != 2:
         raise ValueError(f"A decision boundary is drawn over two features; got a model with {n_features}.")
-    checked: NDArray[Any] = validation.inputs(points, 2, np.dtype(np.float64))
+    checked: NDArray[Any] = as_dense(validation.inputs(points, 2, np.dtype(np.float64)))
     return checked
 
 
