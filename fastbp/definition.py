@@ -99,6 +99,20 @@ class Definition:
 
     # --- what the rest of the package uses ----------------------------------------------------------------------------
 
+    def settings(self) -> dict[str, Any]:
+        """Return the arguments of `Network` that define it, all but sizes and dtype."""
+        *hidden, output = self._runs
+        return {
+            "activation": hidden,
+            "output": "softmax" if self.has_softmax else output,
+            "loss": self._loss,
+            "initializer": self._initializer,
+            "l2_penalty": self._l2_penalty,
+            "l1_penalty": self._l1_penalty,
+            "dropout": self._dropout,
+            "loss_parameter": self._loss_parameter,
+        }
+
     def layer_segments(self, dtype: np.dtype | None = None) -> list[list[layout.Segment]]:
         """Each layer's activations as the kernels know them; custom ones are compiled here."""
         layers = []

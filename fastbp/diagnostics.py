@@ -13,6 +13,7 @@ from numpy.typing import ArrayLike, NDArray
 from fastbp import validation
 from fastbp.definition import require_network
 from fastbp.functions import Activation
+from fastbp.jacobian import OutputErrors
 from fastbp.network import Network
 
 if TYPE_CHECKING:
@@ -348,13 +349,11 @@ class _Counts:
         return a
 
     def _derivatives(self, a_prev: NDArray[Any], a: NDArray[Any]) -> NDArray[np.float64]:
-        """Return abs(f'(z)), as the kernels have it: the quadratic loss has delta = (a - y) f'(z), and y is ours."""
+        """Return abs(f'(z)), as the kernels have it."""
         if self._net.has_softmax:
             diagonal: NDArray[np.float64] = (a * (1 - a)).astype(np.float64)  # of the Jacobian
             return diagonal
-        targets = a - np.maximum(1, np.abs(a))  # far enough from a for any rounding
-        delta = self._net.trace(a_prev, targets).layers[0].delta
-        slopes: NDArray[np.float64] = np.abs(delta / (a - targets)).astype(np.float64)
+        slopes: NDArray[np.float64] = np.abs(OutputErrors(self._net, a_prev).of(slice(None))).astype(np.float64)
         return slopes
 
     def diagnosis(self, n: int) -> LayerDiagnosis:

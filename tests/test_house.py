@@ -49,6 +49,7 @@ ROOMS = (
     "history",
     "weight_history",
     "network",
+    "jacobian",
     "trace",
     "definition",
     "portable",

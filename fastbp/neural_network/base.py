@@ -15,6 +15,7 @@ from sklearn.base import BaseEstimator
 from sklearn.utils.validation import _check_sample_weight, check_is_fitted, validate_data
 
 from fastbp.initializers import initialize
+from fastbp.jacobian import OutputErrors
 from fastbp.network import Network
 from fastbp.neural_network import callbacks, lbfgs
 from fastbp.neural_network.epochs import Data, Objective, OptimizerState
@@ -345,30 +346,22 @@ class BaseMLP(Portable, callbacks.Support, BaseEstimator, ABC):
         net = self._linked()
         valid = _in_dtype(validate_data(self, X, accept_sparse=SPARSE_FORMATS, reset=False), net.dtype)
         X = valid.toarray() if sparse.issparse(valid) else valid
-        twin = _with_quadratic_loss(net)
-        a = net.passes.outputs(X, self.n_threads)
+        _require_finite_outputs(net.passes.outputs(X, self.n_threads))
+        errors = OutputErrors(net, X)
         gradient = np.empty((len(X), self.n_outputs_, X.shape[1]), net.dtype)
         for j in range(self.n_outputs_):
-            targets = a.copy()
-            targets[:, j] -= (
-                1  # the derivative of the quadratic loss, a - target, is then 1 for output j and 0 elsewhere
-            )
-            gradient[:, j] = twin.trace(X, targets).layers[0].delta @ net.weights[0].T
+            gradient[:, j] = errors.of(j) @ net.weights[0].T
         return gradient
 
 
-def _with_quadratic_loss(net: Network) -> Network:
-    """Return the same network with the quadratic loss."""
-    *hidden, output = net.activations
-    twin = Network(
-        net.sizes,
-        activation=hidden,
-        output=output if output[0][0] != "softmax" else "softmax",
-        initializer="zeros",
-        dtype=net.dtype,
-    )
-    twin.params[...] = net.params
-    return twin
+def _require_finite_outputs(out: NDArray[Any]) -> None:
+    """Refuse inputs whose outputs have no derivative."""
+    if not all_finite(out):
+        row = int(np.argmin(np.isfinite(out).all(axis=1)))
+        raise ValueError(
+            f"`X` must give finite outputs, because others have no derivative; row {row} gives NaN or infinity. Scale "
+            "the inputs as those of `fit` were."
+        )
 
 
 def _flat(coefs: list[NDArray[Any]], intercepts: list[NDArray[Any]]) -> NDArray[Any]:

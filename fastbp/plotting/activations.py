@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastbp.functions import Activation
+from fastbp.jacobian import OutputErrors
 from fastbp.network import Network
 from fastbp.plotting.canvas import COLORS, MARKERS, axes_or_new, checked_network
 
@@ -141,13 +142,9 @@ def _name(activation: str | Activation) -> str:
 
 
 def _curve(activation: str | Activation, z: NDArray[Any]) -> tuple[NDArray[Any], NDArray[Any]]:
-    """Return f(z) and f'(z) by a network of one neuron whose weighted input is its input.
-
-    Its quadratic cost with the target a - 1 has dC/da = 1, so that its delta is f'(z).
-    """
+    """Return f(z) and f'(z) by a network of one neuron whose weighted input is its input."""
     if activation == "softmax":
         raise ValueError("`names` must be functions of one z; softmax is one of the whole layer.")
     net = Network([1, 1], output=activation, initializer="zeros")
     net.params = [1.0, 0.0]
-    a = net.predict(z[:, None])
-    return a[:, 0], net.trace(z[:, None], a - 1.0).layers[0].delta[:, 0]
+    return net.predict(z[:, None])[:, 0], OutputErrors(net, z[:, None]).of(0)[:, 0]
