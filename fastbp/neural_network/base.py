@@ -27,6 +27,8 @@ from fastbp.neural_network.stochastic import StochasticFit, initialise_record, r
 from fastbp.validation import Targets, all_finite
 
 SPARSE_FORMATS = ("csr", "csc")
+_DTYPES = (np.dtype(np.float32), np.dtype(np.float64))
+_MOST_DOUBLED = 1 << 20  # parameters, 8 MiB, up to which a copy in float64 is kept, which saves making it at each call
 
 
 class BaseMLP(Portable, callbacks.Support, BaseEstimator, ABC):
@@ -245,7 +247,7 @@ class BaseMLP(Portable, callbacks.Support, BaseEstimator, ABC):
 
     def __getstate__(self) -> dict[str, Any]:
         """Return arrays, plain values and scikit-learn's own objects: everything but the network."""
-        return {name: value for name, value in super().__getstate__().items() if name != "_network"}
+        return {name: value for name, value in super().__getstate__().items() if name not in ("_network", "_double")}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         """Take the state, and make the network again."""
@@ -265,20 +267,32 @@ class BaseMLP(Portable, callbacks.Support, BaseEstimator, ABC):
         if (
             type(X) is np.ndarray
             and X.ndim == 2
-            and X.dtype == net.dtype
+            and X.dtype in _DTYPES
             and X.shape[1] == net.sizes[0]
             and X.flags.carray
             and len(X)
             and "feature_names_in_" not in vars(self)
             and all_finite(X)
         ):  # what scikit-learn's checks would let pass unchanged; anything else gets the checks, and their messages
-            return net.passes.outputs(X, self.n_threads)
-        check_is_fitted(self)
-        valid = validate_data(self, X, accept_sparse=SPARSE_FORMATS, reset=False)
+            if X.dtype == net.dtype:
+                return net.passes.outputs(X, self.n_threads)
+            valid = X
+        else:
+            check_is_fitted(self)
+            valid = validate_data(self, X, accept_sparse=SPARSE_FORMATS, reset=False)
         if self.dtype is None and np.result_type(valid.dtype, net.dtype) != net.dtype:
-            # float64 inputs of a model in float32: the arithmetic is float64, as NumPy's would be
-            net = self._make_network(list(net.sizes), np.dtype(np.float64), net.params)
+            net = self._in_double(net)  # float64 inputs of a model in float32: float64 arithmetic, as NumPy's would be
         return outputs(net, _in_dtype(valid, net.dtype), self.n_threads)
+
+    def _in_double(self, net: Network) -> Network:
+        """Return the network in float64: as it was made for an earlier call, but with the parameters of now."""
+        source, twin = vars(self).get("_double", (None, None))
+        if source is not net:
+            twin = Network(net.sizes, dtype=np.float64, **net.settings() | {"initializer": "zeros"})
+            if net.n_params <= _MOST_DOUBLED:
+                self._double = net, twin
+        twin.params[...] = net.params  # at every call, since `coefs_` may be written into at any time
+        return twin
 
     # --- gradients ----------------------------------------------------------------------------------------------------
 
