@@ -13,6 +13,7 @@ from fastbp.definition import ActivationSpec, Definition, OutputSpec
 from fastbp.functions import Loss
 from fastbp.initializers import initialize
 from fastbp.jobs import Passes
+from fastbp.names import InitializerName, LossName
 from fastbp.portable import Portable
 from fastbp.trace import LayerTrace, Trace, make_trace
 
@@ -84,8 +85,8 @@ class Network(Definition, Portable):
         sizes: Sequence[int],
         activation: ActivationSpec = "relu",
         output: OutputSpec = "identity",
-        loss: str | Loss = "quadratic",
-        initializer: str = "glorot_uniform",
+        loss: LossName | Loss = "quadratic",
+        initializer: InitializerName = "glorot_uniform",
         dtype: DTypeLike = "float64",
         seed: int | None = None,
         *,

@@ -64,6 +64,7 @@ ROOMS = (
     "layout",
     "validation",
     "functions",
+    "names",
     "memory",
     "progress",
     "kernels",

@@ -12,26 +12,26 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy import sparse
 from sklearn.base import BaseEstimator
+from sklearn.utils._param_validation import InvalidParameterError
 from sklearn.utils.validation import _check_sample_weight, check_is_fitted, validate_data
 
 from fastbp.initializers import initialize
-from fastbp.jacobian import OutputErrors
 from fastbp.network import Network
 from fastbp.neural_network import callbacks, lbfgs
 from fastbp.neural_network.epochs import Data, Objective, OptimizerState
 from fastbp.neural_network.files import Portable
+from fastbp.neural_network.gradients import SPARSE_FORMATS, Gradients
 from fastbp.neural_network.held_out import HeldOut
-from fastbp.neural_network.parameters import NETWORK_NAMES, STOCHASTIC_SOLVERS
+from fastbp.neural_network.parameters import NETWORK_NAMES, STOCHASTIC_SOLVERS, hint
 from fastbp.neural_network.passes import BatchCost, outputs
 from fastbp.neural_network.stochastic import StochasticFit, initialise_record, random_state_of
 from fastbp.validation import Targets, all_finite
 
-SPARSE_FORMATS = ("csr", "csc")
 _DTYPES = (np.dtype(np.float32), np.dtype(np.float64))
 _MOST_DOUBLED = 1 << 20  # parameters, 8 MiB, up to which a copy in float64 is kept, which saves making it at each call
 
 
-class BaseMLP(Portable, callbacks.Support, BaseEstimator, ABC):
+class BaseMLP(Portable, Gradients, callbacks.Support, BaseEstimator, ABC):
     """The base of `MLPClassifier` and `MLPRegressor`; not to be used by itself."""
 
     def _store(self, parameters: dict[str, Any]) -> None:
@@ -79,6 +79,13 @@ class BaseMLP(Portable, callbacks.Support, BaseEstimator, ABC):
         return True
 
     # --- fit ----------------------------------------------------------------------------------------------------------
+
+    def _validate_params(self) -> None:
+        """Check the parameters as scikit-learn does, and say what a name of another library is called here."""
+        try:
+            super()._validate_params()
+        except InvalidParameterError as error:
+            raise InvalidParameterError(f"{error}{hint(self, str(error))}") from None
 
     def _fit(self, X: Any, y: Any, sample_weight: ArrayLike | None, *, incremental: bool, eval_set: Any = None) -> Any:
         """Do what `fit` and `partial_fit` do."""
@@ -153,11 +160,13 @@ class BaseMLP(Portable, callbacks.Support, BaseEstimator, ABC):
 
     def _make_network(self, sizes: list[int], dtype: np.dtype, params: NDArray[Any] | None = None) -> Network:
         """Return the network that computes what this estimator does."""
-        names = self.activation if isinstance(self.activation, list | tuple) else [self.activation] * (len(sizes) - 2)
+        names: Any = self.activation
+        names = names if isinstance(names, list | tuple) else [names] * (len(sizes) - 2)
+        hidden: list[Any] = [NETWORK_NAMES.get(name, name) if isinstance(name, str) else name for name in names]
         settings = {key: value for key, value in self._output_settings().items() if key != "out_activation"}
         net = Network(
             sizes,
-            activation=[NETWORK_NAMES.get(name, name) if isinstance(name, str) else name for name in names],
+            activation=hidden,
             initializer="zeros",
             dtype=dtype,
             dropout=self.dropout,
@@ -286,96 +295,13 @@ class BaseMLP(Portable, callbacks.Support, BaseEstimator, ABC):
 
     def _in_double(self, net: Network) -> Network:
         """Return the network in float64: as it was made for an earlier call, but with the parameters of now."""
-        source, twin = vars(self).get("_double", (None, None))
+        source, twin = getattr(self, "_double", (None, net))
         if source is not net:
             twin = Network(net.sizes, dtype=np.float64, **net.settings() | {"initializer": "zeros"})
             if net.n_params <= _MOST_DOUBLED:
                 self._double = net, twin
         twin.params[...] = net.params  # at every call, since `coefs_` may be written into at any time
         return twin
-
-    # --- gradients ----------------------------------------------------------------------------------------------------
-
-    def loss_gradient(
-        self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None = None
-    ) -> tuple[float, list[NDArray[Any]], list[NDArray[Any]]]:
-        """Return the loss of some data and its gradient, penalties included, at the model's parameters.
-
-        Parameters
-        ----------
-        X : {array-like, sparse matrix} of shape (n_samples, n_features)
-            Inputs.
-        y : array-like of shape (n_samples,) or (n_samples, n_outputs)
-            Targets.
-        sample_weight : array-like of shape (n_samples,), default=None
-            Sample weights.
-
-        Returns
-        -------
-        loss : float
-            What training reports of these data as one mini-batch.
-        coef_gradients : list of ndarray
-            The gradient with respect to each array of `coefs_`.
-        intercept_gradients : list of ndarray
-            The gradient with respect to each array of `intercepts_`.
-
-        Examples
-        --------
-        >>> from fastbp.neural_network import MLPRegressor
-        >>> model = MLPRegressor(hidden_layer_sizes=(3,), solver="lbfgs", random_state=0).fit([[0], [1]], [1.0, 3.0])
-        >>> loss, coef_gradients, intercept_gradients = model.loss_gradient([[0.5]], [2.0])
-        >>> [gradient.shape for gradient in coef_gradients]
-        [(1, 3), (3, 1)]
-        """
-        check_is_fitted(self)
-        net = self._linked()
-        data = self._checked_data(X, y, sample_weight)
-        loss, grad = BatchCost(net, data, self._objective(), n_threads=self.n_threads).value_and_grad(net.params)
-        shaped = Network(net.sizes, initializer="zeros", dtype=net.dtype)
-        shaped.params[...] = grad
-        return loss, shaped.weights, shaped.biases
-
-    def input_gradient(self, X: Any) -> NDArray[Any]:
-        """Return the derivative of each output neuron with respect to each input: what a prediction hangs on.
-
-        Parameters
-        ----------
-        X : {array-like, sparse matrix} of shape (n_samples, n_features)
-            Inputs.
-
-        Returns
-        -------
-        ndarray of shape (n_samples, n_outputs_, n_features)
-            ``[i, j, k]`` is d output j / d feature k at sample i.  A binary classifier has one output, the probability
-            of ``classes_[1]``.
-
-        Examples
-        --------
-        >>> from fastbp.neural_network import MLPRegressor
-        >>> model = MLPRegressor(hidden_layer_sizes=(3,), solver="lbfgs", random_state=0).fit([[0], [1]], [1.0, 3.0])
-        >>> model.input_gradient([[0.5], [0.6]]).shape
-        (2, 1, 1)
-        """
-        check_is_fitted(self)
-        net = self._linked()
-        valid = _in_dtype(validate_data(self, X, accept_sparse=SPARSE_FORMATS, reset=False), net.dtype)
-        X = valid.toarray() if sparse.issparse(valid) else valid
-        _require_finite_outputs(net.passes.outputs(X, self.n_threads))
-        errors = OutputErrors(net, X)
-        gradient = np.empty((len(X), self.n_outputs_, X.shape[1]), net.dtype)
-        for j in range(self.n_outputs_):
-            gradient[:, j] = errors.of(j) @ net.weights[0].T
-        return gradient
-
-
-def _require_finite_outputs(out: NDArray[Any]) -> None:
-    """Refuse inputs whose outputs have no derivative."""
-    if not all_finite(out):
-        row = int(np.argmin(np.isfinite(out).all(axis=1)))
-        raise ValueError(
-            f"`X` must give finite outputs, because others have no derivative; row {row} gives NaN or infinity. Scale "
-            "the inputs as those of `fit` were."
-        )
 
 
 def _flat(coefs: list[NDArray[Any]], intercepts: list[NDArray[Any]]) -> NDArray[Any]:
