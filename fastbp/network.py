@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike, NDArray
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from datetime import timedelta
 
     from fastbp.files import PathLike
-    from fastbp.history import EarlyStopping, History
+    from fastbp.history import Callback, EarlyStopping, History
     from fastbp.optimizers import Optimizer
 
 __all__ = ["LayerTrace", "Network", "Trace"]
@@ -281,17 +281,17 @@ class Network(Definition, Portable):
         X: ArrayLike,
         Y: ArrayLike,
         epochs: int = 30,
-        batch_size: int | str | None = "auto",
+        batch_size: int | Literal["auto"] | None = "auto",
         optimizer: Optimizer | None = None,
         *,
         shuffle: bool = True,
         seed: int | None = None,
-        validation_data: tuple[Any, ...] | None = None,
+        validation_data: tuple[ArrayLike, ArrayLike] | tuple[ArrayLike, ArrayLike, ArrayLike] | None = None,
         sample_weight: ArrayLike | None = None,
         early_stopping: EarlyStopping | None = None,
         tol: float | None = None,
         clip_norm: float | None = None,
-        callbacks: Sequence[Any] = (),
+        callbacks: Sequence[Callback] = (),
         progress: bool = False,
         n_threads: int | None = None,
         checkpoint: PathLike | None = None,
