@@ -21,6 +21,7 @@ INTERNAL = {
     "Network.from_params",
     "Network.layer_segments",
     "Network.loss_entry",
+    "Network.settings",
     "Optimizer.kernel_constants",
 }
 # The class's example shows them.
