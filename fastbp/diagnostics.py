@@ -321,8 +321,10 @@ class _Counts:
         self._layer, self._runs = layer, net.activations[layer]
         fan_in, fan_out = net.sizes[layer : layer + 2]
         output: Any = self._runs[0][0] if len(self._runs) == 1 else self._runs
-        self._net = Network([fan_in, fan_out], output=output, initializer="zeros", dtype=net.dtype)
-        self._net.weights[0][...], self._net.biases[0][...] = net.weights[layer], net.biases[layer]
+        params = np.concatenate([net.weights[layer].ravel(), net.biases[layer]])
+        settings = net.settings() | {"activation": [], "output": output, "dropout": 0.0}
+        settings |= {"loss": "absolute", "loss_parameter": None}
+        self._net = Network.from_params(params, [fan_in, fan_out], **settings)
         is_output = layer == len(net.sizes) - 2
         names = [name for activation, count in self._runs for name in [_name(activation)] * count]
         matched = [is_output and (name, net.loss) in _MATCHED for name in names]

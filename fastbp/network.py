@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike, NDArray
 
-from fastbp import layout, validation
+from fastbp import caller, layout, validation
 from fastbp.definition import ActivationSpec, Definition, OutputSpec
 from fastbp.functions import Loss
 from fastbp.initializers import initialize
@@ -25,6 +25,11 @@ if TYPE_CHECKING:
     from fastbp.optimizers import Optimizer
 
 __all__ = ["LayerTrace", "Network", "Trace"]
+
+_LONE_SOFTMAX = (
+    "`output='softmax'` with one output is always 1, whatever the parameters are, so that nothing can be learned. Use "
+    "`output='sigmoid'` for the probability of one of two classes, or one output for each class."
+)
 
 
 class Network(Definition, Portable):
@@ -66,6 +71,11 @@ class Network(Definition, Portable):
     MemoryError
         If the parameters do not fit into the memory that is available.
 
+    Warns
+    -----
+    UserWarning
+        If the output is a softmax of a single neuron, which is always 1.
+
     References
     ----------
     Rumelhart, Hinton & Williams, "Learning representations by back-propagating errors", Nature 323 (1986).
@@ -97,6 +107,8 @@ class Network(Definition, Portable):
     ) -> None:
         settings = (activation, output, loss, initializer, l2_penalty, l1_penalty, dropout, loss_parameter)
         self._define(sizes, validation.network_dtype(dtype), *settings)
+        if self.has_softmax and self._sizes[-1] == 1:
+            caller.warn(_LONE_SOFTMAX)
         rng = np.random.default_rng(validation.seed(seed))
         self._params = initialize(initializer, self._sizes, rng, self._dtype)
         self._make_views()

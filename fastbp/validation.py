@@ -324,9 +324,12 @@ def _labels(raw: NDArray[Any], n_rows: int, n_outputs: int, argument: str) -> ND
     wrong = (raw < 0) | (raw >= n_outputs)
     if wrong.any():
         place = int(np.argmax(wrong))
+        cure = "Map the classes with numpy.unique(y, return_inverse=True)."
+        if n_outputs == 1:
+            cure = "A softmax of one output is always 1: use `output='sigmoid'`, or one output for each class."
         raise ValueError(
             f"`{argument}` must hold labels from 0 to {n_outputs - 1}, one for each output; got {raw[place]} at "
-            f"{place}. Map the classes with numpy.unique(y, return_inverse=True)."
+            f"{place}. {cure}"
         )
     return np.ascontiguousarray(raw, np.int64)
 

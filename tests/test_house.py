@@ -65,6 +65,7 @@ ROOMS = (
     "validation",
     "functions",
     "names",
+    "caller",
     "memory",
     "progress",
     "kernels",
@@ -90,6 +91,7 @@ IMPORTERS = {
     "dask": set(),
     "torch": set(),
     "joblib": set(),
+    "warnings": {"caller"},  # which knows the user's line
 }
 
 

@@ -16,6 +16,7 @@ from fastbp.kernels import tables as t
 from fastbp.neural_network.base import BaseMLP
 from fastbp.neural_network.callbacks import with_callbacks
 from fastbp.neural_network.epochs import Data, Objective
+from fastbp.neural_network.errors import warn_of_column
 from fastbp.neural_network.parameters import CLASSIFIER_CONSTRAINTS, documented
 from fastbp.validation import Targets
 
@@ -170,7 +171,8 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
 
     def _learn_targets(self, y: NDArray[Any], incremental: bool) -> None:
         if not hasattr(self, "classes_") or not (self.warm_start or incremental):
-            y = column_or_1d(y, warn=True) if y.ndim == 2 and y.shape[1] == 1 else y
+            warn_of_column(y)
+            y = column_or_1d(y) if y.ndim == 2 and y.shape[1] == 1 else y
             self._label_binarizer = LabelBinarizer()
             self._label_binarizer.fit(y)
             self.classes_ = self._label_binarizer.classes_

@@ -8,7 +8,6 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from sklearn.base import RegressorMixin, _fit_context
 from sklearn.metrics import r2_score
-from sklearn.utils import column_or_1d
 from sklearn.utils.metaestimators import available_if
 
 from fastbp.functions import Activation, Loss
@@ -16,6 +15,7 @@ from fastbp.kernels import tables as t
 from fastbp.neural_network.base import BaseMLP
 from fastbp.neural_network.callbacks import with_callbacks
 from fastbp.neural_network.epochs import Data, Objective
+from fastbp.neural_network.errors import warn_of_column
 from fastbp.neural_network.parameters import NETWORK_LOSSES, NETWORK_NAMES, REGRESSOR_CONSTRAINTS, documented
 from fastbp.validation import Targets
 
@@ -162,8 +162,7 @@ class MLPRegressor(RegressorMixin, BaseMLP):
         return self._fit(X, y, sample_weight, incremental=True)
 
     def _learn_targets(self, y: NDArray[Any], incremental: bool) -> None:
-        if y.ndim == 2 and y.shape[1] == 1:
-            column_or_1d(y, warn=True)  # only for its warning
+        warn_of_column(y)
         if self._is_poisson and y.min() < 0:
             raise ValueError(f"`y` must be at least 0 for loss='poisson'; its smallest value is {y.min()}.")
 
