@@ -96,7 +96,8 @@ def test_filters_that_work_for_scikit_learn_work(rule, solver, settings):
             warnings.filterwarnings("ignore", **FILTERS[rule])
             clone(model).fit(X, y[:, None])
             cross_val_score(model, X, y, cv=2)
-        texts.append(sorted(str(warning.message) for warning in caught))
+        # not SciPy's to an older scikit-learn
+        texts.append(sorted(str(w.message) for w in caught if w.category is not DeprecationWarning))
     assert texts[0] == texts[1]
     assert (texts[0] == []) == (rule in ("module", "exact", "message"))
     assert not any("converge" in text for text in texts[0]) or rule == "other"

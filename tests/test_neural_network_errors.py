@@ -18,7 +18,6 @@ from sklearn.utils._param_validation import InvalidParameterError
 import fastbp as bp
 from fastbp import neural_network as ours
 from fastbp.neural_network import FitDivergedError, MLPClassifier, MLPRegressor
-from tests.test_neural_network_parity import HAS_WEIGHTS
 
 X, Y = make_classification(60, 4, n_informative=3, n_redundant=0, n_classes=3, random_state=0)
 QUICK = {"hidden_layer_sizes": (5,), "max_iter": 3, "random_state": 0}
@@ -53,7 +52,7 @@ BAD_SETTINGS = [
     {"learning_rate_init": 0.0}, {"max_iter": 0}, {"momentum": 2}, {"momentum": -0.5}, {"validation_fraction": 1.0},
     {"beta_1": 1.0}, {"beta_2": -0.1}, {"epsilon": 0.0}, {"n_iter_no_change": 0}, {"max_fun": 0}, {"shuffle": "true"},
     {"tol": -1.0}, {"power_t": -1.0}, {"early_stopping": "yes"}, {"random_state": "seed"}, {"warm_start": 3},
-    *([{"early_stopping": True, "validation_fraction": 0.01}] if HAS_WEIGHTS else []),  # from 1.7 on
+    {"early_stopping": True, "validation_fraction": 0.01},
 ]  # fmt: skip
 
 
