@@ -7,12 +7,14 @@
 (13,)
 """
 
+from fastbp.definition import ActivationSpec, OutputSpec
 from fastbp.diagnostics import DiagnosticReport, DiagnosticWatch, LayerDiagnosis, diagnose
 from fastbp.export import from_torch_state_dict
-from fastbp.files import FileError
+from fastbp.files import FileError, PathLike
 from fastbp.functions import Activation, Loss
-from fastbp.history import EarlyStopping, History
+from fastbp.history import Callback, EarlyStopping, History
 from fastbp.learning_rate_finder import LearningRateRange, find_learning_rate
+from fastbp.names import ActivationName, InitializerName, LossName, OutputName
 from fastbp.network import LayerTrace, Network, Trace
 from fastbp.optimizers import SGD, Adam, AdamW, Optimizer, RMSprop
 from fastbp.perturbation import (
@@ -36,8 +38,11 @@ from fastbp.weight_history import WeightHistory
 __all__ = [
     "SGD",
     "Activation",
+    "ActivationName",
+    "ActivationSpec",
     "Adam",
     "AdamW",
+    "Callback",
     "Constant",
     "Cosine",
     "DiagnosticReport",
@@ -47,15 +52,20 @@ __all__ = [
     "FiniteDifferenceResult",
     "GradientReport",
     "History",
+    "InitializerName",
     "InverseScaling",
     "LayerCheck",
     "LayerDiagnosis",
     "LayerTrace",
     "LearningRateRange",
     "Loss",
+    "LossName",
     "Network",
     "OneCycle",
     "Optimizer",
+    "OutputName",
+    "OutputSpec",
+    "PathLike",
     "RMSprop",
     "RandomSearchResult",
     "Schedule",

@@ -11,6 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 from fastbp import layout, validation
 from fastbp.arrays import require_columns
 from fastbp.functions import Activation, Loss, activation_entry, loss_entry
+from fastbp.names import ActivationName, InitializerName, LossName, OutputName
 from fastbp.sparse_rows import Rows, SparseRows, as_dense
 
 if TYPE_CHECKING:
@@ -19,12 +20,16 @@ if TYPE_CHECKING:
 
 __all__ = ["ActivationSpec", "Definition", "OutputSpec", "require_network"]
 
-ActivationSpec = str | Activation | Sequence["str | Activation | Sequence[tuple[str | Activation, int]]"]
-OutputSpec = str | Activation | Sequence[tuple[str | Activation, int]]
+_Runs = Sequence[validation.Run]
+ActivationSpec = ActivationName | Activation | Sequence[ActivationName | Activation | _Runs]
+OutputSpec = OutputName | Activation | _Runs
 
 
 # default, lower and upper bound (both excluded) of the losses that have a parameter
-_LOSS_PARAMETERS = {"huber": (1.0, 0.0, np.inf), "quantile": (0.5, 0.0, 1.0)}
+_LOSS_PARAMETERS: dict[LossName, tuple[float, float, float]] = {
+    "huber": (1.0, 0.0, np.inf),
+    "quantile": (0.5, 0.0, 1.0),
+}
 
 
 class Definition:
@@ -38,8 +43,8 @@ class Definition:
         dtype: np.dtype,
         activation: ActivationSpec,
         output: OutputSpec,
-        loss: str | Loss,
-        initializer: str,
+        loss: LossName | Loss,
+        initializer: InitializerName,
         l2_penalty: float,
         l1_penalty: float,
         dropout: float | Sequence[float],
@@ -67,7 +72,7 @@ class Definition:
         return self._dtype
 
     @property
-    def loss(self) -> str | Loss:
+    def loss(self) -> LossName | Loss:
         """The loss."""
         return self._loss
 
@@ -77,12 +82,12 @@ class Definition:
         return self._loss_parameter
 
     @property
-    def activations(self) -> tuple[tuple[tuple[str | Activation, int], ...], ...]:
+    def activations(self) -> tuple[tuple[validation.Run, ...], ...]:
         """For each layer the runs (activation, number of neurons)."""
         return tuple(tuple(runs) for runs in self._runs)
 
     @property
-    def initializer(self) -> str:
+    def initializer(self) -> InitializerName:
         """Name of the distribution of the initial parameters."""
         return self._initializer
 
@@ -102,6 +107,20 @@ class Definition:
         return self._runs[-1][0][0] == "softmax"
 
     # --- what the rest of the package uses ----------------------------------------------------------------------------
+
+    def settings(self) -> dict[str, Any]:
+        """Return the arguments of `Network` that define it, all but sizes and dtype."""
+        *hidden, output = self._runs
+        return {
+            "activation": hidden,
+            "output": "softmax" if self.has_softmax else output,
+            "loss": self._loss,
+            "initializer": self._initializer,
+            "l2_penalty": self._l2_penalty,
+            "l1_penalty": self._l1_penalty,
+            "dropout": self._dropout,
+            "loss_parameter": self._loss_parameter,
+        }
 
     def layer_segments(self, dtype: np.dtype | None = None) -> list[list[layout.Segment]]:
         """Each layer's activations as the kernels know them; custom ones are compiled here."""
@@ -157,7 +176,7 @@ def require_network(net: object) -> None:
         raise TypeError(f"`net` must be a bp.Network; got {type(net).__name__}.")
 
 
-def _checked_parameter(value: Any, loss: str | Loss) -> float | None:
+def _checked_parameter(value: Any, loss: LossName | Loss) -> float | None:
     """Return the parameter of a known loss; None where it has none."""
     if not isinstance(loss, str) or loss not in _LOSS_PARAMETERS:
         if value is None:

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from fastbp import validation
+
+if TYPE_CHECKING:
+    from fastbp.network import Network
 
 STOPPED_BY = ("epochs", "early_stopping", "tolerance", "callback")  # why a whole fit ended
 
@@ -146,6 +149,28 @@ def from_rows(rows: NDArray[np.float64]) -> History:
     """Return the record that `as_rows` made the rows of."""
     loss, learning_rate, seconds, *val_loss = rows.tolist()
     return History(loss, val_loss[0] if val_loss else [], learning_rate, seconds)
+
+
+class Callback(Protocol):
+    """The type of what `fit` calls after every epoch: ``callback(net, history)``.
+
+    It is called with the network, whose parameters are those after the epoch, and the `History` up to it.  Returning
+    True ends the training; returning nothing goes on.  Functions, lambdas, `WeightHistory` and `DiagnosticWatch` are
+    such callbacks; nothing has to inherit from this class, which is for annotations.
+
+    Examples
+    --------
+    >>> import fastbp as bp
+    >>> def is_good(net: bp.Network, history: bp.History) -> bool:
+    ...     return bool(history.loss[-1] < 0.1)
+    >>> callbacks: list[bp.Callback] = [is_good]
+    >>> net = bp.Network([1, 1], initializer="zeros")
+    >>> net.fit([[0.0], [1.0]], [1, 3], epochs=1000, optimizer=bp.SGD(0.5), callbacks=callbacks).stopped_by
+    'callback'
+    """
+
+    def __call__(self, net: Network, history: History, /) -> bool | np.bool_ | None:
+        """Look at an epoch's result; whether to stop."""
 
 
 @dataclass(frozen=True)

@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike, NDArray
 
-from fastbp import layout, validation
+from fastbp import caller, layout, validation
 from fastbp.definition import ActivationSpec, Definition, OutputSpec
 from fastbp.functions import Loss
 from fastbp.initializers import initialize
 from fastbp.jobs import Passes
 from fastbp.layer_arrays import LayerArrays
 from fastbp.memory import require_writable
+from fastbp.names import InitializerName, LossName
 from fastbp.portable import Portable
 from fastbp.trace import LayerTrace, Trace, make_trace
 
@@ -22,10 +23,15 @@ if TYPE_CHECKING:
     from datetime import timedelta
 
     from fastbp.files import PathLike
-    from fastbp.history import EarlyStopping, History
+    from fastbp.history import Callback, EarlyStopping, History
     from fastbp.optimizers import Optimizer
 
 __all__ = ["LayerTrace", "Network", "Trace"]
+
+_LONE_SOFTMAX = (
+    "`output='softmax'` with one output is always 1, whatever the parameters are, so that nothing can be learned. Use "
+    "`output='sigmoid'` for the probability of one of two classes, or one output for each class."
+)
 
 
 class Network(Definition, Portable):
@@ -67,6 +73,11 @@ class Network(Definition, Portable):
     MemoryError
         If the parameters do not fit into the memory that is available.
 
+    Warns
+    -----
+    UserWarning
+        If the output is a softmax of a single neuron, which is always 1.
+
     References
     ----------
     Rumelhart, Hinton & Williams, "Learning representations by back-propagating errors", Nature 323 (1986).
@@ -86,8 +97,8 @@ class Network(Definition, Portable):
         sizes: Sequence[int],
         activation: ActivationSpec = "relu",
         output: OutputSpec = "identity",
-        loss: str | Loss = "quadratic",
-        initializer: str = "glorot_uniform",
+        loss: LossName | Loss = "quadratic",
+        initializer: InitializerName = "glorot_uniform",
         dtype: DTypeLike = "float64",
         seed: int | None = None,
         *,
@@ -98,6 +109,8 @@ class Network(Definition, Portable):
     ) -> None:
         settings = (activation, output, loss, initializer, l2_penalty, l1_penalty, dropout, loss_parameter)
         self._define(sizes, validation.network_dtype(dtype), *settings)
+        if self.has_softmax and self._sizes[-1] == 1:
+            caller.warn(_LONE_SOFTMAX)
         rng = np.random.default_rng(validation.seed(seed))
         self._params = initialize(initializer, self._sizes, rng, self._dtype)
         self._make_views()
@@ -291,17 +304,17 @@ class Network(Definition, Portable):
         X: ArrayLike,
         Y: ArrayLike,
         epochs: int = 30,
-        batch_size: int | str | None = "auto",
+        batch_size: int | Literal["auto"] | None = "auto",
         optimizer: Optimizer | None = None,
         *,
         shuffle: bool = True,
         seed: int | None = None,
-        validation_data: tuple[Any, ...] | None = None,
+        validation_data: tuple[ArrayLike, ArrayLike] | tuple[ArrayLike, ArrayLike, ArrayLike] | None = None,
         sample_weight: ArrayLike | None = None,
         early_stopping: EarlyStopping | None = None,
         tol: float | None = None,
         clip_norm: float | None = None,
-        callbacks: Sequence[Any] = (),
+        callbacks: Sequence[Callback] = (),
         progress: bool = False,
         n_threads: int | None = None,
         checkpoint: PathLike | None = None,

@@ -23,6 +23,7 @@ import numpy as np
 from numpy.typing import ArrayLike, DTypeLike, NDArray
 
 from fastbp import columns, validation
+from fastbp.names import LossName
 from fastbp.network import Network as RowNetwork
 from fastbp.nielsen_costs import (
     COMPILED_LOSSES,
@@ -355,7 +356,7 @@ class Network:
         own_derivative = self.cost is None and self._overrides("cost_derivative")
         return self._compiled_loss() is None or own_derivative or self._overrides("backprop")
 
-    def _compiled_loss(self) -> str | None:
+    def _compiled_loss(self) -> LossName | None:
         """Return the kernels' name of the cost, or None for a cost of the user's own."""
         return "quadratic" if self.cost is None else COMPILED_LOSSES.get(as_class(self.cost))
 

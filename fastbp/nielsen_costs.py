@@ -8,6 +8,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.special import expit
 
+from fastbp.names import LossName
+
 
 def sigmoid(z: ArrayLike) -> Any:
     """Return the logistic function ``1 / (1 + exp(-z))`` of each element of `z`, without overflow.
@@ -110,7 +112,7 @@ class CrossEntropyCost:
         return a - y
 
 
-COMPILED_LOSSES: dict[type, str] = {
+COMPILED_LOSSES: dict[type, LossName] = {
     QuadraticCost: "quadratic",
     CrossEntropyCost: "cross_entropy",
 }  # what the kernels call them

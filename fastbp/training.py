@@ -7,11 +7,11 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -28,7 +28,7 @@ from fastbp.checkpoint import (
     describe_optimizer,
 )
 from fastbp.files import PathLike
-from fastbp.history import Best, EarlyStopping, History
+from fastbp.history import Best, Callback, EarlyStopping, History
 from fastbp.memory import require_writable
 from fastbp.optimizers import Adam, Optimizer, require_optimizer
 from fastbp.progress import progress_bar
@@ -39,7 +39,6 @@ if TYPE_CHECKING:
     from fastbp.network import Network
 
 DEFAULT_BATCH_SIZE = 32
-Callback = Callable[["Network", History], Any]
 
 
 def fit(
@@ -47,12 +46,12 @@ def fit(
     X: ArrayLike,
     Y: ArrayLike,
     epochs: int = 30,
-    batch_size: int | str | None = "auto",
+    batch_size: int | Literal["auto"] | None = "auto",
     optimizer: Optimizer | None = None,
     *,
     shuffle: bool = True,
     seed: int | None = None,
-    validation_data: tuple[Any, ...] | None = None,
+    validation_data: tuple[ArrayLike, ArrayLike] | tuple[ArrayLike, ArrayLike, ArrayLike] | None = None,
     sample_weight: ArrayLike | None = None,
     early_stopping: EarlyStopping | None = None,
     tol: float | None = None,

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from fastbp.arrays import DTYPES as DTYPES
 from fastbp.arrays import as_array, no_numbers, numeric_array
 from fastbp.functions import ACTIVATION_NAMES, LOSS_NAMES, Activation, Loss, is_positive, nearest
+from fastbp.names import LossName, OutputName
 from fastbp.sparse_rows import Rows, SparseRows, is_sparse, sparse_rows
 
 # Rows of softmax targets must sum to 1: within the rounding of a sum of float32 numbers.
@@ -24,7 +25,7 @@ MOST_BLAS = (1 << 31) - 1  # what SciPy's BLAS takes as a size or as the distanc
 _SMALL = 32  # elements up to which Python's sum is quicker than NumPy's smallest and largest
 _FINITE_CHUNK = 1 << 18  # elements that the second look still finds in the cache
 
-Run = tuple[str | Activation, int]  # an activation and the number of neighbouring neurons that have it
+Run = tuple[OutputName | Activation, int]  # an activation and the number of neighbouring neurons that have it
 
 
 # --- numbers ----------------------------------------------------------------------------------------------------------
@@ -143,7 +144,7 @@ def _layer_runs(entry: Any, size: int, argument: str, *, softmax: bool) -> list[
     return runs
 
 
-def _activation_name(name: Any, argument: str, *, softmax: bool) -> str | Activation:
+def _activation_name(name: Any, argument: str, *, softmax: bool) -> OutputName | Activation:
     """Return a known activation."""
     if isinstance(name, Activation):
         return name
@@ -159,7 +160,7 @@ def _activation_name(name: Any, argument: str, *, softmax: bool) -> str | Activa
     return name
 
 
-def loss_for_output(loss: Any, output: list[Run]) -> str | Loss:
+def loss_for_output(loss: Any, output: list[Run]) -> LossName | Loss:
     """Return a known loss that fits the activations of the output layer."""
     if isinstance(loss, Loss):
         return loss
@@ -271,7 +272,7 @@ def targets(
     n_rows: int,
     n_outputs: int,
     dtype: np.dtype,
-    loss: str | Loss,
+    loss: LossName | Loss,
     *,
     softmax: bool,
     argument: str = "Y",
@@ -305,14 +306,17 @@ def _labels(raw: NDArray[Any], n_rows: int, n_outputs: int, argument: str) -> ND
     labels = np.array(raw, np.int64)  # first a copy, then a look: what is checked is what is used
     if (wrong := (labels < 0) | (labels >= n_outputs)).any():
         place = int(np.argmax(wrong))
+        cure = "Map the classes with numpy.unique(y, return_inverse=True)."
+        if n_outputs == 1:
+            cure = "A softmax of one output is always 1: use `output='sigmoid'`, or one output for each class."
         raise ValueError(
             f"`{argument}` must hold labels from 0 to {n_outputs - 1}, one for each output; got {raw[place]} at "
-            f"{place}. Map the classes with numpy.unique(y, return_inverse=True)."
+            f"{place}. {cure}"
         )
     return labels
 
 
-def _check_range(array: NDArray[Any], loss: str | Loss, *, softmax: bool, argument: str) -> None:
+def _check_range(array: NDArray[Any], loss: LossName | Loss, *, softmax: bool, argument: str) -> None:
     """Refuse targets that a loss is not defined for."""
     if loss == "poisson" and array.min() < 0:
         raise ValueError(f"`{argument}` must be at least 0 for `loss='poisson'`; its smallest value is {array.min()}.")

@@ -97,6 +97,16 @@ def test_onnxruntime_agrees(name, tmp_path):
             assert np.abs(results["probabilities"] - model.predict_proba(rows)).max() <= tolerance
 
 
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+@pytest.mark.parametrize("dtype", [np.float32, np.dtype("f4"), "f4"], ids=str)
+def test_dtype_is_written_as_its_name(dtype, tmp_path):
+    model = MLPClassifier(**SMALL | {"dtype": dtype}).fit(X, WORDS)
+    model.save(tmp_path / "model")
+    twin = bp.load(tmp_path / "model")
+    assert twin.dtype == "float32"
+    assert same_bits(twin.network_.params, model.network_.params)
+
+
 def test_names_of_features(tmp_path):
     pandas = pytest.importorskip("pandas")
     frame = pandas.DataFrame(X, columns=["a", "b", "c"])

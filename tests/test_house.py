@@ -50,6 +50,7 @@ ROOMS = (
     "weight_history",
     "network",
     "layer_arrays",
+    "jacobian",
     "trace",
     "definition",
     "portable",
@@ -66,6 +67,8 @@ ROOMS = (
     "arrays",
     "sparse_rows",
     "functions",
+    "names",
+    "caller",
     "memory",
     "control_groups",
     "progress",
@@ -92,6 +95,7 @@ IMPORTERS = {
     "dask": set(),
     "torch": set(),
     "joblib": set(),
+    "warnings": {"caller"},  # which knows the user's line
 }
 
 

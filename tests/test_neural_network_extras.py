@@ -1,5 +1,8 @@
 """What the estimators have beyond scikit-learn's."""
 
+import copy
+import pickle
+
 import numba
 import numpy as np
 import pytest
@@ -109,6 +112,51 @@ def test_input_gradient(kind, classes, numbers):
         moved = step * np.eye(X.shape[1])[k]
         expected = (outputs(X[:7] + moved) - outputs(X[:7] - moved)) / (2 * step)
         np.testing.assert_allclose(found[:, :, k], expected, atol=1e-8)
+
+
+def double_outputs(model, X):
+    """tanh layers and a linear one in float64, whatever the dtype of the parameters."""
+    a = X
+    for layer, (W, b) in enumerate(zip(model.coefs_, model.intercepts_, strict=True)):
+        z = a @ W.astype(np.float64) + b
+        a = z if layer == len(model.coefs_) - 1 else np.tanh(z)
+    return a.ravel()
+
+
+def test_double_rows_and_a_single_model_of_changing_parameters(numbers, monkeypatch):
+    X, y = numbers
+    model = MLPRegressor(activation="tanh", **QUICK).fit(X.astype(np.float32), y)
+    assert model.coefs_[0].dtype == np.float32
+
+    def check(model):
+        for rows in (X, X[:1], X[3:5].tolist(), np.asfortranarray(X)):
+            found = model.predict(rows)
+            assert found.dtype == np.float64
+            np.testing.assert_allclose(found, double_outputs(model, np.asarray(rows)), rtol=1e-12, atol=1e-12)
+
+    check(model)
+    model.coefs_[0][...] *= 2  # in place, a view of it, another array of the list, a list of other arrays
+    check(model)
+    model.intercepts_[-1][:1] += 3
+    check(model)
+    model.coefs_[1] = model.coefs_[1] + np.float32(0.5)
+    check(model)
+    model.coefs_ = [W - np.float32(0.25) for W in model.coefs_]
+    check(model)
+    model.partial_fit(X.astype(np.float32), y)
+    check(model)
+    for twin in (copy.copy(model), copy.deepcopy(model), pickle.loads(pickle.dumps(model))):
+        twin.coefs_[0][...] = 1
+        check(twin)
+        check(model)
+    model.set_params(hidden_layer_sizes=(3,)).fit(X.astype(np.float32), y)
+    check(model)
+    model.network_.params[...] = 0.1
+    check(model)
+    made = []
+    monkeypatch.setattr(bp.Network, "__init__", lambda *arguments, **settings: made.append(arguments))
+    check(model)
+    assert made == []
 
 
 @pytest.mark.parametrize("quantile", [0.1, 0.5, 0.9])

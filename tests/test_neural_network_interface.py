@@ -245,11 +245,12 @@ def test_network_is_the_network_inside(iris, fitted):
 # ---- Inputs of all kinds ---------------------------------------------------------------------------------------------
 
 
-def test_data_frames_and_their_names(iris):
-    pandas = pytest.importorskip("pandas")
+@pytest.mark.parametrize("library", ["pandas", "polars"])
+def test_data_frames_and_their_names(library, iris):
+    library = pytest.importorskip(library)
     X, y = iris
-    frame = pandas.DataFrame(X, columns=["a", "b", "c", "d"])
-    model = MLPClassifier(**QUICK).fit(frame, pandas.Series(y))
+    frame = library.DataFrame(dict(zip("abcd", X.T, strict=True)))
+    model = MLPClassifier(**QUICK).fit(frame, library.Series(y))
     assert model.feature_names_in_.tolist() == ["a", "b", "c", "d"]
     np.testing.assert_array_equal(model.predict(frame), MLPClassifier(**QUICK).fit(X, y).predict(X))
     with pytest.warns(UserWarning, match="X does not have valid feature names, but MLPClassifier was fitted"):

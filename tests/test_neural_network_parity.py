@@ -24,8 +24,6 @@ CURVE_RTOL = 1e-8  # of loss_curve_, float64
 COEF_ATOL = 1e-6  # of coefs_ and intercepts_
 EPOCHS = 30
 N_ROWS, N_FEATURES = 90, 6
-HAS_WEIGHTS = "sample_weight" in inspect.signature(theirs.MLPClassifier.fit).parameters  # scikit-learn 1.7
-HAS_LOSSES = "loss" in inspect.signature(theirs.MLPRegressor).parameters  # 1.7, with the Poisson loss
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -85,7 +83,7 @@ def assert_same(their, our, X):
         np.testing.assert_allclose(found, expected, atol=COEF_ATOL)
 
 
-KINDS = ("binary", "classes", "strings", "multilabel", "regression", "outputs") + (("poisson",) if HAS_LOSSES else ())
+KINDS = ("binary", "classes", "strings", "multilabel", "regression", "outputs", "poisson")
 SETTINGS = {
     "defaults": {},
     "identity": {"activation": "identity"},
@@ -118,8 +116,6 @@ SETTINGS = {
 @pytest.mark.parametrize("settings", SETTINGS.values(), ids=SETTINGS)
 @pytest.mark.parametrize("kind", KINDS)
 def test_fit(kind, settings):
-    if kind == "strings" and "early_stopping" in settings and not HAS_WEIGHTS:
-        pytest.skip("before 1.7 scikit-learn cannot stop early with labels that are strings")
     X, y = make(kind)
     their, our = models(kind, **settings)
     assert_same(their.fit(X, y), our.fit(X, y), X)
@@ -128,7 +124,6 @@ def test_fit(kind, settings):
 WEIGHTED = ("defaults", "sgd", "lbfgs", "batches of 7", "penalty", "stopping", "no penalty")
 
 
-@pytest.mark.skipif(not HAS_WEIGHTS, reason="scikit-learn has sample weights since 1.7")
 @pytest.mark.parametrize("settings", WEIGHTED)
 @pytest.mark.parametrize("kind", KINDS)
 def test_sample_weights(kind, settings):
@@ -237,10 +232,8 @@ def test_every_parameter_and_method_of_scikit_learn_is_there():
         parameters = inspect.signature(our).parameters
         for key, parameter in inspect.signature(their).parameters.items():
             assert parameters[key].default == parameter.default
-            if HAS_LOSSES:
-                assert parameters[key].kind == parameter.kind
+            assert parameters[key].kind == parameter.kind
         public = {key for key in dir(their) if not key.startswith("_")}
         assert public <= set(dir(our))
-        if HAS_LOSSES:
-            ordered = list(inspect.signature(their).parameters)
-            assert list(parameters)[: len(ordered)] == ordered
+        ordered = list(inspect.signature(their).parameters)
+        assert list(parameters)[: len(ordered)] == ordered

@@ -121,8 +121,9 @@ NAMES = [
      "`loss='poisson'` needs outputs that are positive: 'exp', 'softplus', 'sigmoid' or 'softmax'; got output "
      "'identity'."),
     ({"initializer": "glorot"}, ValueError,
-     "`initializer` must be the name of an initializer; got 'glorot'. Did you mean 'glorot_normal'? Known names: "
-     "glorot_uniform, glorot_normal, he_uniform, he_normal, standard_normal, scaled_normal, zeros."),
+     "`initializer` must be the name of an initializer; got 'glorot'. Did you mean 'glorot_uniform' or "
+     "'glorot_normal'? Known names: glorot_uniform, glorot_normal, he_uniform, he_normal, standard_normal, "
+     "scaled_normal, zeros."),
     ({"initializer": [3]}, ValueError,
      "`initializer` must be the name of an initializer; got [3]. Known names: glorot_uniform, glorot_normal, "
      "he_uniform, he_normal, standard_normal, scaled_normal, zeros."),

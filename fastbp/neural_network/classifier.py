@@ -17,6 +17,7 @@ from fastbp.kernels import tables as t
 from fastbp.neural_network.base import BaseMLP
 from fastbp.neural_network.class_weights import weights_by_class
 from fastbp.neural_network.epochs import Data, Objective
+from fastbp.neural_network.errors import warn_of_column
 from fastbp.neural_network.held_out import given
 from fastbp.neural_network.methods import fit_method, partial_fit_method
 from fastbp.neural_network.parameters import CLASSIFIER_CONSTRAINTS, documented
@@ -208,7 +209,8 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
 
     def _learn_targets(self, y: NDArray[Any], incremental: bool) -> None:
         if y.ndim == 2 and y.shape[1] == 1:
-            y = column_or_1d(y, warn=True)
+            warn_of_column(y)
+            y = column_or_1d(y)
         if not hasattr(self, "classes_") or not (self.warm_start or incremental):
             self._label_binarizer = LabelBinarizer()
             self._label_binarizer.fit(y)

@@ -125,6 +125,8 @@ def _plain(name: str, value: Any) -> Any:
     """Return a value as JSON has it; what it has not is an object with one field that says what it is."""
     if isinstance(value, np.generic):
         value = value.item()
+    if name == "dtype" and value is not None:  # a NumPy type or dtype
+        value = np.dtype(value).name
     if isinstance(value, float) and not math.isfinite(value):
         return {"float": str(value)}
     if value is None or isinstance(value, bool | int | float | str):

@@ -11,7 +11,9 @@ from sklearn.utils._param_validation import Interval, Options, StrOptions
 
 from fastbp.functions import ACTIVATION_NAMES, Activation, Loss
 from fastbp.initializers import names as initializer_names
+from fastbp.names import same_elsewhere
 from fastbp.schedules import Schedule
+from fastbp.validation import DTYPES, network_dtype
 
 STOCHASTIC_SOLVERS = ("sgd", "adam")
 # scikit-learn's names of activations and losses -> fastbp's; the others are the same
@@ -24,6 +26,25 @@ NETWORK_LOSSES = {
     "log_cosh": "log_cosh",
     "quantile": "quantile",
 }
+
+
+class _FloatTypes(StrOptions):
+    """float32 and float64 in all the ways in which NumPy takes them, as `Network` does."""
+
+    def __init__(self) -> None:
+        super().__init__(set(DTYPES))
+
+    def is_satisfied_by(self, val: Any) -> bool:
+        """Whether it is one of the two."""
+        try:
+            network_dtype(val)
+        except ValueError:
+            return False
+        return True
+
+    def __str__(self) -> str:
+        return "'float32' or 'float64' (as a name, a NumPy type or a dtype)"
+
 
 _ACTIVATIONS = StrOptions({"logistic", *ACTIVATION_NAMES} - {"sigmoid", "softmax"})
 _AT_LEAST_0 = Interval(Real, 0, None, closed="left")
@@ -57,7 +78,7 @@ CONSTRAINTS: dict[str, list[Any]] = {
     "n_iter_no_change": [_COUNT, Options(Real, {np.inf})],
     "max_fun": [_COUNT],
     # fastbp's
-    "dtype": [StrOptions({"float32", "float64"}), None],
+    "dtype": [_FloatTypes(), None],
     "initializer": [StrOptions({"auto", *initializer_names()})],
     "dropout": [_SHARE, list, tuple],
     "l1_penalty": [_AT_LEAST_0],
@@ -134,7 +155,7 @@ max_fun : int, default=15000
     Largest number of evaluations of 'lbfgs'."""
 
 _FASTBPS = """\
-dtype : {'float32', 'float64'}, default=None
+dtype : {'float32', 'float64'}, NumPy type or dtype, default=None
     Type of all arithmetic; data of the other type are converted once.  None takes the type of X, and float64 for
     'lbfgs'.  Most of what the kernels do is twice as fast in float32.
 initializer : str, default='auto'
@@ -215,6 +236,17 @@ class Fitted:
     out_activation_: str
     n_features_in_: int
     feature_names_in_: NDArray[Any]
+
+
+def hint(estimator: Any, message: str) -> str:
+    """Return what an error about a parameter ends with: the names here for what other libraries call otherwise."""
+    for name, constraints in estimator._parameter_constraints.items():
+        value = getattr(estimator, name)
+        if isinstance(value, str) and message.startswith(f"The {name!r} parameter of "):
+            options = [option for rule in constraints if isinstance(rule, StrOptions) for option in rule.options]
+            close = same_elsewhere(value, tuple(sorted(options)))
+            return f" Did you mean {' or '.join(map(repr, close))}?" if close else ""
+    return ""
 
 
 _T = TypeVar("_T", bound=type)

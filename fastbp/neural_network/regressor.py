@@ -9,12 +9,12 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from sklearn.base import RegressorMixin
 from sklearn.metrics import r2_score
-from sklearn.utils import column_or_1d
 
 from fastbp.functions import Activation, Loss
 from fastbp.kernels import tables as t
 from fastbp.neural_network.base import BaseMLP
 from fastbp.neural_network.epochs import Data, Objective
+from fastbp.neural_network.errors import warn_of_column
 from fastbp.neural_network.held_out import given
 from fastbp.neural_network.methods import fit_method, partial_fit_method
 from fastbp.neural_network.parameters import NETWORK_LOSSES, NETWORK_NAMES, REGRESSOR_CONSTRAINTS, documented
@@ -208,8 +208,7 @@ class MLPRegressor(RegressorMixin, BaseMLP):
         return "loss" if self.scoring is None and not has_scikit_learns_loss else self.scoring
 
     def _learn_targets(self, y: NDArray[Any], incremental: bool) -> None:
-        if y.ndim == 2 and y.shape[1] == 1:
-            column_or_1d(y, warn=True)  # only for its warning
+        warn_of_column(y)
         if self._is_poisson and y.min() < 0:
             raise ValueError(f"`y` must be at least 0 for loss='poisson'; its smallest value is {y.min()}.")
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import sys
-import warnings
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -13,8 +12,9 @@ from numpy.typing import NDArray
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils import check_random_state
 
+from fastbp import caller
 from fastbp.neural_network.epochs import Data, Epochs, OptimizerState, adam_state, sgd_state
-from fastbp.neural_network.errors import diverged
+from fastbp.neural_network.errors import diverged, warn
 from fastbp.neural_network.held_out import HeldOut, set_aside
 from fastbp.progress import progress_bar
 from fastbp.schedules import Schedule
@@ -110,9 +110,7 @@ class StochasticFit:
         if batch_size == "auto":
             return min(_DEFAULT_BATCH_ROWS, n_train)
         if batch_size > n_train:
-            warnings.warn(
-                "Got `batch_size` less than 1 or larger than sample size. It is going to be clipped", stacklevel=2
-            )
+            warn("Got `batch_size` less than 1 or larger than sample size. It is going to be clipped")
         return int(min(batch_size, n_train))
 
     def _dropout_seed(self) -> int:
@@ -141,11 +139,10 @@ class StochasticFit:
                 if finished or stopped or self._incremental:
                     break
             else:
-                warnings.warn(
+                warn(
                     f"Stochastic Optimizer: Maximum iterations ({est.max_iter}) reached and the optimization hasn't "
                     "converged yet.",
                     ConvergenceWarning,
-                    stacklevel=2,
                 )
         if est.early_stopping and self._best is not None:
             est._network.params[...] = self._best
@@ -156,7 +153,7 @@ class StochasticFit:
         try:
             yield
         except KeyboardInterrupt:
-            warnings.warn("Training interrupted by user.", stacklevel=2)
+            warn("Training interrupted by user.")
 
     def _epoch(self, epoch: int) -> bool:
         """Train one epoch and take note of it; whether training is finished."""
@@ -177,10 +174,9 @@ class StochasticFit:
         improved = self._note_score(has_diverged) if est.early_stopping else self._note_loss()
         est._no_improvement_count = 0 if improved else est._no_improvement_count + 1
         if has_diverged:
-            warnings.warn(
+            caller.warn(
                 f"The loss became NaN or infinite in epoch {epoch + 1}; training stops with the best weights so far.",
                 ConvergenceWarning,
-                stacklevel=2,
             )
             return True
         if est.solver == "sgd" and est.learning_rate == "invscaling":
