@@ -8,7 +8,6 @@
 """
 
 from fastbp.diagnostics import DiagnosticReport, DiagnosticWatch, LayerDiagnosis, diagnose
-from fastbp.export import from_torch_state_dict
 from fastbp.files import FileError
 from fastbp.functions import Activation, Loss
 from fastbp.history import EarlyStopping, History
@@ -27,6 +26,7 @@ from fastbp.perturbation import (
 )
 from fastbp.schedules import Constant, Cosine, InverseScaling, OneCycle, Schedule, Step
 from fastbp.storage import load
+from fastbp.torch_parameters import from_torch_state_dict
 from fastbp.trainer import TrainingDivergedError
 from fastbp.version import __version__
 from fastbp.warmup import warmup

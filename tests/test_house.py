@@ -34,6 +34,7 @@ ROOMS = (
     "columns",
     "plotting",
     "export",
+    "torch_parameters",
     "warmup",
     "diagnostics",
     "gradient_times",
@@ -75,6 +76,7 @@ DOORS = {
     ("network", "training"),
     ("portable", "storage"),
     ("portable", "export"),
+    ("portable", "torch_parameters"),
     ("storage", "neural_network"),
     ("history", "plotting"),
 }
@@ -85,6 +87,7 @@ IMPORTERS = {
     "tqdm": {"progress"},
     "threadpoolctl": {"threads"},
     "onnx": {"export"},
+    "skl2onnx": {"neural_network"},
     "dask": set(),
     "torch": set(),
     "joblib": set(),
