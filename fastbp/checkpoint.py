@@ -21,7 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastbp.array_files import FileContent, read_arrays, write_arrays
-from fastbp.files import checked_path, file_status
+from fastbp.files import checked_path, file_status, path_named
 from fastbp.history import STOPPED_BY, Best, History, as_rows, from_rows
 from fastbp.optimizers import SGD, Adam, AdamW, Optimizer, RMSprop
 from fastbp.schedules import Constant, Cosine, InverseScaling, OneCycle, Schedule, Step
@@ -55,13 +55,9 @@ class Record:
 
 def checked_checkpoint(checkpoint: Any) -> str:
     """Return the name of a file that can be written."""
-    try:
+    with path_named("checkpoint"):
         name = checked_path(checkpoint)
         status = file_status(name)
-    except OSError as error:
-        raise type(error)(error.errno, str(error.strerror).replace("`path`", "`checkpoint`"), error.filename) from None
-    except (TypeError, ValueError) as error:
-        raise type(error)(str(error).replace("`path`", "`checkpoint`")) from None
     folder = os.path.dirname(name)
     if status is None and folder and not os.path.isdir(folder):
         raise FileNotFoundError(errno.ENOENT, "`checkpoint` must lie in a folder that exists; there is none", name)
