@@ -178,7 +178,7 @@ class NetworkDisplay:
         widths = np.array([_DIGIT * (len(text) + 1) for text in texts])
         along = number_places(starts, ends, widths, _HEIGHT, _RADIUS + 0.12)
         angles = np.degrees(np.arctan2(*(ends - starts).T[::-1]))
-        box = {"facecolor": "white", "edgecolor": "none", "pad": 0.6, "alpha": 0.9}
+        box = {"facecolor": "white", "edgecolor": "none", "pad": 1.2, "alpha": 0.9}
         looks = {"ha": "center", "va": "center", "bbox": box, "zorder": 2, "fontsize": 8 * self._scale}
         looks |= {"rotation_mode": "anchor", "transform_rotates_text": True}
         for start, end, value, text, share, angle in zip(
@@ -192,14 +192,14 @@ class NetworkDisplay:
         """Draw one weight or step between two neurons."""
         from matplotlib.patches import FancyArrowPatch
 
-        is_step = self.arrows == "steps"
+        rim = (_RADIUS + 0.02) * (end - start) / np.linalg.norm(end - start)  # from a neuron's centre to its edge
+        from_left = start + rim, end - rim
         patch = FancyArrowPatch(
-            end if is_step else start,
-            start if is_step else end,
+            *(from_left if self.arrows == "weights" else from_left[::-1]),
             arrowstyle="-|>",
             mutation_scale=10 * self._scale,
-            shrinkA=22 * self._scale,
-            shrinkB=22 * self._scale,
+            shrinkA=0,
+            shrinkB=0,
             linewidth=0.6 + 3.4 * abs(value) / largest,
             linestyle="--" if value < 0 else "-",
             color=NEGATIVE if value < 0 else POSITIVE,
