@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from fastbp import layout, validation
+from fastbp.arrays import require_columns
 from fastbp.functions import Activation, Loss, activation_entry, loss_entry
 
 if TYPE_CHECKING:
@@ -27,6 +28,8 @@ _LOSS_PARAMETERS = {"huber": (1.0, 0.0, np.inf), "quantile": (0.5, 0.0, 1.0)}
 
 class Definition:
     """Sizes, activations, loss, penalties and dropout of a network, and what follows from them."""
+
+    feature_names: tuple[str, ...] | None = None  # of the last data frame that it was fitted on
 
     def _define(
         self,
@@ -73,9 +76,9 @@ class Definition:
         return self._loss_parameter
 
     @property
-    def activations(self) -> list[list[tuple[str | Activation, int]]]:
+    def activations(self) -> tuple[tuple[tuple[str | Activation, int], ...], ...]:
         """For each layer the runs (activation, number of neurons)."""
-        return [list(runs) for runs in self._runs]
+        return tuple(tuple(runs) for runs in self._runs)
 
     @property
     def initializer(self) -> str:
@@ -88,9 +91,9 @@ class Definition:
         return self._l2_penalty, self._l1_penalty
 
     @property
-    def dropout(self) -> list[float]:
+    def dropout(self) -> tuple[float, ...]:
         """Each hidden layer's dropout rate."""
-        return list(self._dropout)
+        return tuple(self._dropout)
 
     @property
     def has_softmax(self) -> bool:
@@ -115,14 +118,24 @@ class Definition:
         """Return the loss as the kernels know it."""
         return loss_entry(self._loss, self.has_softmax, dtype or self._dtype)
 
+    def checked_inputs(self, X: ArrayLike) -> NDArray[Any]:
+        """Return valid inputs, with the columns that the network was fitted on, or raise."""
+        if self.feature_names is not None:
+            require_columns(X, self.feature_names)
+        return validation.inputs(X, self._sizes[0], self._dtype)
+
     def checked(
         self, X: ArrayLike, Y: ArrayLike, sample_weight: ArrayLike | None
     ) -> tuple[NDArray[Any], validation.Targets, NDArray[Any] | None]:
-        """Return valid inputs, targets and weights, or raise."""
-        checked = validation.inputs(X, self._sizes[0], self._dtype)
+        """Return valid inputs, targets and weights, or raise.
+
+        They are views: if the user sets the shape of an array of theirs during the call, these keep what was checked.
+        """
+        checked = self.checked_inputs(X).view(np.ndarray)
         n_rows = len(checked)
         targets = validation.targets(Y, n_rows, self._sizes[-1], self._dtype, self._loss, softmax=self.has_softmax)
-        return checked, targets, validation.sample_weights(sample_weight, n_rows, self._dtype)
+        weights = validation.sample_weights(sample_weight, n_rows, self._dtype)
+        return checked, targets.own_views(), None if weights is None else weights.view(np.ndarray)
 
 
 def require_network(net: object) -> None:

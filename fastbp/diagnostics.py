@@ -221,7 +221,7 @@ def diagnose(net: Network, X: ArrayLike) -> DiagnosticReport:
     (False, array([1]))
     """
     require_network(net)
-    a = validation.inputs(X, net.sizes[0], net.dtype)
+    a = net.checked_inputs(X)
     rows = max(1, _BLOCK_ELEMENTS // max(net.sizes))
     counts = [_Counts(net, layer) for layer in range(len(net.sizes) - 1)]
     for first in range(0, len(a), rows):

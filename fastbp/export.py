@@ -181,7 +181,7 @@ class Graph:
             is_last = layer == len(net.weights) - 1
             a = self._layer(z, runs, f"a{layer + 1}", output if is_last else None)
 
-    def _layer(self, z: str, runs: list[tuple[Any, int]], name: str, output: str | None) -> str:
+    def _layer(self, z: str, runs: Sequence[tuple[Any, int]], name: str, output: str | None) -> str:
         """Add the activations of one layer."""
         if len(runs) == 1:
             return self._activation(runs[0][0], z, output)

@@ -157,9 +157,11 @@ class EarlyStopping:
     patience : int
         Epochs without improvement after which training ends.
     min_delta : float
-        A validation loss counts as better if it is lower than the best one by more than this.
+        An epoch counts as an improvement, and patience begins anew, if its validation loss is lower by more than this
+        than at the last improvement.
     restore_best : bool
-        Whether the network ends with the parameters of its best epoch; otherwise with its last ones.
+        Whether the network ends with the parameters of its best epoch, `History.best_epoch`, the one with the lowest
+        validation loss, whatever `min_delta`; otherwise with its last ones.
 
     References
     ----------
@@ -191,26 +193,29 @@ class Best:
 
     def __init__(self, params: NDArray[Any], rule: EarlyStopping) -> None:
         self._current, self._rule = params, rule
-        self._loss = math.inf
+        self._lowest = self._counted = math.inf  # of all epochs; at the last improvement that counted
         self._waited = 0
         self.params: NDArray[Any] | None = None
 
     def should_stop(self, val_loss: float) -> bool:
         """Take note of an epoch; whether patience is at its end."""
-        if self._is_better(val_loss) and self._rule.restore_best:
+        if self._is_lowest(val_loss) and self._rule.restore_best:
             self.params = self._current.copy()
         return self._waited >= self._rule.patience
 
-    def _is_better(self, val_loss: float) -> bool:
-        """Take note of a validation loss; whether it is the best one."""
-        better = val_loss < self._loss - self._rule.min_delta
-        self._loss, self._waited = (val_loss, 0) if better else (self._loss, self._waited + 1)
-        return better
+    def _is_lowest(self, val_loss: float) -> bool:
+        """Take note of a validation loss; whether it is the lowest one, as `History.best_epoch` has it."""
+        is_finite = math.isfinite(val_loss)
+        counts = is_finite and val_loss < self._counted - self._rule.min_delta
+        self._counted, self._waited = (val_loss, 0) if counts else (self._counted, self._waited + 1)
+        is_lowest = is_finite and val_loss < self._lowest
+        self._lowest = val_loss if is_lowest else self._lowest
+        return is_lowest
 
     def replay(self, val_losses: NDArray[np.float64], params: NDArray[Any] | None) -> None:
         """Take note of all epochs of an earlier run, whose best parameters are known."""
         for val_loss in val_losses.tolist():
-            self._is_better(val_loss)
+            self._is_lowest(val_loss)
         self.params = params
 
     def restore(self) -> None:

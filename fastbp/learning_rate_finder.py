@@ -11,6 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from fastbp import validation
 from fastbp.definition import require_network
+from fastbp.memory import require_writable
 from fastbp.optimizers import Adam, Optimizer, require_optimizer
 from fastbp.trainer import Trainer, fresh_state
 from fastbp.training import batch_rows_for
@@ -105,6 +106,7 @@ def find_learning_rate(
     require_network(net)
     require_optimizer(optimizer)
     data = net.checked(X, Y, sample_weight)
+    require_writable(net)
     n_rows = len(data[0])
     batch_rows = batch_rows_for(batch_size, n_rows)
     low = validation.real_number(lowest, "lowest", 0.0, open_low=True)

@@ -1,11 +1,15 @@
-"""Memory: what a call is going to allocate is reckoned before, and refused where it cannot fit.
+"""Memory: what a call is going to allocate is computed before, and refused where it cannot fit or is not ours to write.
 
 A system that lends memory which it does not have ends the whole process when it is used; an error before is better.
 """
 
 import contextlib
 import os
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any, Protocol
+
+from numpy.typing import NDArray
 
 _SMALL = 1 << 28  # bytes, 256 MiB: below that nobody looks how much there is
 _GIB = 1 << 30
@@ -31,6 +35,36 @@ def require_memory(n_bytes: int, purpose: str, cure: str) -> None:
         raise MemoryError(
             f"{purpose} would take {n_bytes} bytes ({n_bytes / _GIB:.1f} GiB) of memory, and {available} "
             f"({available / _GIB:.1f} GiB) are available. {cure}"
+        )
+
+
+class _HasParams(Protocol):
+    """A network, as far as its memory goes."""
+
+    @property
+    def params(self) -> NDArray[Any]:
+        """All parameters."""
+
+    @property
+    def weights(self) -> Sequence[NDArray[Any]]:
+        """Each layer's weights, views into them."""
+
+    @property
+    def biases(self) -> Sequence[NDArray[Any]]:
+        """Each layer's biases, views into them."""
+
+
+def require_writable(net: _HasParams) -> None:
+    """Refuse to write to parameters that are read-only: the kernels write to memory, and ask no flag of an array."""
+    require_writable_arrays(net.params, *net.weights, *net.biases)
+
+
+def require_writable_arrays(*arrays: NDArray[Any]) -> None:
+    """Do the same for single arrays of a network."""
+    if not all(array.flags.writeable for array in arrays):
+        raise ValueError(
+            "`net.params` must be writable to be trained or set; the array, or one of `net.weights` and `net.biases`, "
+            "is read-only. Train copy.deepcopy(net), whose parameters are its own, or call setflags(write=True)."
         )
 
 

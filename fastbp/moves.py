@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastbp import layout
-from fastbp.jobs import flops_per_row
+from fastbp.jobs import UnknownCodeError, flops_per_row
 from fastbp.kernels import perturbation as kernel
 from fastbp.kernels import tables as t
 from fastbp.kernels import team
@@ -221,7 +221,8 @@ class Moves:
             if not alone:
                 slots = range(1, self._n_threads)
                 helpers.lend([functools.partial(kernel.run, task, slot, *arguments) for slot in slots])
-            kernel.run(task, kernel.LEADER, *arguments)
+            if kernel.run(task, kernel.LEADER, *arguments) != t.FINISHED:
+                raise UnknownCodeError
         finally:
             control[team.STOP] = 1
 

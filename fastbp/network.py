@@ -13,6 +13,8 @@ from fastbp.definition import ActivationSpec, Definition, OutputSpec
 from fastbp.functions import Loss
 from fastbp.initializers import initialize
 from fastbp.jobs import Passes
+from fastbp.layer_arrays import LayerArrays
+from fastbp.memory import require_writable
 from fastbp.portable import Portable
 from fastbp.trace import LayerTrace, Trace, make_trace
 
@@ -114,21 +116,22 @@ class Network(Definition, Portable):
 
     @params.setter
     def params(self, values: ArrayLike) -> None:
+        require_writable(self)
         self._params[...] = validation.flat_params(values, self.n_params, self._dtype)
 
     @property
-    def weights(self) -> list[NDArray[Any]]:
-        """Each layer's weights (fan_in, fan_out): views into `params`."""
+    def weights(self) -> LayerArrays:
+        """Each layer's weights (fan_in, fan_out): views into `params`; ``net.weights[0] = W`` writes into them."""
         return self._weights
 
     @property
-    def biases(self) -> list[NDArray[Any]]:
-        """Each layer's biases (fan_out,): views into `params`."""
+    def biases(self) -> LayerArrays:
+        """Each layer's biases (fan_out,): views into `params`; ``net.biases[0] = b`` writes into them."""
         return self._biases
 
     def _make_views(self) -> None:
         """Make what depends on where the parameters lie in memory."""
-        self._weights, self._biases = layout.views(self._params, self._sizes)
+        self._weights, self._biases = map(LayerArrays, layout.views(self._params, self._sizes))
         self.passes = Passes(self)
 
     def __getstate__(self) -> dict[str, Any]:
@@ -136,8 +139,15 @@ class Network(Definition, Portable):
         return {name: value for name, value in vars(self).items() if name not in ("_weights", "_biases", "passes")}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        """Take the state, and make views into the new parameters."""
+        """Take the state, and make views into new parameters.
+
+        The arrays are copied: those of a pickle may be a memory map or another object's buffers, which are not ours to
+        write to, and a copy of a network has parameters and an optimizer of its own.
+        """
         vars(self).update(state)
+        self._params = np.array(self._params)
+        if self.training_state is not None:
+            self.training_state = self.training_state.copy()
         self._make_views()
 
     def __repr__(self) -> str:
@@ -153,7 +163,8 @@ class Network(Definition, Portable):
         Parameters
         ----------
         X : array_like, shape (n, n_features)
-            Inputs, of the network's dtype; integers and lists are converted.
+            Inputs, of the network's dtype; integers, booleans, lists, and data frames of pandas and polars are
+            converted.  The columns of a frame must be those of the frame that the network was fitted on.
         n_threads : int, optional
             Threads to use; by default as many as the process may.
 
@@ -174,7 +185,7 @@ class Network(Definition, Portable):
         array([[0.5, 0.5, 0.5],
                [0.5, 0.5, 0.5]])
         """
-        return self.passes.outputs(validation.inputs(X, self._sizes[0], self._dtype), n_threads)
+        return self.passes.outputs(self.checked_inputs(X), n_threads)
 
     def loss_value(
         self,

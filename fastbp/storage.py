@@ -188,7 +188,7 @@ def describe(net: Network) -> dict[str, Any]:
         "initializer": net.initializer,
         "l2_penalty": l2_penalty,
         "l1_penalty": l1_penalty,
-        "dropout": net.dropout,
+        "dropout": list(net.dropout),
         **({} if net.loss_parameter is None else {"loss_parameter": net.loss_parameter}),
     }
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import copy
 import math
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
@@ -13,11 +14,12 @@ from numpy.typing import NDArray
 
 from fastbp import validation
 from fastbp.interruption import StepTime
-from fastbp.jobs import Frame, flops_per_row
+from fastbp.jobs import Frame, inputs_of
 from fastbp.kernels import tables as t
 from fastbp.memory import require_memory
 from fastbp.optimizers import Optimizer
 from fastbp.shuffling import permutation
+from fastbp.sparse_rows import Rows
 
 if TYPE_CHECKING:
     from fastbp.network import Network
@@ -52,6 +54,10 @@ class TrainingState:
     powers: tuple[float, float]
     rng: np.random.Generator
     dropout_seed: int
+
+    def copy(self) -> TrainingState:
+        """Return a state whose vectors and random numbers are its own."""
+        return replace(self, vectors=np.array(self.vectors), rng=copy.deepcopy(self.rng))
 
 
 def fresh_state(net: Network, optimizer: Optimizer, rng: np.random.Generator) -> TrainingState:
@@ -94,7 +100,7 @@ class Trainer:
     def __init__(
         self,
         net: Network,
-        X: NDArray[Any],
+        X: Rows,
         targets: validation.Targets,
         sample_weight: NDArray[Any] | None,
         state: TrainingState,
@@ -108,8 +114,8 @@ class Trainer:
         n_rows, self._batch_rows = len(X), batch_rows
         self.steps_per_epoch = -(-n_rows // batch_rows)
         self._full_batch = batch_rows == n_rows
-        self._frame = self._make_frame(batch_rows, n_rows, clip_norm, tol if self._full_batch else None)
-        flops = 3 * batch_rows * flops_per_row(net.sizes)
+        self._frame = self._make_frame(batch_rows, X, clip_norm, tol if self._full_batch else None)
+        flops = inputs_of(X).flops_per_step(net.sizes, batch_rows)
         self.n_threads = self._frame.useful_threads(n_threads, flops)
         self._step_time = StepTime(
             3 * batch_rows * net.passes.row_seconds + _SECONDS_PER_STEP + _SECONDS_PER_UPDATE * net.n_params
@@ -118,9 +124,9 @@ class Trainer:
         self.before_epoch = net.params.copy()
         self._rng_state: Mapping[str, Any] | None = None  # at the beginning of the epoch at hand
 
-    def _make_frame(self, batch_rows: int, n_rows: int, clip_norm: float, tol: float | None) -> Frame:
+    def _make_frame(self, batch_rows: int, X: Rows, clip_norm: float, tol: float | None) -> Frame:
         net, state = self.net, self.state
-        frame = net.passes.training_frame(batch_rows, n_rows)
+        frame = net.passes.training_frame(batch_rows, X)
         frame.state = state.vectors
         plan, scalars = frame.workspace.plan, frame.scalars
         plan[t.OPTIMIZER] = state.optimizer.code
@@ -130,6 +136,8 @@ class Trainer:
         plan[t.DROPOUT_SEED] = state.dropout_seed
         scalars[t.CONSTANTS : t.CONSTANTS + 5] = state.optimizer.kernel_constants()
         scalars[[t.L2_PENALTY, t.L1_PENALTY]] = net.penalties
+        weights = self._data[2]
+        scalars[t.MEAN_WEIGHT] = 0.0 if weights is None else weights.mean(dtype=np.float64)
         scalars[t.CLIP_NORM] = clip_norm
         scalars[t.TOLERANCE] = -1.0 if tol is None else tol
         scalars[t.STEP] = state.step
@@ -145,7 +153,7 @@ class Trainer:
         finally:
             self._update_state()
             self.net.training_state = self.state
-        self.net.passes.keep_training_frame(self._frame, self._batch_rows, len(self._data[0]))
+        self.net.passes.keep_training_frame(self._frame, self._batch_rows, self._data[0])
 
     def _update_state(self) -> None:
         """Take the steps taken from the kernel's scalars."""
@@ -188,7 +196,8 @@ class Trainer:
     ) -> tuple[float, float, bool]:
         """Train the rest of an epoch; its mean cost, its last learning rate, and whether the tolerance was met.
 
-        The rows are taken in the given order, else in a new random one with `shuffle`.
+        The rows are taken in the given order, else in a new random one with `shuffle`.  Epochs are counted from the
+        beginning of the fit, and so are the steps that a schedule sees: those of the optimizer may be more.
         """
         frame = self._frame
         scalars = frame.scalars
@@ -202,7 +211,7 @@ class Trainer:
             order = permutation(rng, len(X), frame)
         frame.set_data(X, targets, sample_weight, order)
         first_of_epoch = int(scalars[t.STEP]) - self.position
-        rates = self.state.optimizer.learning_rates(first_of_epoch, self.steps_per_epoch, horizon)
+        rates = self.state.optimizer.learning_rates(epoch * self.steps_per_epoch, self.steps_per_epoch, horizon)
         status = t.FINISHED
         while self.position < self.steps_per_epoch:
             now = self._step_time.steps_to_try(self.steps_per_epoch - self.position)

@@ -13,9 +13,10 @@ from typing import Any, NamedTuple, cast
 import numpy as np
 from numpy.typing import NDArray
 
+from fastbp.arrays import DTYPES as DTYPES
+from fastbp.arrays import as_array, no_numbers, numeric_array
 from fastbp.functions import ACTIVATION_NAMES, LOSS_NAMES, Activation, Loss, is_positive, nearest
 
-DTYPES = ("float32", "float64")
 # Rows of softmax targets must sum to 1: within the rounding of a sum of float32 numbers.
 _PROBABILITY_TOLERANCE = 1e-4
 MOST_BLAS = (1 << 31) - 1  # what SciPy's BLAS takes as a size or as the distance of two rows
@@ -185,51 +186,6 @@ def _described(names: list[str]) -> str:
 # --- data -------------------------------------------------------------------------------------------------------------
 
 
-def numeric_array(values: Any, argument: str, dtype: np.dtype) -> NDArray[Any]:
-    """Return an array of the network's dtype; integers, booleans and plain lists are converted.
-
-    An array of the dtype is returned as it is, whatever its layout, if the kernels can address it.
-    """
-    array = values if type(values) is np.ndarray else as_array(values, argument, dtype)
-    if array.dtype is dtype and array.flags.carray:  # the common case, in one look
-        return array
-    if array.dtype != dtype:
-        if array.dtype.kind in "iub":
-            array = array.astype(dtype)
-        elif array.dtype.kind == "f":
-            raise TypeError(
-                f"`{argument}` must have the network's dtype {dtype.name}, because nothing is converted between float "
-                f"types silently; got {array.dtype}. Convert it with .astype('{dtype.name}'), or build the network "
-                f"with dtype='{array.dtype}'."
-                if array.dtype in map(np.dtype, DTYPES)
-                else f"`{argument}` must have the network's dtype {dtype.name}; got {array.dtype}. Convert it with "
-                f".astype('{dtype.name}')."
-            )
-        else:
-            raise TypeError(f"`{argument}` must hold real numbers of dtype {dtype.name}; got dtype {array.dtype}.")
-    if not array.flags.aligned or any(stride % array.itemsize for stride in array.strides):
-        array = np.ascontiguousarray(array)
-        array = array.copy() if not array.flags.aligned else array
-    return array
-
-
-def as_array(values: Any, argument: str, dtype: np.dtype) -> NDArray[Any]:
-    """Return an array from nested lists or anything with `__array__`."""
-    if isinstance(values, np.ma.MaskedArray):
-        raise TypeError(
-            f"`{argument}` must not be a masked array, whose mask would be lost. Use .filled() or drop rows."
-        )
-    try:
-        array = np.asarray(values)
-    except ValueError as error:
-        if hasattr(values, "__array__"):
-            raise ValueError(f"`{argument}` must be an array of numbers; {type(values).__name__} is none.") from error
-        raise ValueError(f"`{argument}` must be an array of numbers; its rows have different lengths.") from error
-    if array.dtype.kind == "f" and not hasattr(values, "__array__"):
-        return array.astype(dtype)  # Python numbers have no float type of their own
-    return array
-
-
 def require_finite(array: NDArray[Any], argument: str) -> None:
     """Refuse NaN and infinity, naming the first one."""
     if not all_finite(array):
@@ -278,10 +234,17 @@ def inputs(X: Any, n_features: int, dtype: np.dtype, argument: str = "X") -> NDA
 
 
 class Targets(NamedTuple):
-    """Targets as the kernels take them: either an array (n, n_outputs) or labels (n,), the other one None."""
+    """Targets as the kernels take them: either an array (n, n_outputs) or labels (n,), the other one None.
+
+    Labels are indices that the kernels do not look at: they are never an array of the user's.
+    """
 
     array: NDArray[Any] | None
     labels: NDArray[np.int64] | None
+
+    def own_views(self) -> "Targets":
+        """Return them in shapes that nobody else can set."""
+        return self if self.array is None else Targets(self.array.view(np.ndarray), None)
 
 
 def targets(
@@ -317,17 +280,17 @@ def targets(
 
 
 def _labels(raw: NDArray[Any], n_rows: int, n_outputs: int, argument: str) -> NDArray[np.int64]:
-    """Return integer labels (n,) in [0, n_outputs)."""
+    """Return integer labels (n,) in [0, n_outputs): always an array of our own, since the kernels index with them."""
     if len(raw) != n_rows:
         raise ValueError(f"`{argument}` must have one label for each of the {n_rows} rows of X; got {len(raw)}.")
-    wrong = (raw < 0) | (raw >= n_outputs)
-    if wrong.any():
+    labels = np.array(raw, np.int64)  # first a copy, then a look: what is checked is what is used
+    if (wrong := (labels < 0) | (labels >= n_outputs)).any():
         place = int(np.argmax(wrong))
         raise ValueError(
             f"`{argument}` must hold labels from 0 to {n_outputs - 1}, one for each output; got {raw[place]} at "
             f"{place}. Map the classes with numpy.unique(y, return_inverse=True)."
         )
-    return np.ascontiguousarray(raw, np.int64)
+    return labels
 
 
 def _check_range(array: NDArray[Any], loss: str | Loss, *, softmax: bool, argument: str) -> None:
@@ -358,7 +321,7 @@ def sample_weights(weights: Any, n_rows: int, dtype: np.dtype) -> NDArray[Any] |
         return None
     array = as_array(weights, "sample_weight", dtype)
     if array.dtype.kind not in "iubf":
-        raise TypeError(f"`sample_weight` must hold real numbers; got dtype {array.dtype}.")
+        raise no_numbers(array, "sample_weight")
     if array.shape != (n_rows,):
         raise ValueError(f"`sample_weight` must have shape ({n_rows},), a weight for each row of X; got {array.shape}.")
     array = np.ascontiguousarray(array, dtype)
@@ -375,8 +338,7 @@ def flat_params(params: Any, n_params: int, dtype: np.dtype) -> NDArray[Any]:
     if array.shape != (n_params,):
         raise ValueError(f"`params` must have shape ({n_params},), as `net.params` has; got {array.shape}.")
     require_finite(array, "params")
-    contiguous: NDArray[Any] = np.require(array, requirements=("C", "W"))  # a read-only array has another compiled type
-    return contiguous
+    return np.require(array, requirements=("C", "W"))  # a read-only array has another compiled type
 
 
 def dropout_rates(dropout: Any, n_hidden: int) -> list[float]:

@@ -107,11 +107,14 @@ def sample_costs(network, params, X, Y):
     return np.array([sample_cost(network, zs[-1][i], as_[-1][i], Y[i]) for i in range(len(X))])
 
 
-def cost(network, params, X, Y, sample_weight=None):
-    """C = sum_x w_x C_x / sum_x w_x + l2_penalty / 2 * sum W**2 + l1_penalty * sum |W|; biases are free."""
+def cost(network, params, X, Y, sample_weight=None, divisor=None):
+    """C = sum_x w_x C_x / divisor + l2_penalty / 2 * sum W**2 + l1_penalty * sum |W|; biases are free.
+
+    The divisor is sum_x w_x; of a mini-batch it is its number of rows times the mean weight of all data.
+    """
     costs = sample_costs(network, params, X, Y)
     w = np.ones(len(X)) if sample_weight is None else np.asarray(sample_weight, np.float64)
-    total = sum(w[i] * costs[i] for i in range(len(X))) / sum(w)
+    total = sum(w[i] * costs[i] for i in range(len(X))) / (sum(w) if divisor is None else divisor)
     for W, _ in unpack(network.sizes, np.asarray(params, np.result_type(params, np.float64))):
         total += network.l2_penalty / 2 * sum(w_jk * w_jk for w_jk in W.flat)
         total += network.l1_penalty * sum(absolute(w_jk) for w_jk in W.flat)
@@ -145,8 +148,8 @@ def output_delta(network, z, a, y):
     return np.array([sum(rates[m] * slopes[m, k] for m in range(len(z))) for k in range(len(z))])
 
 
-def gradient(network, params, X, Y, sample_weight=None):
-    """dC/dparams by the four equations, (n_params,)."""
+def gradient(network, params, X, Y, sample_weight=None, divisor=None):
+    """dC/dparams by the four equations, (n_params,); the divisor as for `cost`."""
     X = np.asarray(X, np.float64)
     layers = unpack(network.sizes, np.asarray(params, np.float64))
     _, as_ = forward(network.sizes, network.neuron_activations, params, X)
@@ -159,7 +162,7 @@ def gradient(network, params, X, Y, sample_weight=None):
         db = np.zeros_like(b)
         for i in range(len(X)):
             for k in range(len(b)):
-                share = w[i] / sum(w) * errors[layer][i, k]
+                share = w[i] / (sum(w) if divisor is None else divisor) * errors[layer][i, k]
                 db[k] += share
                 for j in range(len(W)):
                     dW[j, k] += a_prev[i, j] * share
@@ -294,7 +297,8 @@ def train(network, params, X, Y, batches, name, hyper_parameters, *, sample_weig
     params, state, trajectory = np.asarray(params, np.float64), None, []
     for t, rows in enumerate(batches, start=1):
         w = None if sample_weight is None else np.asarray(sample_weight)[rows]
-        g = clip(gradient(network, params, X[rows], Y[rows], w), clip_norm)
+        divisor = None if w is None else len(rows) * np.mean(sample_weight, dtype=np.float64)
+        g = clip(gradient(network, params, X[rows], Y[rows], w, divisor), clip_norm)
         params, state = optimizer_step(name, hyper_parameters, state, params, g, t)
         trajectory.append(params)
     return np.array(trajectory)

@@ -18,6 +18,7 @@ INTERNAL = {
     "History.append",
     "Loss.addresses",
     "Network.checked",
+    "Network.checked_inputs",
     "Network.from_params",
     "Network.layer_segments",
     "Network.loss_entry",

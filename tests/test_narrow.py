@@ -6,7 +6,11 @@ import pytest
 
 import fastbp as bp
 from fastbp import layout
+from fastbp.jobs import make_frame
 from fastbp.kernels import tables as t
+from fastbp.kernels.narrow import trains_narrow
+from fastbp.kernels.passes import Net
+from fastbp.kernels.pointers import at
 from fastbp.kernels.vectors import VECTORS, lanes_of
 from tests import cases, reference
 from tests.reference import relative_error
@@ -27,8 +31,16 @@ SIZES = [
 
 def is_narrow(net, batch_size):
     """Whether fit takes its steps in vectors."""
-    code = net.loss_entry()[0]
-    return layout.is_narrow(net.sizes, net.layer_segments(), code, net.dtype, batch_size)
+    frame = make_frame(net, batch_size, batch_size, gradient=True)
+    w = frame.workspace
+    return bool(_asks_the_kernel(w.layers.ravel(), w.segments.ravel(), w.plan, frame.scalars))
+
+
+@numba.njit
+def _asks_the_kernel(layers, segments, plan, scalars):
+    """Whether the kernel, given these tables, trains in vectors; the optimizer is SGD, code 0."""
+    table, reals = at(plan, 0), at(scalars, 0)
+    return trains_narrow(Net(at(layers, 0), at(segments, 0), table, table, reals, reals, table))
 
 
 def trained(monkeypatch, narrow, sizes, activation, output, loss, dtype, **fit):

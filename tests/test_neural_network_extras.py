@@ -10,6 +10,7 @@ from sklearn.utils.class_weight import compute_sample_weight
 
 import fastbp as bp
 from fastbp.neural_network import MLPClassifier, MLPRegressor
+from tests.terminal import terminal
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 
@@ -224,6 +225,35 @@ def test_learning_rate_schedules(solver, classes):
     assert cosine._optimizer.learning_rate < 0.001  # at the end of the last epoch it is near 0
 
 
+class Recording(bp.Schedule):
+    """A schedule that takes note of the steps that it is asked for."""
+
+    def __init__(self):
+        self.calls = []
+
+    def __call__(self, steps, horizon):
+        self.calls.append((int(steps[0]), len(steps), horizon))
+        return np.full(len(steps), 0.01)
+
+
+@pytest.mark.parametrize("keeps", [False, True])
+def test_every_fit_goes_through_the_whole_schedule(keeps, classes):
+    schedule = Recording()
+    settings = QUICK | {"max_iter": 3, "batch_size": 50, "warm_start": True, "warm_start_optimizer": keeps}
+    model = MLPClassifier(**settings).set_params(learning_rate=schedule)
+    for _ in range(2):
+        model.fit(*classes)
+    assert schedule.calls == [(0, 2, 6), (2, 2, 6), (4, 2, 6)] * 2
+
+
+def test_calls_of_partial_fit_go_through_one_schedule(classes):
+    schedule = Recording()
+    model = MLPClassifier(**QUICK | {"max_iter": 3, "batch_size": 50}).set_params(learning_rate=schedule)
+    for _ in range(5):
+        model.partial_fit(*classes, classes=np.unique(classes[1]))
+    assert schedule.calls == [(first, 2, 6) for first in (0, 2, 4, 6, 8)]
+
+
 @pytest.mark.parametrize("solver", ["sgd", "adam"])
 def test_warm_start_that_keeps_the_optimizer(solver, classes):
     settings = QUICK | {"solver": solver, "shuffle": False, "warm_start": True}
@@ -300,10 +330,10 @@ def test_scoring_without_eval_set(classes):
 
 
 def test_progress_bar(classes, capsys):
-    MLPClassifier(progress=True, **QUICK).fit(*classes)
-    captured = capsys.readouterr()
-    assert "12/12" in captured.err
-    assert captured.out == ""
+    with terminal() as stream:
+        MLPClassifier(progress=True, **QUICK).fit(*classes)
+    assert "12/12" in stream.getvalue()
+    assert capsys.readouterr() == ("", "")
 
 
 class Recorder:

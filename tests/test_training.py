@@ -166,10 +166,13 @@ def test_loss_is_the_mean_of_the_mini_batches_before_their_steps():
     batches = batches_of(10, 4)
     after = reference.train(CASE, problem.params, X, Y, batches, "SGD", settings, sample_weight=w)
     before = [problem.params, *after[:-1]]
-    costs = [reference.cost(CASE, p, X[rows], Y[rows], w[rows]) for p, rows in zip(before, batches, strict=True)]
-    weights = [w[rows].sum() for rows in batches]
+    divisors = [len(rows) * w.mean() for rows in batches]
+    costs = [
+        reference.cost(CASE, p, X[rows], Y[rows], w[rows], divisor)
+        for p, rows, divisor in zip(before, batches, divisors, strict=True)
+    ]
     history = net.fit(X, Y, epochs=1, batch_size=4, optimizer=bp.SGD(**settings), shuffle=False, sample_weight=w)
-    assert history.loss == pytest.approx([np.average(costs, weights=weights)], rel=1e-12)
+    assert history.loss == pytest.approx([np.average(costs, weights=divisors)], rel=1e-12)
 
 
 def test_an_epoch_takes_every_row_once():
@@ -284,11 +287,44 @@ def test_every_step_has_the_rate_of_the_schedule(schedule, kind):
     assert history.learning_rate == pytest.approx(rates[2::3])
 
 
-def test_a_schedule_goes_on_with_the_next_fit():
+@pytest.mark.parametrize(
+    ("schedule", "expected"),
+    [
+        (bp.Cosine(0.1), [0.1, 0.05 + 0.025 * 2**0.5, 0.05, 0.05 - 0.025 * 2**0.5]),
+        (bp.Cosine(0.1, n_steps=2), [0.1, 0.05, 0.0, 0.0]),
+        (bp.OneCycle(0.1, start_fraction=0.5, div_factor=5, final_div_factor=2), [0.02, 0.1, 0.055, 0.01]),
+        (bp.OneCycle(0.1, n_steps=2, start_fraction=0.5, div_factor=5, final_div_factor=2), [0.1, 0.01, 0.01, 0.01]),
+        (bp.Step(0.1, step_size=1, gamma=0.5), [0.1, 0.05, 0.025, 0.0125]),
+        (bp.InverseScaling(0.1), [0.1, 0.1 / 2**0.5, 0.1 / 3**0.5, 0.05]),
+    ],
+    ids=repr,
+)
+@pytest.mark.parametrize("named", [True, False])
+def test_every_fit_goes_through_the_whole_schedule(schedule, expected, named):
     problem, net = twins(CASE, np.random.default_rng(73), 8)
-    optimizer = bp.SGD(bp.Step(0.1, step_size=1, gamma=0.5))
-    rates = [net.fit(problem.X, problem.Y, epochs=2, batch_size=4, optimizer=optimizer).learning_rate for _ in range(2)]
-    assert np.concatenate(rates) == pytest.approx([0.1 / 2, 0.1 / 8, 0.1 / 32, 0.1 / 128])
+    rule = bp.SGD(schedule)
+    for i in range(3):
+        optimizer = rule if named or i == 0 else None
+        history = net.fit(problem.X, problem.Y, epochs=4, batch_size=None, optimizer=optimizer, seed=0)
+        assert history.learning_rate == pytest.approx(expected)
+        assert net.training_state.step == 4 * (i + 1)
+
+
+@pytest.mark.parametrize("kind", ["Adam", "RMSprop"])
+def test_an_optimizer_goes_on_where_its_schedule_begins_anew(kind):
+    """The reference takes both fits' steps with the rates of one fit twice, and counts the steps of both for Adam."""
+    problem, net = twins(CASE, np.random.default_rng(75), 10)
+    batches = batches_of(10, 4)
+    rates = 0.05 + 0.05 * np.cos(np.pi * np.arange(6) / 6)
+    params, state = problem.params, None
+    for t, (rate, rows) in enumerate(zip(np.tile(rates, 2), batches * 4, strict=True), start=1):
+        gradient = reference.gradient(CASE, params, problem.X[rows], problem.Y[rows])
+        params, state = reference.optimizer_step(kind, {"learning_rate": rate}, state, params, gradient, t)
+    optimizer = getattr(bp, kind)(bp.Cosine(0.1))
+    for _ in range(2):
+        net.fit(problem.X, problem.Y, epochs=2, batch_size=4, optimizer=optimizer, shuffle=False)
+    assert relative_error(net.params, params) < cases.TRAJECTORY_RTOL["float64"]
+    assert net.training_state.step == 12
 
 
 # ---- Sample weights ------------------------------------------------------------------------------------------------
@@ -296,17 +332,19 @@ def test_a_schedule_goes_on_with_the_next_fit():
 
 @dtypes
 @pytest.mark.parametrize("optimizer", cases.OPTIMIZER_CASES, ids=str)
-def test_a_mini_batch_of_weight_zero_is_as_if_it_were_not_there(optimizer, dtype):
-    problem, _ = twins(CASE, np.random.default_rng(74), 12, dtype)
-    nets = [network(CASE, problem.params, dtype) for _ in range(2)]
-    settings = {"epochs": 3, "batch_size": 4, "shuffle": False, "clip_norm": optimizer.clip_norm}
-    weights = np.array([0] * 4 + [1] * 8)
-    histories = [
-        nets[0].fit(problem.X, problem.Y, optimizer=made(optimizer), sample_weight=weights, **settings),
-        nets[1].fit(problem.X[4:], problem.Y[4:], optimizer=made(optimizer), **settings),
-    ]
-    assert relative_error(nets[0].params, nets[1].params) < cases.TRAJECTORY_RTOL[dtype]
-    assert histories[0].loss == pytest.approx(histories[1].loss, rel=cases.TRAJECTORY_RTOL[dtype])
+def test_a_mini_batch_of_weight_zero_follows_the_penalties_alone(optimizer, dtype):
+    """Its rows' gradients count nothing; the step is taken all the same, as a gradient of 0 asks the optimizer for."""
+    problem, net = twins(CASE, np.random.default_rng(74), 12, dtype)
+    weights = np.array([1.0] * 4 + [0.0] * 4 + [0.5, 2.0, 1.0, 1.5])
+    expected = reference.train(
+        CASE, problem.params, problem.X, problem.Y, batches_of(12, 4) * 2, optimizer.kind, optimizer.hyper_parameters,
+        sample_weight=weights, clip_norm=optimizer.clip_norm,
+    )  # fmt: skip
+    net.fit(
+        problem.X, problem.Y, epochs=2, batch_size=4, shuffle=False, optimizer=made(optimizer), sample_weight=weights,
+        clip_norm=optimizer.clip_norm,
+    )  # fmt: skip
+    assert relative_error(net.params, expected[-1]) < cases.TRAJECTORY_RTOL[dtype]
 
 
 @dtypes

@@ -3,7 +3,9 @@
 Leader and helpers enter by the same door, so that the first `fit` ever compiles once.
 """
 
+from fastbp.kernels import tables as t
 from fastbp.kernels import team, training
+from fastbp.kernels.codes import knows
 from fastbp.kernels.denormals import DENORMALS_ARE_ZERO, FLUSH_TO_ZERO, float_mode, set_float_mode
 from fastbp.kernels.jit import leaf, root
 from fastbp.kernels.job import Job
@@ -19,6 +21,7 @@ VALUE_AND_GRAD = 2
 TRAIN = 3
 TRACE = 4
 SHUFFLE = 5
+DIFFERENTIATING = (VALUE_AND_GRAD, TRAIN, TRACE)
 
 # addresses: the tables of `fastbp.kernels.tables`, int64; then float64; then vectors of the network's dtype
 LAYERS = 0
@@ -44,7 +47,8 @@ def run(task, slot, addresses, control, like, first_step, rates):
     `addresses` are those of the tables and vectors above, so that a call from Python has few arguments to unpack;
     `like` is an empty array of the network's dtype.  Overwrites scalars, params (TRAIN only), grads, state, work,
     costs, out and control; SHUFFLE the order of rows and the random generator's state.  `rates` holds the learning
-    rates of the steps to take, the first of which is `first_step` of the epoch.
+    rates of the steps to take, the first of which is `first_step` of the epoch.  Returns FINISHED, or UNKNOWN where the
+    tables have a code that the kernels do not know; then nothing was overwritten.
     """
     table, reals, doubles = at(addresses, 0), at(like, 0), at(rates, 0)
     net = Net(
@@ -65,6 +69,8 @@ def run(task, slot, addresses, control, like, first_step, rates):
         from_address(table[OUT], reals),
         at(control, 0),
     )
+    if slot == LEADER and not knows(net, task in DIFFERENTIATING, task == TRAIN):
+        return t.UNKNOWN
     mode = float_mode()
     if task == TRAIN:
         set_float_mode(mode | FLUSH_TO_ZERO | DENORMALS_ARE_ZERO)
@@ -74,6 +80,7 @@ def run(task, slot, addresses, control, like, first_step, rates):
         lead(job, task, first_step, rates)
         team.stop(at(control, 0))
     set_float_mode(mode)
+    return t.FINISHED
 
 
 @leaf

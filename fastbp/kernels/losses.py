@@ -4,6 +4,8 @@
 and write the scaled ``dC_x/dz = a - y`` at once, so that they lose nothing where an output is saturated.
 """
 
+import numpy as np
+
 from fastbp.kernels import vector_math as vm
 from fastbp.kernels.calls import call_loss_derivative, call_loss_value
 from fastbp.kernels.jit import leaf
@@ -161,4 +163,6 @@ def _elementwise(code, parameter, n, a, y, scale, delta):
         for j in range(n):
             cost += a[j] - (y[j] * vm.log(a[j]) if y[j] != zero else zero)
             delta[j] = scale * (one - y[j] / a[j])
+    else:
+        return real(np.nan, a)  # not reached, see `fastbp.kernels.codes`: a cost that no step would follow
     return cost

@@ -20,7 +20,7 @@ import numpy as np
 from fastbp.kernels import tables as t
 from fastbp.kernels.jit import leaf
 from fastbp.kernels.job import is_finite
-from fastbp.kernels.narrow_rows import backward_row, forward_row, output_row
+from fastbp.kernels.narrow_rows import backward_row, forward_row, knows_network, output_row
 from fastbp.kernels.passes import field, row_of
 from fastbp.kernels.pointers import from_address, real, shift
 from fastbp.kernels.updates import RMSPROP, SGD, add_penalty, penalty, update
@@ -39,9 +39,14 @@ def narrow_elements(n_layers: int, packed_size: int, lane: int) -> int:
 
 @leaf
 def trains_narrow(net):
-    """Whether steps are made here: the network is narrow, and nothing asks for the whole gradient before the step."""
+    """Whether steps are made here: there is room, X is dense, codes are known, no whole gradient is wanted before a step.
+
+    Asked of what the kernel was told, and nowhere else.
+    """
     s, optimizer = net.scalars, net.plan[t.OPTIMIZER]
-    if net.plan[t.NARROW] == 0 or net.plan[t.HAS_DROPOUT] != 0:
+    if net.plan[t.NARROW] == 0 or net.plan[t.HAS_DROPOUT] != 0 or net.data[t.FORM] != t.DENSE:
+        return False
+    if not knows_network(net):
         return False
     epsilon = s[t.CONSTANTS + (1 if optimizer == RMSPROP else 2)]
     if optimizer != SGD and epsilon < _LEAST_EPSILON:

@@ -31,12 +31,26 @@ from fastbp.kernels.vectors import (
 )
 
 ACTIVATIONS = (t.IDENTITY, t.SIGMOID, t.TANH, t.RELU, t.LEAKY_RELU)  # whose derivative is made from a alone
-# The losses, each with the output activations that it may follow here.
-LOSSES = {
-    t.QUADRATIC: ACTIVATIONS,
-    t.SIGMOID_CROSS_ENTROPY: (t.SIGMOID,),
-    t.SOFTMAX_CROSS_ENTROPY: (t.SOFTMAX,),
-}
+
+# --- what is known here ---------------------------------------------------------------------------------------------
+
+
+@leaf
+def knows_network(net):
+    """Whether the activations and the loss that the tables name are among those here, each layer having but one."""
+    last = net.plan[t.N_LAYERS] - 1
+    for layer in range(last + 1):
+        if field(net, layer, t.END_SEGMENT) - field(net, layer, t.FIRST_SEGMENT) != 1:
+            return False
+        if layer < last and code_of(net, layer) not in ACTIVATIONS:
+            return False
+    output, loss = code_of(net, last), net.plan[t.LOSS]
+    if loss in t.SOFTMAX_LOSSES:
+        return output == t.SOFTMAX
+    if loss in t.SIGMOID_LOSSES:
+        return output == t.SIGMOID
+    return loss == t.QUADRATIC and output in ACTIVATIONS
+
 
 # --- forward --------------------------------------------------------------------------------------------------------
 
@@ -142,11 +156,14 @@ def target_row(net, sample, a):
 
 
 @leaf
-def softmax_cross_entropy(z, y, pitch, n, p):
-    """The row's cost, and a - y; see `fastbp.kernels.short_rows`.  The block's other rows are filled in vain."""
+def softmax_cross_entropy(z, y, clip, is_clipped, pitch, n, p):
+    """The row's cost, and a - y; see `fastbp.kernels.losses`.  The block's other rows hold no numbers of use."""
     lane = lane_numbers(p)
     inside = below(low_bits(lane, (1 << pitch) - 1), n)
     a, largest, total = softmax_of_block(z, inside, pitch, lane)
+    if is_clipped:
+        probability = min(max(first(sum_of_rows(y * a, pitch, lane)), clip), real(1.0, p) - clip)
+        return -vm.log(probability), a - y
     # 0 times an infinite logit is 0: a class of probability 0 that is not the target costs nothing
     costs = choose(abs(y) > zeros(p), y * (largest - z), zeros(p))
     cost = first(sum_of_rows(costs, pitch, lane)) + first(sum_of_rows(y, pitch, lane)) * vm.log(first(total))
@@ -154,12 +171,18 @@ def softmax_cross_entropy(z, y, pitch, n, p):
 
 
 @leaf
-def sigmoid_cross_entropy(z, y, pitch, n, p):
+def sigmoid_cross_entropy(z, y, clip, is_clipped, pitch, n, p):
     """The row's cost, and a - y; see `fastbp.kernels.losses`."""
-    lane, zero = lane_numbers(p), zeros(p)
-    costs = vm.log1p(vm.exp(-abs(z))) + (choose(z > zero, z, zero) - y * z)
+    lane, zero, one = lane_numbers(p), zeros(p), splat(1.0, zeros(p))
+    a = vm.logistic(z)
+    if is_clipped:
+        low, high = splat(clip, zero), splat(real(1.0, p) - clip, zero)
+        q = choose(a < low, low, choose(a > high, high, a))
+        costs = zero - vm.log(y * q + (one - y) * (one - q))
+    else:
+        costs = vm.log1p(vm.exp(-abs(z))) + (choose(z > zero, z, zero) - y * z)
     cost = first(sum_of_rows(choose(below(lane, n), costs, zero), pitch, lane))
-    return cost, vm.logistic(z) - y
+    return cost, a - y
 
 
 @leaf
@@ -173,14 +196,15 @@ def quadratic(code, z, y, pitch, n, p):
 
 @leaf
 def output_row(net, sample, z, scale, a):
-    """The row's cost, and delta_L = scale dC_x/dz_L."""
+    """The row's cost, and delta_L = scale dC_x/dz_L; `knows_network` has seen that the loss is one of these."""
     last = net.plan[t.N_LAYERS] - 1
     n, pitch, loss = field(net, last, t.FAN_OUT), field(net, last, t.PITCH), net.plan[t.LOSS]
     y = target_row(net, sample, a)
-    if loss == t.SOFTMAX_CROSS_ENTROPY:
-        cost, delta = softmax_cross_entropy(z, y, pitch, n, a)
-    elif loss == t.SIGMOID_CROSS_ENTROPY:
-        cost, delta = sigmoid_cross_entropy(z, y, pitch, n, a)
+    clip = real(net.scalars[t.LOSS_PARAMETER], a)
+    if loss in t.SOFTMAX_LOSSES:
+        cost, delta = softmax_cross_entropy(z, y, clip, loss != t.SOFTMAX_CROSS_ENTROPY, pitch, n, a)
+    elif loss in t.SIGMOID_LOSSES:
+        cost, delta = sigmoid_cross_entropy(z, y, clip, loss != t.SIGMOID_CROSS_ENTROPY, pitch, n, a)
     else:
         cost, delta = quadratic(code_of(net, last), z, y, pitch, n, a)
     return cost, choose(below(lane_numbers(a), n), splat(scale, z) * delta, zeros(a))

@@ -7,6 +7,7 @@ move's result does not depend on the other moves, hence not on the threads.
 
 from fastbp.kernels import tables as t
 from fastbp.kernels import team
+from fastbp.kernels.codes import knows
 from fastbp.kernels.jit import formula, leaf, root
 from fastbp.kernels.moves import (
     UP_COLUMN,
@@ -60,7 +61,8 @@ def run(
     """Do a task as the leader (slot 0), or help with its moves (slot > 0) until the leader says that it is over.
 
     The block is the `team.ROWS` rows from `team.FIRST` of `control` on.  Overwrites work, base_work and base_costs
-    (BASE only), changes and control; params are overwritten by SEARCH, and put back by WHOLE_PASSES.
+    (BASE only), changes and control; params are overwritten by SEARCH, and put back by WHOLE_PASSES.  Returns FINISHED,
+    or UNKNOWN where the tables have a code that the kernels do not know; then nothing was overwritten.
     """
     own = slot * plan[t.N_PARAMS] if task == WHOLE_PASSES else 0
     net = Net(at(layers, 0), at(segments, 0), at(plan, 0), at(data, 0), at(params, own), at(scalars, 0), at(control, 0))
@@ -87,7 +89,9 @@ def run(
     )
     if slot > LEADER:
         help_with(job, indices.size)
-        return
+        return t.FINISHED
+    if not (knows(net, False, False) and knows(base, False, False)):
+        return t.UNKNOWN
     if task == BASE:
         base_pass(job)
     elif task == SEARCH:
@@ -98,6 +102,7 @@ def run(
         take_pieces(job, indices.size)
         team.close_region(job.control, n_pieces)
     team.stop(job.control)
+    return t.FINISHED
 
 
 @leaf

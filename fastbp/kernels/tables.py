@@ -48,9 +48,9 @@ N_STATE_VECTORS = 17
 HAS_DROPOUT = 18
 FORWARD_PIECES = 19  # into how many pieces the data set's blocks are cut for a forward pass
 SUMS = 20  # offset of two sums for each row of the output layer
-PER_BATCH = 21  # 1: each mini-batch divides BATCH_L2 and BATCH_L1 by its sample weights; its cost counts by its rows
+PER_BATCH = 21  # 1: each mini-batch divides BATCH_L2 and BATCH_L1 as its samples' sum; its cost counts by its rows
 PARTS = 22  # offset of the first layer's sums over parts of the features, in mode BY_FEATURES
-NARROW = 23  # offset of what training a narrow network keeps in a slot; 0: it is not narrow
+NARROW = 23  # offset of what training a narrow network keeps in a slot; 0: there is no room for it
 PACKED_SIZE = 24  # elements of the packed parameters
 PLAN_LENGTH = 25
 
@@ -72,7 +72,15 @@ ORDER = 8  # int64: the rows in the order in which they are used
 N_ROWS = 9
 NEXT_UINT32 = 10  # addresses of a NumPy bit generator's function and of its state, where rows are shuffled
 RANDOM_STATE = 11
-DATA_LENGTH = 12
+FORM = 12  # of X, see below; of sparse rows X holds the numbers, and has no strides
+INDPTR = 13  # int64: where each row's numbers begin, and where the last one's end
+INDICES = 14  # int32: the columns of the numbers, rising within a row
+DATA_LENGTH = 15
+
+# forms of X
+DENSE = 0
+NUMBERS = 1  # sparse rows, the first layer's products run over their numbers
+SCATTERED = 2  # sparse rows, made dense block by block
 
 # --- scalars: one float64 vector; the leading thread writes it, all threads read it ----------------------------------
 CONSTANTS = 0  # five constants of the optimizer
@@ -84,23 +92,25 @@ STEP = 9  # number of the step, from 1
 POWER_1 = 10  # beta_1^t and beta_2^t of Adam
 POWER_2 = 11
 LEARNING_RATE = 12  # of this step
-WEIGHT_FACTOR = 13  # 1 / (sum of the mini-batch's sample weights)
-COST_SUM = 14  # results: sum over samples of w_x C_x plus each step's penalty times its weight
-WEIGHT_SUM = 15  # sum over samples of w_x
+WEIGHT_FACTOR = 13  # what the sum over a mini-batch's samples is multiplied by
+COST_SUM = 14  # results: sum over steps of the mini-batch's cost, penalties included, times what it counts for
+WEIGHT_SUM = 15  # sum over steps of what they count for
 GRADIENT_NORM = 16  # of the last step, where it was needed
 STATUS = 17
 BATCH_L2 = 18  # penalties of a mini-batch as a whole, where PER_BATCH is set
 BATCH_L1 = 19
 COST_FACTOR = 20  # what the reported cost of the data is multiplied by; the gradient is not
 LOSS_PARAMETER = 21  # of the Huber and quantile loss and the clipped cross-entropies
-DROPOUT = 22  # from here on one rate a layer, 0 for none
-SCALARS_LENGTH = 22  # plus one for each layer
+MEAN_WEIGHT = 22  # of the whole data set's samples; 0: a mini-batch is divided by the sum of its own weights
+DROPOUT = 23  # from here on one rate a layer, 0 for none
+SCALARS_LENGTH = 23  # plus one for each layer
 
 # status
 FINISHED = 0
 CONVERGED = 1  # the gradient norm is not above the tolerance; the step was not taken
 DIVERGED = 2  # the cost is not finite; the step was not taken
 INTERRUPTED = 3  # the caller asked for an early return; all steps up to STEP are whole
+UNKNOWN = 4  # what a root returns where the tables have a code that the kernels do not know: nothing was done
 
 # --- activation codes ------------------------------------------------------------------------------------------------
 IDENTITY = 0
@@ -130,3 +140,7 @@ QUANTILE = 8
 CLIPPED_SOFTMAX_CROSS_ENTROPY = 9  # the cost from probabilities clipped to [LOSS_PARAMETER, 1 - LOSS_PARAMETER]
 CLIPPED_SIGMOID_CROSS_ENTROPY = 10
 POISSON_DEVIANCE = 11  # half of it, for the output activation exp
+# Losses that need one output activation, and give dC/dz = a - y at once.
+SOFTMAX_LOSSES = (SOFTMAX_CROSS_ENTROPY, CLIPPED_SOFTMAX_CROSS_ENTROPY)  # these make the softmax themselves, from z
+SIGMOID_LOSSES = (SIGMOID_CROSS_ENTROPY, CLIPPED_SIGMOID_CROSS_ENTROPY)
+LOSSES_FROM_LOGITS = (*SOFTMAX_LOSSES, *SIGMOID_LOSSES, POISSON_DEVIANCE)

@@ -14,6 +14,7 @@ from fastbp.kernels.regions import (
     COSTS_OF_ROWS,
     FEATURES,
     FORWARD,
+    FORWARD_OF_ROWS,
     GRADIENT_OF_ROWS,
     LOAD,
     OUTPUT,
@@ -25,6 +26,7 @@ from fastbp.kernels.regions import (
     gradient_of_rows,
     parallel,
 )
+from fastbp.kernels.sparse import multiplies_numbers
 from fastbp.kernels.updates import FLOPS_OF_A_STEP, multiply_gradient, penalty
 from fastbp.kernels.weight_steps import ADD_PENALTY, KEEP, STEP, gradient_norm
 
@@ -34,6 +36,7 @@ _LEAST_NEURONS = 64
 _LEAST_FLOPS = 1 << 20
 _MOST_PIECES = 8
 _LEAST_ROWS = 24  # of a piece through the upper layers of a network that is shared by features
+_LEAST_SPARSE_ROWS = 8  # of a piece through a first layer whose inputs are sparse rows
 _LOAD_ELEMENTS = 1 << 14  # elements of X that a piece gathers: some 5 us
 
 
@@ -58,6 +61,17 @@ def weight_of_rows(net, first, m):
     for i in range(first, first + m):
         total += np.float64(weights[row_of(net, i, order)])
     return total
+
+
+@leaf
+def divisor_of_rows(net, first, m):
+    """What the sum over samples [first, first + m) of a mini-batch is divided by.
+
+    Rows times the mean weight of all data: then the expected step is that of the whole cost, whatever the mini-batch.
+    Divided by its own weights' sum, as scikit-learn does it, a mini-batch of few rows forgets how much they weigh.
+    """
+    mean = net.scalars[t.MEAN_WEIGHT]
+    return np.float64(m) * mean if mean > 0.0 else weight_of_rows(net, first, m)
 
 
 @leaf
@@ -126,13 +140,17 @@ def _forward_by_neurons(job, first, rows):
     net, control = job.net, job.control
     control[team.FIRST] = first
     control[team.ROWS] = rows
-    n_features = field(net, 0, t.FAN_IN)
+    by_numbers = multiplies_numbers(net)
+    n_features = 1 if by_numbers else field(net, 0, t.FAN_IN)
     parallel(job, LOAD, max(1, min(rows * n_features // _LOAD_ELEMENTS, _MOST_PIECES)))
     for layer in range(net.plan[t.N_LAYERS]):
         if team.is_abandoned(control):
             return np.nan
         control[team.LAYER] = layer
         fan_out = field(net, layer, t.FAN_OUT)
+        if layer == 0 and by_numbers:  # rows, since a layer's width may be a few vectors
+            parallel(job, FORWARD_OF_ROWS, max(1, min(rows // _LEAST_SPARSE_ROWS, _MOST_PIECES)))
+            continue
         parallel(job, FORWARD, layer_pieces(fan_out, 2 * rows * fan_out * field(net, layer, t.FAN_IN)))
     n_outputs = field(net, net.plan[t.N_LAYERS] - 1, t.FAN_OUT)
     parallel(job, OUTPUT, max(1, min(rows * n_outputs // (1 << 12), _MOST_PIECES)))
@@ -231,19 +249,19 @@ def _steps(job, is_narrow, first_step, n_steps, learning_rates):
     for i in range(n_steps):
         first = (first_step + i) * batch_size
         m = min(batch_size, n_rows - first)
-        weight = weight_of_rows(net, first, m)
+        divisor = divisor_of_rows(net, first, m)
         s[t.STEP] += 1.0
         s[t.LEARNING_RATE] = learning_rates[i]
         job.control[team.NEXT] = first + m
         job.control[team.NEXT_ROWS] = min(batch_size, n_rows - first - m) if i < n_steps - 1 else 0
-        if weight == 0.0:  # nothing in this mini-batch counts: no gradient to follow, but the schedule goes on
+        if divisor == 0.0:  # nothing in this mini-batch counts: no gradient to follow, but the schedule goes on
             continue
-        s[t.WEIGHT_FACTOR] = 1.0 / weight
-        counted = weight
+        s[t.WEIGHT_FACTOR] = 1.0 / divisor
+        counted = divisor
         if net.plan[t.PER_BATCH] != 0:
             counted = np.float64(m)
-            s[t.L2_PENALTY] = s[t.BATCH_L2] / weight
-            s[t.L1_PENALTY] = s[t.BATCH_L1] / weight
+            s[t.L2_PENALTY] = s[t.BATCH_L2] / divisor
+            s[t.L1_PENALTY] = s[t.BATCH_L1] / divisor
         power_1, power_2 = s[t.POWER_1], s[t.POWER_2]
         s[t.POWER_1] = power_1 * s[t.CONSTANTS]
         s[t.POWER_2] = power_2 * s[t.CONSTANTS + 1]

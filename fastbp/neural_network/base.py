@@ -21,8 +21,9 @@ from fastbp.neural_network.epochs import Data, Objective, OptimizerState
 from fastbp.neural_network.files import Portable
 from fastbp.neural_network.held_out import HeldOut
 from fastbp.neural_network.parameters import NETWORK_NAMES, STOCHASTIC_SOLVERS
-from fastbp.neural_network.passes import BatchCost, outputs
+from fastbp.neural_network.passes import BatchCost
 from fastbp.neural_network.stochastic import StochasticFit, initialise_record, random_state_of
+from fastbp.sparse_rows import Rows, SparseRows, sparse_rows
 from fastbp.validation import Targets, all_finite
 
 SPARSE_FORMATS = ("csr", "csc")
@@ -62,6 +63,11 @@ class BaseMLP(Portable, callbacks.Support, BaseEstimator, ABC):
     def _weights_of_rows(self, y: NDArray[Any], sample_weight: Any, X: Any, incremental: bool) -> NDArray[Any] | None:
         """Return the sample weights, or None."""
         return None if sample_weight is None else _check_sample_weight(sample_weight, X)
+
+    @property
+    def _weighs_by_all_rows(self) -> bool:
+        """Whether the weights of a mini-batch are compared with those of all rows, rather than with each other."""
+        return bool(self.weight_normalization == "data")
 
     def _labels_to_stratify_by(self, data: Data) -> NDArray[Any] | None:
         """Return the classes whose shares the split of early stopping keeps, or None."""
@@ -277,7 +283,7 @@ class BaseMLP(Portable, callbacks.Support, BaseEstimator, ABC):
         if self.dtype is None and np.result_type(valid.dtype, net.dtype) != net.dtype:
             # float64 inputs of a model in float32: the arithmetic is float64, as NumPy's would be
             net = self._make_network(list(net.sizes), np.dtype(np.float64), net.params)
-        return outputs(net, _in_dtype(valid, net.dtype), self.n_threads)
+        return net.passes.outputs(_in_dtype(valid, net.dtype), self.n_threads)
 
     # --- gradients ----------------------------------------------------------------------------------------------------
 
@@ -318,7 +324,7 @@ class BaseMLP(Portable, callbacks.Support, BaseEstimator, ABC):
         loss, grad = BatchCost(net, data, self._objective(), n_threads=self.n_threads).value_and_grad(net.params)
         shaped = Network(net.sizes, initializer="zeros", dtype=net.dtype)
         shaped.params[...] = grad
-        return loss, shaped.weights, shaped.biases
+        return loss, list(shaped.weights), list(shaped.biases)
 
     def input_gradient(self, X: Any) -> NDArray[Any]:
         """Return the derivative of each output neuron with respect to each input: what a prediction hangs on.
@@ -344,7 +350,7 @@ class BaseMLP(Portable, callbacks.Support, BaseEstimator, ABC):
         check_is_fitted(self)
         net = self._linked()
         valid = _in_dtype(validate_data(self, X, accept_sparse=SPARSE_FORMATS, reset=False), net.dtype)
-        X = valid.toarray() if sparse.issparse(valid) else valid
+        X = valid.toarray() if isinstance(valid, SparseRows) else valid
         twin = _with_quadratic_loss(net)
         a = net.passes.outputs(X, self.n_threads)
         gradient = np.empty((len(X), self.n_outputs_, X.shape[1]), net.dtype)
@@ -376,10 +382,10 @@ def _flat(coefs: list[NDArray[Any]], intercepts: list[NDArray[Any]]) -> NDArray[
     return np.concatenate([part.ravel() for pair in zip(coefs, intercepts, strict=True) for part in pair])
 
 
-def _in_dtype(X: Any, dtype: np.dtype) -> Any:
-    """Return inputs as the kernels take them: a contiguous array, or a CSR matrix, of the network's dtype."""
+def _in_dtype(X: Any, dtype: np.dtype) -> Rows:
+    """Return inputs as the kernels take them: a contiguous array, or sparse rows, of the network's dtype."""
     if sparse.issparse(X):
-        return X.tocsr().astype(dtype, copy=False)
+        return sparse_rows(X).astype(dtype)
     return np.ascontiguousarray(X, dtype)
 
 

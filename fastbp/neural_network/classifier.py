@@ -33,7 +33,7 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
     {scikit-learn's}
     class_weight : dict or 'balanced', default=None
         Weight of each class, by which the sample weights are multiplied; 'balanced' is inversely proportional to the
-        number of its samples.
+        number of its samples.  See `weight_normalization`.
     {fastbp's}
 
     Attributes
@@ -94,6 +94,7 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         clip_norm: float | None = None,
         scoring: Any = None,
         warm_start_optimizer: bool = False,
+        weight_normalization: str = "auto",
         n_threads: int | None = None,
         progress: bool = False,
     ) -> None:
@@ -113,7 +114,7 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         y : array-like of shape (n_samples,) or (n_samples, n_outputs)
             Class labels, or 0 and 1 for each of several labels.
         sample_weight : array-like of shape (n_samples,), default=None
-            Sample weights.
+            Sample weights; see `weight_normalization`.
         eval_set : tuple, default=None
             ``(X_val, y_val)`` or ``(X_val, y_val, sample_weight_val)``: validation data whose loss after each epoch is
             `validation_loss_curve_`.  Early stopping watches them instead of setting rows aside.
@@ -149,7 +150,7 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         y : array-like of shape (n_samples,)
             Class labels.
         sample_weight : array-like of shape (n_samples,), default=None
-            Sample weights.
+            Sample weights; see `weight_normalization`.
         classes : array of shape (n_classes,), default=None
             All class labels that will ever come; required in the first call.
 
@@ -197,6 +198,8 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         if self._label_binarizer.y_type_ == "multilabel-indicator" or y.ndim > 1:
             return Targets(np.ascontiguousarray(self._label_binarizer.transform(y), dtype), None)
         labels = np.searchsorted(self.classes_, y)
+        if labels.max(initial=0) >= len(self.classes_):  # y has been changed since it was checked
+            raise ValueError(f"`y` has classes not in `self.classes_`, {self.classes_}.")
         if self._is_multiclass:
             return Targets(None, np.ascontiguousarray(labels, np.int64))
         return Targets(labels.astype(dtype).reshape(-1, 1), None)
@@ -218,6 +221,11 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
             by_class = {label: weight for label, weight in by_class.items() if label in present}
         factors: NDArray[Any] = compute_sample_weight(by_class, y).astype(X.dtype)
         return factors if weights is None else weights * factors
+
+    @property
+    def _weighs_by_all_rows(self) -> bool:
+        by_class = self.weight_normalization == "auto" and self.class_weight is not None
+        return by_class or super()._weighs_by_all_rows
 
     def _labels_to_stratify_by(self, data: Data) -> NDArray[Any] | None:
         # scikit-learn stratifies where there is one output: not for three classes or more, nor for several labels

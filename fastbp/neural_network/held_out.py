@@ -9,7 +9,8 @@ from numpy.typing import NDArray
 from sklearn.metrics import check_scoring
 
 from fastbp.neural_network.epochs import Data
-from fastbp.neural_network.passes import BatchCost, outputs
+from fastbp.neural_network.passes import BatchCost
+from fastbp.sparse_rows import SparseRows
 
 
 class HeldOut:
@@ -60,9 +61,10 @@ class HeldOut:
         if est.scoring == "loss":
             return -self.loss()
         if self._scorer is not None:
+            X = data.X.to_scipy() if isinstance(data.X, SparseRows) else data.X
             weights = {} if data.sample_weight is None else {"sample_weight": data.sample_weight}
-            return float(self._scorer(self._probe, data.X, self._y, **weights))
-        out: NDArray[Any] = outputs(est._network, data.X, est.n_threads)
+            return float(self._scorer(self._probe, X, self._y, **weights))
+        out: NDArray[Any] = est._network.passes.outputs(data.X, est.n_threads)
         if not np.isfinite(out).all():
             return np.nan
         return float(est._score_of_outputs(out, data))

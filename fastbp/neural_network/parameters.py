@@ -63,6 +63,7 @@ CONSTRAINTS: dict[str, list[Any]] = {
     "clip_norm": [_ABOVE_0, None],
     "scoring": [str, callable, None],
     "warm_start_optimizer": ["boolean"],
+    "weight_normalization": [StrOptions({"auto", "batch", "data"})],
     "n_threads": [_COUNT, None],
     "progress": ["boolean"],
 }
@@ -94,7 +95,8 @@ batch_size : int, default='auto'
 learning_rate : {'constant', 'invscaling', 'adaptive'} or fastbp.Schedule, default='constant'
     How 'sgd' changes its learning rate: not at all; ``learning_rate_init / (t_ + 1)**power_t``, epoch by epoch;
     divided by 5 whenever training would else stop.  A schedule such as ``fastbp.Cosine(0.01)`` sets the rate of
-    every step, for 'sgd' and 'adam', in place of `learning_rate_init`.
+    every step, for 'sgd' and 'adam', in place of `learning_rate_init`.  Each `fit` goes through it from its step 0;
+    all calls of `partial_fit` together go through one of `max_iter` epochs, and keep its final rate after them.
 learning_rate_init : float, default=0.001
     Learning rate per step at the beginning; for 'sgd' and 'adam'.
 power_t : float, default=0.5
@@ -145,11 +147,19 @@ scoring : str or callable, default=None
     What early stopping watches: None the estimator's own score, 'loss' the validation loss, or a scorer as in
     ``sklearn.model_selection.cross_val_score``.
 warm_start_optimizer : bool, default=False
-    Whether a warm start also goes on with the optimizer's moments, number of steps and learning rate.
+    Whether a warm start also goes on with the optimizer's moments, number of steps and learning rate, but for a
+    schedule's, which begins anew.
+weight_normalization : {'auto', 'batch', 'data'}, default='auto'
+    What the weighted sum of a mini-batch's gradients is divided by, for 'sgd' and 'adam'.  'data' is the mini-batch's
+    number of rows times the mean weight of all rows, so that on average a step follows the gradient of the weighted
+    loss, whatever the size of the mini-batches; in `partial_fit`, which does not see all rows, the number of rows
+    alone.  'batch' is the sum of the mini-batch's own weights, as in scikit-learn: in small mini-batches, which seldom
+    hold more than one row of a rare heavy kind, the weights then lose their effect, and with ``batch_size=1`` they have
+    none.  'auto' is {auto}.
 n_threads : int, default=None
     Threads to use; None for all that the process may use.  The results do not depend on it, to the last bit.
 progress : bool, default=False
-    Whether to show a progress bar on standard error."""
+    Whether to show a progress bar on standard error, where that is a terminal or a notebook."""
 
 _ATTRIBUTES = """\
 coefs_, intercepts_ : list of ndarray
@@ -187,10 +197,13 @@ _T = TypeVar("_T", bound=type)
 def documented(cls: _T) -> _T:
     """Put the texts that both estimators share into a class's docstring."""
     text = cls.__doc__ or ""
+    is_classifier = "class_weight : " in text
+    auto = "'data' with `class_weight`, and 'batch' without" if is_classifier else "'batch'"
     for place, shared in (
         ("{scikit-learn's}", _SCIKIT_LEARNS),
         ("{fastbp's}", _FASTBPS),
         ("{attributes}", _ATTRIBUTES),
+        ("{auto}", auto),
     ):
         text = text.replace(place, shared.replace("\n", "\n    "))
     cls.__doc__ = text

@@ -103,6 +103,7 @@ class MLPRegressor(RegressorMixin, BaseMLP):
         clip_norm: float | None = None,
         scoring: Any = None,
         warm_start_optimizer: bool = False,
+        weight_normalization: str = "auto",
         n_threads: int | None = None,
         progress: bool = False,
     ) -> None:
@@ -122,7 +123,7 @@ class MLPRegressor(RegressorMixin, BaseMLP):
         y : array-like of shape (n_samples,) or (n_samples, n_outputs)
             Targets.
         sample_weight : array-like of shape (n_samples,), default=None
-            Sample weights.
+            Sample weights; see `weight_normalization`.
         eval_set : tuple, default=None
             ``(X_val, y_val)`` or ``(X_val, y_val, sample_weight_val)``: validation data whose loss after each epoch is
             `validation_loss_curve_`.  Early stopping watches them instead of setting rows aside.
@@ -152,7 +153,7 @@ class MLPRegressor(RegressorMixin, BaseMLP):
         y : array-like of shape (n_samples,) or (n_samples, n_outputs)
             Targets.
         sample_weight : array-like of shape (n_samples,), default=None
-            Sample weights.
+            Sample weights; see `weight_normalization`.
 
         Returns
         -------

@@ -47,6 +47,8 @@ class StochasticFit:
     def __init__(self, estimator: Any, data: Data, held_out: HeldOut | None, incremental: bool) -> None:
         self._estimator, self._incremental = estimator, incremental
         self._state = self._optimizer_state()
+        # each `fit` goes through a schedule from its start, all calls of `partial_fit` together through one
+        self._first_step = 0 if incremental else self._state.t
         if estimator.early_stopping and incremental:
             raise ValueError("partial_fit does not support early_stopping=True")
         self._train_rows, self._held_out = self._split(data, held_out)
@@ -59,6 +61,7 @@ class StochasticFit:
             self._batch_rows(n_train),
             estimator._objective(),
             self._state,
+            mean_weight=self._mean_weight(data.sample_weight),
             clip_norm=estimator.clip_norm or 0.0,
             dropout_seed=self._dropout_seed(),
             n_threads=estimator.n_threads,
@@ -98,6 +101,17 @@ class StochasticFit:
                 "The validation set is too small. Increase 'validation_fraction' or the size of your dataset."
             )
         return train, HeldOut(est, data.rows(test), None, with_losses=False)
+
+    def _mean_weight(self, weights: NDArray[Any] | None) -> float:
+        """Return what the weights of a mini-batch's rows are compared with; 0 for the mini-batch's own mean.
+
+        `partial_fit` does not see all data: there a weight is what a row's gradient is multiplied by.
+        """
+        if weights is None or not self._estimator._weighs_by_all_rows:
+            return 0.0
+        if self._incremental:
+            return 1.0
+        return float((weights if self._train_rows is None else weights[self._train_rows]).mean(dtype=np.float64))
 
     def _batch_rows(self, n_train: int) -> int:
         """Return the rows of a mini-batch."""
@@ -194,9 +208,9 @@ class StochasticFit:
         """Return the learning rate of each step of this epoch."""
         est, n_steps = self._estimator, self._epochs.n_steps
         if isinstance(est.learning_rate, Schedule):
-            first = self._state.t
-            horizon = max(est.max_iter * n_steps, first + n_steps)
-            rates = np.array(est.learning_rate(np.arange(first, first + n_steps), horizon), dtype=np.float64)
+            first = self._state.t - self._first_step
+            steps = np.arange(first, first + n_steps)
+            rates = np.array(est.learning_rate(steps, est.max_iter * n_steps), dtype=np.float64)
             self._state.learning_rate = float(rates[-1])
             return rates
         return np.full(n_steps, self._state.learning_rate)

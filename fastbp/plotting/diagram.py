@@ -121,7 +121,7 @@ class NetworkDisplay:
         if arrows not in _ARROWS:
             raise ValueError(f"`arrows` must be 'weights' or 'steps'; got {arrows!r}.")
         rate = validation.real_number(learning_rate, "learning_rate", 0.0, open_low=True)
-        x = validation.inputs(X, net.sizes[0], net.dtype)
+        x = net.checked_inputs(X)
         if len(x) != 1:
             raise ValueError(f"`X` must have one row, the sample to draw; got {len(x)}.")
         trace = net.trace(X, Y)
