@@ -24,7 +24,7 @@ from fastbp.array_files import FileContent, read_arrays, write_arrays
 from fastbp.files import checked_path, file_status, path_named
 from fastbp.history import STOPPED_BY, Best, History, as_rows, from_rows
 from fastbp.optimizers import SGD, Adam, AdamW, Optimizer, RMSprop
-from fastbp.schedules import Constant, Cosine, InverseScaling, OneCycle, Schedule, Step
+from fastbp.schedules import SCHEDULES, Schedule
 from fastbp.storage import describe
 from fastbp.trainer import Trainer, TrainingDivergedError, TrainingState
 from fastbp.validation import Targets, all_finite, positive_integer
@@ -38,7 +38,6 @@ _ARRAYS = ("params", "before_epoch", "best_params", "vectors", "sums", "history"
 _DIGEST_BYTES = 1 << 21  # of rows that are copied and digested at a time: they stay within the second-level cache
 _MOST_RATES = 1 << 16  # of a schedule of the user's own that are compared: some milliseconds
 _OPTIMIZERS = {kind.__name__: kind for kind in (SGD, Adam, AdamW, RMSprop)}
-_SCHEDULES = {kind.__name__: kind for kind in (Constant, Cosine, InverseScaling, OneCycle, Step)}
 
 
 @dataclass
@@ -103,7 +102,7 @@ def describe_data(
 def describe_optimizer(optimizer: Optimizer | Schedule, horizon: int) -> dict[str, Any]:
     """Return class and hyper-parameters in plain values; of a schedule of the user's own the rates of the fit."""
     values: dict[str, Any] = {"class": type(optimizer).__name__}
-    if isinstance(optimizer, Schedule) and type(optimizer) not in _SCHEDULES.values():
+    if isinstance(optimizer, Schedule) and type(optimizer) not in SCHEDULES.values():
         return values | _describe_rates(optimizer, horizon)
     for entry in fields(optimizer) if is_dataclass(optimizer) else ():
         value = getattr(optimizer, entry.name)
@@ -139,7 +138,7 @@ def _optimizer(content: FileContent, description: Any) -> Optimizer:
             content.fail(f"it needs the optimizer or schedule {name!r} of your own. Pass it to fit as `optimizer`.")
         values = {key: value for key, value in entry.items() if key != "class"}
         if isinstance(values.get("learning_rate"), dict):
-            values["learning_rate"] = build(_SCHEDULES, values["learning_rate"])
+            values["learning_rate"] = build(SCHEDULES, values["learning_rate"])
         return kinds[entry["class"]](**values)
 
     try:

@@ -17,7 +17,7 @@ from fastbp.files import PathLike, checked_path, write_atomically
 from fastbp.functions import Activation, Loss
 from fastbp.network import Network
 from fastbp.neural_network.onnx_models import onnx_model
-from fastbp.schedules import Constant, Cosine, InverseScaling, OneCycle, Schedule, Step
+from fastbp.schedules import SCHEDULES
 from fastbp.storage import ESTIMATOR_VERSION, OwnFunctions, describe, finite_params, rebuild
 
 # What a fit leaves behind beside the network, the classes and what only training on needs.
@@ -33,9 +33,6 @@ _RECORD = (
     "_no_improvement_count",
 )
 _NOT_FINITE = ("inf", "-inf", "nan")  # words of numbers that JSON has not
-_SCHEDULES: dict[str, type[Schedule]] = {
-    kind.__name__: kind for kind in (Constant, Cosine, InverseScaling, OneCycle, Step)
-}
 _LABEL_TYPES = ("binary", "multiclass", "multilabel-indicator")
 
 
@@ -161,8 +158,8 @@ def _plain(name: str, value: Any) -> Any:
         return {"array": [str(value.dtype), [_plain(name, item) for item in value.tolist()]]}
     if isinstance(value, Activation | Loss):
         return {type(value).__name__: value.name}
-    if _SCHEDULES.get(type(value).__name__) is type(value):
-        return {"Schedule": _plain(name, describe_optimizer(value))}
+    if SCHEDULES.get(type(value).__name__) is type(value):
+        return {"Schedule": _plain(name, describe_optimizer(value, horizon=1))}  # which counts for users' own only
     raise TypeError(
         f"`{name}` must be a plain value for the estimator to be saved, since a file holds no code; got "
         f"{type(value).__name__}. Set another one with set_params()."
@@ -270,7 +267,7 @@ class _Reader:
             return own
         if kind == "Schedule":
             values = self._value(inner)
-            return _SCHEDULES[values.pop("class")](**values)
+            return SCHEDULES[values.pop("class")](**values)
         if kind not in ("list", "tuple", "dict", "array") or not isinstance(inner, list):
             self._content.fail(f"a value of an unknown kind: {kind!r}.")
         if kind == "array":
