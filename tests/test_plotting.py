@@ -1,7 +1,7 @@
 """What a picture shows is what the data say; axes are labelled; nothing is left behind."""
 
 import sys
-from itertools import pairwise
+from itertools import combinations, pairwise
 
 import numpy as np
 import pytest
@@ -640,6 +640,24 @@ def test_the_worst_mistakes_come_first():
     for image, row in zip(display.images_, (1, 3, 2), strict=True):
         np.testing.assert_array_equal(image.get_array(), X[row].reshape(2, 2))
     assert texts(display) == ["0 as 1", "0 as 1", "1 as 0"]
+
+
+@pytest.mark.parametrize("names", [NEWSGROUPS, range(8)], ids=["long", "short"])
+@pytest.mark.parametrize("n_images", [1, 3, 12])
+@pytest.mark.parametrize("is_given", [False, True])
+def test_titles_of_mistakes_do_not_cover_each_other(names, n_images, is_given):
+    rng = np.random.default_rng(n_images)
+    outputs, y = rng.random((40, 8)), rng.integers(8, size=40)
+    ax = plt.subplots(figsize=(9, 6))[1] if is_given else None
+    display = plotting.MistakesDisplay.from_predictions(
+        rng.random((40, 64)), y, outputs, class_names=names, n_images=n_images, ax=ax
+    )
+    display.figure_.canvas.draw()
+    boxes = [text.get_window_extent() for text in display.ax_.texts]
+    assert len(boxes) == n_images
+    assert not any(first.overlaps(second) for first, second in combinations(boxes, 2))
+    images = [image.get_window_extent() for image in display.images_]
+    assert not any(box.overlaps(image) for box in boxes for image in images)
 
 
 def test_no_mistakes_are_no_images():
