@@ -26,6 +26,7 @@ from fastbp.perturbation import (
 )
 from fastbp.schedules import Constant, Cosine, InverseScaling, OneCycle, Schedule, Step
 from fastbp.storage import load
+from fastbp.threads import get_num_threads, num_threads, set_num_threads
 from fastbp.torch_parameters import from_torch_state_dict
 from fastbp.trainer import TrainingDivergedError
 from fastbp.version import __version__
@@ -68,8 +69,11 @@ __all__ = [
     "find_learning_rate",
     "finite_difference_gradient",
     "from_torch_state_dict",
+    "get_num_threads",
     "load",
     "node_perturbation",
+    "num_threads",
     "random_weight_search",
+    "set_num_threads",
     "warmup",
 ]

@@ -20,7 +20,7 @@ from fastbp.kernels import tables as t
 from fastbp.kernels.team import MOST_LANES, N_LANES, STOP
 from fastbp.memory import require_memory, require_writable_arrays
 from fastbp.sparse_rows import Rows, SparseRows
-from fastbp.threads import blas_threads, helpers, thread_count
+from fastbp.threads import blas_threads, helpers, process_limit, thread_count
 from fastbp.validation import Targets
 
 if TYPE_CHECKING:
@@ -31,8 +31,9 @@ _SMALL_FLOPS = 1 << 16  # that no thread would share, and no thread of a BLAS ei
 _MOST_SPARE_FRAMES = 4
 _SMALL_FRAME_BYTES = 1 << 20
 
-# what a frame is for, the rows of the data set, and of a gradient, and what X is like
-Key = tuple[str, int, int, layout.Inputs]
+# What a frame is for, the rows of the data set and of a gradient, what X is like, and the threads set when its slots
+# were made.
+Key = tuple[str, int, int, layout.Inputs, int | None]
 
 
 class UnknownCodeError(RuntimeError):
@@ -55,6 +56,7 @@ class Frame:
     grads: NDArray[Any]
     state: NDArray[Any]
     form: int = t.DENSE  # of the X that it is made for
+    key: Key | None = None  # of a frame that is kept for further calls
     data: NDArray[np.int64] = field(default_factory=lambda: np.zeros(t.DATA_LENGTH, np.int64))
     control: NDArray[np.int64] = field(default_factory=layout.control_vector)
 
@@ -277,12 +279,12 @@ class Passes:
         n_bytes = n_rows * net.sizes[-1] * net.dtype.itemsize
         require_memory(n_bytes, f"The outputs of {n_rows} rows", "Predict fewer rows at a time.")
         out = np.empty((n_rows, net.sizes[-1]), net.dtype)
-        key, frame = self._take("outputs", X)
+        frame = self._take("outputs", X)
         frame.set_data(X)
         threads = frame.useful_threads(n_threads, flops)
         flat = out.reshape(-1)  # so that the root has one type
         frame.run(entry.OUTPUTS, net.params, out=flat, n_threads=threads, seconds=n_rows * self.row_seconds)
-        self._give_back(key, frame)
+        self._give_back(frame)
         return out
 
     def _small_outputs(self, X: NDArray[Any]) -> NDArray[Any]:
@@ -303,12 +305,12 @@ class Passes:
     def cost(self, X: Rows, targets: Targets, sample_weight: NDArray[Any] | None, *, n_threads: int | None) -> float:
         """Cost with penalties, for valid data."""
         net = self._net
-        key, frame = self._take("cost", X)
+        frame = self._take("cost", X)
         frame.set_data(X, targets, sample_weight)
         frame.scalars[[t.L2_PENALTY, t.L1_PENALTY]] = net.penalties
         threads = frame.useful_threads(n_threads, len(X) * inputs_of(X).flops_per_row(net.sizes))
         frame.run(entry.COST, net.params, n_threads=threads, seconds=len(X) * self.row_seconds)
-        self._give_back(key, frame)
+        self._give_back(frame)
         return float(frame.scalars[t.COST_SUM])
 
     def value_and_grad(
@@ -322,43 +324,47 @@ class Passes:
     ) -> tuple[float, NDArray[Any]]:
         """Cost and gradient (n_params,), both with penalties, for valid data."""
         net = self._net
-        key, frame = self._take("gradient", X)
+        frame = self._take("gradient", X)
         frame.set_data(X, targets, sample_weight)
         frame.scalars[[t.L2_PENALTY, t.L1_PENALTY]] = net.penalties
         threads = frame.useful_threads(n_threads, 3 * len(X) * inputs_of(X).flops_per_row(net.sizes))
         frame.run(entry.VALUE_AND_GRAD, params, n_threads=threads, seconds=3 * len(X) * self.row_seconds)
         cost, grad = float(frame.scalars[t.COST_SUM]), frame.grads[: net.n_params].copy()
-        self._give_back(key, frame)
+        self._give_back(frame)
         if not np.isfinite(cost):
             grad.fill(np.nan)  # the backward pass of an infinite cost is not made
         return cost, grad
 
     def training_frame(self, batch_rows: int, X: Rows) -> Frame:
         """Return a frame for the steps of a fit; for a small one, making it takes longer than a hundred steps."""
-        return self._take("training", X, batch_rows)[1]
+        return self._take("training", X, batch_rows)
 
-    def keep_training_frame(self, frame: Frame, batch_rows: int, X: Rows) -> None:
+    def keep_training_frame(self, frame: Frame) -> None:
         """Keep the frame of a fit that is over, if it is small, for the next."""
         if frame.workspace.work.nbytes + frame.grads.nbytes <= _SMALL_FRAME_BYTES:
             frame.forget()
-            self._give_back(("training", len(X), batch_rows, inputs_of(X)), frame)
+            self._give_back(frame)
 
-    def _take(self, kind: str, X: Rows, batch_rows: int | None = None) -> tuple[Key, Frame]:
+    def _take(self, kind: str, X: Rows, batch_rows: int | None = None) -> Frame:
         """Return a frame that nobody else uses, for gradients of all rows or of `batch_rows`."""
         n_rows, inputs = len(X), inputs_of(X)
         batch_rows = n_rows if batch_rows is None else batch_rows
-        key = (kind, n_rows, batch_rows, inputs)
+        key = (kind, n_rows, batch_rows, inputs, process_limit.n_threads)
         spare = self._spare.get(key)
         if spare:
             try:
-                return key, spare.pop()
+                return spare.pop()
             except IndexError:  # another thread was faster
                 pass
         gradient = kind in ("gradient", "training")
-        return key, make_frame(self._net, batch_rows, n_rows, gradient=gradient, inputs=inputs)
+        frame = make_frame(self._net, batch_rows, n_rows, gradient=gradient, inputs=inputs)
+        frame.key = key
+        return frame
 
-    def _give_back(self, key: Key, frame: Frame) -> None:
+    def _give_back(self, frame: Frame) -> None:
         """Keep a frame for the next call of the same size."""
+        key = frame.key
+        assert key is not None
         if len(self._spare) >= _MOST_SPARE_FRAMES and key not in self._spare:
             self._spare = {}
         frames = self._spare.setdefault(key, [])

@@ -172,7 +172,7 @@ def control_vector() -> NDArray[np.int64]:
 
 
 def sparse_inputs(n_rows: int, n_features: int, n_numbers: int) -> Inputs:
-    """Return what sparse X is like: its products run over its numbers unless it is so full that dense ones are quicker."""
+    """Return what sparse X is like: products run over its numbers unless it is so full that dense ones are quicker."""
     density = n_numbers / max(1, n_rows * n_features)
     if density > _MOST_DENSITY:
         return Inputs(t.SCATTERED)

@@ -153,7 +153,7 @@ class Trainer:
         finally:
             self._update_state()
             self.net.training_state = self.state
-        self.net.passes.keep_training_frame(self._frame, self._batch_rows, self._data[0])
+        self.net.passes.keep_training_frame(self._frame)
 
     def _update_state(self) -> None:
         """Take the steps taken from the kernel's scalars."""

@@ -13,7 +13,7 @@ from tests.fresh import run_python
 
 ROOT = Path(__file__).parent.parent
 LIBRARY = sorted((ROOT / "fastbp").rglob("*.py"))
-KERNELS = sorted((ROOT / "fastbp" / "kernels").glob("*.py"))
+KERNELS = sorted((ROOT / "fastbp" / "kernels").rglob("*.py"))
 BENCH = sorted((ROOT / "bench").rglob("*.py"))
 
 MOST_FILE_LINES = 400
@@ -68,6 +68,7 @@ ROOMS = (
     "sparse_rows",
     "functions",
     "memory",
+    "control_groups",
     "progress",
     "kernels",
     "version",

@@ -1,8 +1,10 @@
 """`python -m fastbp`: what it prints, its options, its exit statuses, and the files it refuses."""
 
+import importlib
 import re
 import subprocess
 import sys
+import tomllib
 import zipfile
 from pathlib import Path
 
@@ -109,6 +111,25 @@ def test_a_program_of_its_own():
     result = subprocess.run(command, capture_output=True, text=True, check=False, cwd=Path(__file__).parent.parent)
     assert result.returncode == 0, result.stderr
     assert "test accuracy" in result.stdout
+
+
+@pytest.mark.parametrize("words", [[], ["warmup"]], ids=str)
+def test_the_usage_line_is_what_was_typed(capsys, words):
+    """Both ways to call it: as a module, and by the command that an installation makes."""
+    command = [sys.executable, "-m", "fastbp", *words, "--help"]
+    result = subprocess.run(command, capture_output=True, text=True, check=True, cwd=Path(__file__).parent.parent)
+    assert " ".join(result.stdout.split()).startswith(" ".join(["usage: python -m fastbp", *words, "[-h]"]))
+    _, output, _ = run(capsys, *words, "--help")
+    assert " ".join(output.split()).startswith(" ".join(["usage: fastbp", *words, "[-h]"]))
+    for program, text in (("python -m fastbp", result.stdout), ("fastbp", output)):
+        assert f"`{program} warmup` only compiles" in " ".join(text.split()) or words
+
+
+def test_an_installation_makes_the_command():
+    project = tomllib.loads((Path(__file__).parent.parent / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    assert list(project["scripts"]) == ["fastbp"]
+    module, function = project["scripts"]["fastbp"].split(":")
+    assert getattr(importlib.import_module(module), function) is main
 
 
 # --- exit statuses ----------------------------------------------------------------------------------------------------

@@ -39,7 +39,7 @@ def narrow_elements(n_layers: int, packed_size: int, lane: int) -> int:
 
 @leaf
 def trains_narrow(net):
-    """Whether steps are made here: there is room, X is dense, codes are known, no whole gradient is wanted before a step.
+    """Whether steps are made here: there is room, X is dense, codes are known, no whole gradient is wanted before.
 
     Asked of what the kernel was told, and nowhere else.
     """

@@ -196,7 +196,8 @@ def forward_neurons(net, layer, first, i0, i1, j0, j1, work):
     z = shift(work, field(net, layer, t.Z) + i0 * stride + j0)
     b = shift(W, fan_in * fan_out + j0)
     if layer == 0 and multiplies_numbers(net):
-        sparse_forward(net, first + i0, i1 - i0, j1 - j0, shift(W, j0), fan_out, b, z, stride)
+        done = shift(work, net.plan[t.COST] + i0)  # where nothing stands yet
+        sparse_forward(net, first + i0, i1 - i0, fan_in, j1 - j0, shift(W, j0), fan_out, b, z, stride, done)
         activate(net, layer, first, i0, i1, j0, j1, work)
         return
     a_prev, a_stride = previous_activation(net, layer, first, i0, i1, work)

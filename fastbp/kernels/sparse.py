@@ -15,6 +15,8 @@ from fastbp.kernels.vectors import VECTORS, lanes, load, splat, store
 
 # Elements of W whose gradient is made before their step is taken: 64 or 128 KiB, which stay in the second-level cache.
 _BLOCK_ELEMENTS = 1 << 14
+_CACHED_ELEMENTS = 1 << 16  # of W that stay in the second-level cache while all samples pass: 256 or 512 KiB
+_MOST_COUNTED = 1 << 24  # whole numbers that float32 has
 
 
 @leaf
@@ -48,7 +50,7 @@ def first_from(begin, end, column, indices):
 
 @leaf
 def add_product(count, indices, values, n, W, W_stride, b, z):
-    """z[j] = b[j] + sum_e values[e] W[indices[e], j] for j < n and e < count; overwrites z."""
+    """z[j] = b[j] + sum_e values[e] W[indices[e], j] for j < n and e < count; overwrites z, which may be b."""
     width = lanes(W)
     if not VECTORS or n < width:
         for j in range(n):
@@ -58,6 +60,9 @@ def add_product(count, indices, values, n, W, W_stride, b, z):
             for j in range(n):
                 z[j] += x * W_row[j]
         return
+    # the last vector may overlap the one before it: it is made of the old numbers, and has the same new ones there
+    end = n - width
+    last = _sum_of_vector(count, indices, values, shift(W, end), W_stride, shift(b, end))
     j = 0
     while j + 8 * width <= n:
         _eight_vectors(count, indices, values, shift(W, j), W_stride, shift(b, j), shift(z, j))
@@ -65,10 +70,10 @@ def add_product(count, indices, values, n, W, W_stride, b, z):
     while j + 3 * width <= n:
         _three_vectors(count, indices, values, shift(W, j), W_stride, shift(b, j), shift(z, j))
         j += 3 * width
-    while j < n:  # the last vector may overlap the one before it, and then has the same numbers there
-        j = min(j, n - width)
-        _one_vector(count, indices, values, shift(W, j), W_stride, shift(b, j), shift(z, j))
+    while j < end:
+        store(_sum_of_vector(count, indices, values, shift(W, j), W_stride, shift(b, j)), shift(z, j))
         j += width
+    store(last, shift(z, end))
 
 
 @leaf
@@ -113,22 +118,55 @@ def _three_vectors(count, indices, values, W, W_stride, b, z):
 
 
 @leaf
-def _one_vector(count, indices, values, W, W_stride, b, z):
-    """The same for the first vector of columns."""
+def _sum_of_vector(count, indices, values, W, W_stride, b):
+    """The same for the first vector of columns, which is returned."""
     s = load(b)
     for e in range(count):
         s = s + splat(values[e], s) * load(shift(W, indices[e] * W_stride))
-    store(s, z)
+    return s
 
 
 @leaf
-def sparse_forward(net, first, m, n, W, W_stride, b, z, z_stride):
-    """z = X @ W + b for samples [first, first + m) and n neurons; overwrites z."""
-    indices = int32_from_address(net.data[t.INDICES])
-    values = from_address(net.data[t.X], net.params)
+def rows_are_reused(net, first, m, fan_in, n):
+    """Whether the samples name each row of W twice or more on average, and W does not stay in the cache by itself."""
+    total = 0
     for i in range(m):
         begin, end = numbers_of(net, first + i)
-        add_product(end - begin, shift(indices, begin), shift(values, begin), n, W, W_stride, b, shift(z, i * z_stride))
+        total += end - begin
+    return total >= 2 * fan_in and fan_in * n > _CACHED_ELEMENTS and fan_in < _MOST_COUNTED
+
+
+@leaf
+def sparse_forward(net, first, m, fan_in, n, W, W_stride, b, z, z_stride, done):
+    """z = X @ W + b for samples [first, first + m) and n neurons; overwrites z, and m numbers in `done`.
+
+    Where rows of W are used again, a block of them is fetched for all samples at a time; `done` then counts each
+    sample's numbers that have been used, in the numbers' own dtype, which counts so far.
+    """
+    indices = int32_from_address(net.data[t.INDICES])
+    values = from_address(net.data[t.X], net.params)
+    if not rows_are_reused(net, first, m, fan_in, n):
+        for i in range(m):
+            begin, end = numbers_of(net, first + i)
+            here, row = shift(values, begin), shift(z, i * z_stride)
+            add_product(end - begin, shift(indices, begin), here, n, W, W_stride, b, row)
+        return
+    features = max(1, _CACHED_ELEMENTS // n)
+    for i in range(m):
+        done[i] = real(0.0, done)
+        row = shift(z, i * z_stride)
+        for j in range(n):
+            row[j] = b[j]
+    for k in range(0, fan_in, features):
+        for i in range(m):
+            begin, end = numbers_of(net, first + i)
+            begin += int(done[i])
+            stop = begin
+            while stop < end and indices[stop] < k + features:
+                stop += 1
+            done[i] += real(stop - begin, done)
+            row = shift(z, i * z_stride)
+            add_product(stop - begin, shift(indices, begin), shift(values, begin), n, W, W_stride, row, row)
 
 
 # --- backward ---------------------------------------------------------------------------------------------------------

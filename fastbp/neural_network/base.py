@@ -6,7 +6,7 @@ import math
 import operator
 from abc import ABC, abstractmethod
 from itertools import pairwise
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -19,8 +19,8 @@ from fastbp.network import Network
 from fastbp.neural_network import callbacks, lbfgs
 from fastbp.neural_network.epochs import Data, Objective, OptimizerState
 from fastbp.neural_network.files import Portable
-from fastbp.neural_network.held_out import HeldOut
-from fastbp.neural_network.parameters import NETWORK_NAMES, STOCHASTIC_SOLVERS
+from fastbp.neural_network.held_out import Given, HeldOut
+from fastbp.neural_network.parameters import NETWORK_NAMES, STOCHASTIC_SOLVERS, Fitted
 from fastbp.neural_network.passes import BatchCost
 from fastbp.neural_network.stochastic import StochasticFit, initialise_record, random_state_of
 from fastbp.sparse_rows import Rows, SparseRows, sparse_rows
@@ -29,14 +29,8 @@ from fastbp.validation import Targets, all_finite
 SPARSE_FORMATS = ("csr", "csc")
 
 
-class BaseMLP(Portable, callbacks.Support, BaseEstimator, ABC):
+class BaseMLP(Fitted, Portable, callbacks.Support, BaseEstimator, ABC):
     """The base of `MLPClassifier` and `MLPRegressor`; not to be used by itself."""
-
-    def _store(self, parameters: dict[str, Any]) -> None:
-        """Store the constructor's arguments, given as its ``locals()``, as they are."""
-        for name, value in parameters.items():
-            if name != "self":
-                setattr(self, name, value)
 
     # --- what the two differ in ---------------------------------------------------------------------------------------
 
@@ -69,6 +63,19 @@ class BaseMLP(Portable, callbacks.Support, BaseEstimator, ABC):
         """Whether the weights of a mini-batch are compared with those of all rows, rather than with each other."""
         return bool(self.weight_normalization == "data")
 
+    def _valid_weights(self, y: NDArray[Any], sample_weight: Any, X: Any, incremental: bool) -> NDArray[Any] | None:
+        """Return the weights of the rows, at least one of which is not 0, or None."""
+        weights = self._weights_of_rows(y, sample_weight, X, incremental)
+        if weights is not None and not weights.any():
+            has_two = getattr(self, "class_weight", None) is not None
+            names = "`sample_weight` times `class_weight`" if has_two else "`sample_weight`"
+            raise ValueError(f"{names} must be other than 0 for at least one row; got 0 for all {len(y)}.")
+        return weights
+
+    def _watched(self) -> Any:
+        """Return the scorer of early stopping, 'loss' for the validation loss, or None for `_score_of_outputs`."""
+        return self.scoring
+
     def _labels_to_stratify_by(self, data: Data) -> NDArray[Any] | None:
         """Return the classes whose shares the split of early stopping keeps, or None."""
         return None
@@ -83,28 +90,32 @@ class BaseMLP(Portable, callbacks.Support, BaseEstimator, ABC):
 
     # --- fit ----------------------------------------------------------------------------------------------------------
 
-    def _fit(self, X: Any, y: Any, sample_weight: ArrayLike | None, *, incremental: bool, eval_set: Any = None) -> Any:
+    def _fit(self, X: Any, y: Any, sample_weight: Any, *, incremental: bool, given: Given | None = None) -> Self:
         """Do what `fit` and `partial_fit` do."""
+        if given is not None and self.solver not in STOCHASTIC_SOLVERS:
+            raise ValueError(
+                f"{given.argument} must be None except for the solvers 'adam' and 'sgd', which have epochs; got "
+                f"validation data for solver={self.solver!r}."
+            )
         hidden = self._hidden_sizes()
         first_pass = not hasattr(self, "coefs_") or not (self.warm_start or incremental)
         X, y = self._checked(X, y, reset=first_pass)
         self._learn_targets(y, incremental)
-        weights = self._weights_of_rows(y, sample_weight, X, incremental)
+        weights = self._valid_weights(y, sample_weight, X, incremental)
         dtype = self._compute_dtype(X.dtype, first_pass)
         targets = self._encoded(y, dtype)
-        self.n_outputs_ = self._count_outputs(targets)
         self._random_state = random_state_of(self)
-        self._begin([X.shape[1], *hidden, self.n_outputs_], dtype, first_pass)
+        n_outputs = self._count_outputs(targets)
+        self._begin([X.shape[1], *hidden, n_outputs], dtype, first_pass)
+        self.n_outputs_ = n_outputs
         data = _data(X, targets, weights, dtype)
+        held_out = None if given is None else self._held_out(given)
         context = callbacks.begin(self, X, y, sample_weight, 1 if incremental else self.max_iter)
         if self.solver in STOCHASTIC_SOLVERS:
-            held_out = self._held_out(eval_set)
             initialise_record(self, first_pass, has_losses=held_out is not None)
             fit = StochasticFit(self, data, held_out, incremental)
             fit.run(context.on_epoch, context.is_wanted)
         else:
-            if eval_set is not None:
-                raise ValueError("`eval_set` needs a stochastic solver, 'adam' or 'sgd'; got solver='lbfgs'.")
             cost = BatchCost(self._network, data, self._objective(), n_threads=self.n_threads)
             lbfgs.minimise(self, cost, context.on_iteration if context.is_wanted else None)
         context.end()
@@ -187,27 +198,20 @@ class BaseMLP(Portable, callbacks.Support, BaseEstimator, ABC):
             layers += [rng.uniform(-bound, bound, (fan_in, fan_out)).ravel(), rng.uniform(-bound, bound, fan_out)]
         return np.concatenate(layers).astype(dtype)
 
-    def _held_out(self, eval_set: Any) -> HeldOut | None:
+    def _held_out(self, given: Given) -> HeldOut:
         """Return the user's validation data, checked."""
-        if eval_set is None:
-            return None
-        if not isinstance(eval_set, tuple | list) or len(eval_set) not in (2, 3):
-            raise TypeError(
-                f"`eval_set` must be (X_val, y_val) or (X_val, y_val, sample_weight_val); got {type(eval_set).__name__}"
-                + (f" of {len(eval_set)}." if isinstance(eval_set, tuple | list) else ".")
-            )
-        X, y, weights = (*eval_set, None)[:3]
         try:
-            data = self._checked_data(X, y, weights)
-        except ValueError as error:
-            raise ValueError(f"In `eval_set`: {error}") from error
-        return HeldOut(self, data, y, with_losses=True)
+            data = self._checked_data(given.X, given.y, given.sample_weight)
+        except (TypeError, ValueError) as error:
+            kind = TypeError if isinstance(error, TypeError) else ValueError
+            raise kind(f"In {given.argument}: {error}") from error
+        return HeldOut(self, data, with_losses=True)
 
     def _checked_data(self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None) -> Data:
         """Return further data of the kind that the model was fitted on."""
         valid, targets = self._checked(X, y, reset=False)
         self._check_known(targets)
-        weights = self._weights_of_rows(targets, sample_weight, valid, incremental=False)
+        weights = self._valid_weights(targets, sample_weight, valid, incremental=False)
         dtype = self._network.dtype
         return _data(valid, self._encoded(targets, dtype), weights, dtype)
 
@@ -288,7 +292,7 @@ class BaseMLP(Portable, callbacks.Support, BaseEstimator, ABC):
     # --- gradients ----------------------------------------------------------------------------------------------------
 
     def loss_gradient(
-        self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None = None
+        self, X: Any, y: Any, sample_weight: ArrayLike | None = None
     ) -> tuple[float, list[NDArray[Any]], list[NDArray[Any]]]:
         """Return the loss of some data and its gradient, penalties included, at the model's parameters.
 

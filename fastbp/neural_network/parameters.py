@@ -6,6 +6,7 @@ from numbers import Integral, Real
 from typing import Any, TypeVar
 
 import numpy as np
+from numpy.typing import NDArray
 from sklearn.utils._param_validation import Interval, Options, StrOptions
 
 from fastbp.functions import ACTIVATION_NAMES, Activation, Loss
@@ -119,8 +120,10 @@ momentum : float, default=0.9
 nesterovs_momentum : bool, default=True
     Whether the momentum is Nesterov's.
 early_stopping : bool, default=False
-    Whether to set rows aside, or to use the `eval_set` of `fit`, and to stop when the score on them does not improve;
-    the model ends with the parameters of its best score.
+    Whether to set rows aside, or to use the validation data of `fit`, and to stop when the score on them does not
+    improve; the model ends with the parameters of its best score.  A warm fit with validation data of your own counts
+    its first parameters among them; with rows set aside it has, as scikit-learn's, to beat the fits before, and ends
+    with its last parameters if it does not.
 validation_fraction : float, default=0.1
     Share of the rows that early stopping sets aside.
 beta_1, beta_2, epsilon : float, default=0.9, 0.999, 1e-8
@@ -144,8 +147,10 @@ l1_penalty : float, default=0.0
 clip_norm : float, default=None
     Largest Euclidean norm of a step's gradient; a longer one is scaled down to it.  For 'sgd' and 'adam'.
 scoring : str or callable, default=None
-    What early stopping watches: None the estimator's own score, 'loss' the validation loss, or a scorer as in
-    ``sklearn.model_selection.cross_val_score``.
+    What early stopping watches: 'loss' the validation loss, or a scorer as in
+    ``sklearn.model_selection.cross_val_score``, a name or ``scorer(estimator, X, y)``, which is passed
+    ``sample_weight=`` if there are weights and it takes them.  None is what scikit-learn watches, the accuracy and R^2,
+    but the validation loss for the regression losses that scikit-learn does not have.
 warm_start_optimizer : bool, default=False
     Whether a warm start also goes on with the optimizer's moments, number of steps and learning rate, but for a
     schedule's, which begins anew.
@@ -171,11 +176,11 @@ loss_curve_ : list of float
 best_loss_ : float or None
     The smallest of them; None with early stopping.
 validation_scores_ : list of float or None
-    With early stopping, the score of each epoch.
+    With early stopping, the score of each epoch; where the validation loss is watched, minus that loss.
 best_validation_score_ : float or None
-    The largest of them.
+    The largest of them; a warm fit with validation data of your own begins with that of its first parameters.
 validation_loss_curve_ : list of float or None
-    With an `eval_set`, its loss after each epoch, without penalties; NaN where it is not finite.
+    With validation data in `fit`, their loss after each epoch, without penalties; NaN where it is not finite.
 n_iter_ : int
     Epochs or iterations of the last fit.
 t_ : int
@@ -190,6 +195,27 @@ feature_names_in_ : ndarray of shape (n_features_in_,)
     Names of the features, if X had them.
 network_ : fastbp.Network
     The network inside."""
+
+
+class Fitted:
+    """The types of the attributes of a fitted estimator, for type checkers; `_ATTRIBUTES` says what they are."""
+
+    coefs_: list[NDArray[Any]]
+    intercepts_: list[NDArray[Any]]
+    loss_: float
+    loss_curve_: list[float]
+    best_loss_: float | None
+    validation_scores_: list[float] | None
+    best_validation_score_: float | None
+    validation_loss_curve_: list[float] | None
+    n_iter_: int
+    t_: int
+    n_layers_: int
+    n_outputs_: int
+    out_activation_: str
+    n_features_in_: int
+    feature_names_in_: NDArray[Any]
+
 
 _T = TypeVar("_T", bound=type)
 

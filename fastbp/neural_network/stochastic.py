@@ -11,12 +11,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from sklearn.exceptions import ConvergenceWarning
-from sklearn.model_selection import train_test_split
 from sklearn.utils import check_random_state
 
 from fastbp.neural_network.epochs import Data, Epochs, OptimizerState, adam_state, sgd_state
 from fastbp.neural_network.errors import diverged
-from fastbp.neural_network.held_out import HeldOut
+from fastbp.neural_network.held_out import HeldOut, set_aside
 from fastbp.progress import progress_bar
 from fastbp.schedules import Schedule
 
@@ -26,7 +25,8 @@ _DEFAULT_BATCH_ROWS = 200  # scikit-learn's batch_size='auto'
 
 def say(text: str) -> None:
     """Write a line of `verbose` to standard output, as scikit-learn's print does."""
-    sys.stdout.write(f"{text}\n")
+    if sys.stdout is not None:  # a program without a console, such as pythonw's, has none; print() knows that, too
+        sys.stdout.write(f"{text}\n")
 
 
 class StochasticFit:
@@ -90,17 +90,8 @@ class StochasticFit:
         est = self._estimator
         if not est.early_stopping or held_out is not None:
             return None, held_out
-        train, test = train_test_split(
-            np.arange(len(data)),
-            random_state=est._random_state,
-            test_size=est.validation_fraction,
-            stratify=est._labels_to_stratify_by(data),
-        )
-        if len(test) < 2:
-            raise ValueError(
-                "The validation set is too small. Increase 'validation_fraction' or the size of your dataset."
-            )
-        return train, HeldOut(est, data.rows(test), None, with_losses=False)
+        train, test = set_aside(data, est.validation_fraction, est._random_state, est._labels_to_stratify_by(data))
+        return train, HeldOut(est, data.rows(test), with_losses=False)
 
     def _mean_weight(self, weights: NDArray[Any] | None) -> float:
         """Return what the weights of a mini-batch's rows are compared with; 0 for the mini-batch's own mean.
@@ -136,6 +127,7 @@ class StochasticFit:
         est = self._estimator
         n_epochs = 1 if self._incremental else est.max_iter
         est.n_iter_ = 0
+        self._note_first_score()
         with (
             self._interruptible(),
             progress_bar(n_epochs, "epoch", wanted=bool(est.progress and not self._incremental)) as advance,
@@ -223,6 +215,18 @@ class StochasticFit:
         best = est.best_loss_
         est.best_loss_ = min(best, loss)
         return bool(not loss > best - est.tol)
+
+    def _note_first_score(self) -> None:
+        """Have a warm fit with the user's validation data begin with its first parameters as the best so far.
+
+        Those data, or what is watched, may be others than in the fit before.  scikit-learn's class, which sets rows
+        aside, keeps the best score of its former fits instead, and ends with its last parameters where none is better.
+        """
+        est, held_out = self._estimator, self._held_out
+        if est.early_stopping and held_out is not None and held_out.has_losses and est.t_ > 0:
+            score = held_out.score()
+            est.best_validation_score_ = -np.inf if np.isnan(score) else score
+            self._best = est._network.params.copy()
 
     def _note_score(self, has_diverged: bool) -> bool:
         """Take note of the validation score; whether it improved by `tol`.  NaN is no improvement."""
