@@ -9,7 +9,6 @@
 
 from fastbp.definition import ActivationSpec, OutputSpec
 from fastbp.diagnostics import DiagnosticReport, DiagnosticWatch, LayerDiagnosis, diagnose
-from fastbp.export import from_torch_state_dict
 from fastbp.files import FileError, PathLike
 from fastbp.functions import Activation, Loss
 from fastbp.history import Callback, EarlyStopping, History
@@ -30,6 +29,7 @@ from fastbp.perturbation import (
 from fastbp.schedules import Constant, Cosine, InverseScaling, OneCycle, Schedule, Step
 from fastbp.storage import load
 from fastbp.threads import get_num_threads, num_threads, set_num_threads
+from fastbp.torch_parameters import from_torch_state_dict
 from fastbp.trainer import TrainingDivergedError
 from fastbp.version import __version__
 from fastbp.warmup import warmup

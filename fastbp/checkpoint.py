@@ -21,10 +21,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastbp.array_files import FileContent, read_arrays, write_arrays
-from fastbp.files import checked_path, file_status
+from fastbp.files import checked_path, file_status, path_named
 from fastbp.history import STOPPED_BY, Best, History, as_rows, from_rows
 from fastbp.optimizers import SGD, Adam, AdamW, Optimizer, RMSprop
-from fastbp.schedules import Constant, Cosine, InverseScaling, OneCycle, Schedule, Step
+from fastbp.schedules import SCHEDULES, Schedule
 from fastbp.sparse_rows import Rows, SparseRows
 from fastbp.storage import describe
 from fastbp.trainer import Trainer, TrainingDivergedError, TrainingState
@@ -39,7 +39,6 @@ _ARRAYS = ("params", "before_epoch", "best_params", "vectors", "sums", "history"
 _DIGEST_BYTES = 1 << 21  # of rows that are copied and digested at a time: they stay within the second-level cache
 _MOST_RATES = 1 << 16  # of a schedule of the user's own that are compared: some milliseconds
 _OPTIMIZERS = {kind.__name__: kind for kind in (SGD, Adam, AdamW, RMSprop)}
-_SCHEDULES = {kind.__name__: kind for kind in (Constant, Cosine, InverseScaling, OneCycle, Step)}
 
 
 @dataclass
@@ -56,13 +55,9 @@ class Record:
 
 def checked_checkpoint(checkpoint: Any) -> str:
     """Return the name of a file that can be written."""
-    try:
+    with path_named("checkpoint"):
         name = checked_path(checkpoint)
         status = file_status(name)
-    except OSError as error:
-        raise type(error)(error.errno, str(error.strerror).replace("`path`", "`checkpoint`"), error.filename) from None
-    except (TypeError, ValueError) as error:
-        raise type(error)(str(error).replace("`path`", "`checkpoint`")) from None
     folder = os.path.dirname(name)
     if status is None and folder and not os.path.isdir(folder):
         raise FileNotFoundError(errno.ENOENT, "`checkpoint` must lie in a folder that exists; there is none", name)
@@ -110,7 +105,7 @@ def describe_data(X: Rows, targets: Targets, sample_weight: NDArray[Any] | None,
 def describe_optimizer(optimizer: Optimizer | Schedule, horizon: int) -> dict[str, Any]:
     """Return class and hyper-parameters in plain values; of a schedule of the user's own the rates of the fit."""
     values: dict[str, Any] = {"class": type(optimizer).__name__}
-    if isinstance(optimizer, Schedule) and type(optimizer) not in _SCHEDULES.values():
+    if isinstance(optimizer, Schedule) and type(optimizer) not in SCHEDULES.values():
         return values | _describe_rates(optimizer, horizon)
     for entry in fields(optimizer) if is_dataclass(optimizer) else ():
         value = getattr(optimizer, entry.name)
@@ -146,7 +141,7 @@ def _optimizer(content: FileContent, description: Any) -> Optimizer:
             content.fail(f"it needs the optimizer or schedule {name!r} of your own. Pass it to fit as `optimizer`.")
         values = {key: value for key, value in entry.items() if key != "class"}
         if isinstance(values.get("learning_rate"), dict):
-            values["learning_rate"] = build(_SCHEDULES, values["learning_rate"])
+            values["learning_rate"] = build(SCHEDULES, values["learning_rate"])
         return kinds[entry["class"]](**values)
 
     try:

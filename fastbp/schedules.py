@@ -360,3 +360,9 @@ class OneCycle(Schedule):
             rising = np.full_like(step, self.max_learning_rate)
         falling = _cosine_between(self.max_learning_rate, last, (step - peak) / (n_steps - 1 - peak))
         return np.where(step <= peak, rising, falling)
+
+
+# The schedules that a file can hold, by their names; one of the user's own is code.
+SCHEDULES: dict[str, type[Schedule]] = {
+    kind.__name__: kind for kind in (Constant, Cosine, InverseScaling, OneCycle, Step)
+}

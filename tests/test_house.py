@@ -34,6 +34,7 @@ ROOMS = (
     "columns",
     "plotting",
     "export",
+    "torch_parameters",
     "warmup",
     "diagnostics",
     "gradient_times",
@@ -82,6 +83,7 @@ DOORS = {
     ("network", "training"),
     ("portable", "storage"),
     ("portable", "export"),
+    ("portable", "torch_parameters"),
     ("storage", "neural_network"),
     ("history", "plotting"),
 }
@@ -92,6 +94,7 @@ IMPORTERS = {
     "tqdm": {"progress"},
     "threadpoolctl": {"threads"},
     "onnx": {"export"},
+    "skl2onnx": {"neural_network"},
     "dask": set(),
     "torch": set(),
     "joblib": set(),

@@ -665,3 +665,19 @@ def test_files_do_not_depend_on_the_process(path):
     net.save(str(path))
     assert path.read_bytes() == first
     assert files.checked_path(path) == str(path)
+
+
+@pytest.mark.skipif(os.name != "posix", reason="permission bits of a POSIX system")
+def test_nobody_else_can_read_the_new_file_where_the_old_one_is_private(path, monkeypatch):
+    net = bp.Network([1, 1])
+    net.save(path)
+    path.chmod(0o600)
+    chmod, seen = os.chmod, []
+
+    def watch(name, mode):
+        seen.append(stat.S_IMODE(os.stat(name).st_mode))
+        chmod(name, mode)
+
+    monkeypatch.setattr(os, "chmod", watch)
+    net.save(path)
+    assert seen == [0o600]  # before it was set, too
