@@ -13,6 +13,7 @@ ROUNDS = 5  # a fit is long enough for few of them to tell
 JOBS = [(case, "fit") for case in estimators.CASES] + [
     (case, task) for case in estimators.PREDICTED_CASES for task in estimators.PREDICTION_TARGETS
 ]
+JOBS += [(case, "predict all rows") for case, chosen in estimators.CASES.items() if chosen.predict_target]
 # of the same numbers in another order, after a fit: measured 1e-12 and 1e-4, with some room
 TOLERANCES = {"float64": 1e-6, "float32": 2e-2}
 
@@ -38,12 +39,13 @@ def bench_estimators(case, task, dtype, library, benchmark, workers, fits):
     expected = fits.ready(LIBRARIES[1 - LIBRARIES.index(library)], case, task, dtype).prepared["fingerprint"]
     agreement.check(library, worker.prepared["fingerprint"], "the other", expected, TOLERANCES[dtype])
     worker = fits.ready(library, case, task, dtype)
+    targets = estimators.PREDICTION_TARGETS | {"fit": chosen.target, "predict all rows": chosen.predict_target}
     benchmark.group = f"estimators: {case}, {task}, {dtype}"
     benchmark.name = library
     benchmark.extra_info |= {
         "kind": "estimators",
         "shape": f"{case}, {task}, {dtype}",
-        "target": chosen.target if task == "fit" else estimators.PREDICTION_TARGETS[task],
+        "target": targets[task],
         "version": worker.prepared["version"],
         "threads": worker.n_threads,
         "first_call_s": worker.prepared["first_call_s"],

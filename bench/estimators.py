@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
+from scipy import sparse
 
 from bench.agreement import projections
 from bench.worker import serve
@@ -49,6 +50,20 @@ def _classification() -> Any:
     return make_classification(20_000, 50, n_informative=20, random_state=0)
 
 
+def _words(n_rows: int, n_features: int, density: float) -> Callable[[], Any]:
+    """Return a loader of rows like TF-IDF of texts: CSR, as many numbers in each row, four classes."""
+
+    def load() -> Any:
+        rng = np.random.default_rng(0)
+        n_words = max(1, round(density * n_features))
+        indices = np.concatenate([np.sort(rng.choice(n_features, n_words, replace=False)) for _ in range(n_rows)])
+        indptr = np.arange(0, n_rows * n_words + 1, n_words)
+        X = sparse.csr_array((rng.random(len(indices)), indices, indptr), shape=(n_rows, n_features))
+        return X, rng.integers(4, size=n_rows)
+
+    return load
+
+
 def _mnist(n_rows: int) -> Callable[[], Any]:
     def load() -> Any:
         with np.load(os.environ[MNIST]) as file:
@@ -67,6 +82,7 @@ class Case:
     target: float
     is_quick: bool = True
     needs_mnist: bool = False
+    predict_target: float | None = None  # of all rows; None where they are not predicted
 
 
 @dataclass
@@ -74,7 +90,11 @@ class _Cases:
     table: dict[str, Case] = field(default_factory=dict)
 
     def add(self, name: str, load: Callable[[], Any], target: float = 4.0, **settings: Any) -> None:
-        flags = {key: settings.pop(key) for key in ("is_quick", "needs_mnist", "estimator") if key in settings}
+        flags = {
+            key: settings.pop(key)
+            for key in ("is_quick", "needs_mnist", "estimator", "predict_target")
+            if key in settings
+        }
         parameters = {"random_state": 0} | settings
         self.table[name] = Case(load, **{"estimator": "MLPClassifier"} | flags, parameters=parameters, target=target)
 
@@ -95,10 +115,22 @@ _cases.add(
     is_quick=False,
     needs_mnist=True,
 )
+# Sparse X: fewer numbers than zeros by far, and so many that another library would rather have all of them.
+for _percent, _n_rows, _n_features in (
+    (0.1, 2000, 20_000), (1, 2000, 20_000), (1, 1000, 5000), (5, 1000, 5000), (15, 1000, 5000), (50, 1000, 5000),
+):  # fmt: skip
+    _cases.add(
+        f"sparse {_percent} %, {_n_rows} x {_n_features}-100-4",
+        _words(_n_rows, _n_features, _percent / 100),
+        target=3.0 if _percent <= 5 else 1.0,
+        predict_target=5.0 if _percent <= 5 else 1.0,
+        max_iter=2,
+        is_quick=(_percent, _n_features) == (1, 5000),
+    )
 CASES = _cases.table
 
-# task -> rows to predict, or None for a fit
-TASKS = {"fit": None, "predict 1 row": 1, "predict 10,000 rows": 10_000}
+# task -> rows to predict, -1 for all, or None for a fit
+TASKS = {"fit": None, "predict 1 row": 1, "predict 10,000 rows": 10_000, "predict all rows": -1}
 PREDICTION_TARGETS = {"predict 1 row": 2.0, "predict 10,000 rows": 1.0}
 PREDICTED_CASES = ("digits 64-100-10", "20,000 x 50, 50-64-64-1")
 
@@ -114,7 +146,7 @@ class Server:
         """Get ready for rounds."""
         chosen = CASES[case]
         X, y = chosen.load()
-        X = np.ascontiguousarray(X, dtype)
+        X = X.astype(dtype) if sparse.issparse(X) else np.ascontiguousarray(X, dtype)
         y = y.astype(dtype) if chosen.estimator == "MLPRegressor" else y
         make = getattr(importlib.import_module(MODULES[self.library]), chosen.estimator)
         self.units = 1
@@ -123,7 +155,7 @@ class Server:
             self.run = lambda: model.fit(X, y)
         else:
             model.set_params(max_iter=3).fit(X, y)
-            rows = np.resize(X, (TASKS[task], X.shape[1]))
+            rows = X if TASKS[task] == -1 else np.resize(X, (TASKS[task], X.shape[1]))
             self.run = lambda: model.predict(rows)
         first, second = self._time(), self._time()
         self.units = 1 if TASKS[task] is None else max(1, int(seconds / second))
