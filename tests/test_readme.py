@@ -1,12 +1,17 @@
 """What the texts say of files and lines is true."""
 
+import inspect
 import re
 from pathlib import Path
 
 import pytest
+import sklearn.neural_network as theirs
+
+from fastbp import neural_network as ours
 
 ROOT = Path(__file__).parents[1]
 TEXTS = ("README.md", "examples/README.md")
+DIFFERENCES = "docs/scikit-learn.md"
 
 
 def function_source(path, name):
@@ -49,3 +54,16 @@ def test_the_readmes_program_runs():
     exec(compile(program, "README.md", "exec"), names)
     assert (names["net"].predict(names["X_test"]).argmax(axis=1) == names["y_test"]).mean() > 0.9
     assert names["grad"].shape == (names["net"].n_params,)
+
+
+def test_the_page_of_differences_names_every_parameter_of_ours_and_every_test():
+    """What scikit-learn's classes do not take stands under "Beyond it"; files that are named exist."""
+    text = (ROOT / DIFFERENCES).read_text(encoding="utf-8")
+    beyond = text[text.index("## Beyond it") :]
+    for name in ("MLPClassifier", "MLPRegressor"):
+        added = set(inspect.signature(getattr(ours, name)).parameters) - set(
+            inspect.signature(getattr(theirs, name)).parameters
+        )
+        assert {parameter for parameter in added if f"`{parameter}`" not in beyond} == set(), name
+    for path in re.findall(r"`(tests/\w+\.py)`", text):
+        assert (ROOT / path).exists(), path
