@@ -98,7 +98,7 @@ IMPORTERS = {
     "dask": set(),
     "torch": set(),
     "joblib": set(),
-    "warnings": {"caller"},  # which knows the user's line
+    "warnings": {"caller", "plotting"},  # which knows the user's line; and where matplotlib's are kept quiet
 }
 
 

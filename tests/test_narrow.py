@@ -33,14 +33,14 @@ def is_narrow(net, batch_size):
     """Whether fit takes its steps in vectors."""
     frame = make_frame(net, batch_size, batch_size, gradient=True)
     w = frame.workspace
-    return bool(_asks_the_kernel(w.layers.ravel(), w.segments.ravel(), w.plan, frame.scalars))
+    return bool(_asks_the_kernel(w.layers.ravel(), w.segments.ravel(), w.plan, frame.data, frame.scalars))
 
 
 @numba.njit
-def _asks_the_kernel(layers, segments, plan, scalars):
+def _asks_the_kernel(layers, segments, plan, data, scalars):
     """Whether the kernel, given these tables, trains in vectors; the optimizer is SGD, code 0."""
     table, reals = at(plan, 0), at(scalars, 0)
-    return trains_narrow(Net(at(layers, 0), at(segments, 0), table, table, reals, reals, table))
+    return trains_narrow(Net(at(layers, 0), at(segments, 0), table, at(data, 0), reals, reals, table))
 
 
 def trained(monkeypatch, narrow, sizes, activation, output, loss, dtype, **fit):
