@@ -94,12 +94,16 @@ class Frame:
 
     def shuffle_rows(self, order: NDArray[np.int64], bits: np.random.BitGenerator) -> None:
         """Overwrite `order` with a random order of 0, 1, ..., as `fastbp.shuffling.permutation` is to return it."""
-        data, interface = self.data, bits.ctypes
-        data[t.N_ROWS], data[t.ORDER] = len(order), address_of(order)
-        data[t.NEXT_UINT32] = ctypes.cast(interface.next_uint32, ctypes.c_void_p).value or 0
-        data[t.RANDOM_STATE] = interface.state_address
+        self.data[t.N_ROWS], self.data[t.ORDER] = len(order), address_of(order)
+        self.set_random(bits)
         with bits.lock:
             run_kernel(entry.SHUFFLE, self.addresses, self.control, self.nothing, 0, self.no_rates)
+
+    def set_random(self, bits: np.random.BitGenerator) -> None:
+        """Point the kernels to a random generator, whose lock is to be held while they draw."""
+        interface = bits.ctypes
+        self.data[t.NEXT_UINT32] = ctypes.cast(interface.next_uint32, ctypes.c_void_p).value or 0
+        self.data[t.RANDOM_STATE] = interface.state_address
 
     def small_outputs(self, X: NDArray[Any], params: NDArray[Any], n_outputs: int) -> NDArray[Any]:
         """Return the outputs for a few rows, by way of arrays of the frame's own, whose addresses are known."""

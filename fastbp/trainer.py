@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import copy
 import math
+import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -13,12 +14,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastbp import validation
+from fastbp.history import History
 from fastbp.interruption import StepTime
-from fastbp.jobs import Frame, flops_per_row
+from fastbp.jobs import Frame, address_of, flops_per_row
 from fastbp.kernels import tables as t
 from fastbp.memory import require_memory
 from fastbp.optimizers import Optimizer
-from fastbp.shuffling import permutation
+from fastbp.shuffling import kernel_draws_permutation, permutation
 
 if TYPE_CHECKING:
     from fastbp.network import Network
@@ -112,8 +114,8 @@ class Trainer:
         self._data = (X, targets, sample_weight)
         n_rows, self._batch_rows = len(X), batch_rows
         self.steps_per_epoch = -(-n_rows // batch_rows)
-        self._full_batch = batch_rows == n_rows
-        self._frame = self._make_frame(batch_rows, n_rows, clip_norm, tol if self._full_batch else None)
+        self.is_full_batch = batch_rows == n_rows
+        self._frame = self._make_frame(batch_rows, n_rows, clip_norm, tol if self.is_full_batch else None)
         flops = 3 * batch_rows * flops_per_row(net.sizes)
         self.n_threads = self._frame.useful_threads(n_threads, flops)
         self._step_time = StepTime(
@@ -205,7 +207,7 @@ class Trainer:
             scalars[[t.COST_SUM, t.WEIGHT_SUM]] = 0.0
         rng = self.state.rng
         self._rng_state = rng.bit_generator.state
-        if shuffle and order is None and not self._full_batch:
+        if shuffle and order is None and not self.is_full_batch:
             order = permutation(rng, len(X), frame)
         frame.set_data(X, targets, sample_weight, order)
         first_of_epoch = int(scalars[t.STEP]) - self.position
@@ -227,6 +229,48 @@ class Trainer:
         weight = scalars[t.WEIGHT_SUM]
         return float(scalars[t.COST_SUM] / weight), float(rates[-1]), status == t.CONVERGED
 
+    def epochs_at_once(self, *, shuffle: bool) -> int:
+        """Return how many epochs `epochs` may take: as many as are no long call, or 1 where it cannot take several."""
+        draws = not shuffle or self.is_full_batch or kernel_draws_permutation(len(self._data[0]))
+        if self.position or not draws or self.state.optimizer.has_own_schedule:
+            return 1
+        return max(1, self._step_time.steps_of_short_call() // self.steps_per_epoch)
+
+    def epochs(self, n_epochs: int, horizon: int, history: History, *, shuffle: bool) -> tuple[float, bool]:
+        """Train several epochs in one call of the kernel, and record them; the last loss, and if the tolerance was met.
+
+        All bits are those of as many calls of `epoch`; the kernel does what is done there before and after the steps.
+        Whatever ends the call, the finished epochs are recorded.
+        """
+        scalars, plan, n_steps = self._frame.scalars, self._frame.workspace.plan, n_epochs * self.steps_per_epoch
+        X, targets, sample_weight = self._data
+        bits = self.state.rng.bit_generator if shuffle and not self.is_full_batch else None
+        order = None if bits is None else np.empty(len(X), np.int64)
+        self._frame.set_data(X, targets, sample_weight, order)
+        if bits is not None:
+            self._frame.set_random(bits)
+        first_step = int(scalars[t.STEP])
+        rates = self.state.optimizer.learning_rates(first_step, n_steps, horizon)
+        sums = np.empty((n_epochs, 2))
+        scalars[t.EPOCHS] = 0.0
+        plan[[t.EPOCH_SUMS, t.BEFORE, t.SHUFFLES]] = address_of(sums), address_of(self.before_epoch), bits is not None
+        began, done, status = time.perf_counter(), 0, t.INTERRUPTED
+        try:
+            with nullcontext() if bits is None else bits.lock:
+                while done < n_steps and status == t.INTERRUPTED:
+                    status = self._steps(done % self.steps_per_epoch, rates[done:])
+                    done = int(scalars[t.STEP]) - first_step
+        finally:
+            plan[t.EPOCH_SUMS] = 0
+            n = int(scalars[t.EPOCHS])
+            seconds = (time.perf_counter() - began) / max(1, n)
+            last_rates = rates[self.steps_per_epoch - 1 :: self.steps_per_epoch][:n]
+            losses = (sums[:n, 0] / sums[:n, 1]).tolist()
+            history.extend(losses, last_rates.tolist(), [seconds] * n)
+        if status == t.DIVERGED:
+            self._give_up(len(history), float(rates[n * self.steps_per_epoch]))
+        return losses[-1], status == t.CONVERGED
+
     def end_epoch(self) -> None:
         """Take note that the epoch is recorded."""
         self.position, self._rng_state = 0, None
@@ -247,7 +291,7 @@ class Trainer:
 
     def norm_at_most(self, tol: float, data: Any) -> bool:
         """Whether the gradient over all data is within the tolerance; full batches know before each step."""
-        if self._full_batch:
+        if self.is_full_batch:
             return False
         _, grad = self.net.passes.value_and_grad(*data, params=self.net.params, n_threads=self.n_threads)
         return float(np.linalg.norm(grad)) <= tol

@@ -1,6 +1,7 @@
 """The fit loop: epochs, mini-batches, validation, early stopping, callbacks, progress, checkpoints.
 
-The kernels take whole epochs of steps; Python looks in between epochs, and within them for a checkpoint or Ctrl-C.
+The kernels take whole epochs of steps, several short ones in one call; Python looks in between epochs where something
+is to happen there, and within them for a checkpoint or Ctrl-C.
 """
 
 from __future__ import annotations
@@ -193,6 +194,11 @@ class _Plan:
     callbacks: tuple[Callback, ...]
     progress: bool
 
+    def looks_after_each_epoch(self, trainer: Trainer) -> bool:
+        """Whether something else than training is to happen between two epochs."""
+        watches_gradient = self.tol is not None and not trainer.is_full_batch  # which looks before each step anyway
+        return self.validation_set is not None or bool(self.callbacks) or watches_gradient
+
     def describe(self, net: Network, data: Any, optimizer: Optimizer) -> dict[str, Any]:
         """Return what a checkpoint says of the fit that it is of."""
         arguments = {
@@ -216,9 +222,10 @@ class _Plan:
 
 
 def _run(net: Network, trainer: Trainer, plan: _Plan, data: Any, record: Record, checkpoints: Checkpoints) -> History:
-    """Train epoch by epoch, from where the record ends."""
+    """Train from where the record ends: several epochs at once where nothing is to happen between them."""
     net.history = history = record.history
     horizon = record.first_step + plan.epochs * trainer.steps_per_epoch
+    disturbed = checkpoints.are_written or plan.looks_after_each_epoch(trainer)
     with (
         progress_bar(plan.epochs, "epoch", wanted=plan.progress, begun=len(history)) as advance,
         trainer.saving_state(),
@@ -226,17 +233,15 @@ def _run(net: Network, trainer: Trainer, plan: _Plan, data: Any, record: Record,
         checkpoints.on_the_way_out(),
     ):
         while record.stopped_by is None and len(history) < plan.epochs:
-            began = time.perf_counter()
-            loss, rate, converged = trainer.epoch(len(history), horizon, shuffle=plan.shuffle, pauses=checkpoints)
-            val_loss = None
-            if plan.validation_set is not None:
-                val_loss = net.passes.cost(*plan.validation_set, n_threads=trainer.n_threads)
-            converged = converged or (plan.tol is not None and trainer.norm_at_most(plan.tol, data))
-            exhausted = record.best is not None and val_loss is not None and record.best.should_stop(val_loss)
-            history.append(loss, rate, time.perf_counter() - began, val_loss)
-            trainer.end_epoch()
-            record.stopped_by = "tolerance" if converged else "early_stopping" if exhausted else None
-            advance(1, **({"loss": f"{loss:.4g}"} | ({} if val_loss is None else {"val_loss": f"{val_loss:.4g}"})))
+            done = len(history)
+            n_epochs = 1 if disturbed else min(trainer.epochs_at_once(shuffle=plan.shuffle), plan.epochs - done)
+            if n_epochs > 1:
+                (loss, converged), val_loss = trainer.epochs(n_epochs, horizon, history, shuffle=plan.shuffle), None
+                record.stopped_by = "tolerance" if converged else None
+            else:
+                loss, val_loss = _epoch(net, trainer, plan, data, record, horizon, checkpoints)
+            shown = {"loss": f"{loss:.4g}"} | ({} if val_loss is None else {"val_loss": f"{val_loss:.4g}"})
+            advance(len(history) - done, **shown)
             if [True for callback in plan.callbacks if callback(net, history) is True]:
                 record.stopped_by = record.stopped_by or "callback"
             if len(history) == plan.epochs:
@@ -246,6 +251,23 @@ def _run(net: Network, trainer: Trainer, plan: _Plan, data: Any, record: Record,
     if record.best is not None:
         record.best.restore()
     return history
+
+
+def _epoch(
+    net: Network, trainer: Trainer, plan: _Plan, data: Any, record: Record, horizon: int, checkpoints: Checkpoints
+) -> tuple[float, float | None]:
+    """Train one epoch, look at what is to be looked at, and record it; its loss, and its validation loss if any."""
+    history, began = record.history, time.perf_counter()
+    loss, rate, converged = trainer.epoch(len(history), horizon, shuffle=plan.shuffle, pauses=checkpoints)
+    val_loss = None
+    if plan.validation_set is not None:
+        val_loss = net.passes.cost(*plan.validation_set, n_threads=trainer.n_threads)
+    converged = converged or (plan.tol is not None and trainer.norm_at_most(plan.tol, data))
+    exhausted = record.best is not None and val_loss is not None and record.best.should_stop(val_loss)
+    history.append(loss, rate, time.perf_counter() - began, val_loss)
+    trainer.end_epoch()
+    record.stopped_by = "tolerance" if converged else "early_stopping" if exhausted else None
+    return loss, val_loss
 
 
 @contextmanager
