@@ -136,7 +136,6 @@ class History:
         if val_loss is not None:
             self._val_loss.append(val_loss)
 
-
     def extend(self, losses: list[float], learning_rates: list[float], seconds: list[float]) -> None:
         """Record several epochs."""
         self._loss += losses

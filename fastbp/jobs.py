@@ -137,9 +137,7 @@ class Frame:
         A call that is reckoned to take long, `seconds`, can be interrupted; for `deadline` see `call_interruptibly`.
         """
         control = self.control
-        self._point(entry.PARAMS, params)
-        self._point(entry.GRADS, self.grads)
-        self._point(entry.STATE, self.state)
+        self.point_to_vectors(params)
         self.addresses[entry.OUT] = 0 if out is None else address_of(out)
         tail = (self.addresses, control, self.nothing, first_step, self.no_rates if rates is None else rates)
         if seconds >= LONG_CALL:
@@ -177,6 +175,12 @@ class Frame:
         )
         step_time.note(int(scalars[t.STEP] - step_before), time.perf_counter() - began)
         return int(scalars[t.STATUS])
+
+    def point_to_vectors(self, params: NDArray[Any]) -> None:
+        """Have the kernels find the parameters, the gradient and the optimizer's state."""
+        self._point(entry.PARAMS, params)
+        self._point(entry.GRADS, self.grads)
+        self._point(entry.STATE, self.state)
 
     def _call(self, control: NDArray[np.int64], task: int, tail: tuple[Any, ...], n_threads: int) -> None:
         """Call the kernel with helpers, and with BLAS held at one thread if it is used."""

@@ -99,7 +99,6 @@ class Optimizer(ABC):
             )
         return rates
 
-
     @property
     def has_own_schedule(self) -> bool:
         """Whether the learning rates come from a schedule that a user has written, which may do what it likes."""

@@ -19,7 +19,7 @@ from fastbp.interruption import StepTime
 from fastbp.jobs import Frame, address_of, flops_per_row
 from fastbp.kernels import tables as t
 from fastbp.memory import require_memory
-from fastbp.optimizers import Optimizer
+from fastbp.optimizers import Adam, Optimizer
 from fastbp.shuffling import kernel_draws_permutation, permutation
 
 if TYPE_CHECKING:
@@ -84,6 +84,39 @@ def draw_seed(rng: np.random.Generator) -> int:
     return int(rng.integers(1 << 31))
 
 
+def state_to_go_on_with(net: Network, optimizer: Optimizer | None, seed: int | None) -> TrainingState:
+    """Return the state to go on from, or a fresh one where there is a new optimizer or none yet."""
+    old: TrainingState | None = net.training_state
+    new_numbers = seed is not None or old is None
+    rng = np.random.default_rng(seed) if old is None or new_numbers else old.rng
+    if old is None or not (optimizer is None or optimizer is old.optimizer):
+        return fresh_state(net, Adam() if optimizer is None else optimizer, rng)
+    dropout_seed = draw_seed(rng) if new_numbers else old.dropout_seed
+    return TrainingState(old.optimizer, old.vectors, old.step, old.powers, rng, dropout_seed)
+
+
+def prepare_frame(frame: Frame, net: Network, state: TrainingState, batch_rows: int) -> None:
+    """Tell the kernels of a network's penalties and dropout, of its optimizer, and where that is."""
+    frame.state = state.vectors
+    plan, scalars = frame.workspace.plan, frame.scalars
+    plan[t.OPTIMIZER] = state.optimizer.code
+    plan[t.N_STATE_VECTORS] = state.optimizer.n_state_vectors
+    plan[t.BATCH_SIZE] = batch_rows
+    plan[t.HAS_DROPOUT] = any(rate > 0 for rate in net.dropout)
+    plan[t.DROPOUT_SEED] = state.dropout_seed
+    scalars[t.CONSTANTS : t.CONSTANTS + 5] = state.optimizer.kernel_constants()
+    scalars[[t.L2_PENALTY, t.L1_PENALTY]] = net.penalties
+    scalars[t.STEP] = state.step
+    scalars[[t.POWER_1, t.POWER_2]] = state.powers
+    scalars[t.DROPOUT : t.DROPOUT + len(net.dropout)] = net.dropout
+
+
+def seconds_of_step(net: Network, batch_rows: int) -> float:
+    """Return about how long a step takes."""
+    gradient = 3 * batch_rows * net.passes.row_seconds
+    return gradient + _SECONDS_PER_STEP + _SECONDS_PER_UPDATE * net.n_params
+
+
 class Pauses(Protocol):
     """When training is to pause within an epoch, and what for."""
 
@@ -118,32 +151,18 @@ class Trainer:
         self._frame = self._make_frame(batch_rows, n_rows, clip_norm, tol if self.is_full_batch else None)
         flops = 3 * batch_rows * flops_per_row(net.sizes)
         self.n_threads = self._frame.useful_threads(n_threads, flops)
-        self._step_time = StepTime(
-            3 * batch_rows * net.passes.row_seconds + _SECONDS_PER_STEP + _SECONDS_PER_UPDATE * net.n_params
-        )
+        self._step_time = StepTime(seconds_of_step(net, batch_rows))
         self.position = 0  # steps of the epoch that are done
         self.before_epoch = net.params.copy()
         self._rng_state: Mapping[str, Any] | None = None  # at the beginning of the epoch at hand
 
     def _make_frame(self, batch_rows: int, n_rows: int, clip_norm: float, tol: float | None) -> Frame:
-        net, state = self.net, self.state
-        frame = net.passes.training_frame(batch_rows, n_rows)
-        frame.state = state.vectors
-        plan, scalars = frame.workspace.plan, frame.scalars
-        plan[t.OPTIMIZER] = state.optimizer.code
-        plan[t.N_STATE_VECTORS] = state.optimizer.n_state_vectors
-        plan[t.BATCH_SIZE] = batch_rows
-        plan[t.HAS_DROPOUT] = any(rate > 0 for rate in net.dropout)
-        plan[t.DROPOUT_SEED] = state.dropout_seed
-        scalars[t.CONSTANTS : t.CONSTANTS + 5] = state.optimizer.kernel_constants()
-        scalars[[t.L2_PENALTY, t.L1_PENALTY]] = net.penalties
+        frame = self.net.passes.training_frame(batch_rows, n_rows)
+        prepare_frame(frame, self.net, self.state, batch_rows)
         weights = self._data[2]
-        scalars[t.MEAN_WEIGHT] = 0.0 if weights is None else weights.mean(dtype=np.float64)
-        scalars[t.CLIP_NORM] = clip_norm
-        scalars[t.TOLERANCE] = -1.0 if tol is None else tol
-        scalars[t.STEP] = state.step
-        scalars[[t.POWER_1, t.POWER_2]] = state.powers
-        scalars[t.DROPOUT : t.DROPOUT + len(net.dropout)] = net.dropout
+        frame.scalars[t.MEAN_WEIGHT] = 0.0 if weights is None else weights.mean(dtype=np.float64)
+        frame.scalars[t.CLIP_NORM] = clip_norm
+        frame.scalars[t.TOLERANCE] = -1.0 if tol is None else tol
         return frame
 
     @contextmanager

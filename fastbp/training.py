@@ -14,7 +14,6 @@ from dataclasses import asdict, dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 from numpy.typing import ArrayLike
 
 from fastbp import validation
@@ -29,10 +28,10 @@ from fastbp.checkpoint import (
 )
 from fastbp.files import PathLike
 from fastbp.history import Best, EarlyStopping, History
-from fastbp.optimizers import Adam, Optimizer, require_optimizer
+from fastbp.optimizers import Optimizer, require_optimizer
 from fastbp.progress import progress_bar
 from fastbp.storage import describe
-from fastbp.trainer import Trainer, TrainingDivergedError, TrainingState, draw_seed, fresh_state
+from fastbp.trainer import Trainer, TrainingDivergedError, state_to_go_on_with
 
 if TYPE_CHECKING:
     from fastbp.network import Network
@@ -166,7 +165,7 @@ def fit(
     path = None if checkpoint is None else checked_checkpoint(checkpoint)
     saved = SavedFit(path, net, optimizer) if _resumes(resume, path) and path is not None else None
     if saved is None:
-        state = _training_state(net, optimizer, plan.seed)
+        state = state_to_go_on_with(net, optimizer, plan.seed)
         description = {} if path is None else plan.describe(net, data, state.optimizer)
     else:
         description = plan.describe(net, data, saved.optimizer)
@@ -334,14 +333,3 @@ def _resumes(resume: Any, path: str | None) -> bool:
     if resume and path is None:
         raise ValueError("`resume=True` needs the file to go on from; pass it as `checkpoint`.")
     return resume and path is not None and os.path.exists(path)
-
-
-def _training_state(net: Network, optimizer: Optimizer | None, seed: int | None) -> TrainingState:
-    """Return the state to go on from, or a fresh one where there is a new optimizer or none yet."""
-    old: TrainingState | None = net.training_state
-    new_numbers = seed is not None or old is None
-    rng = np.random.default_rng(seed) if old is None or new_numbers else old.rng
-    if old is None or not (optimizer is None or optimizer is old.optimizer):
-        return fresh_state(net, Adam() if optimizer is None else optimizer, rng)
-    dropout_seed = draw_seed(rng) if new_numbers else old.dropout_seed
-    return TrainingState(old.optimizer, old.vectors, old.step, old.powers, rng, dropout_seed)

@@ -44,6 +44,7 @@ ROOMS = (
     "training",
     "checkpoint",
     "storage",
+    "stepper",
     "trainer",
     "shuffling",
     "history",
@@ -73,6 +74,7 @@ PACKAGES = {"kernels", "neural_network", "plotting"}
 # Imports against that order, made when they are needed: methods that are a door to a room above.
 DOORS = {
     ("network", "training"),
+    ("network", "stepper"),
     ("portable", "storage"),
     ("portable", "export"),
     ("storage", "neural_network"),
