@@ -118,7 +118,8 @@ def fit(
     -------
     History
         Loss, validation loss, learning rate and time of each epoch, and why training ended.  It is `net.history` as
-        well, also while the fit runs and when an exception ends it.
+        well, also while the fit runs and when an exception ends it.  Epochs that were trained together have equal
+        shares of their time.
 
     Raises
     ------
@@ -135,6 +136,9 @@ def fit(
     Ctrl-C ends a fit between two steps: the network has the parameters after the last finished step, `net.history` the
     finished epochs, and another fit goes on from there.  It is obeyed within the time of some blocks of at most 1024
     rows; a step of one block is always finished.
+
+    Short epochs are trained together, some 50 ms at a time, unless something is to happen after each: validation,
+    a callback, a checkpoint, `tol` with mini-batches, or a schedule of one's own.  The numbers are the same either way.
 
     Examples
     --------
