@@ -192,9 +192,9 @@ TRAINING = (
 # step takes longer than the step.
 SMALL = tuple(
     Shape(
-        (4, 16, 2), rows, rows, target=5, activation="tanh", output="identity", loss="quadratic", epochs=5000,
+        (4, 16, 2), rows, rows, target=target, activation="tanh", output="identity", loss="quadratic", epochs=5000,
     )
-    for rows in (1, 32)
+    for rows, target in ((1, 2), (32, 5))
 )  # fmt: skip
 
 # One gradient and one forward pass over a whole batch.
