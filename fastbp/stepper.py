@@ -302,33 +302,42 @@ class _Copies(_Place):
         self._y: NDArray[Any] = y.reshape(Y.shape) if self._labels is None else self._labels  # (n,) for one output too
         self._targets = Targets(None if has_labels else y.reshape(n_rows, n_outputs), self._labels)
         self._has_range = not has_labels and net.loss in _LOSSES_OF_RANGES
-        self.point_to((self._x, self._targets, None if self._weights is None else np.ones_like(self._weights)))
         self._frame.set_data(self._x, self._targets, self._weights)
 
     def takes(self, X: NDArray[Any], Y: NDArray[Any], sample_weight: NDArray[Any] | None) -> bool:
         """Copy the values of arrays of this kind; whether they are such as they should be."""
         self._x[...] = X
         self._y[...] = Y
-        weights = self._weights
-        if weights is not None:
-            weights[...] = sample_weight
-            values = weights.tolist()
-            if not (min(values) >= 0.0 and max(values) > 0.0):
-                return False
-            self._scalars[t.MEAN_WEIGHT] = np.add.reduce(weights, dtype=np.float64) / self._n_rows
-        if self._labels is not None:
-            labels = self._labels.tolist()
-            if min(labels) < 0 or max(labels) >= self._net.sizes[-1]:
-                return False
-        elif self._has_range:
-            net = self._net
-            validation.targets(
-                self._targets.array, self._n_rows, net.sizes[-1], net.dtype, net.loss, softmax=net.has_softmax
-            )
+        if self._weights is not None:
+            self._weights[...] = sample_weight
+        return self._are_finite() and self._has_targets() and self._has_weights()
+
+    def _are_finite(self) -> bool:
+        """Whether no value is NaN or infinite; in rare cases it cannot be told, and the answer is no."""
         values = self._values
         if values.size <= _FEW_VALUES:
             return math.isfinite(sum(values.tolist()))
-        return bool(np.vdot(values, self._zeros) == 0.0)  # NaN if a value is NaN or infinite; vdot never warns
+        return bool(np.vdot(values, self._zeros) == 0.0)  # NaN where a value is none; vdot never warns
+
+    def _has_targets(self) -> bool:
+        """Whether labels and targets lie in their ranges; targets that do not are an error."""
+        net = self._net
+        if self._labels is not None:
+            labels: list[int] = self._labels.tolist()
+            return min(labels) >= 0 and max(labels) < net.sizes[-1]
+        if self._has_range:
+            y, softmax = self._targets.array, net.has_softmax
+            validation.targets(y, self._n_rows, net.sizes[-1], net.dtype, net.loss, softmax=softmax)
+        return True
+
+    def _has_weights(self) -> bool:
+        """Whether no weight is negative and not all are 0; their mean is noted, in the way of `ndarray.mean`."""
+        weights = self._weights
+        if weights is None:
+            return True
+        self._scalars[t.MEAN_WEIGHT] = np.add.reduce(weights, dtype=np.float64) / self._n_rows
+        values: list[float] = weights.tolist()
+        return min(values) >= 0.0 and max(values) > 0.0
 
 
 def _checked_clip_norm(clip_norm: Any) -> float:

@@ -428,6 +428,35 @@ def test_a_step_to_infinity_is_taken_back():
     assert net.params.tolist() == [0.0, 0.0]
 
 
+# ---- Ctrl-C --------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("n", [3, 3000])
+def test_an_interrupt_leaves_a_whole_step(n, monkeypatch):
+    """Python obeys Ctrl-C when the kernel has returned."""
+    X = np.random.default_rng(12).standard_normal((n, 4))
+    net, other = (bp.Network([4, 6, 2], "tanh", seed=0) for _ in range(2))
+
+    def interrupted(run):
+        def call(*arguments):
+            run(*arguments)
+            raise KeyboardInterrupt
+
+        return call
+
+    for interrupts in (False, True, False, True, False):
+        with monkeypatch.context() as patched:
+            if interrupts:
+                patched.setattr(stepper, "run_kernel", interrupted(stepper.run_kernel))
+                with pytest.raises(KeyboardInterrupt):
+                    net.step(X, X[:, :2])
+            else:
+                net.step(X, X[:, :2])
+        fitted(other, X, X[:, :2])
+        assert same_state(net, other)
+    assert net.training_state.step == 5
+
+
 # ---- Threads -------------------------------------------------------------------------------------------------------
 
 
