@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 # What a step is reckoned to take beyond its gradient; see `fastbp.interruption`.
 _SECONDS_PER_STEP = 1e-6
 _SECONDS_PER_UPDATE = 1e-9  # of one parameter, from memory
+_MOST_STEPS_TOGETHER = 1 << 14  # of several epochs in one call: 128 KiB of learning rates, and at least 2 ms
 
 
 class TrainingDivergedError(FloatingPointError):
@@ -253,7 +254,8 @@ class Trainer:
         draws = not shuffle or self.is_full_batch or kernel_draws_permutation(len(self._data[0]))
         if self.position or not draws or self.state.optimizer.has_own_schedule:
             return 1
-        return max(1, self._step_time.steps_of_short_call() // self.steps_per_epoch)
+        n_steps = min(self._step_time.steps_of_short_call(), _MOST_STEPS_TOGETHER)
+        return max(1, n_steps // self.steps_per_epoch)
 
     def epochs(self, n_epochs: int, horizon: int, history: History, *, shuffle: bool) -> tuple[float, bool]:
         """Train several epochs in one call of the kernel, and record them; the last loss, and if the tolerance was met.

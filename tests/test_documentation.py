@@ -22,6 +22,7 @@ INTERNAL = {
     "Network.from_params",
     "Network.layer_segments",
     "Network.loss_entry",
+    "Network.require_writable",
     "Optimizer.kernel_constants",
 }
 # The class's example shows them.
