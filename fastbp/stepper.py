@@ -15,7 +15,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from fastbp import validation
 from fastbp.interruption import LONG_CALL, StepTime
-from fastbp.jobs import address_of, flops_per_row, make_frame, run_kernel
+from fastbp.jobs import UnknownCodeError, address_of, flops_per_row, make_frame
 from fastbp.kernels import entry
 from fastbp.kernels import tables as t
 from fastbp.layout import aligned_empty
@@ -243,7 +243,8 @@ class _Place:
         net.training_state = state
         try:
             if self._is_small:
-                run_kernel(*self._call)
+                if entry.run(*self._call) != t.FINISHED:
+                    raise UnknownCodeError
             else:
                 threads = frame.useful_threads(n_threads, self._flops)
                 frame.train(net.params, self._call[-1], self._step_time, first_step=0, n_threads=threads)
@@ -272,7 +273,7 @@ class _Place:
     def _set_rates(self, rates: NDArray[np.float64]) -> None:
         """Make ready the arguments of the kernel."""
         frame = self._frame
-        self._call = (entry.TRAIN, frame.addresses, frame.control, frame.nothing, 0, rates)
+        self._call = (entry.TRAIN, entry.LEADER, frame.addresses, frame.control, frame.nothing, 0, rates)
 
     def _give_up(self, state: TrainingState, step: int, rate: float) -> None:
         """Return to the parameters from before the step, forget the optimizer's state, and say so."""
@@ -302,6 +303,7 @@ class _Copies(_Place):
         self._y: NDArray[Any] = y.reshape(Y.shape) if self._labels is None else self._labels  # (n,) for one output too
         self._targets = Targets(None if has_labels else y.reshape(n_rows, n_outputs), self._labels)
         self._has_range = not has_labels and net.loss in _LOSSES_OF_RANGES
+        self._is_plain = sample_weight is None and not has_labels and not self._has_range  # finite values will do
         self._frame.set_data(self._x, self._targets, self._weights)
 
     def takes(self, X: NDArray[Any], Y: NDArray[Any], sample_weight: NDArray[Any] | None) -> bool:
@@ -310,7 +312,7 @@ class _Copies(_Place):
         self._y[...] = Y
         if self._weights is not None:
             self._weights[...] = sample_weight
-        return self._are_finite() and self._has_targets() and self._has_weights()
+        return self._are_finite() and (self._is_plain or (self._has_targets() and self._has_weights()))
 
     def _are_finite(self) -> bool:
         """Whether no value is NaN or infinite; in rare cases it cannot be told, and the answer is no."""

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 import fastbp as bp
-from fastbp import jobs, stepper
+from fastbp import stepper
+from fastbp.kernels import entry
 from tests import cases, reference
 from tests.reference import relative_error
 from tests.twins import same_bits, twins
@@ -271,12 +272,11 @@ def test_values_are_those_of_each_call():
 
 def test_a_step_is_one_call_of_the_kernel_and_makes_no_frame_again(monkeypatch):
     calls, frames = [], []
-    run, make = stepper.run_kernel, stepper.make_frame
-    monkeypatch.setattr(stepper, "run_kernel", lambda *arguments: calls.append(run(*arguments)))
+    run, make = entry.run, stepper.make_frame
+    monkeypatch.setattr(entry, "run", lambda *arguments: calls.append(1) or run(*arguments))
     monkeypatch.setattr(
         stepper, "make_frame", lambda *arguments, **keywords: frames.append(1) or make(*arguments, **keywords)
     )
-    monkeypatch.setattr(jobs, "run_kernel", None)
     net = bp.Network([4, 16, 2], "tanh", dtype="float32", seed=0)
     X, Y = np.ones((32, 4), np.float32), np.ones((32, 2), np.float32)
     for _ in range(10):
@@ -447,7 +447,7 @@ def test_an_interrupt_leaves_a_whole_step(n, monkeypatch):
     for interrupts in (False, True, False, True, False):
         with monkeypatch.context() as patched:
             if interrupts:
-                patched.setattr(stepper, "run_kernel", interrupted(stepper.run_kernel))
+                patched.setattr(entry, "run", interrupted(entry.run))
                 with pytest.raises(KeyboardInterrupt):
                     net.step(X, X[:, :2])
             else:
