@@ -43,16 +43,18 @@ def draw_speed_up(results: dict[str, Any], path: Path) -> None:
     libraries = [name for name in LIBRARIES if name != "fastbp" and any(name in row for row in shapes.values())]
     figure = Figure(figsize=(8, 1.5 + 0.6 * len(shapes)), layout="constrained")
     axes = figure.subplots()
-    height = 0.8 / max(1, len(libraries))
+    height, everything = 0.8 / max(1, len(libraries)), []
     for index, library in enumerate(libraries):
         places = [place for place, row in enumerate(shapes.values()) if library in row]
         rows = [list(shapes.values())[place] for place in places]
         ratios = [row[library]["stats"]["min"] / row["fastbp"]["stats"]["min"] for row in rows]
+        everything += ratios
         offset = (index - (len(libraries) - 1) / 2) * height
-        bars = axes.barh(
+        bars = axes.barh(  # from 1, fastbp's own time: on a logarithmic axis a bar's length is then its logarithm
             [place + offset for place in places],
-            ratios,
+            [ratio - 1 for ratio in ratios],
             height,
+            left=1,
             label=library,
             color=_GREYS[index % len(_GREYS)],
             hatch=_HATCHES[index % len(_HATCHES)],
@@ -64,6 +66,9 @@ def draw_speed_up(results: dict[str, Any], path: Path) -> None:
     axes.invert_yaxis()
     axes.set_xscale("log")
     axes.margins(x=0.15)
+    if all(ratio >= 1 for ratio in everything):
+        axes.set_xlim(left=1)
+    axes.xaxis.set_major_formatter("{x:g}")
     axes.axvline(1.0, color="black", linewidth=1)
     axes.set(xlabel="time of one training step, as a multiple of fastbp's")
     axes.legend()

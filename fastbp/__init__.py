@@ -7,12 +7,13 @@
 (13,)
 """
 
+from fastbp.definition import ActivationSpec, OutputSpec
 from fastbp.diagnostics import DiagnosticReport, DiagnosticWatch, LayerDiagnosis, diagnose
-from fastbp.export import from_torch_state_dict
-from fastbp.files import FileError
+from fastbp.files import FileError, PathLike
 from fastbp.functions import Activation, Loss
-from fastbp.history import EarlyStopping, History
+from fastbp.history import Callback, EarlyStopping, History
 from fastbp.learning_rate_finder import LearningRateRange, find_learning_rate
+from fastbp.names import ActivationName, InitializerName, LossName, OutputName
 from fastbp.network import LayerTrace, Network, Trace
 from fastbp.optimizers import SGD, Adam, AdamW, Optimizer, RMSprop
 from fastbp.perturbation import (
@@ -27,6 +28,8 @@ from fastbp.perturbation import (
 )
 from fastbp.schedules import Constant, Cosine, InverseScaling, OneCycle, Schedule, Step
 from fastbp.storage import load
+from fastbp.threads import get_num_threads, num_threads, set_num_threads
+from fastbp.torch_parameters import from_torch_state_dict
 from fastbp.trainer import TrainingDivergedError
 from fastbp.version import __version__
 from fastbp.warmup import warmup
@@ -35,8 +38,11 @@ from fastbp.weight_history import WeightHistory
 __all__ = [
     "SGD",
     "Activation",
+    "ActivationName",
+    "ActivationSpec",
     "Adam",
     "AdamW",
+    "Callback",
     "Constant",
     "Cosine",
     "DiagnosticReport",
@@ -46,15 +52,20 @@ __all__ = [
     "FiniteDifferenceResult",
     "GradientReport",
     "History",
+    "InitializerName",
     "InverseScaling",
     "LayerCheck",
     "LayerDiagnosis",
     "LayerTrace",
     "LearningRateRange",
     "Loss",
+    "LossName",
     "Network",
     "OneCycle",
     "Optimizer",
+    "OutputName",
+    "OutputSpec",
+    "PathLike",
     "RMSprop",
     "RandomSearchResult",
     "Schedule",
@@ -68,8 +79,11 @@ __all__ = [
     "find_learning_rate",
     "finite_difference_gradient",
     "from_torch_state_dict",
+    "get_num_threads",
     "load",
     "node_perturbation",
+    "num_threads",
     "random_weight_search",
+    "set_num_threads",
     "warmup",
 ]

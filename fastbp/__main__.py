@@ -1,6 +1,6 @@
 """``python -m fastbp``: train on handwritten digits, check the gradient, and time it against n + 1 forward passes.
 
-``python -m fastbp warmup`` only compiles the kernels.
+``python -m fastbp warmup`` only compiles the kernels.  The command ``fastbp`` is the same.
 """
 
 from __future__ import annotations
@@ -22,6 +22,9 @@ from fastbp.digits import Digits, embedded_digits, read_digits
 from fastbp.functions import ACTIVATION_NAMES
 from fastbp.gradient_times import measure_gradient
 from fastbp.validation import DTYPES
+from fastbp.warmup import FIRST_USE
+
+_PROGRAM = "python -m fastbp" if __name__ == "__main__" else "fastbp"  # as it was called
 
 # Each rule with a learning rate to begin with that suits the digits; it falls to 0 along a cosine.
 _OPTIMIZERS: dict[str, tuple[Callable[[bp.Schedule], bp.Optimizer], float]] = {
@@ -194,7 +197,7 @@ def _table(options: argparse.Namespace) -> None:
 def _compile_ahead(argv: Sequence[str]) -> int:
     """Compile the kernels, or load them from the disk, and say how long it took."""
     parser = _Parser(
-        prog="fastbp warmup",
+        prog=f"{_PROGRAM} warmup",
         description="Compile all kernels and keep them on disk, so that no later call has to wait for it.",
         allow_abbrev=False,
     )
@@ -209,10 +212,11 @@ def _compile_ahead(argv: Sequence[str]) -> int:
 @contextlib.contextmanager
 def _slow_start_explained() -> Iterator[None]:
     """Say why nothing happens, if nothing happens for a while."""
-    message = "compiling the kernels; they are kept on disk, so this happens once and takes about 15 seconds"
+    message = f"compiling the kernels; they are kept on disk, so this happens once and takes {FIRST_USE} for each dtype"
     timer = threading.Timer(_SLOW_START, lambda: print(message, file=sys.stderr, flush=True))
     timer.daemon = True
-    timer.start()
+    with contextlib.suppress(RuntimeError):  # no further thread can be started: then nothing is said
+        timer.start()
     try:
         yield
     finally:
@@ -224,9 +228,9 @@ def _slow_start_explained() -> Iterator[None]:
 
 def _parser() -> argparse.ArgumentParser:
     parser = _Parser(
-        prog="fastbp",
+        prog=_PROGRAM,
         description="Train a network on handwritten digits, check its gradient, and compare the time of one gradient "
-        "by backpropagation with that of n + 1 forward passes. `python -m fastbp warmup` only compiles the kernels.",
+        f"by backpropagation with that of n + 1 forward passes. `{_PROGRAM} warmup` only compiles the kernels.",
         allow_abbrev=False,
     )
     add = parser.add_argument

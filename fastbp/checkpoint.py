@@ -2,7 +2,7 @@
 
 A checkpoint holds the parameters, the optimizer with its vectors, the random numbers, the history, what early stopping
 remembers and the position within the epoch; the order of an epoch's rows follows from the random numbers at its
-beginning.  The data are not stored: their shapes and a digest of some rows are, to be compared with.
+beginning.  The data are not stored: their shapes and a digest of all rows are, to be compared with.
 """
 
 from __future__ import annotations
@@ -21,10 +21,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastbp.array_files import FileContent, read_arrays, write_arrays
-from fastbp.files import checked_path, file_status
+from fastbp.files import checked_path, file_status, path_named
 from fastbp.history import STOPPED_BY, Best, History, as_rows, from_rows
 from fastbp.optimizers import SGD, Adam, AdamW, Optimizer, RMSprop
-from fastbp.schedules import Constant, Cosine, InverseScaling, OneCycle, Schedule, Step
+from fastbp.schedules import SCHEDULES, Schedule
+from fastbp.sparse_rows import Rows, SparseRows
 from fastbp.storage import describe
 from fastbp.trainer import Trainer, TrainingDivergedError, TrainingState
 from fastbp.validation import Targets, all_finite, positive_integer
@@ -33,18 +34,17 @@ if TYPE_CHECKING:
     from fastbp.network import Network
 
 _KIND, _VERSION = "checkpoint", 1
-_FIELDS = ("network", "fit", "epochs", "first_step", "step", "position", "powers", "rng", "dropout_seed", "stopped_by")
+_FIELDS = ("network", "fit", "epochs", "step", "position", "powers", "rng", "dropout_seed", "stopped_by")
 _ARRAYS = ("params", "before_epoch", "best_params", "vectors", "sums", "history")
-_DIGEST_ROWS = 256  # of each array: some milliseconds, and different data are found out
+_DIGEST_BYTES = 1 << 21  # of rows that are copied and digested at a time: they stay within the second-level cache
+_MOST_RATES = 1 << 16  # of a schedule of the user's own that are compared: some milliseconds
 _OPTIMIZERS = {kind.__name__: kind for kind in (SGD, Adam, AdamW, RMSprop)}
-_SCHEDULES = {kind.__name__: kind for kind in (Constant, Cosine, InverseScaling, OneCycle, Step)}
 
 
 @dataclass
 class Record:
     """What a fit has behind it, beside what its `Trainer` knows."""
 
-    first_step: int  # of the optimizer when the fit began
     best: Best | None
     history: History = field(default_factory=History)
     stopped_by: str | None = None  # why it ended, if it did
@@ -55,13 +55,9 @@ class Record:
 
 def checked_checkpoint(checkpoint: Any) -> str:
     """Return the name of a file that can be written."""
-    try:
+    with path_named("checkpoint"):
         name = checked_path(checkpoint)
         status = file_status(name)
-    except OSError as error:
-        raise type(error)(error.errno, str(error.strerror).replace("`path`", "`checkpoint`"), error.filename) from None
-    except (TypeError, ValueError) as error:
-        raise type(error)(str(error).replace("`path`", "`checkpoint`")) from None
     folder = os.path.dirname(name)
     if status is None and folder and not os.path.isdir(folder):
         raise FileNotFoundError(errno.ENOENT, "`checkpoint` must lie in a folder that exists; there is none", name)
@@ -85,16 +81,20 @@ def checked_interval(every: Any) -> int | float:
 # --- what a fit is ----------------------------------------------------------------------------------------------------
 
 
-def digest(array: NDArray[Any]) -> dict[str, Any]:
-    """Return the shape of an array and a digest of up to 256 of its rows, the first and the last among them."""
-    rows = np.unique(np.linspace(0, len(array) - 1, _DIGEST_ROWS).astype(np.int64))
-    sample = np.ascontiguousarray(array[rows])
-    return {"shape": list(array.shape), "digest": hashlib.blake2b(sample.tobytes(), digest_size=16).hexdigest()}
+def digest(array: Rows) -> dict[str, Any]:
+    """Return the shape of an array and a digest of all its rows, some of them at a time: about 1 ms a megabyte."""
+    found = hashlib.blake2b(digest_size=16)
+    if isinstance(array, SparseRows):
+        for part in (array.indptr, array.indices, array.values):
+            found.update(part.data)
+        return {"shape": list(array.shape), "digest": found.hexdigest()}
+    step = max(1, _DIGEST_BYTES // max(1, array[:1].nbytes))
+    for first in range(0, len(array), step):
+        found.update(np.ascontiguousarray(array[first : first + step]).data)
+    return {"shape": list(array.shape), "digest": found.hexdigest()}
 
 
-def describe_data(
-    X: NDArray[Any], targets: Targets, sample_weight: NDArray[Any] | None, suffix: str = ""
-) -> dict[str, Any]:
+def describe_data(X: Rows, targets: Targets, sample_weight: NDArray[Any] | None, suffix: str = "") -> dict[str, Any]:
     """Return what is compared of data, by the names of the arguments."""
     Y = targets.labels if targets.array is None else targets.array
     assert Y is not None
@@ -102,16 +102,34 @@ def describe_data(
     return {f"X{suffix}": digest(X), f"Y{suffix}": digest(Y), f"sample_weight{suffix}": weights}
 
 
-def describe_optimizer(optimizer: Optimizer | Schedule) -> dict[str, Any]:
-    """Return class and hyper-parameters in plain values; of a schedule of the user's own what can be had."""
+def describe_optimizer(optimizer: Optimizer | Schedule, horizon: int) -> dict[str, Any]:
+    """Return class and hyper-parameters in plain values; of a schedule of the user's own the rates of the fit."""
     values: dict[str, Any] = {"class": type(optimizer).__name__}
+    if isinstance(optimizer, Schedule) and type(optimizer) not in SCHEDULES.values():
+        return values | _describe_rates(optimizer, horizon)
     for entry in fields(optimizer) if is_dataclass(optimizer) else ():
         value = getattr(optimizer, entry.name)
-        values[entry.name] = describe_optimizer(value) if isinstance(value, Schedule) else value
+        values[entry.name] = describe_optimizer(value, horizon) if isinstance(value, Schedule) else value
     return {
         name: value if isinstance(value, int | float | str | dict | None) else repr(value)
         for name, value in values.items()
     }
+
+
+def _describe_rates(schedule: Schedule, horizon: int) -> dict[str, Any]:
+    """Return the first and last learning rate of a fit, and a digest of up to 65536 of them.
+
+    Whatever a schedule keeps, in attributes, closures or its code, shows in its rates, and what it keeps without using
+    it, such as a cache, does not.  They are rounded to float32, since other processors may differ in a last bit.
+    """
+    horizon = max(horizon, 1)
+    steps = np.unique(np.linspace(0, horizon - 1, _MOST_RATES).astype(np.int64))
+    rates = np.asarray(schedule(steps, horizon), np.float64)
+    if rates.shape != steps.shape:
+        return {}  # the first epoch will say what is wrong with it
+    with np.errstate(over="ignore"):
+        rounded = rates.astype(np.float32)
+    return {"first_rate": f"{rates[0]:.6g}", "last_rate": f"{rates[-1]:.6g}", "rates": digest(rounded)["digest"]}
 
 
 def _optimizer(content: FileContent, description: Any) -> Optimizer:
@@ -123,7 +141,7 @@ def _optimizer(content: FileContent, description: Any) -> Optimizer:
             content.fail(f"it needs the optimizer or schedule {name!r} of your own. Pass it to fit as `optimizer`.")
         values = {key: value for key, value in entry.items() if key != "class"}
         if isinstance(values.get("learning_rate"), dict):
-            values["learning_rate"] = build(_SCHEDULES, values["learning_rate"])
+            values["learning_rate"] = build(SCHEDULES, values["learning_rate"])
         return kinds[entry["class"]](**values)
 
     try:
@@ -184,7 +202,7 @@ class Checkpoints:
             self._path,
             _KIND,
             _VERSION,
-            self._description | progress | {"first_step": record.first_step, "stopped_by": record.stopped_by},
+            self._description | progress | {"stopped_by": record.stopped_by},
             arrays | {"best_params": nothing if best is None else best, "history": as_rows(record.history)},
         )
         self._failed = False
@@ -240,10 +258,10 @@ class SavedFit:
 
     def compare(self, description: dict[str, Any]) -> None:
         """Raise unless the fit has the arguments and data of the checkpoint's."""
-        self._compare("fit", description["fit"])
         saved, epochs = self._integer("epochs", 0), description["epochs"]
         if isinstance(self.optimizer.learning_rate, Schedule) and epochs != saved:
             self._refuse("epochs", saved, epochs, " A learning rate schedule spans a whole fit.")
+        self._compare("fit", description["fit"])
         n_epochs = self._history_array().shape[1]
         if epochs < n_epochs:
             raise ValueError(
@@ -302,11 +320,10 @@ class SavedFit:
         reason = content.description["stopped_by"]
         if reason is not None and reason not in STOPPED_BY:
             content.fail(f"its `stopped_by` is unknown: {reason!r}.")
-        first_step = self._integer("first_step", 0, trainer.state.step)
         if record.best is not None:
             has_params = content.arrays["best_params"].size > 0
             record.best.replay(history.val_loss, content.take("best_params", n_params, dtype) if has_params else None)
-        record.history, record.first_step = history, first_step
+        record.history = history
         record.stopped_by = None if reason == "epochs" else reason  # there may be more epochs now
         trainer.resume(params, before, position, sums)
 

@@ -9,7 +9,10 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from fastbp import layout, validation
+from fastbp.arrays import require_columns
 from fastbp.functions import Activation, Loss, activation_entry, loss_entry
+from fastbp.names import ActivationName, InitializerName, LossName, OutputName
+from fastbp.sparse_rows import Rows, SparseRows, as_dense
 
 if TYPE_CHECKING:
     from fastbp.history import History
@@ -17,16 +20,22 @@ if TYPE_CHECKING:
 
 __all__ = ["ActivationSpec", "Definition", "OutputSpec", "require_network"]
 
-ActivationSpec = str | Activation | Sequence["str | Activation | Sequence[tuple[str | Activation, int]]"]
-OutputSpec = str | Activation | Sequence[tuple[str | Activation, int]]
+_Runs = Sequence[validation.Run]
+ActivationSpec = ActivationName | Activation | Sequence[ActivationName | Activation | _Runs]
+OutputSpec = OutputName | Activation | _Runs
 
 
 # default, lower and upper bound (both excluded) of the losses that have a parameter
-_LOSS_PARAMETERS = {"huber": (1.0, 0.0, np.inf), "quantile": (0.5, 0.0, 1.0)}
+_LOSS_PARAMETERS: dict[LossName, tuple[float, float, float]] = {
+    "huber": (1.0, 0.0, np.inf),
+    "quantile": (0.5, 0.0, 1.0),
+}
 
 
 class Definition:
     """Sizes, activations, loss, penalties and dropout of a network, and what follows from them."""
+
+    feature_names: tuple[str, ...] | None = None  # of the last data frame that it was fitted on
 
     def _define(
         self,
@@ -34,8 +43,8 @@ class Definition:
         dtype: np.dtype,
         activation: ActivationSpec,
         output: OutputSpec,
-        loss: str | Loss,
-        initializer: str,
+        loss: LossName | Loss,
+        initializer: InitializerName,
         l2_penalty: float,
         l1_penalty: float,
         dropout: float | Sequence[float],
@@ -63,7 +72,7 @@ class Definition:
         return self._dtype
 
     @property
-    def loss(self) -> str | Loss:
+    def loss(self) -> LossName | Loss:
         """The loss."""
         return self._loss
 
@@ -73,12 +82,12 @@ class Definition:
         return self._loss_parameter
 
     @property
-    def activations(self) -> list[list[tuple[str | Activation, int]]]:
+    def activations(self) -> tuple[tuple[validation.Run, ...], ...]:
         """For each layer the runs (activation, number of neurons)."""
-        return [list(runs) for runs in self._runs]
+        return tuple(tuple(runs) for runs in self._runs)
 
     @property
-    def initializer(self) -> str:
+    def initializer(self) -> InitializerName:
         """Name of the distribution of the initial parameters."""
         return self._initializer
 
@@ -88,9 +97,9 @@ class Definition:
         return self._l2_penalty, self._l1_penalty
 
     @property
-    def dropout(self) -> list[float]:
+    def dropout(self) -> tuple[float, ...]:
         """Each hidden layer's dropout rate."""
-        return list(self._dropout)
+        return tuple(self._dropout)
 
     @property
     def has_softmax(self) -> bool:
@@ -98,6 +107,20 @@ class Definition:
         return self._runs[-1][0][0] == "softmax"
 
     # --- what the rest of the package uses ----------------------------------------------------------------------------
+
+    def settings(self) -> dict[str, Any]:
+        """Return the arguments of `Network` that define it, all but sizes and dtype."""
+        *hidden, output = self._runs
+        return {
+            "activation": hidden,
+            "output": "softmax" if self.has_softmax else output,
+            "loss": self._loss,
+            "initializer": self._initializer,
+            "l2_penalty": self._l2_penalty,
+            "l1_penalty": self._l1_penalty,
+            "dropout": self._dropout,
+            "loss_parameter": self._loss_parameter,
+        }
 
     def layer_segments(self, dtype: np.dtype | None = None) -> list[list[layout.Segment]]:
         """Each layer's activations as the kernels know them; custom ones are compiled here."""
@@ -115,18 +138,36 @@ class Definition:
         """Return the loss as the kernels know it."""
         return loss_entry(self._loss, self.has_softmax, dtype or self._dtype)
 
+    def checked_rows(self, X: ArrayLike) -> Rows:
+        """Return valid inputs, sparse or not, with the columns that the network was fitted on, or raise."""
+        if self.feature_names is not None:
+            require_columns(X, self.feature_names)
+        return validation.inputs(X, self._sizes[0], self._dtype)
+
+    def checked_inputs(self, X: ArrayLike) -> NDArray[Any]:
+        """Return the same as an array."""
+        return as_dense(self.checked_rows(X))
+
     def checked(
         self, X: ArrayLike, Y: ArrayLike, sample_weight: ArrayLike | None
     ) -> tuple[NDArray[Any], validation.Targets, NDArray[Any] | None]:
-        """Return valid inputs, targets and weights, or raise.
+        """Return valid inputs, as an array, targets and weights, or raise."""
+        rows, targets, weights = self.checked_data(X, Y, sample_weight)
+        return as_dense(rows), targets, weights
+
+    def checked_data(
+        self, X: ArrayLike, Y: ArrayLike, sample_weight: ArrayLike | None
+    ) -> tuple[Rows, validation.Targets, NDArray[Any] | None]:
+        """Return valid inputs, sparse or not, targets and weights, or raise.
 
         They are views: if the user sets the shape of an array of theirs during the call, these keep what was checked.
         """
-        checked = validation.inputs(X, self._sizes[0], self._dtype).view(np.ndarray)
-        n_rows = len(checked)
+        rows = self.checked_rows(X)
+        rows = rows if isinstance(rows, SparseRows) else rows.view(np.ndarray)
+        n_rows = len(rows)
         targets = validation.targets(Y, n_rows, self._sizes[-1], self._dtype, self._loss, softmax=self.has_softmax)
         weights = validation.sample_weights(sample_weight, n_rows, self._dtype)
-        return checked, targets.own_views(), None if weights is None else weights.view(np.ndarray)
+        return rows, targets.own_views(), None if weights is None else weights.view(np.ndarray)
 
 
 def require_network(net: object) -> None:
@@ -135,7 +176,7 @@ def require_network(net: object) -> None:
         raise TypeError(f"`net` must be a bp.Network; got {type(net).__name__}.")
 
 
-def _checked_parameter(value: Any, loss: str | Loss) -> float | None:
+def _checked_parameter(value: Any, loss: LossName | Loss) -> float | None:
     """Return the parameter of a known loss; None where it has none."""
     if not isinstance(loss, str) or loss not in _LOSS_PARAMETERS:
         if value is None:

@@ -13,6 +13,7 @@ from numpy.typing import ArrayLike, NDArray
 from fastbp import validation
 from fastbp.definition import require_network
 from fastbp.functions import Activation
+from fastbp.jacobian import OutputErrors
 from fastbp.network import Network
 
 if TYPE_CHECKING:
@@ -221,7 +222,7 @@ def diagnose(net: Network, X: ArrayLike) -> DiagnosticReport:
     (False, array([1]))
     """
     require_network(net)
-    a = validation.inputs(X, net.sizes[0], net.dtype)
+    a = net.checked_inputs(X)
     rows = max(1, _BLOCK_ELEMENTS // max(net.sizes))
     counts = [_Counts(net, layer) for layer in range(len(net.sizes) - 1)]
     for first in range(0, len(a), rows):
@@ -320,8 +321,10 @@ class _Counts:
         self._layer, self._runs = layer, net.activations[layer]
         fan_in, fan_out = net.sizes[layer : layer + 2]
         output: Any = self._runs[0][0] if len(self._runs) == 1 else self._runs
-        self._net = Network([fan_in, fan_out], output=output, initializer="zeros", dtype=net.dtype)
-        self._net.weights[0][...], self._net.biases[0][...] = net.weights[layer], net.biases[layer]
+        params = np.concatenate([net.weights[layer].ravel(), net.biases[layer]])
+        settings = net.settings() | {"activation": [], "output": output, "dropout": 0.0}
+        settings |= {"loss": "absolute", "loss_parameter": None}
+        self._net = Network.from_params(params, [fan_in, fan_out], **settings)
         is_output = layer == len(net.sizes) - 2
         names = [name for activation, count in self._runs for name in [_name(activation)] * count]
         matched = [is_output and (name, net.loss) in _MATCHED for name in names]
@@ -348,13 +351,11 @@ class _Counts:
         return a
 
     def _derivatives(self, a_prev: NDArray[Any], a: NDArray[Any]) -> NDArray[np.float64]:
-        """Return abs(f'(z)), as the kernels have it: the quadratic loss has delta = (a - y) f'(z), and y is ours."""
+        """Return abs(f'(z)), as the kernels have it."""
         if self._net.has_softmax:
             diagonal: NDArray[np.float64] = (a * (1 - a)).astype(np.float64)  # of the Jacobian
             return diagonal
-        targets = a - np.maximum(1, np.abs(a))  # far enough from a for any rounding
-        delta = self._net.trace(a_prev, targets).layers[0].delta
-        slopes: NDArray[np.float64] = np.abs(delta / (a - targets)).astype(np.float64)
+        slopes: NDArray[np.float64] = np.abs(OutputErrors(self._net, a_prev).of(slice(None))).astype(np.float64)
         return slopes
 
     def diagnosis(self, n: int) -> LayerDiagnosis:

@@ -76,21 +76,14 @@ def embedded_digits(dtype: DTypeLike = "float64") -> Digits:
     ((1347, 64), (450, 64), 10)
     """
     from sklearn.datasets import load_digits
+    from sklearn.model_selection import train_test_split
 
     X, y = load_digits(return_X_y=True)
     X = (X / 16.0).astype(dtype)  # grey levels 0 to 16
-    is_test = _test_rows(y)
-    return Digits(X[~is_test], y[~is_test], X[is_test], y[is_test], "scikit-learn's handwritten digits")
-
-
-def _test_rows(y: NDArray[np.int64]) -> NDArray[np.bool_]:
-    """Draw the rows (n,) of the test: the same share of each class."""
-    rng = np.random.default_rng(_SPLIT_SEED)
-    is_test = np.zeros(len(y), bool)
-    for label in np.unique(y):
-        rows = np.flatnonzero(y == label)
-        is_test[rng.permutation(rows)[: round(_TEST_SHARE * len(rows))]] = True
-    return is_test
+    X_train, X_test, y_train, y_test = train_test_split(
+        X, y, test_size=_TEST_SHARE, random_state=_SPLIT_SEED, stratify=y
+    )
+    return Digits(X_train, y_train, X_test, y_test, "scikit-learn's handwritten digits")
 
 
 def read_digits(path: str | PathLike[str], dtype: DTypeLike = "float64") -> Digits:

@@ -1,18 +1,18 @@
-"""Networks for other libraries: ONNX models, and parameters as torch names them."""
+"""Networks as ONNX models, for other libraries."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from fastbp import layout, validation
-from fastbp.definition import ActivationSpec, OutputSpec, require_network
+from fastbp import validation
+from fastbp.definition import require_network
 from fastbp.files import PathLike, checked_path, write_atomically
-from fastbp.functions import Activation, Loss
+from fastbp.functions import Activation
 from fastbp.kernels.activations import LEAKY_SLOPE
 from fastbp.network import Network
 from fastbp.version import __version__
@@ -20,15 +20,12 @@ from fastbp.version import __version__
 if TYPE_CHECKING:
     from onnx import ModelProto, NodeProto
 
-__all__ = ["from_torch_state_dict", "load_torch_state_dict", "onnx_model", "to_onnx", "torch_state_dict"]
+__all__ = ["onnx_model", "to_onnx"]
 
 _OPSET = 17  # of 2022: every operator below exists in it, and runtimes of the years since know it
 _IR_VERSION = 8  # the one that belongs to it
 _TAIL_CENTRE, _TAIL_DEGREE = 4.0, 20  # of the polynomial in gelu: its error is below the rounding of float64
 _MOST_ONNX_BYTES = (1 << 31) - (1 << 20)  # a protocol buffer holds less than 2 GiB; a MiB for the graph itself
-
-
-# --- ONNX -------------------------------------------------------------------------------------------------------------
 
 
 def to_onnx(net: Network, path: PathLike) -> None:
@@ -49,7 +46,8 @@ def to_onnx(net: Network, path: PathLike) -> None:
     ImportError
         If the `onnx` package is missing.
     TypeError, ValueError
-        If an argument is wrong, if the network has an activation of your own, or if it takes 2 GiB or more.
+        If an argument is wrong, if a parameter is NaN or infinite, if the network has an activation of your own, or if
+        it takes 2 GiB or more.
     OSError
         If the file cannot be written; one that was there before is whole.
 
@@ -100,6 +98,10 @@ def require_exportable(net: Network) -> None:
     n_bytes = net.params.nbytes
     if n_bytes > _MOST_ONNX_BYTES:
         raise ValueError(f"`net` must have less than 2 GiB of parameters for an ONNX model; it has {n_bytes} bytes.")
+    if not validation.all_finite(net.params):
+        raise ValueError(
+            "`net.params` must be finite for an ONNX model, because one with NaN or infinity would predict nothing."
+        )
     for runs in net.activations:
         for activation, _ in runs:
             if isinstance(activation, Activation):
@@ -144,11 +146,21 @@ class Graph:
             producer_version=__version__,
         )
 
+    def code_of(self, dtype: np.dtype) -> int:
+        """Return what ONNX calls a dtype."""
+        code: int = self._onnx.helper.np_dtype_to_tensor_dtype(dtype)
+        return code
+
     def add(self, operator: str, *inputs: str, output: str | None = None, **attributes: Any) -> str:
         """Add a node with one output; return the name of its value."""
         name = output or f"v{len(self.nodes)}"
-        self.nodes.append(self._onnx.helper.make_node(operator, inputs, [name], **attributes))
+        self._node(operator, inputs, [name], **attributes)
         return name
+
+    def _node(self, operator: str, inputs: Sequence[str], outputs: Sequence[str], **attributes: Any) -> None:
+        """Add a node, with a name of its own."""
+        name = f"{operator}_{len(self.nodes)}"
+        self.nodes.append(self._onnx.helper.make_node(operator, inputs, outputs, name, **attributes))
 
     def constant(self, name: str, values: NDArray[Any]) -> str:
         """Add a constant array."""
@@ -169,13 +181,13 @@ class Graph:
             is_last = layer == len(net.weights) - 1
             a = self._layer(z, runs, f"a{layer + 1}", output if is_last else None)
 
-    def _layer(self, z: str, runs: list[tuple[Any, int]], name: str, output: str | None) -> str:
+    def _layer(self, z: str, runs: Sequence[tuple[Any, int]], name: str, output: str | None) -> str:
         """Add the activations of one layer."""
         if len(runs) == 1:
             return self._activation(runs[0][0], z, output)
         counts = self.constant(f"{name}_counts", np.array([count for _, count in runs], np.int64))
         parts = [f"{name}_{i}" for i in range(len(runs))]
-        self.nodes.append(self._onnx.helper.make_node("Split", [z, counts], parts, axis=1))
+        self._node("Split", [z, counts], parts, axis=1)
         values = [self._activation(activation, part, None) for (activation, _), part in zip(runs, parts, strict=True)]
         return self.add("Concat", *values, output=output, axis=1)
 
@@ -237,164 +249,3 @@ def _tail_polynomial() -> list[float]:
 
 
 _OPERATORS = {"sigmoid": "Sigmoid", "tanh": "Tanh", "relu": "Relu", "sine": "Sin", "exp": "Exp"}
-
-
-# --- torch ------------------------------------------------------------------------------------------------------------
-
-
-def torch_state_dict(net: Network) -> dict[str, NDArray[Any]]:
-    """Return the parameters as a ``torch.nn.Sequential(Linear, activation, Linear, ...)`` names them.
-
-    Parameters
-    ----------
-    net : Network
-        Any network.
-
-    Returns
-    -------
-    dict of str to ndarray
-        ``"0.weight"`` (fan_out, fan_in), ``"0.bias"`` (fan_out,), ``"2.weight"`` and so on: copies.
-
-    Examples
-    --------
-    >>> import fastbp as bp
-    >>> torch_state_dict(bp.Network([2, 1], initializer="zeros"))
-    {'0.weight': array([[0., 0.]]), '0.bias': array([0.])}
-    """
-    require_network(net)
-    state: dict[str, NDArray[Any]] = {}
-    for layer, (W, b) in enumerate(zip(net.weights, net.biases, strict=True)):
-        state[f"{2 * layer}.weight"] = W.T.copy()
-        state[f"{2 * layer}.bias"] = b.copy()
-    return state
-
-
-def load_torch_state_dict(net: Network, state: Mapping[str, Any]) -> None:
-    """Give a network the parameters of a torch model that has the same layers.
-
-    Parameters
-    ----------
-    net : Network
-        The network, which keeps its activations, loss and penalties.
-    state : mapping of str to tensor or ndarray
-        What ``model.state_dict()`` returns for a model whose only layers with parameters are `Linear`, in the order in
-        which they are applied; of the network's dtype.
-
-    Raises
-    ------
-    TypeError, ValueError
-        If a layer is missing, of another size or dtype, or not finite; the network is as it was.
-
-    Examples
-    --------
-    >>> import fastbp as bp
-    >>> net = bp.Network([2, 1])
-    >>> load_torch_state_dict(net, {"0.weight": np.array([[3.0, 4.0]]), "0.bias": np.array([5.0])})
-    >>> net.params
-    array([3., 4., 5.])
-    """
-    require_network(net)
-    params, sizes = _torch_params(state)
-    if sizes != list(net.sizes):
-        raise ValueError(f"`state` must have layers of the sizes {list(net.sizes)}, as the network; it has {sizes}.")
-    net.params = params
-
-
-def from_torch_state_dict(
-    state: Mapping[str, Any],
-    activation: ActivationSpec = "relu",
-    output: OutputSpec = "identity",
-    loss: str | Loss = "quadratic",
-) -> Network:
-    """Return a network with the sizes, parameters and dtype of a torch model.
-
-    Parameters
-    ----------
-    state : mapping of str to tensor or ndarray
-        What ``model.state_dict()`` returns for a model whose only layers with parameters are `Linear`, in the order in
-        which they are applied; of dtype float32 or float64.
-    activation, output, loss
-        As for `Network`: a state dict does not tell them.
-
-    Returns
-    -------
-    Network
-        The network, whose parameters are copies.
-
-    Raises
-    ------
-    TypeError, ValueError
-        If `state` is not that of a dense network, or another argument is wrong.
-
-    Examples
-    --------
-    >>> import numpy as np, fastbp as bp
-    >>> net = bp.from_torch_state_dict({"0.weight": np.array([[3.0, 4.0]]), "0.bias": np.array([5.0])})
-    >>> net.predict([[1.0, 1.0]])
-    array([[12.]])
-    """
-    params, sizes = _torch_params(state)
-    return Network.from_params(
-        params,
-        sizes,
-        activation=activation,
-        output=output,
-        loss=loss,
-        initializer="glorot_uniform",
-        l2_penalty=0.0,
-        l1_penalty=0.0,
-        dropout=0.0,
-        loss_parameter=None,
-    )
-
-
-def _torch_params(state: Any) -> tuple[NDArray[Any], list[int]]:
-    """Return the flat parameters and the layer sizes of a state dict."""
-    if not isinstance(state, Mapping) or not all(isinstance(key, str) for key in state):
-        raise TypeError(
-            f"`state` must be a mapping of names to arrays, a torch state_dict(); got {type(state).__name__}."
-        )
-    layers: dict[str, dict[str, NDArray[Any]]] = {}
-    for key, value in state.items():
-        name, _, part = key.rpartition(".")
-        if part not in ("weight", "bias"):
-            raise ValueError(f"`state` must be that of Linear layers, with a weight and a bias each; got {key!r}.")
-        layers.setdefault(name, {})[part] = _array(key, value)
-    for name, parts in layers.items():
-        W, b = parts.get("weight"), parts.get("bias")
-        if W is None or b is None or W.ndim != 2 or b.shape != W.shape[:1] or not W.size:
-            shapes = {part: array.shape for part, array in parts.items()}
-            raise ValueError(
-                "`state` must have for each Linear layer a weight of shape (fan_out, fan_in) and a bias of shape "
-                f"(fan_out,); layer {name!r} has {shapes}."
-            )
-    return _joined([(parts["weight"], parts["bias"]) for parts in layers.values()])
-
-
-def _array(key: str, value: Any) -> NDArray[Any]:
-    """Return a finite array of float32 or float64 from a tensor or an array."""
-    try:
-        array = np.asarray(value.detach().cpu() if hasattr(value, "detach") else value)
-    except (TypeError, ValueError, RuntimeError) as error:  # torch: a dtype that NumPy does not have, for instance
-        raise TypeError(f"`state[{key!r}]` must be a tensor or an array of numbers; {error}.") from error
-    if array.dtype not in map(np.dtype, validation.DTYPES):
-        raise TypeError(f"`state[{key!r}]` must have dtype float32 or float64; got {array.dtype}.")
-    validation.require_finite(array, f"state[{key!r}]")
-    return array
-
-
-def _joined(layers: Sequence[tuple[NDArray[Any], NDArray[Any]]]) -> tuple[NDArray[Any], list[int]]:
-    """Return the flat parameters and the layer sizes of layers that follow each other."""
-    if not layers:
-        raise ValueError("`state` must have at least one Linear layer; it is empty.")
-    dtypes = {array.dtype for layer in layers for array in layer}
-    if len(dtypes) > 1:
-        raise TypeError(f"`state` must have one dtype; it has {', '.join(sorted(map(str, dtypes)))}.")
-    sizes = [layers[0][0].shape[1], *(W.shape[0] for W, _ in layers)]
-    if any(W.shape[1] != fan_in for (W, _), fan_in in zip(layers, sizes, strict=False)):
-        shapes = [W.shape for W, _ in layers]
-        raise ValueError(f"`state` must have layers that fit each other, in order; its weights have shapes {shapes}.")
-    params = np.empty(layout.count_params(sizes), dtypes.pop())
-    for (W, b), weights, biases in zip(layers, *layout.views(params, sizes), strict=True):
-        weights[...], biases[...] = W.T, b
-    return params, sizes

@@ -7,10 +7,10 @@ import errno
 import os
 import secrets
 import stat
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any, BinaryIO
 
-__all__ = ["FileError", "PathLike", "checked_path", "file_status", "write_atomically"]
+__all__ = ["FileError", "PathLike", "checked_path", "file_status", "path_named", "write_atomically"]
 
 PathLike = str | os.PathLike[str]
 
@@ -88,6 +88,26 @@ def file_status(path: str) -> os.stat_result | None:
     return status
 
 
+@contextlib.contextmanager
+def path_named(argument: str) -> Iterator[None]:
+    """Have the errors of this module speak of a path as the argument that it came as.
+
+    Examples
+    --------
+    >>> with path_named("filename"):
+    ...     checked_path(3)
+    Traceback (most recent call last):
+    TypeError: `filename` must be the name of a file, a str or os.PathLike[str]; got int.
+    """
+    try:
+        yield
+    except OSError as error:
+        reason = str(error.strerror).replace("`path`", f"`{argument}`")
+        raise type(error)(error.errno, reason, error.filename) from None
+    except (TypeError, ValueError) as error:
+        raise type(error)(str(error).replace("`path`", f"`{argument}`")) from None
+
+
 # --- writing ----------------------------------------------------------------------------------------------------------
 
 
@@ -130,8 +150,10 @@ def write_atomically(path: PathLike, write: Callable[[BinaryIO], object]) -> Non
         reason = "`path` must lie in a folder that exists; os.makedirs can create it"
         raise FileNotFoundError(errno.ENOENT, reason, name)
     temporary = os.path.join(folder, f".fastbp-{secrets.token_hex(8)}.part")
+    mode = 0o666 if old is None else 0o600
     try:
-        with open(temporary, "xb") as file:
+        # private until it has the old file's permissions: whoever may not read that must not open this one meanwhile
+        with open(temporary, "xb", opener=lambda name, flags: os.open(name, flags, mode)) as file:
             if old is not None:
                 os.chmod(temporary, stat.S_IMODE(old.st_mode))
             write(file)

@@ -14,9 +14,10 @@ from numba import types
 from numpy.typing import NDArray
 
 from fastbp.kernels import tables as t
+from fastbp.names import LossName, OutputName, same_elsewhere
 
 # name -> (code, whether f' is computed from z, whether every output is positive)
-_ACTIVATIONS: dict[str, tuple[int, bool, bool]] = {
+_ACTIVATIONS: dict[OutputName, tuple[int, bool, bool]] = {
     "identity": (t.IDENTITY, False, False),
     "sigmoid": (t.SIGMOID, False, True),
     "tanh": (t.TANH, False, False),
@@ -30,7 +31,7 @@ _ACTIVATIONS: dict[str, tuple[int, bool, bool]] = {
     "exp": (t.EXP, False, True),
     "softmax": (t.SOFTMAX, False, True),
 }
-LOSSES: dict[str, int] = {
+LOSSES: dict[LossName, int] = {
     "quadratic": t.QUADRATIC,
     "cross_entropy": t.SOFTMAX_CROSS_ENTROPY,
     "absolute": t.ABSOLUTE,
@@ -49,10 +50,10 @@ _CHECK_TOLERANCE = 1e-5
 
 
 def nearest(name: object, names: Iterable[str]) -> str:
-    """Return the sentence that ends an error about an unknown name: all names, and the nearest one first."""
+    """Return the sentence that ends an error about an unknown name: all names, and first what may have been meant."""
     known = tuple(names)
-    close = difflib.get_close_matches(str(name).lower(), known, n=1)
-    hint = f"Did you mean '{close[0]}'? " if close else ""
+    close = same_elsewhere(str(name), known) or difflib.get_close_matches(str(name).lower(), known, n=1)
+    hint = f"Did you mean {' or '.join(map(repr, close))}? " if close else ""
     return f"{hint}Known names: {', '.join(known)}."
 
 
@@ -87,8 +88,8 @@ class Activation:
     """
 
     name: str
-    f: Callable[[float], float]
-    df: Callable[[float], float]
+    f: Callable[..., Any]  # of one number; stubs of Numba say that what `njit` returns takes a function
+    df: Callable[..., Any]
     positive: bool = False
     _compiled: dict[str, tuple[Any, Any]] = field(default_factory=dict, init=False, repr=False, compare=False)
 
@@ -141,8 +142,8 @@ class Loss:
     """
 
     name: str
-    value: Callable[[float, float], float]
-    derivative: Callable[[float, float], float]
+    value: Callable[..., Any]  # of two numbers; see `Activation`
+    derivative: Callable[..., Any]
     _compiled: dict[str, tuple[Any, Any]] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
@@ -159,7 +160,7 @@ class Loss:
         return Loss, (self.name, self.value, self.derivative)
 
     def _value_for(self, y: float, a: float) -> float:
-        return self.value(a, y)
+        return float(self.value(a, y))
 
     def addresses(self, dtype: np.dtype) -> tuple[int, int]:
         """Addresses of the compiled loops ``value(n, a, y)`` and ``derivative(n, a, y, delta)`` for a dtype."""
@@ -169,7 +170,7 @@ class Loss:
         return value.address, derivative.address
 
 
-def activation_entry(activation: str | Activation, dtype: np.dtype) -> tuple[int, int, int, bool]:
+def activation_entry(activation: OutputName | Activation, dtype: np.dtype) -> tuple[int, int, int, bool]:
     """Code, addresses, and whether z must be kept, of a known activation."""
     if isinstance(activation, Activation):
         return (t.CUSTOM_ACTIVATION, *activation.addresses(dtype), True)
@@ -177,12 +178,12 @@ def activation_entry(activation: str | Activation, dtype: np.dtype) -> tuple[int
     return code, 0, 0, needs_z
 
 
-def is_positive(activation: str | Activation) -> bool:
+def is_positive(activation: OutputName | Activation) -> bool:
     """Whether every value of an activation is positive."""
     return activation.positive if isinstance(activation, Activation) else _ACTIVATIONS[activation][2]
 
 
-def loss_entry(loss: str | Loss, softmax: bool, dtype: np.dtype) -> tuple[int, int, int]:
+def loss_entry(loss: LossName | Loss, softmax: bool, dtype: np.dtype) -> tuple[int, int, int]:
     """Code and addresses of a known loss."""
     if isinstance(loss, Loss):
         return (t.CUSTOM_LOSS, *loss.addresses(dtype))

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from fastbp import layout, validation
+from fastbp.arrays import as_array, no_numbers
 from fastbp.definition import require_network
 from fastbp.functions import KINKED_ACTIVATIONS, KINKED_LOSSES, Activation, Loss
 from fastbp.kernels import perturbation as kernel
@@ -197,9 +198,9 @@ def _chosen(n_params: int, max_params: int | None, seed: int | None) -> NDArray[
 
 
 def _own_gradient(gradient: ArrayLike, n_params: int) -> NDArray[Any]:
-    array = validation.as_array(gradient, "gradient", np.dtype(np.float64))
+    array = as_array(gradient, "gradient", np.dtype(np.float64))
     if array.dtype.kind not in "iuf":
-        raise TypeError(f"`gradient` must hold real numbers; got dtype {array.dtype}.")
+        raise no_numbers(array, "gradient")
     if array.shape != (n_params,):
         raise ValueError(f"`gradient` must have shape ({n_params},), as `net.params` has; got {array.shape}.")
     return array

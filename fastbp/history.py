@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from fastbp import validation
+
+if TYPE_CHECKING:
+    from fastbp.network import Network
 
 STOPPED_BY = ("epochs", "early_stopping", "tolerance", "callback")  # why a whole fit ended
 
@@ -155,6 +158,28 @@ def from_rows(rows: NDArray[np.float64]) -> History:
     return History(loss, val_loss[0] if val_loss else [], learning_rate, seconds)
 
 
+class Callback(Protocol):
+    """The type of what `fit` calls after every epoch: ``callback(net, history)``.
+
+    It is called with the network, whose parameters are those after the epoch, and the `History` up to it.  Returning
+    True ends the training; returning nothing goes on.  Functions, lambdas, `WeightHistory` and `DiagnosticWatch` are
+    such callbacks; nothing has to inherit from this class, which is for annotations.
+
+    Examples
+    --------
+    >>> import fastbp as bp
+    >>> def is_good(net: bp.Network, history: bp.History) -> bool:
+    ...     return bool(history.loss[-1] < 0.1)
+    >>> callbacks: list[bp.Callback] = [is_good]
+    >>> net = bp.Network([1, 1], initializer="zeros")
+    >>> net.fit([[0.0], [1.0]], [1, 3], epochs=1000, optimizer=bp.SGD(0.5), callbacks=callbacks).stopped_by
+    'callback'
+    """
+
+    def __call__(self, net: Network, history: History, /) -> bool | np.bool_ | None:
+        """Look at an epoch's result; whether to stop."""
+
+
 @dataclass(frozen=True)
 class EarlyStopping:
     """Stop when the validation loss no longer falls, and return to the best weights.
@@ -164,9 +189,11 @@ class EarlyStopping:
     patience : int
         Epochs without improvement after which training ends.
     min_delta : float
-        A validation loss counts as better if it is lower than the best one by more than this.
+        An epoch counts as an improvement, and patience begins anew, if its validation loss is lower by more than this
+        than at the last improvement.
     restore_best : bool
-        Whether the network ends with the parameters of its best epoch; otherwise with its last ones.
+        Whether the network ends with the parameters of its best epoch, `History.best_epoch`, the one with the lowest
+        validation loss, whatever `min_delta`; otherwise with its last ones.
 
     References
     ----------
@@ -198,26 +225,29 @@ class Best:
 
     def __init__(self, params: NDArray[Any], rule: EarlyStopping) -> None:
         self._current, self._rule = params, rule
-        self._loss = math.inf
+        self._lowest = self._counted = math.inf  # of all epochs; at the last improvement that counted
         self._waited = 0
         self.params: NDArray[Any] | None = None
 
     def should_stop(self, val_loss: float) -> bool:
         """Take note of an epoch; whether patience is at its end."""
-        if self._is_better(val_loss) and self._rule.restore_best:
+        if self._is_lowest(val_loss) and self._rule.restore_best:
             self.params = self._current.copy()
         return self._waited >= self._rule.patience
 
-    def _is_better(self, val_loss: float) -> bool:
-        """Take note of a validation loss; whether it is the best one."""
-        better = val_loss < self._loss - self._rule.min_delta
-        self._loss, self._waited = (val_loss, 0) if better else (self._loss, self._waited + 1)
-        return better
+    def _is_lowest(self, val_loss: float) -> bool:
+        """Take note of a validation loss; whether it is the lowest one, as `History.best_epoch` has it."""
+        is_finite = math.isfinite(val_loss)
+        counts = is_finite and val_loss < self._counted - self._rule.min_delta
+        self._counted, self._waited = (val_loss, 0) if counts else (self._counted, self._waited + 1)
+        is_lowest = is_finite and val_loss < self._lowest
+        self._lowest = val_loss if is_lowest else self._lowest
+        return is_lowest
 
     def replay(self, val_losses: NDArray[np.float64], params: NDArray[Any] | None) -> None:
         """Take note of all epochs of an earlier run, whose best parameters are known."""
         for val_loss in val_losses.tolist():
-            self._is_better(val_loss)
+            self._is_lowest(val_loss)
         self.params = params
 
     def restore(self) -> None:

@@ -15,6 +15,7 @@ from numpy.typing import DTypeLike, NDArray
 
 from fastbp.functions import nearest
 from fastbp.memory import require_memory
+from fastbp.names import InitializerName
 
 __all__ = ["INITIALIZERS", "initialize", "names"]
 
@@ -71,7 +72,7 @@ def _standard_normal(fan_in: int, fan_out: int, rng: np.random.Generator) -> Blo
     return rng.standard_normal((fan_in + 1, fan_out))
 
 
-INITIALIZERS: dict[str, Callable[[int, int, np.random.Generator], Block]] = {
+INITIALIZERS: dict[InitializerName, Callable[[int, int, np.random.Generator], Block]] = {
     "glorot_uniform": _glorot_uniform,
     "glorot_normal": _glorot_normal,
     "he_uniform": _he_uniform,
@@ -82,7 +83,7 @@ INITIALIZERS: dict[str, Callable[[int, int, np.random.Generator], Block]] = {
 }
 
 
-def names() -> tuple[str, ...]:
+def names() -> tuple[InitializerName, ...]:
     """Return the names of all initializers.
 
     Examples
@@ -94,7 +95,7 @@ def names() -> tuple[str, ...]:
 
 
 def initialize(
-    name: str, sizes: Sequence[int], rng: np.random.Generator, dtype: DTypeLike
+    name: InitializerName, sizes: Sequence[int], rng: np.random.Generator, dtype: DTypeLike
 ) -> NDArray[np.floating[Any]]:
     """Draw the parameters of a network.
 

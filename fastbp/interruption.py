@@ -81,21 +81,25 @@ def call_interruptibly(call: Callable[[], Any], control: NDArray[np.int64], dead
     Notes
     -----
     Signal handlers run in the main thread only, so elsewhere the call is made directly unless there is a deadline.
+    So it is where the system refuses another thread: a call that nothing interrupts is better than none.
     """
     if deadline is None and threading.current_thread() is not threading.main_thread():
         call()
         return
     elsewhere = _Elsewhere(call)
     try:
-        elsewhere.start()
-        while not elsewhere.is_over(_LONGEST_WAIT if deadline is None else _until(deadline)):
+        begun = elsewhere.start()
+        while begun and not elsewhere.is_over(_LONGEST_WAIT if deadline is None else _until(deadline)):
             if deadline is not None and time.monotonic() >= deadline:
                 control[REQUEST], deadline = PAUSE, None
     except BaseException:
         control[REQUEST] = ABANDON
         elsewhere.wait_whatever_happens()
         raise
-    elsewhere.raise_its_error()
+    if begun:
+        elsewhere.raise_its_error()
+    else:
+        call()
 
 
 def _until(deadline: float) -> float:
@@ -109,15 +113,21 @@ class _Elsewhere:
     def __init__(self, call: Callable[[], Any]) -> None:
         self._call = call
         self._over = threading.Event()
-        self._right_to_call = threading.Lock()  # held by whoever came first: the other thread, or one who gave up
+        self._first: dict[str, str] = {}  # who came first: the other thread, which calls, or one who gave up
         self._error: BaseException | None = None
 
-    def start(self) -> None:
-        """Begin the call."""
-        threading.Thread(target=self._run, name="fastbp-leader", daemon=True).start()
+    def start(self) -> bool:
+        """Begin the call; return False where no thread can be started, and then the call is never begun."""
+        try:
+            threading.Thread(target=self._run, name="fastbp-leader", daemon=True).start()
+        except RuntimeError:  # too many threads or processes, an interpreter that ends or that allows none
+            if self._is_first("caller"):
+                return False
+            raise  # by a signal's handler, for the call has begun
+        return True
 
     def _run(self) -> None:
-        if not self._right_to_call.acquire(blocking=False):
+        if not self._is_first("leader"):
             return
         try:
             self._call()
@@ -126,13 +136,17 @@ class _Elsewhere:
         finally:
             self._over.set()
 
+    def _is_first(self, who: str) -> bool:
+        """Whether the call is for `who` to make or to leave; asked again, the answer is the same."""
+        return self._first.setdefault("", who) == who
+
     def is_over(self, seconds: float) -> bool:
         """Wait at most so long; whether the call is over."""
         return self._over.wait(seconds)
 
     def wait_whatever_happens(self) -> None:
         """Wait for the end, or make sure that the call is never begun; the arrays it writes to must not be freed."""
-        if self._right_to_call.acquire(blocking=False):
+        if self._is_first("caller"):
             return
         while not self._over.is_set():
             with contextlib.suppress(BaseException):  # more signals: the exception of the first one is on its way

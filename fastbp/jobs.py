@@ -18,8 +18,9 @@ from fastbp.interruption import LONG_CALL, StepTime, call_interruptibly, seconds
 from fastbp.kernels import entry
 from fastbp.kernels import tables as t
 from fastbp.kernels.team import MOST_LANES, N_LANES, STOP
-from fastbp.memory import require_memory, require_writable
-from fastbp.threads import blas_threads, helpers, thread_count
+from fastbp.memory import require_memory, require_writable_arrays
+from fastbp.sparse_rows import Rows, SparseRows
+from fastbp.threads import blas_threads, helpers, process_limit, thread_count
 from fastbp.validation import Targets
 
 if TYPE_CHECKING:
@@ -30,7 +31,9 @@ _SMALL_FLOPS = 1 << 16  # that no thread would share, and no thread of a BLAS ei
 _MOST_SPARE_FRAMES = 4
 _SMALL_FRAME_BYTES = 1 << 20
 
-Key = tuple[str, int, int]  # what a frame is for, the rows of the data set, and of a gradient
+# What a frame is for, the rows of the data set and of a gradient, what X is like, and the threads set when its slots
+# were made.
+Key = tuple[str, int, int, layout.Inputs, int | None]
 
 
 class UnknownCodeError(RuntimeError):
@@ -52,6 +55,8 @@ class Frame:
     n_layers: int
     grads: NDArray[Any]
     state: NDArray[Any]
+    form: int = t.DENSE  # of the X that it is made for
+    key: Key | None = None  # of a frame that is kept for further calls
     data: NDArray[np.int64] = field(default_factory=lambda: np.zeros(t.DATA_LENGTH, np.int64))
     control: NDArray[np.int64] = field(default_factory=layout.control_vector)
 
@@ -78,7 +83,7 @@ class Frame:
 
     def set_data(
         self,
-        X: NDArray[Any],
+        X: Rows,
         targets: Targets | None = None,
         sample_weight: NDArray[Any] | None = None,
         order: NDArray[np.int64] | None = None,
@@ -86,7 +91,12 @@ class Frame:
         """Point the kernels to the caller's arrays, which must live until the call is over."""
         data = self.data
         data[t.N_ROWS] = len(X)
-        data[t.X : t.X + 3] = _matrix(X)
+        if isinstance(X, SparseRows):
+            data[t.X : t.X + 3] = address_of(X.values), 0, 0
+            data[[t.FORM, t.INDPTR, t.INDICES]] = self.form, address_of(X.indptr), address_of(X.indices)
+        else:
+            data[t.X : t.X + 3] = _matrix(X)
+            data[t.FORM] = t.DENSE
         data[t.Y : t.Y + 3] = (0, 0, 0) if targets is None or targets.array is None else _matrix(targets.array)
         data[t.LABELS] = 0 if targets is None or targets.labels is None else address_of(targets.labels)
         data[t.SAMPLE_WEIGHT] = 0 if sample_weight is None else address_of(sample_weight)
@@ -160,7 +170,7 @@ class Frame:
         deadline: float | None = None,
     ) -> int:
         """Take steps of an epoch from `first_step` on, one for each rate, and note how long they took; the status."""
-        require_writable(params, (self.state,))  # between two calls a callback may have changed that
+        require_writable_arrays(params, self.state)  # between two calls a callback may have changed that
         scalars = self.scalars
         scalars[t.STATUS] = t.FINISHED
         began, step_before = time.perf_counter(), scalars[t.STEP]
@@ -239,6 +249,11 @@ def _matrix(array: NDArray[Any]) -> tuple[int, int, int]:
     return address_of(array), row, column
 
 
+def inputs_of(X: Rows) -> layout.Inputs:
+    """Return what X is like."""
+    return layout.sparse_inputs(*X.shape, len(X.values)) if isinstance(X, SparseRows) else layout.Inputs()
+
+
 def flops_per_row(sizes: tuple[int, ...]) -> int:
     """Flops of one row's forward pass; a gradient has three times as many, less the error into the first layer."""
     return 2 * sum(fan_in * fan_out for fan_in, fan_out in pairwise(sizes))
@@ -257,24 +272,27 @@ class Passes:
         self._flops_per_row = flops_per_row(net.sizes)
         self.row_seconds = seconds_per_row(net.sizes, self._flops_per_row)
 
-    def outputs(self, X: NDArray[Any], n_threads: int | None) -> NDArray[Any]:
+    def outputs(self, X: Rows, n_threads: int | None) -> NDArray[Any]:
         """Return the outputs (n, n_outputs) for valid inputs."""
         net, n_rows = self._net, X.shape[0]
         flops = n_rows * self._flops_per_row
-        if flops <= _SMALL_FLOPS and X.size <= _SMALL_INPUT:
+        if isinstance(X, SparseRows):
+            flops = n_rows * inputs_of(X).flops_per_row(net.sizes)
+        elif flops <= _SMALL_FLOPS and X.size <= _SMALL_INPUT:
             if n_threads is not None:
                 thread_count(n_threads)  # refuse wrong ones
             return self._small_outputs(X)
-        X = X.view(np.ndarray)  # whose shape nobody else can set
+        else:
+            X = X.view(np.ndarray)  # whose shape nobody else can set
         n_bytes = n_rows * net.sizes[-1] * net.dtype.itemsize
         require_memory(n_bytes, f"The outputs of {n_rows} rows", "Predict fewer rows at a time.")
         out = np.empty((n_rows, net.sizes[-1]), net.dtype)
-        key, frame = self._take("outputs", n_rows)
+        frame = self._take("outputs", X)
         frame.set_data(X)
         threads = frame.useful_threads(n_threads, flops)
         flat = out.reshape(-1)  # so that the root has one type
         frame.run(entry.OUTPUTS, net.params, out=flat, n_threads=threads, seconds=n_rows * self.row_seconds)
-        self._give_back(key, frame)
+        self._give_back(frame)
         return out
 
     def _small_outputs(self, X: NDArray[Any]) -> NDArray[Any]:
@@ -292,22 +310,20 @@ class Passes:
         frames.append(frame)
         return out
 
-    def cost(
-        self, X: NDArray[Any], targets: Targets, sample_weight: NDArray[Any] | None, *, n_threads: int | None
-    ) -> float:
+    def cost(self, X: Rows, targets: Targets, sample_weight: NDArray[Any] | None, *, n_threads: int | None) -> float:
         """Cost with penalties, for valid data."""
         net = self._net
-        key, frame = self._take("cost", len(X))
+        frame = self._take("cost", X)
         frame.set_data(X, targets, sample_weight)
         frame.scalars[[t.L2_PENALTY, t.L1_PENALTY]] = net.penalties
-        threads = frame.useful_threads(n_threads, len(X) * flops_per_row(net.sizes))
+        threads = frame.useful_threads(n_threads, len(X) * inputs_of(X).flops_per_row(net.sizes))
         frame.run(entry.COST, net.params, n_threads=threads, seconds=len(X) * self.row_seconds)
-        self._give_back(key, frame)
+        self._give_back(frame)
         return float(frame.scalars[t.COST_SUM])
 
     def value_and_grad(
         self,
-        X: NDArray[Any],
+        X: Rows,
         targets: Targets,
         sample_weight: NDArray[Any] | None,
         *,
@@ -316,41 +332,47 @@ class Passes:
     ) -> tuple[float, NDArray[Any]]:
         """Cost and gradient (n_params,), both with penalties, for valid data."""
         net = self._net
-        key, frame = self._take("gradient", len(X))
+        frame = self._take("gradient", X)
         frame.set_data(X, targets, sample_weight)
         frame.scalars[[t.L2_PENALTY, t.L1_PENALTY]] = net.penalties
-        threads = frame.useful_threads(n_threads, 3 * len(X) * flops_per_row(net.sizes))
+        threads = frame.useful_threads(n_threads, 3 * len(X) * inputs_of(X).flops_per_row(net.sizes))
         frame.run(entry.VALUE_AND_GRAD, params, n_threads=threads, seconds=3 * len(X) * self.row_seconds)
         cost, grad = float(frame.scalars[t.COST_SUM]), frame.grads[: net.n_params].copy()
-        self._give_back(key, frame)
+        self._give_back(frame)
         if not np.isfinite(cost):
             grad.fill(np.nan)  # the backward pass of an infinite cost is not made
         return cost, grad
 
-    def training_frame(self, batch_rows: int, n_rows: int) -> Frame:
+    def training_frame(self, batch_rows: int, X: Rows) -> Frame:
         """Return a frame for the steps of a fit; for a small one, making it takes longer than a hundred steps."""
-        return self._take("training", n_rows, batch_rows)[1]
+        return self._take("training", X, batch_rows)
 
-    def keep_training_frame(self, frame: Frame, batch_rows: int, n_rows: int) -> None:
+    def keep_training_frame(self, frame: Frame) -> None:
         """Keep the frame of a fit that is over, if it is small, for the next."""
         if frame.workspace.work.nbytes + frame.grads.nbytes <= _SMALL_FRAME_BYTES:
             frame.forget()
-            self._give_back(("training", n_rows, batch_rows), frame)
+            self._give_back(frame)
 
-    def _take(self, kind: str, n_rows: int, batch_rows: int | None = None) -> tuple[Key, Frame]:
+    def _take(self, kind: str, X: Rows, batch_rows: int | None = None) -> Frame:
         """Return a frame that nobody else uses, for gradients of all rows or of `batch_rows`."""
+        n_rows, inputs = len(X), inputs_of(X)
         batch_rows = n_rows if batch_rows is None else batch_rows
-        key = (kind, n_rows, batch_rows)
+        key = (kind, n_rows, batch_rows, inputs, process_limit.n_threads)
         spare = self._spare.get(key)
         if spare:
             try:
-                return key, spare.pop()
+                return spare.pop()
             except IndexError:  # another thread was faster
                 pass
-        return key, make_frame(self._net, batch_rows, n_rows, gradient=kind in ("gradient", "training"))
+        gradient = kind in ("gradient", "training")
+        frame = make_frame(self._net, batch_rows, n_rows, gradient=gradient, inputs=inputs)
+        frame.key = key
+        return frame
 
-    def _give_back(self, key: Key, frame: Frame) -> None:
+    def _give_back(self, frame: Frame) -> None:
         """Keep a frame for the next call of the same size."""
+        key = frame.key
+        assert key is not None
         if len(self._spare) >= _MOST_SPARE_FRAMES and key not in self._spare:
             self._spare = {}
         frames = self._spare.setdefault(key, [])
@@ -368,11 +390,14 @@ def make_frame(
     keep_z: bool = False,
     whole_block: bool = False,
     loss: tuple[int, int, int] | None = None,
+    inputs: layout.Inputs | None = None,
 ) -> Frame:
     """Allocate the frame of a network for batches of `batch_rows` of a data set of `n_rows`.
 
-    `loss` is what the kernels are to be told of the loss, where that is not the network's own.
+    `loss` is what the kernels are to be told of the loss, where that is not the network's own; `inputs` is what X is
+    like, where it is not dense.
     """
+    inputs = inputs or layout.Inputs()
     workspace = layout.make_workspace(
         net.sizes,
         net.layer_segments(),
@@ -385,12 +410,13 @@ def make_frame(
         keep_z=keep_z,
         whole_block=whole_block,
         shares_blocks=True,
+        inputs=inputs,
     )
     n_gradients = workspace.n_gradients if gradient else 0
     n_bytes = (n_gradients + n_state_vectors) * net.params.nbytes
     require_memory(n_bytes, f"A gradient of {net.n_params} parameters", "Make the layers smaller.")
     grads = np.empty(max(1, n_gradients * net.n_params), net.dtype)
     state = np.zeros(max(1, n_state_vectors * net.n_params), net.dtype)
-    frame = Frame(workspace, net.dtype, len(net.sizes) - 1, grads, state)
+    frame = Frame(workspace, net.dtype, len(net.sizes) - 1, grads, state, inputs.form)
     frame.scalars[t.LOSS_PARAMETER] = net.loss_parameter or 0.0
     return frame

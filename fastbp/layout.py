@@ -4,6 +4,7 @@ Parameters are one flat vector ``[W1 b1 W2 b2 ...]``, W of a layer row-major (fa
 that ``[W; b]`` is one (fan_in + 1, fan_out) block.  All z, a and delta of a block of rows are one workspace.
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -54,6 +55,8 @@ _MOST_NARROW_PRODUCTS = 1500
 _LINE_BYTES = 64
 _PAGE_BYTES = 4096  # rows that are a multiple of it apart fall into one set of the first-level cache
 _PAD_BYTES = 3 * _LINE_BYTES  # behind such rows of z, a and delta; worth 3 % of the products of 1024 and 2048 neurons
+# Sparse rows that are fuller than this are made dense block by block: tiles multiply so much faster.
+_MOST_DENSITY = 0.15
 _UPDATE_ELEMENTS = 1 << 11  # parameters of one piece of an update, or up to half as many: some 1 to 2 us
 
 
@@ -66,6 +69,30 @@ class Segment(NamedTuple):
     forward: int = 0  # addresses of a user's compiled activation
     backward: int = 0
     needs_z: bool = False  # whether the derivative is computed from z
+
+
+class Inputs(NamedTuple):
+    """What X is like, as far as it matters for how work is laid out and cut."""
+
+    form: int = t.DENSE  # see `fastbp.kernels.tables`
+    density: float = 1.0  # share of X that is multiplied: of sparse rows a power of 2, so that few kinds are told apart
+
+    @property
+    def is_by_numbers(self) -> bool:
+        """Whether the first layer's products run over the numbers of sparse rows."""
+        return self.form == t.NUMBERS
+
+    def flops_per_row(self, sizes: Sequence[int]) -> int:
+        """Flops of one row's forward pass."""
+        return 2 * int(sizes[0] * sizes[1] * self.density) + 2 * sum(m * n for m, n in pairwise(sizes[1:]))
+
+    def flops_per_step(self, sizes: Sequence[int], rows: int) -> int:
+        """Flops of a gradient over some rows; with few numbers in each, what the weights' step takes counts as well."""
+        step = FLOPS_OF_A_STEP * count_params(sizes) if self.is_by_numbers else 0
+        return 3 * rows * self.flops_per_row(sizes) + step
+
+
+_DENSE = Inputs()
 
 
 def count_params(sizes: Sequence[int]) -> int:
@@ -144,6 +171,14 @@ def control_vector() -> NDArray[np.int64]:
     return control
 
 
+def sparse_inputs(n_rows: int, n_features: int, n_numbers: int) -> Inputs:
+    """Return what sparse X is like: products run over its numbers unless it is so full that dense ones are quicker."""
+    density = n_numbers / max(1, n_rows * n_features)
+    if density > _MOST_DENSITY:
+        return Inputs(t.SCATTERED)
+    return Inputs(t.NUMBERS, 2.0 ** math.ceil(math.log2(max(density, 1 / n_features))))
+
+
 def block_rows_for(sizes: Sequence[int], n_rows: int, *, shared: bool = False) -> int:
     """Rows of one pass: few enough that a block stays in the cache, enough to make the matrix products worth it.
 
@@ -163,15 +198,20 @@ def _rows_for_all_threads(sizes: Sequence[int], n_rows: int, block_rows: int) ->
     return min(block_rows, max(least, -(-n_rows // _FORWARD_BLOCKS)))
 
 
-def gradient_pieces(sizes: Sequence[int], rows: int) -> tuple[int, int]:
+def gradient_pieces(sizes: Sequence[int], rows: int, inputs: Inputs = _DENSE) -> tuple[int, int]:
     """Mode and number of row pieces of a gradient over `rows` rows: from the problem alone, never from the threads."""
     n_params = count_params(sizes)
     flops = 6 * rows * n_params
-    features = _feature_pieces(sizes, rows)
-    if features >= 2:
-        return t.BY_FEATURES, features
-    if flops < LEAST_SHARED_FLOPS:
-        return t.BY_ROWS, 1
+    if inputs.is_by_numbers:  # much less is multiplied, but all weights take their step
+        flops = inputs.flops_per_step(sizes, rows)
+        if flops < LEAST_SHARED_FLOPS:
+            return t.BY_ROWS, 1
+    else:
+        features = _feature_pieces(sizes, rows)
+        if features >= 2:
+            return t.BY_FEATURES, features
+        if flops < LEAST_SHARED_FLOPS:
+            return t.BY_ROWS, 1
     worthwhile = min(rows // _LEAST_PIECE_ROWS, 2 * flops // LEAST_SHARED_FLOPS, _GRADIENT_ELEMENTS // n_params)
     if worthwhile >= 2:
         return t.BY_ROWS, min(_MOST_PIECES, 1 << (worthwhile.bit_length() - 1))  # for two threads as for four or eight
@@ -223,6 +263,7 @@ def make_workspace(
     keep_z: bool = False,
     whole_block: bool = False,
     shares_blocks: bool = False,
+    inputs: Inputs = _DENSE,
 ) -> Workspace:
     """Lay out tables and buffers.
 
@@ -250,9 +291,13 @@ def make_workspace(
         Make the block as large as the batch.
     shares_blocks : bool
         Whether the threads of a forward pass share its blocks, of which there should be enough for them.
+    inputs : Inputs
+        What X is like.
     """
-    mode, n_pieces = gradient_pieces(sizes, batch_rows) if gradient else (t.BY_ROWS, 1)
-    rows = batch_rows if whole_block else block_rows_for(sizes, batch_rows, shared=mode != t.BY_ROWS)
+    mode, n_pieces = gradient_pieces(sizes, batch_rows, inputs) if gradient else (t.BY_ROWS, 1)
+    # the inputs of sparse rows lie nowhere
+    widths = sizes[1:] if inputs.is_by_numbers else sizes
+    rows = batch_rows if whole_block else block_rows_for(widths, batch_rows, shared=mode != t.BY_ROWS)
     if shares_blocks and not (gradient or whole_block):
         rows = _rows_for_all_threads(sizes, n_rows, rows)
     keeps_logits = loss[0] in t.LOSSES_FROM_LOGITS
@@ -261,7 +306,13 @@ def make_workspace(
     plan = np.zeros(t.PLAN_LENGTH, np.int64)
     plan[[t.N_LAYERS, t.LOSS, t.LOSS_VALUE, t.LOSS_DERIVATIVE]] = (len(sizes) - 1, *loss)
     n_outputs = sizes[-1]
-    for column, width in ((t.INPUT, sizes[0]), (t.TARGET, n_outputs), (t.SCALE, 1), (t.COST, 1), (t.SUMS, 2)):
+    for column, width in (
+        (t.INPUT, 0 if inputs.is_by_numbers else sizes[0]),
+        (t.TARGET, n_outputs),
+        (t.SCALE, 1),
+        (t.COST, 1),
+        (t.SUMS, 2),
+    ):
         plan[column] = offset
         offset += _rounded(rows * width)
     if mode == t.BY_FEATURES:

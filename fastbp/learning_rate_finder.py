@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from fastbp import validation
 from fastbp.definition import require_network
+from fastbp.memory import require_writable
 from fastbp.optimizers import Adam, Optimizer, require_optimizer
 from fastbp.trainer import Trainer, fresh_state
 from fastbp.training import batch_rows_for
@@ -54,7 +55,7 @@ def find_learning_rate(
     Y: ArrayLike,
     *,
     optimizer: Optimizer | None = None,
-    batch_size: int | str | None = "auto",
+    batch_size: int | Literal["auto"] | None = "auto",
     lowest: float = 1e-6,
     highest: float = 10.0,
     n_steps: int = 200,
@@ -104,8 +105,8 @@ def find_learning_rate(
     """
     require_network(net)
     require_optimizer(optimizer)
-    data = net.checked(X, Y, sample_weight)
-    net.require_writable()
+    data = net.checked_data(X, Y, sample_weight)
+    require_writable(net)
     n_rows = len(data[0])
     batch_rows = batch_rows_for(batch_size, n_rows)
     low = validation.real_number(lowest, "lowest", 0.0, open_low=True)

@@ -7,13 +7,16 @@ import contextlib
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from numpy.typing import NDArray
 
+from fastbp.control_groups import folders
+
 _SMALL = 1 << 28  # bytes, 256 MiB: below that nobody looks how much there is
 _GIB = 1 << 30
-_CGROUPS = Path("/sys/fs/cgroup")
+# Limits of a process, and the line of /proc/self/status that counts against them.
+_RESOURCES = {"RLIMIT_AS": "VmSize", "RLIMIT_DATA": "VmData"}
 
 
 def require_memory(n_bytes: int, purpose: str, cure: str) -> None:
@@ -38,9 +41,30 @@ def require_memory(n_bytes: int, purpose: str, cure: str) -> None:
         )
 
 
-def require_writable(params: NDArray[Any], parts: Sequence[NDArray[Any]] = ()) -> None:
-    """Refuse to train parameters that are read-only: the kernels write to memory, and ask no flag of an array."""
-    if not params.flags.writeable or not all(part.flags.writeable for part in parts):
+class _HasParams(Protocol):
+    """A network, as far as its memory goes."""
+
+    @property
+    def params(self) -> NDArray[Any]:
+        """All parameters."""
+
+    @property
+    def weights(self) -> Sequence[NDArray[Any]]:
+        """Each layer's weights, views into them."""
+
+    @property
+    def biases(self) -> Sequence[NDArray[Any]]:
+        """Each layer's biases, views into them."""
+
+
+def require_writable(net: _HasParams) -> None:
+    """Refuse to write to parameters that are read-only: the kernels write to memory, and ask no flag of an array."""
+    require_writable_arrays(net.params, *net.weights, *net.biases)
+
+
+def require_writable_arrays(*arrays: NDArray[Any]) -> None:
+    """Do the same for single arrays of a network."""
+    if not all(array.flags.writeable for array in arrays):
         raise ValueError(
             "`net.params` must be writable to be trained or set; the array, or one of `net.weights` and `net.biases`, "
             "is read-only. Train copy.deepcopy(net), whose parameters are its own, or call setflags(write=True)."
@@ -49,37 +73,55 @@ def require_writable(params: NDArray[Any], parts: Sequence[NDArray[Any]] = ()) -
 
 def available_memory() -> int | None:
     """Return the bytes that this process can still have, swap included, or None where the system does not say."""
-    limits = [limit for limit in (_of_machine(), _of_control_groups()) if limit is not None]
+    limits = [limit for limit in (_of_machine(), _of_control_groups(), _of_process()) if limit is not None]
     return min(limits, default=None)
 
 
 def _of_machine() -> int | None:
     """Return what the machine has left; where that is unknown, all that it has."""
     with contextlib.suppress(OSError, ValueError, KeyError):
-        lines = Path("/proc/meminfo").read_text().splitlines()
-        kibibytes = {name: int(rest.split()[0]) for name, rest in (line.split(":") for line in lines)}
-        return 1024 * (kibibytes["MemAvailable"] + kibibytes["SwapFree"])
+        sizes = _sizes(Path("/proc/meminfo"))
+        return sizes["MemAvailable"] + sizes["SwapFree"]
     with contextlib.suppress(OSError, ValueError, AttributeError):
         return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     return None
 
 
+def _sizes(file: Path) -> dict[str, int]:
+    """Return the sizes in bytes that a file of /proc holds in lines such as ``VmSize:  1234 kB``."""
+    lines = (line.split() for line in file.read_text().splitlines())
+    return {words[0].removesuffix(":"): 1024 * int(words[1]) for words in lines if words[2:] == ["kB"]}
+
+
 def _of_control_groups() -> int | None:
     """Return what the Linux control groups of this process leave it: the smallest of its own and those above."""
     left = []
-    with contextlib.suppress(OSError, ValueError, StopIteration):
-        own = next(line for line in Path("/proc/self/cgroup").read_text().splitlines() if line.startswith("0::"))
-        group = _CGROUPS / own[3:].strip("/")
-        for folder in (group, *group.parents):
-            if folder.is_relative_to(_CGROUPS):
-                with contextlib.suppress(OSError, ValueError):  # 'max' instead of a limit raises ValueError
-                    left.append(_left_in(folder))
+    for group in folders("memory", 2):
+        with contextlib.suppress(OSError, ValueError):  # 'max' instead of a limit raises ValueError
+            left.append(_left_in(group, "memory.max", "memory.current", "inactive_file"))
+    for group in folders("memory", 1):
+        with contextlib.suppress(OSError, ValueError):  # no limit is a number near 2^63
+            left.append(_left_in(group, "memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file"))
     return min(left, default=None)
 
 
-def _left_in(group: Path) -> int:
+def _left_in(group: Path, limit: str, usage: str, file_cache: str) -> int:
     """Return the limit of a control group less what it uses; the cache of files can be given up."""
-    limit = int((group / "memory.max").read_text())
-    used = int((group / "memory.current").read_text())
+    most = int((group / limit).read_text())
+    used = int((group / usage).read_text())
     counts = dict(line.split() for line in (group / "memory.stat").read_text().splitlines())
-    return max(0, limit - used + int(counts.get("inactive_file", 0)))
+    return max(0, most - used + int(counts.get(file_cache, 0)))
+
+
+def _of_process() -> int | None:
+    """Return what the process's own limits leave it, as set by ``ulimit -v`` and ``-d``; Linux says what is used."""
+    left = []
+    with contextlib.suppress(ImportError, OSError, KeyError):
+        import resource  # not on Windows
+
+        sizes = _sizes(Path("/proc/self/status"))
+        for name, used in _RESOURCES.items():
+            most, _ = resource.getrlimit(getattr(resource, name))
+            if most != resource.RLIM_INFINITY:
+                left.append(max(0, most - sizes[used]))
+    return min(left, default=None)

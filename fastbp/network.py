@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike, NDArray
 
-from fastbp import layout, validation
+from fastbp import caller, layout, validation
 from fastbp.definition import ActivationSpec, Definition, OutputSpec
 from fastbp.functions import Loss
 from fastbp.initializers import initialize
 from fastbp.jobs import Passes
+from fastbp.layer_arrays import LayerArrays
 from fastbp.memory import require_writable
+from fastbp.names import InitializerName, LossName
 from fastbp.portable import Portable
 from fastbp.trace import LayerTrace, Trace, make_trace
 
@@ -21,13 +23,17 @@ if TYPE_CHECKING:
     from datetime import timedelta
 
     from fastbp.files import PathLike
-    from fastbp.history import EarlyStopping, History
+    from fastbp.history import Callback, EarlyStopping, History
     from fastbp.optimizers import Optimizer
     from fastbp.stepper import Stepper
 
 __all__ = ["LayerTrace", "Network", "Trace"]
 
 _MADE_BY_VIEWS = ("_weights", "_biases", "passes", "_stepper")  # attributes that depend on where the parameters lie
+_LONE_SOFTMAX = (
+    "`output='softmax'` with one output is always 1, whatever the parameters are, so that nothing can be learned. Use "
+    "`output='sigmoid'` for the probability of one of two classes, or one output for each class."
+)
 
 
 class Network(Definition, Portable):
@@ -69,6 +75,11 @@ class Network(Definition, Portable):
     MemoryError
         If the parameters do not fit into the memory that is available.
 
+    Warns
+    -----
+    UserWarning
+        If the output is a softmax of a single neuron, which is always 1.
+
     References
     ----------
     Rumelhart, Hinton & Williams, "Learning representations by back-propagating errors", Nature 323 (1986).
@@ -88,8 +99,8 @@ class Network(Definition, Portable):
         sizes: Sequence[int],
         activation: ActivationSpec = "relu",
         output: OutputSpec = "identity",
-        loss: str | Loss = "quadratic",
-        initializer: str = "glorot_uniform",
+        loss: LossName | Loss = "quadratic",
+        initializer: InitializerName = "glorot_uniform",
         dtype: DTypeLike = "float64",
         seed: int | None = None,
         *,
@@ -100,6 +111,8 @@ class Network(Definition, Portable):
     ) -> None:
         settings = (activation, output, loss, initializer, l2_penalty, l1_penalty, dropout, loss_parameter)
         self._define(sizes, validation.network_dtype(dtype), *settings)
+        if self.has_softmax and self._sizes[-1] == 1:
+            caller.warn(_LONE_SOFTMAX)
         rng = np.random.default_rng(validation.seed(seed))
         self._params = initialize(initializer, self._sizes, rng, self._dtype)
         self._make_views()
@@ -118,22 +131,22 @@ class Network(Definition, Portable):
 
     @params.setter
     def params(self, values: ArrayLike) -> None:
-        self.require_writable()
+        require_writable(self)
         self._params[...] = validation.flat_params(values, self.n_params, self._dtype)
 
     @property
-    def weights(self) -> list[NDArray[Any]]:
-        """Each layer's weights (fan_in, fan_out): views into `params`."""
+    def weights(self) -> LayerArrays:
+        """Each layer's weights (fan_in, fan_out): views into `params`; ``net.weights[0] = W`` writes into them."""
         return self._weights
 
     @property
-    def biases(self) -> list[NDArray[Any]]:
-        """Each layer's biases (fan_out,): views into `params`."""
+    def biases(self) -> LayerArrays:
+        """Each layer's biases (fan_out,): views into `params`; ``net.biases[0] = b`` writes into them."""
         return self._biases
 
     def _make_views(self) -> None:
         """Make what depends on where the parameters lie in memory."""
-        self._weights, self._biases = layout.views(self._params, self._sizes)
+        self._weights, self._biases = map(LayerArrays, layout.views(self._params, self._sizes))
         self.passes = Passes(self)
         self._stepper: Stepper | None = None
 
@@ -166,7 +179,8 @@ class Network(Definition, Portable):
         Parameters
         ----------
         X : array_like, shape (n, n_features)
-            Inputs, of the network's dtype; integers and lists are converted.
+            Inputs, of the network's dtype; integers, booleans, lists, and data frames of pandas and polars are
+            converted.  The columns of a frame must be those of the frame that the network was fitted on.
         n_threads : int, optional
             Threads to use; by default as many as the process may.
 
@@ -187,7 +201,7 @@ class Network(Definition, Portable):
         array([[0.5, 0.5, 0.5],
                [0.5, 0.5, 0.5]])
         """
-        return self.passes.outputs(validation.inputs(X, self._sizes[0], self._dtype), n_threads)
+        return self.passes.outputs(self.checked_rows(X), n_threads)
 
     def loss_value(
         self,
@@ -201,7 +215,7 @@ class Network(Definition, Portable):
 
         Parameters
         ----------
-        X : array_like, shape (n, n_features)
+        X : {array_like, sparse matrix}, shape (n, n_features)
             Inputs.
         Y : array_like, shape (n, n_outputs)
             Targets; for softmax with cross-entropy also integer labels (n,).
@@ -221,7 +235,7 @@ class Network(Definition, Portable):
         >>> bp.Network([1, 1], initializer="zeros").loss_value([[1.0], [2.0]], [[2.0], [4.0]])
         5.0
         """
-        data = self.checked(X, Y, sample_weight)
+        data = self.checked_data(X, Y, sample_weight)
         return self.passes.cost(*data, n_threads=n_threads)
 
     def value_and_grad(
@@ -260,7 +274,7 @@ class Network(Definition, Portable):
         >>> result.x.round(6)
         array([2., 1.])
         """
-        data = self.checked(X, Y, sample_weight)
+        data = self.checked_data(X, Y, sample_weight)
         chosen = self._params if params is None else validation.flat_params(params, self.n_params, self._dtype)
         return self.passes.value_and_grad(*data, params=chosen, n_threads=n_threads)
 
@@ -293,17 +307,17 @@ class Network(Definition, Portable):
         X: ArrayLike,
         Y: ArrayLike,
         epochs: int = 30,
-        batch_size: int | str | None = "auto",
+        batch_size: int | Literal["auto"] | None = "auto",
         optimizer: Optimizer | None = None,
         *,
         shuffle: bool = True,
         seed: int | None = None,
-        validation_data: tuple[Any, ...] | None = None,
+        validation_data: tuple[ArrayLike, ArrayLike] | tuple[ArrayLike, ArrayLike, ArrayLike] | None = None,
         sample_weight: ArrayLike | None = None,
         early_stopping: EarlyStopping | None = None,
         tol: float | None = None,
         clip_norm: float | None = None,
-        callbacks: Sequence[Any] = (),
+        callbacks: Sequence[Callback] = (),
         progress: bool = False,
         n_threads: int | None = None,
         checkpoint: PathLike | None = None,
@@ -374,10 +388,6 @@ class Network(Definition, Portable):
         return stepper.step(X, Y, sample_weight, optimizer, clip_norm, n_threads)
 
     # --- what the rest of the package uses ----------------------------------------------------------------------------
-
-    def require_writable(self) -> None:
-        """Raise unless all parameters may be written to."""
-        require_writable(self._params, (*self._weights, *self._biases))
 
     @classmethod
     def from_params(cls, params: NDArray[Any], sizes: Sequence[int], **settings: Any) -> Network:

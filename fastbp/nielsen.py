@@ -23,12 +23,14 @@ import numpy as np
 from numpy.typing import ArrayLike, DTypeLike, NDArray
 
 from fastbp import columns, validation
+from fastbp.names import LossName
 from fastbp.network import Network as RowNetwork
 from fastbp.nielsen_costs import (
     COMPILED_LOSSES,
     CrossEntropyCost,
     QuadraticCost,
     as_class,
+    name_in_files,
     sigmoid,
     sigmoid_prime,
     vectorized_result,
@@ -333,12 +335,22 @@ class Network:
         return Watched(self, data, "data", has_vectors=not convert).cost(lmbda)
 
     def save(self, filename: str | PathLike[str]) -> None:
-        """Write sizes, weights, biases and the cost's name into a JSON file, which `load` reads."""
+        """Write sizes, weights, biases and the cost's name into a JSON file, whole or not at all; `load` reads it.
+
+        Raises
+        ------
+        TypeError
+            If the cost is a class of your own.
+        ValueError
+            If a weight or bias is NaN or infinite.
+        OSError
+            If the file cannot be written; one that was there before is whole.
+        """
         document = {
             "sizes": [int(size) for size in self.sizes],
             "weights": [np.asarray(w).tolist() for w in self.weights],
             "biases": [np.asarray(b).tolist() for b in self.biases],
-            "cost": as_class(self.cost or QuadraticCost).__name__,
+            "cost": name_in_files(self.cost or QuadraticCost),
         }
         if self.dtype != Network.dtype:  # else the file is as the published code writes it
             document["dtype"] = self.dtype.name
@@ -355,7 +367,7 @@ class Network:
         own_derivative = self.cost is None and self._overrides("cost_derivative")
         return self._compiled_loss() is None or own_derivative or self._overrides("backprop")
 
-    def _compiled_loss(self) -> str | None:
+    def _compiled_loss(self) -> LossName | None:
         """Return the kernels' name of the cost, or None for a cost of the user's own."""
         return "quadratic" if self.cost is None else COMPILED_LOSSES.get(as_class(self.cost))
 

@@ -8,6 +8,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.special import expit
 
+from fastbp.names import LossName
+
 
 def sigmoid(z: ArrayLike) -> Any:
     """Return the logistic function ``1 / (1 + exp(-z))`` of each element of `z`, without overflow.
@@ -110,7 +112,7 @@ class CrossEntropyCost:
         return a - y
 
 
-COMPILED_LOSSES: dict[type, str] = {
+COMPILED_LOSSES: dict[type, LossName] = {
     QuadraticCost: "quadratic",
     CrossEntropyCost: "cross_entropy",
 }  # what the kernels call them
@@ -119,3 +121,15 @@ COMPILED_LOSSES: dict[type, str] = {
 def as_class(cost: Any) -> type:
     """Return a cost's class, of an instance too."""
     return cost if isinstance(cost, type) else type(cost)
+
+
+def name_in_files(cost: Any) -> str:
+    """Return the name by which a file knows a cost, or raise if a file cannot hold it."""
+    found = as_class(cost)
+    if found not in COMPILED_LOSSES:
+        raise TypeError(
+            "`cost` must be QuadraticCost or CrossEntropyCost for the network to be saved, since a file holds no code; "
+            f"got {found.__name__}. Set one of them before, and your own again after loading: the weights do not "
+            "depend on it."
+        )
+    return found.__name__

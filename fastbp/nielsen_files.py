@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastbp import validation
+from fastbp.files import path_named, write_atomically
 
 
 @dataclass(frozen=True)
@@ -28,9 +29,16 @@ class Document:
 
 
 def write_document(document: dict[str, Any], filename: str | PathLike[str]) -> None:
-    """Write a file; all of it is made before the old one is touched."""
-    text = json.dumps(document)
-    Path(filename).write_text(text, encoding="utf-8")
+    """Write a file, whole or not at all."""
+    try:
+        text = json.dumps(document, allow_nan=False)
+    except ValueError:
+        raise ValueError(
+            "`weights` and `biases` must be finite to be saved, because a file with NaN or infinity would be taken for "
+            "damaged."
+        ) from None
+    with path_named("filename"):
+        write_atomically(filename, lambda file: file.write(text.encode()))
 
 
 def read_document(filename: str | PathLike[str], costs: Collection[str]) -> Document:

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastbp import columns, optimizers, validation
+from fastbp.names import LossName
 from fastbp.network import Network as RowNetwork
 from fastbp.nielsen_costs import QuadraticCost
 from fastbp.shuffling import shuffle
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
     from fastbp.nielsen import Network
 
 
-def row_network(sizes: Any, loss: str, dtype: np.dtype, l2_penalty: float = 0.0) -> RowNetwork:
+def row_network(sizes: Any, loss: LossName, dtype: np.dtype, l2_penalty: float = 0.0) -> RowNetwork:
     """Return a network of sigmoid neurons whose parameters are still to be written."""
     sizes = validation.layer_sizes(sizes)
     return RowNetwork(sizes, "sigmoid", "sigmoid", loss, "zeros", dtype, l2_penalty=l2_penalty)

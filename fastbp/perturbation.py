@@ -17,7 +17,7 @@ from fastbp.definition import require_network
 from fastbp.functions import nearest
 from fastbp.gradient_check import GradientReport, LayerCheck, check_gradient
 from fastbp.kernels import perturbation as kernel
-from fastbp.memory import require_memory
+from fastbp.memory import require_memory, require_writable
 from fastbp.moves import Moves
 from fastbp.progress import progress_bar
 
@@ -121,7 +121,7 @@ def finite_difference_gradient(
     n_threads : int, optional
         Threads to use; by default as many as the process may.  The result has the same bits for every number.
     progress : bool
-        Show a progress bar on standard error.
+        Show a progress bar on standard error, where that is a terminal or a notebook.
 
     Returns
     -------
@@ -155,7 +155,7 @@ def finite_difference_gradient(
     data = net.checked(X, Y, sample_weight)
     if not isinstance(scheme, str) or scheme not in _STEP_POWERS:
         raise ValueError(f"`scheme` must be 'forward' or 'central'; got {scheme!r}. {nearest(scheme, _STEP_POWERS)}")
-    reuse_layers = validation.flag(reuse_layers, "reuse_layers")
+    reuse_layers, progress = validation.flag(reuse_layers, "reuse_layers"), validation.flag(progress, "progress")
     central = scheme == "central"
     passes_dtype = np.dtype(np.float64) if dtype is None else validation.network_dtype(dtype)
     w = net.params.astype(passes_dtype)
@@ -164,7 +164,7 @@ def finite_difference_gradient(
     changes = [np.zeros(w.size) for _ in moved]
     moves = Moves(net, *data, dtype=passes_dtype, n_threads=n_threads, whole_passes=not reuse_layers)
     task = kernel.FROM_BASE if reuse_layers else kernel.WHOLE_PASSES
-    with progress_bar(moves.n_measurements(w.size, len(moved)), "pass", wanted=bool(progress)) as advance:
+    with progress_bar(moves.n_measurements(w.size, len(moved)), "pass", wanted=progress) as advance:
         cost = moves.measure(task, np.arange(w.size), moved, changes, advance)
     # w + eps is rounded, but the difference of two neighbouring numbers is exact: divide by the step really taken
     distance = moved[0].astype(np.float64) - (moved[1] if central else w)
@@ -341,7 +341,7 @@ def random_weight_search(
     """
     require_network(net)
     data = net.checked(X, Y, None)
-    net.require_writable()
+    require_writable(net)
     n_steps = validation.positive_integer(n_steps, "n_steps")
     scale = validation.real_number(scale, "scale", 0.0, open_low=True)
     # three streams, so that the steps do not depend on how many are drawn at once

@@ -16,7 +16,7 @@ __all__ = ["Portable"]
 
 
 class Portable:
-    """What can be saved and exported; the work is done by `fastbp.storage` and `fastbp.export`.
+    """What can be saved and exported, by `fastbp.storage`, `fastbp.export` and `fastbp.torch_parameters`.
 
     Examples
     --------
@@ -94,7 +94,7 @@ class Portable:
         >>> {name: array.shape for name, array in bp.Network([2, 3, 1]).torch_state_dict().items()}
         {'0.weight': (3, 2), '0.bias': (3,), '2.weight': (1, 3), '2.bias': (1,)}
         """
-        from fastbp.export import torch_state_dict
+        from fastbp.torch_parameters import torch_state_dict
 
         return torch_state_dict(cast("Network", self))
 
@@ -104,8 +104,8 @@ class Portable:
         Parameters
         ----------
         state : mapping of str to tensor or ndarray
-            What ``model.state_dict()`` returns for a model whose only layers with parameters are `Linear`, in the order
-            in which they are applied; of the network's dtype.
+            What ``model.state_dict()`` returns for a model whose only layers with parameters are `Linear`; of the
+            network's dtype.  For the order of the layers see `fastbp.from_torch_state_dict`.
 
         Returns
         -------
@@ -124,7 +124,7 @@ class Portable:
         >>> (twin.params == bp.Network([2, 3, 1], seed=0).params).all()
         np.True_
         """
-        from fastbp.export import load_torch_state_dict
+        from fastbp.torch_parameters import load_torch_state_dict
 
         load_torch_state_dict(cast("Network", self), state)
         return self

@@ -1,7 +1,9 @@
 """Learning rate schedules: the learning rate as a function of the step.
 
 A schedule is called with the numbers of the steps, counted from 0, and with the horizon, the number of
-steps of the whole fit. The steps are updates of the weights, one for each mini-batch, not epochs.
+steps of the whole fit. The steps are updates of the weights, one for each mini-batch, not epochs. Every
+fit begins with step 0, also one that goes on with the optimizer of the fit before; one that is resumed from
+a checkpoint is still the same fit.
 """
 
 import math
@@ -154,7 +156,7 @@ class InverseScaling(Schedule):
 
     Notes
     -----
-    It has no horizon and falls for ever.
+    It has no horizon and falls as long as the fit goes on.
 
     References
     ----------
@@ -195,7 +197,7 @@ class Step(Schedule):
 
     Notes
     -----
-    It has no horizon and falls for ever.
+    It has no horizon and falls as long as the fit goes on.
 
     References
     ----------
@@ -358,3 +360,9 @@ class OneCycle(Schedule):
             rising = np.full_like(step, self.max_learning_rate)
         falling = _cosine_between(self.max_learning_rate, last, (step - peak) / (n_steps - 1 - peak))
         return np.where(step <= peak, rising, falling)
+
+
+# The schedules that a file can hold, by their names; one of the user's own is code.
+SCHEDULES: dict[str, type[Schedule]] = {
+    kind.__name__: kind for kind in (Constant, Cosine, InverseScaling, OneCycle, Step)
+}

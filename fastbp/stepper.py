@@ -13,16 +13,17 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from fastbp import validation
+from fastbp import layout, validation
+from fastbp.arrays import column_names
 from fastbp.interruption import LONG_CALL, StepTime
-from fastbp.jobs import UnknownCodeError, address_of, flops_per_row, make_frame
+from fastbp.jobs import UnknownCodeError, address_of, inputs_of, make_frame
 from fastbp.kernels import entry
 from fastbp.kernels import tables as t
-from fastbp.layout import aligned_empty
-from fastbp.memory import require_writable
+from fastbp.memory import require_writable, require_writable_arrays
 from fastbp.optimizers import Adam, Optimizer, require_optimizer
 from fastbp.schedules import Cosine, OneCycle, Schedule
-from fastbp.threads import thread_count
+from fastbp.sparse_rows import Rows, SparseRows
+from fastbp.threads import process_limit, thread_count
 from fastbp.trainer import (
     TrainingDivergedError,
     TrainingState,
@@ -42,8 +43,8 @@ _MOST_LARGE_KINDS = 4
 _FEW_PARAMS = 1 << 16
 _LOSSES_OF_RANGES = ("cross_entropy", "poisson")  # whose targets must lie in a range
 
-Key = Any  # of a kind of arrays: their shapes and dtypes, or a number of rows
-Data = tuple[NDArray[Any], Targets, NDArray[Any] | None]  # X, Y and weights as they were checked
+Key = Any  # of a kind of arrays: their shapes and dtypes; or a number of rows, what X is like, and the threads set
+Data = tuple[Rows, Targets, NDArray[Any] | None]  # X, Y and weights as they were checked
 
 
 class Stepper:
@@ -69,7 +70,7 @@ class Stepper:
 
         Parameters
         ----------
-        X : array_like, shape (n, n_features)
+        X : array_like or sparse matrix, shape (n, n_features)
             Inputs, of the network's dtype; integers and lists are converted.  Arrays are quicker, and quickest those of
             shapes and dtypes that the last steps had.
         Y : array_like, shape (n, n_outputs)
@@ -80,7 +81,7 @@ class Stepper:
             The rule of the step.  None goes on with the optimizer of the last step or fit, its state included; the
             first step uses ``Adam()``.  The same object as in the last step goes on as well.  A new one starts afresh,
             so make it once, before the loop.  Its learning rate may follow a schedule that does not depend on how many
-            steps there will be.
+            steps there will be; it is asked for the number of steps that the optimizer has taken.
         clip_norm : float, optional
             Scale a gradient whose Euclidean norm is larger than this down to it.
         n_threads : int, optional
@@ -143,11 +144,11 @@ class Stepper:
         """Take the step after a look at every argument; nothing changes before."""
         net = self._net
         require_optimizer(optimizer)
-        data = net.checked(X, Y, sample_weight)
+        data = net.checked_data(X, Y, sample_weight)
         _checked_clip_norm(clip_norm)
         if n_threads is not None:
             thread_count(n_threads)  # refuse wrong ones
-        net.require_writable()
+        require_writable(net)
         old: TrainingState | None = net.training_state
         if old is not None and (optimizer is None or optimizer is old.optimizer):
             _rates(old.optimizer, old.step)  # refuse a schedule that needs to know the whole
@@ -155,6 +156,7 @@ class Stepper:
         else:
             _rates(Adam() if optimizer is None else optimizer, 0)
             state = state_to_go_on_with(net, optimizer, None)
+        net.feature_names = column_names(X) or net.feature_names
         place = self._place(key, X, Y, sample_weight, data)
         cost = place.step(state, clip_norm, n_threads)
         place.spare.append(place)
@@ -162,18 +164,19 @@ class Stepper:
 
     def _place(self, key: Key | None, X: Any, Y: Any, sample_weight: Any, data: Data) -> _Place:
         """Return a place that nobody else uses, with the data in it or pointing to them."""
-        targets = data[1]
+        rows, targets, weights = data
         place: _Place
-        if data[0].size + len(data[0]) * self._net.sizes[-1] <= _MOST_COPIED:
+        is_small = len(rows) * (self._net.sizes[0] + self._net.sizes[-1]) <= _MOST_COPIED
+        if is_small and not isinstance(rows, SparseRows):
             if key is None:
-                X, Y, sample_weight = data[0], targets.labels if targets.array is None else targets.array, data[2]
+                X, Y, sample_weight = rows, targets.labels if targets.array is None else targets.array, weights
                 key = _kind(X, Y, sample_weight)
             spare = self._spare_of(key)
             copies = spare.pop() if spare else _Copies(self._net, data, spare, X, Y, sample_weight)
             if copies.takes(X, Y, sample_weight):
                 return copies
-        spare = self._spare_of(len(data[0]))
-        place = spare.pop() if spare else _Place(self._net, len(data[0]), spare)
+        spare = self._spare_of((len(rows), inputs_of(rows), process_limit.n_threads))
+        place = spare.pop() if spare else _Place(self._net, len(rows), spare, inputs_of(rows))
         place.point_to(data)
         return place
 
@@ -202,14 +205,14 @@ class _Place:
     The kernel takes a step as an epoch of one step: it keeps the parameters from before it, and looks at the new ones.
     """
 
-    def __init__(self, net: Network, n_rows: int, spare: list[Any]) -> None:
+    def __init__(self, net: Network, n_rows: int, spare: list[Any], inputs: layout.Inputs) -> None:
         self._net, self._n_rows, self.spare = net, n_rows, spare
-        self._frame = frame = make_frame(net, n_rows, n_rows, gradient=True)
+        self._frame = frame = make_frame(net, n_rows, n_rows, gradient=True, inputs=inputs)
         self._scalars, plan = frame.scalars, frame.workspace.plan
         self._results = frame.scalars[t.STEP : t.STATUS + 1]
         self._before, self._sums = np.empty_like(net.params), np.empty((1, 2))
         plan[[t.EPOCH_SUMS, t.BEFORE]] = address_of(self._sums), address_of(self._before)
-        self._flops = 3 * n_rows * flops_per_row(net.sizes)
+        self._flops = inputs.flops_per_step(net.sizes, n_rows)
         self._step_time = StepTime(seconds_of_step(net, n_rows))
         is_shared = self._flops >= frame.workspace.least_shared_flops or frame.workspace.calls_blas
         self._is_small = not is_shared and self._step_time.seconds < LONG_CALL
@@ -236,8 +239,7 @@ class _Place:
         if self._has_schedule:
             self._set_rates(_rates(state.optimizer, state.step))
         if not all([array.flags.writeable for array in self._written]):  # noqa: C419  a list takes half the time
-            net.require_writable()
-            require_writable(net.params, (state.vectors,))
+            require_writable_arrays(*self._written)
         scalars[t.EPOCHS] = 0.0
         first = state.step + 1
         net.training_state = state
@@ -292,10 +294,10 @@ class _Copies(_Place):
 
     def __init__(self, net: Network, data: Data, spare: list[Any], X: Any, Y: Any, sample_weight: Any) -> None:
         n_rows, n_outputs = len(X), net.sizes[-1]
-        super().__init__(net, n_rows, spare)
+        super().__init__(net, n_rows, spare, layout.Inputs())
         has_labels = data[1].array is None
         sizes = (X.size, 0 if has_labels else n_rows * n_outputs, 0 if sample_weight is None else n_rows)
-        self._values = aligned_empty(sum(sizes), net.dtype)
+        self._values = layout.aligned_empty(sum(sizes), net.dtype)
         self._zeros = np.zeros_like(self._values)
         x, y, w = np.split(self._values, np.cumsum(sizes[:2]))
         self._x, self._weights = x.reshape(X.shape), None if sample_weight is None else w

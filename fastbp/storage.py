@@ -49,8 +49,9 @@ def save(net: Network, path: PathLike) -> None:
     Parameters
     ----------
     net : Network
-        The network.  The state of its optimizer is not saved.  An `Activation` or `Loss` of your own is saved by its
-        name only, since a file holds no code: pass it to `load` as well.
+        The network; one of a subclass is saved, and loaded, as a `Network`.  The state of its optimizer is not saved.
+        An `Activation` or `Loss` of your own is saved by its name only, since a file holds no code: pass it to `load`
+        as well.
     path : str or os.PathLike
         The file; by convention its name ends in ``.safetensors``.  One that exists is replaced and passes on its
         permissions; where it is a symbolic link, the file it points to is replaced.
@@ -187,7 +188,7 @@ def describe(net: Network) -> dict[str, Any]:
         "initializer": net.initializer,
         "l2_penalty": l2_penalty,
         "l1_penalty": l1_penalty,
-        "dropout": net.dropout,
+        "dropout": list(net.dropout),
         **({} if net.loss_parameter is None else {"loss_parameter": net.loss_parameter}),
     }
 

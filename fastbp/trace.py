@@ -77,10 +77,21 @@ class Trace:
 
 
 def make_trace(net: Network, X: NDArray[Any], targets: Targets, sample_weight: NDArray[Any] | None) -> Trace:
-    """Run one gradient that keeps everything; see `Network.trace`.
+    """Run one gradient that keeps everything; see `Network.trace`; the cost's gradient comes from a second pass."""
+    blocks, sample_costs = layer_blocks(net, X, targets)
+    cost, grad = net.value_and_grad(X, _array(targets), sample_weight=sample_weight)
+    weights, biases = layout.views(grad, net.sizes)
+    layers = [LayerTrace(z, a, delta, dW, db) for (z, a, delta), dW, db in zip(blocks, weights, biases, strict=True)]
+    return Trace(cost, sample_costs, layers)
+
+
+def layer_blocks(
+    net: Network, X: NDArray[Any], targets: Targets
+) -> tuple[list[list[NDArray[Any]]], NDArray[np.float64]]:
+    """Return each layer's z, a and delta, and each sample's cost.
 
     The kernels scale a row's delta by its weight over the sum of weights.  Here the rows are scaled by 1, so that what
-    stays in the workspace is the delta of each sample's own cost; the gradient of the cost comes from a second pass.
+    stays in the workspace is the delta of each sample's own cost.
     """
     n_rows = len(X)
     frame = make_frame(net, n_rows, n_rows, gradient=True, keep_z=True, whole_block=True)
@@ -92,11 +103,7 @@ def make_trace(net: Network, X: NDArray[Any], targets: Targets, sample_weight: N
         [frame.workspace.layer_block(column, layer, n_rows).copy() for column in (t.Z, t.A, t.DELTA)]
         for layer in range(len(net.sizes) - 1)
     ]
-    sample_costs = work[plan[t.COST] : plan[t.COST] + n_rows].astype(np.float64)
-    cost, grad = net.value_and_grad(X, _array(targets), sample_weight=sample_weight)
-    weights, biases = layout.views(grad, net.sizes)
-    layers = [LayerTrace(z, a, delta, dW, db) for (z, a, delta), dW, db in zip(blocks, weights, biases, strict=True)]
-    return Trace(cost, sample_costs, layers)
+    return blocks, work[plan[t.COST] : plan[t.COST] + n_rows].astype(np.float64)
 
 
 def _array(targets: Targets) -> NDArray[Any]:

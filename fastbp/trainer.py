@@ -16,11 +16,12 @@ from numpy.typing import NDArray
 from fastbp import validation
 from fastbp.history import History
 from fastbp.interruption import StepTime
-from fastbp.jobs import Frame, address_of, flops_per_row
+from fastbp.jobs import Frame, address_of, inputs_of
 from fastbp.kernels import tables as t
 from fastbp.memory import require_memory
 from fastbp.optimizers import Adam, Optimizer
 from fastbp.shuffling import kernel_draws_permutation, permutation
+from fastbp.sparse_rows import Rows
 
 if TYPE_CHECKING:
     from fastbp.network import Network
@@ -135,7 +136,7 @@ class Trainer:
     def __init__(
         self,
         net: Network,
-        X: NDArray[Any],
+        X: Rows,
         targets: validation.Targets,
         sample_weight: NDArray[Any] | None,
         state: TrainingState,
@@ -149,16 +150,16 @@ class Trainer:
         n_rows, self._batch_rows = len(X), batch_rows
         self.steps_per_epoch = -(-n_rows // batch_rows)
         self.is_full_batch = batch_rows == n_rows
-        self._frame = self._make_frame(batch_rows, n_rows, clip_norm, tol if self.is_full_batch else None)
-        flops = 3 * batch_rows * flops_per_row(net.sizes)
+        self._frame = self._make_frame(batch_rows, X, clip_norm, tol if self.is_full_batch else None)
+        flops = inputs_of(X).flops_per_step(net.sizes, batch_rows)
         self.n_threads = self._frame.useful_threads(n_threads, flops)
         self._step_time = StepTime(seconds_of_step(net, batch_rows))
         self.position = 0  # steps of the epoch that are done
         self.before_epoch = net.params.copy()
         self._rng_state: Mapping[str, Any] | None = None  # at the beginning of the epoch at hand
 
-    def _make_frame(self, batch_rows: int, n_rows: int, clip_norm: float, tol: float | None) -> Frame:
-        frame = self.net.passes.training_frame(batch_rows, n_rows)
+    def _make_frame(self, batch_rows: int, X: Rows, clip_norm: float, tol: float | None) -> Frame:
+        frame = self.net.passes.training_frame(batch_rows, X)
         prepare_frame(frame, self.net, self.state, batch_rows)
         weights = self._data[2]
         frame.scalars[t.MEAN_WEIGHT] = 0.0 if weights is None else weights.mean(dtype=np.float64)
@@ -174,7 +175,7 @@ class Trainer:
         finally:
             self._update_state()
             self.net.training_state = self.state
-        self.net.passes.keep_training_frame(self._frame, self._batch_rows, len(self._data[0]))
+        self.net.passes.keep_training_frame(self._frame)
 
     def _update_state(self) -> None:
         """Take the steps taken from the kernel's scalars."""
@@ -217,7 +218,8 @@ class Trainer:
     ) -> tuple[float, float, bool]:
         """Train the rest of an epoch; its mean cost, its last learning rate, and whether the tolerance was met.
 
-        The rows are taken in the given order, else in a new random one with `shuffle`.
+        The rows are taken in the given order, else in a new random one with `shuffle`.  Epochs are counted from the
+        beginning of the fit, and so are the steps that a schedule sees: those of the optimizer may be more.
         """
         frame = self._frame
         scalars = frame.scalars
@@ -231,7 +233,7 @@ class Trainer:
             order = permutation(rng, len(X), frame)
         frame.set_data(X, targets, sample_weight, order)
         first_of_epoch = int(scalars[t.STEP]) - self.position
-        rates = self.state.optimizer.learning_rates(first_of_epoch, self.steps_per_epoch, horizon)
+        rates = self.state.optimizer.learning_rates(epoch * self.steps_per_epoch, self.steps_per_epoch, horizon)
         status = t.FINISHED
         while self.position < self.steps_per_epoch:
             now = self._step_time.steps_to_try(self.steps_per_epoch - self.position)
@@ -271,7 +273,7 @@ class Trainer:
         if bits is not None:
             self._frame.set_random(bits)
         first_step = int(scalars[t.STEP])
-        rates = self.state.optimizer.learning_rates(first_step, n_steps, horizon)
+        rates = self.state.optimizer.learning_rates(len(history) * self.steps_per_epoch, n_steps, horizon)
         sums = np.empty((n_epochs, 2))
         scalars[t.EPOCHS] = 0.0
         plan[[t.EPOCH_SUMS, t.BEFORE, t.SHUFFLES]] = address_of(sums), address_of(self.before_epoch), bits is not None

@@ -8,15 +8,17 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
+import numpy as np
 from numpy.typing import ArrayLike
 
 from fastbp import validation
+from fastbp.arrays import column_names, require_columns
 from fastbp.checkpoint import (
     Checkpoints,
     Record,
@@ -27,7 +29,8 @@ from fastbp.checkpoint import (
     describe_optimizer,
 )
 from fastbp.files import PathLike
-from fastbp.history import Best, EarlyStopping, History
+from fastbp.history import Best, Callback, EarlyStopping, History
+from fastbp.memory import require_writable
 from fastbp.optimizers import Optimizer, require_optimizer
 from fastbp.progress import progress_bar
 from fastbp.storage import describe
@@ -37,7 +40,6 @@ if TYPE_CHECKING:
     from fastbp.network import Network
 
 DEFAULT_BATCH_SIZE = 32
-Callback = Callable[["Network", History], Any]
 
 
 def fit(
@@ -45,12 +47,12 @@ def fit(
     X: ArrayLike,
     Y: ArrayLike,
     epochs: int = 30,
-    batch_size: int | str | None = "auto",
+    batch_size: int | Literal["auto"] | None = "auto",
     optimizer: Optimizer | None = None,
     *,
     shuffle: bool = True,
     seed: int | None = None,
-    validation_data: tuple[Any, ...] | None = None,
+    validation_data: tuple[ArrayLike, ArrayLike] | tuple[ArrayLike, ArrayLike, ArrayLike] | None = None,
     sample_weight: ArrayLike | None = None,
     early_stopping: EarlyStopping | None = None,
     tol: float | None = None,
@@ -68,8 +70,10 @@ def fit(
     ----------
     net : Network
         The network; its parameters are changed in place.
-    X : array_like, shape (n, n_features)
-        Inputs, of the network's dtype; integers and lists are converted.
+    X : {array_like, sparse matrix}, shape (n, n_features)
+        Inputs, of the network's dtype; integers, booleans, lists, and data frames of pandas and polars are converted.
+        The names of a frame's columns, if all are str, become `net.feature_names`: later frames must have the same
+        columns in the same order.  Pickles and copies keep the names, the files of `save` do not.
     Y : array_like, shape (n, n_outputs)
         Targets; for softmax with cross-entropy also integer labels (n,).
     epochs : int
@@ -79,7 +83,9 @@ def fit(
         smaller mini-batch is used like the others.
     optimizer : Optimizer, optional
         The rule of a step.  None goes on with the optimizer of the last fit, its state included; the first fit uses
-        ``Adam()``.  The same object as in the last fit goes on as well; a new one starts afresh.
+        ``Adam()``.  The same object as in the last fit goes on as well; a new one starts afresh.  A learning rate
+        schedule begins with its step 0 in every fit, also where the optimizer goes on, and also one with `n_steps`;
+        only `resume` goes on within it.
     shuffle : bool
         Whether each epoch takes the rows in a new random order.
     seed : int, optional
@@ -99,9 +105,10 @@ def fit(
     clip_norm : float, optional
         Scale a gradient whose Euclidean norm is larger than this down to it.
     callbacks : sequence of callable
-        Each is called as ``callback(net, history)`` after every epoch; one that returns True ends the training.
+        Each is called as ``callback(net, history)`` after every epoch; one that returns True, Python's or NumPy's, ends
+        the training when all were called.  False and None go on; anything else is a TypeError.
     progress : bool
-        Show a progress bar on standard error.
+        Show a progress bar on standard error, where that is a terminal or a notebook.
     n_threads : int, optional
         Threads to use; by default as many as the process may.
     checkpoint : str or os.PathLike, optional
@@ -111,8 +118,10 @@ def fit(
         How often: a number of epochs, or a time, after which the step at hand is finished first.
     resume : bool
         Go on from `checkpoint`, if there is such a file; a fresh fit otherwise.  The run ends with the same bits as one
-        that was never interrupted, so network, data and arguments must be those of the checkpoint's fit.  Only
-        `epochs` may be another, unless a schedule spans them; `optimizer` may be left out.
+        that was never interrupted, so network, data and arguments must be those of the checkpoint's fit; others are
+        refused by name.  Of the data all rows are compared, by a digest that takes about 1 ms a megabyte once a fit, of
+        a schedule of your own its learning rates.  Only `epochs` may be another, unless a schedule spans them;
+        `optimizer` may be left out, unless its schedule is your own.
 
     Returns
     -------
@@ -124,8 +133,9 @@ def fit(
     Raises
     ------
     TypeError, ValueError, OSError
-        For a wrong argument; the network is unchanged.  An OSError also where a checkpoint cannot be written, for
-        instance on a full disk: the one before it is whole, and the network is that of the last finished step.
+        For a wrong argument; the network is unchanged.  A TypeError also where a callback returns neither a bool nor
+        None, and an OSError where a checkpoint cannot be written, for instance on a full disk: the one before it is
+        whole, and the network is that of the last finished step.
     FileError
         If a checkpoint to resume from is damaged; the network is unchanged.
     TrainingDivergedError
@@ -149,9 +159,10 @@ def fit(
     >>> net.predict(X).round().ravel()
     array([0., 1., 1., 0.])
     """
-    data = net.checked(X, Y, sample_weight)
-    net.require_writable()
-    validation_set = None if validation_data is None else _validation_set(net, validation_data)
+    data = net.checked_data(X, Y, sample_weight)
+    require_writable(net)
+    names = column_names(X) or net.feature_names
+    validation_set = None if validation_data is None else _validation_set(net, validation_data, names)
     plan = _Plan(
         epochs=validation.positive_integer(epochs, "epochs", 0),
         batch_rows=batch_rows_for(batch_size, len(data[0])),
@@ -176,9 +187,10 @@ def fit(
         saved.compare(description)
         state = saved.training_state()
     trainer = Trainer(net, *data, state, plan.batch_rows, plan.clip_norm, plan.tol, n_threads)
-    record = Record(state.step, Best(net.params, plan.early_stopping) if plan.early_stopping else None)
+    record = Record(Best(net.params, plan.early_stopping) if plan.early_stopping else None)
     if saved is not None:
         saved.restore(trainer, record)
+    net.feature_names = names
     return _run(net, trainer, plan, data, record, Checkpoints(path, every, description, trainer, record))
 
 
@@ -207,7 +219,7 @@ class _Plan:
         arguments = {
             **describe_data(*data),
             "batch_size": self.batch_rows,
-            "optimizer": describe_optimizer(optimizer),
+            "optimizer": describe_optimizer(optimizer, self.epochs * -(-len(data[0]) // self.batch_rows)),
             "shuffle": self.shuffle,
             "seed": self.seed,
             "early_stopping": None if self.early_stopping is None else asdict(self.early_stopping),
@@ -227,7 +239,7 @@ class _Plan:
 def _run(net: Network, trainer: Trainer, plan: _Plan, data: Any, record: Record, checkpoints: Checkpoints) -> History:
     """Train from where the record ends: several epochs at once where nothing is to happen between them."""
     net.history = history = record.history
-    horizon = record.first_step + plan.epochs * trainer.steps_per_epoch
+    horizon = plan.epochs * trainer.steps_per_epoch
     disturbed = checkpoints.are_written or plan.looks_after_each_epoch(trainer)
     with (
         progress_bar(plan.epochs, "epoch", wanted=plan.progress, begun=len(history)) as advance,
@@ -245,7 +257,7 @@ def _run(net: Network, trainer: Trainer, plan: _Plan, data: Any, record: Record,
                 loss, val_loss = _epoch(net, trainer, plan, data, record, horizon, checkpoints)
             shown = {"loss": f"{loss:.4g}"} | ({} if val_loss is None else {"val_loss": f"{val_loss:.4g}"})
             advance(len(history) - done, **shown)
-            if [True for callback in plan.callbacks if callback(net, history) is True]:
+            if _asks_to_stop(plan.callbacks, net, history):
                 record.stopped_by = record.stopped_by or "callback"
             if len(history) == plan.epochs:
                 record.stopped_by = record.stopped_by or "epochs"
@@ -271,6 +283,22 @@ def _epoch(
     trainer.end_epoch()
     record.stopped_by = "tolerance" if converged else "early_stopping" if exhausted else None
     return loss, val_loss
+
+
+def _asks_to_stop(callbacks: Sequence[Callback], net: Network, history: History) -> bool:
+    """Call all callbacks; whether one of them ends the training."""
+    stops = False
+    for i, callback in enumerate(callbacks):
+        answer = callback(net, history)
+        if answer is not None and not isinstance(answer, bool | np.bool_):
+            name = getattr(callback, "__name__", type(callback).__name__)
+            raise TypeError(
+                f"`callbacks[{i}]` must return True to end the training, or False or None to go on, because another "
+                f"value does not say which; {name} returned {type(answer).__name__}. Write bool(...) around it, or "
+                "return nothing."
+            )
+        stops = stops or bool(answer)
+    return stops
 
 
 @contextmanager
@@ -320,20 +348,22 @@ def _callbacks(callbacks: Any) -> tuple[Callback, ...]:
     return tuple(callbacks)
 
 
-def _validation_set(net: Network, validation_data: Any) -> Any:
+def _validation_set(net: Network, validation_data: Any, names: tuple[str, ...] | None) -> Any:
     """Return checked validation inputs, targets and weights."""
     if not isinstance(validation_data, tuple | list) or len(validation_data) not in (2, 3):
         raise TypeError("`validation_data` must be (X_val, Y_val) or (X_val, Y_val, sample_weight_val).")
     try:
-        return net.checked(*validation_data, *([None] * (3 - len(validation_data))))
+        if names is not None:
+            require_columns(validation_data[0], names)
+        return net.checked_data(*validation_data, *([None] * (3 - len(validation_data))))
     except (TypeError, ValueError) as error:
         raise type(error)(f"In `validation_data`: {error}") from None
 
 
 def _resumes(resume: Any, path: str | None) -> bool:
     """Whether there is a checkpoint to go on from."""
-    if not isinstance(resume, bool):
+    if not isinstance(resume, bool | np.bool_):
         raise TypeError(f"`resume` must be True or False; got {resume!r}. The file is `checkpoint`.")
     if resume and path is None:
         raise ValueError("`resume=True` needs the file to go on from; pass it as `checkpoint`.")
-    return resume and path is not None and os.path.exists(path)
+    return bool(resume) and path is not None and os.path.exists(path)

@@ -13,16 +13,19 @@ from typing import Any, NamedTuple, cast
 import numpy as np
 from numpy.typing import NDArray
 
+from fastbp.arrays import DTYPES as DTYPES
+from fastbp.arrays import as_array, no_numbers, numeric_array
 from fastbp.functions import ACTIVATION_NAMES, LOSS_NAMES, Activation, Loss, is_positive, nearest
+from fastbp.names import LossName, OutputName
+from fastbp.sparse_rows import Rows, SparseRows, is_sparse, sparse_rows
 
-DTYPES = ("float32", "float64")
 # Rows of softmax targets must sum to 1: within the rounding of a sum of float32 numbers.
 _PROBABILITY_TOLERANCE = 1e-4
 MOST_BLAS = (1 << 31) - 1  # what SciPy's BLAS takes as a size or as the distance of two rows
 _SMALL = 32  # elements up to which Python's sum is quicker than NumPy's smallest and largest
 _FINITE_CHUNK = 1 << 18  # elements that the second look still finds in the cache
 
-Run = tuple[str | Activation, int]  # an activation and the number of neighbouring neurons that have it
+Run = tuple[OutputName | Activation, int]  # an activation and the number of neighbouring neurons that have it
 
 
 # --- numbers ----------------------------------------------------------------------------------------------------------
@@ -141,7 +144,7 @@ def _layer_runs(entry: Any, size: int, argument: str, *, softmax: bool) -> list[
     return runs
 
 
-def _activation_name(name: Any, argument: str, *, softmax: bool) -> str | Activation:
+def _activation_name(name: Any, argument: str, *, softmax: bool) -> OutputName | Activation:
     """Return a known activation."""
     if isinstance(name, Activation):
         return name
@@ -157,7 +160,7 @@ def _activation_name(name: Any, argument: str, *, softmax: bool) -> str | Activa
     return name
 
 
-def loss_for_output(loss: Any, output: list[Run]) -> str | Loss:
+def loss_for_output(loss: Any, output: list[Run]) -> LossName | Loss:
     """Return a known loss that fits the activations of the output layer."""
     if isinstance(loss, Loss):
         return loss
@@ -185,51 +188,6 @@ def _described(names: list[str]) -> str:
 # --- data -------------------------------------------------------------------------------------------------------------
 
 
-def numeric_array(values: Any, argument: str, dtype: np.dtype) -> NDArray[Any]:
-    """Return an array of the network's dtype; integers, booleans and plain lists are converted.
-
-    An array of the dtype is returned as it is, whatever its layout, if the kernels can address it.
-    """
-    array = values if type(values) is np.ndarray else as_array(values, argument, dtype)
-    if array.dtype is dtype and array.flags.carray:  # the common case, in one look
-        return array
-    if array.dtype != dtype:
-        if array.dtype.kind in "iub":
-            array = array.astype(dtype)
-        elif array.dtype.kind == "f":
-            raise TypeError(
-                f"`{argument}` must have the network's dtype {dtype.name}, because nothing is converted between float "
-                f"types silently; got {array.dtype}. Convert it with .astype('{dtype.name}'), or build the network "
-                f"with dtype='{array.dtype}'."
-                if array.dtype in map(np.dtype, DTYPES)
-                else f"`{argument}` must have the network's dtype {dtype.name}; got {array.dtype}. Convert it with "
-                f".astype('{dtype.name}')."
-            )
-        else:
-            raise TypeError(f"`{argument}` must hold real numbers of dtype {dtype.name}; got dtype {array.dtype}.")
-    if not array.flags.aligned or any(stride % array.itemsize for stride in array.strides):
-        array = np.ascontiguousarray(array)
-        array = array.copy() if not array.flags.aligned else array
-    return array
-
-
-def as_array(values: Any, argument: str, dtype: np.dtype) -> NDArray[Any]:
-    """Return an array from nested lists or anything with `__array__`."""
-    if isinstance(values, np.ma.MaskedArray):
-        raise TypeError(
-            f"`{argument}` must not be a masked array, whose mask would be lost. Use .filled() or drop rows."
-        )
-    try:
-        array = np.asarray(values)
-    except ValueError as error:
-        if hasattr(values, "__array__"):
-            raise ValueError(f"`{argument}` must be an array of numbers; {type(values).__name__} is none.") from error
-        raise ValueError(f"`{argument}` must be an array of numbers; its rows have different lengths.") from error
-    if array.dtype.kind == "f" and not hasattr(values, "__array__"):
-        return array.astype(dtype)  # Python numbers have no float type of their own
-    return array
-
-
 def require_finite(array: NDArray[Any], argument: str) -> None:
     """Refuse NaN and infinity, naming the first one."""
     if not all_finite(array):
@@ -254,11 +212,13 @@ def all_finite(array: NDArray[Any]) -> bool:
     return True
 
 
-def inputs(X: Any, n_features: int, dtype: np.dtype, argument: str = "X") -> NDArray[Any]:
-    """Return X as (n, n_features), finite, at least one row."""
+def inputs(X: Any, n_features: int, dtype: np.dtype, argument: str = "X") -> Rows:
+    """Return X as (n, n_features), finite, at least one row; a sparse matrix as sparse rows."""
     is_small = type(X) is np.ndarray and X.dtype is dtype and X.ndim == 2 and 0 < X.size <= _SMALL
     if is_small and X.shape[1] == n_features and X.flags.carray and math.isfinite(sum(X.ravel().tolist())):
         return cast("NDArray[Any]", X)  # a row or two in one look
+    if type(X) is not np.ndarray and is_sparse(X):
+        return _sparse_inputs(X, n_features, dtype, argument)
     array = numeric_array(X, argument, dtype)
     if array.ndim != 2 or array.shape[1] != n_features:
         hint = ""
@@ -275,6 +235,22 @@ def inputs(X: Any, n_features: int, dtype: np.dtype, argument: str = "X") -> NDA
     if array.strides[0] > MOST_BLAS * array.itemsize:  # some columns of a very wide array
         array = array.copy()
     return array
+
+
+def _sparse_inputs(X: Any, n_features: int, dtype: np.dtype, argument: str) -> SparseRows:
+    """Return a sparse matrix as rows of the dtype, under the same rules."""
+    rows = sparse_rows(X, argument)
+    if rows.shape[1] != n_features or not len(rows):
+        raise ValueError(
+            f"`{argument}` must have shape (n_samples, {n_features}) to fit the first layer, and at least one row; got "
+            f"{rows.shape}."
+        )
+    values = numeric_array(rows.values, argument, dtype)
+    if not all_finite(values):
+        e = int(np.argmin(np.isfinite(values)))
+        place = int(np.searchsorted(rows.indptr, e, "right")) - 1, int(rows.indices[e])
+        raise ValueError(f"`{argument}` must be finite; found {values[e]} at {place}. Impute or drop such rows.")
+    return SparseRows(rows.indptr, rows.indices, values, n_features)
 
 
 class Targets(NamedTuple):
@@ -296,7 +272,7 @@ def targets(
     n_rows: int,
     n_outputs: int,
     dtype: np.dtype,
-    loss: str | Loss,
+    loss: LossName | Loss,
     *,
     softmax: bool,
     argument: str = "Y",
@@ -330,14 +306,17 @@ def _labels(raw: NDArray[Any], n_rows: int, n_outputs: int, argument: str) -> ND
     labels = np.array(raw, np.int64)  # first a copy, then a look: what is checked is what is used
     if (wrong := (labels < 0) | (labels >= n_outputs)).any():
         place = int(np.argmax(wrong))
+        cure = "Map the classes with numpy.unique(y, return_inverse=True)."
+        if n_outputs == 1:
+            cure = "A softmax of one output is always 1: use `output='sigmoid'`, or one output for each class."
         raise ValueError(
             f"`{argument}` must hold labels from 0 to {n_outputs - 1}, one for each output; got {raw[place]} at "
-            f"{place}. Map the classes with numpy.unique(y, return_inverse=True)."
+            f"{place}. {cure}"
         )
     return labels
 
 
-def _check_range(array: NDArray[Any], loss: str | Loss, *, softmax: bool, argument: str) -> None:
+def _check_range(array: NDArray[Any], loss: LossName | Loss, *, softmax: bool, argument: str) -> None:
     """Refuse targets that a loss is not defined for."""
     if loss == "poisson" and array.min() < 0:
         raise ValueError(f"`{argument}` must be at least 0 for `loss='poisson'`; its smallest value is {array.min()}.")
@@ -365,7 +344,7 @@ def sample_weights(weights: Any, n_rows: int, dtype: np.dtype) -> NDArray[Any] |
         return None
     array = as_array(weights, "sample_weight", dtype)
     if array.dtype.kind not in "iubf":
-        raise TypeError(f"`sample_weight` must hold real numbers; got dtype {array.dtype}.")
+        raise no_numbers(array, "sample_weight")
     if array.shape != (n_rows,):
         raise ValueError(f"`sample_weight` must have shape ({n_rows},), a weight for each row of X; got {array.shape}.")
     array = np.ascontiguousarray(array, dtype)

@@ -12,13 +12,18 @@ from fastbp.network import Network
 from fastbp.perturbation import check_gradient, finite_difference_gradient
 from fastbp.validation import network_dtype
 
+# How long the kernels of a dtype are compiled: what `FASTBP_CACHE_DIR=$(mktemp -d) python -m fastbp warmup` printed for
+# the first one on the machine of the README's tables, rounded.  A test sees to it that every text says the same.
+FIRST_USE = "about 20 seconds"
+
 
 def warmup(dtypes: str | np.dtype[Any] | type | Collection[Any] = ("float32", "float64")) -> dict[str, float]:
     """Compile every kernel now, or load it from the disk cache, so that no later call has to.
 
-    The first use of a dtype ever compiles for some 10 to 30 seconds, and later processes load the result from the
-    disk in a fraction of a second. Call this where waiting does no harm: when a program is installed, when a container
-    is built (``python -m fastbp warmup`` does the same), when a server starts, or before timing anything.
+    The first use of a dtype ever compiles for about 20 seconds, as ``python -m fastbp warmup`` prints in an empty cache
+    folder, and later processes load the result from the disk in a fraction of a second. Call this where waiting does
+    no harm: when a program is installed, when a container is built (the command does the same), when a server starts,
+    or before timing anything.
 
     Parameters
     ----------
@@ -41,6 +46,11 @@ def warmup(dtypes: str | np.dtype[Any] | type | Collection[Any] = ("float32", "f
     Every kernel serves all networks of a dtype, whatever their sizes, activations and losses. Only an `Activation` or a
     `Loss` of one's own still compiles when it is first used. Where no folder can be written to, kernels are compiled in
     each process; the environment variable ``FASTBP_CACHE_DIR`` names a folder.
+
+    A folder's files are executed, so one is used only if it and its files belong to the user or to root and nobody else
+    may write to them. What root compiled when a container was built is read by every user to whom the folder is
+    readable, also where it is read-only; new kernels then go to another folder. A folder that is passed over is
+    reported once, with the reason, by a warning of the logger ``fastbp.kernels.cache_folders``.
 
     Examples
     --------

@@ -1,8 +1,19 @@
-"""Settings shared by all tests."""
+"""Settings and fixtures shared by all tests."""
 
+import signal
+
+import pytest
 from hypothesis import settings
 
 # No deadline: the reference is slow by design and the first call of a kernel compiles it.
 # Derandomised: a failure seen once is seen again, on every machine.
 settings.register_profile("fastbp", deadline=None, derandomize=True)
 settings.load_profile("fastbp")
+
+
+@pytest.fixture(autouse=True, scope="session")
+def ctrl_c():
+    """Ctrl-C as Python has it, here and in child processes: jobs of a shell script, for instance, begin without."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)

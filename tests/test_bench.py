@@ -410,6 +410,25 @@ def test_the_report_is_written_with_pictures(tmp_path, capsys):
         assert f"]({picture})" in text
 
 
+@pytest.mark.parametrize("jax", [5e-6, 72e-6])
+def test_bars_begin_at_fastbps_own_time(jax, monkeypatch):
+    """Their lengths are the logarithms of their numbers, also where another library is faster."""
+    pytest.importorskip("matplotlib")
+    from matplotlib.patches import Rectangle
+
+    from bench import pictures
+
+    drawn = []
+    monkeypatch.setattr(pictures.Figure, "savefig", lambda figure, *arguments, **named: drawn.append(figure))
+    rows = [training("fastbp", 10e-6), training("scikit-learn", 250e-6), training("jax", jax)]
+    pictures.draw_speed_up({"benchmarks": rows}, None)
+    (axes,) = drawn[0].axes
+    bars = [patch for patch in axes.patches if isinstance(patch, Rectangle)]
+    ends = [(bar.get_x(), bar.get_x() + bar.get_width()) for bar in bars]
+    np.testing.assert_allclose(ends, [(1, 25), (1, jax / 10e-6)])
+    assert (axes.get_xlim()[0] == 1) == (jax > 10e-6)
+
+
 def test_several_runs_are_put_together(tmp_path):
     paths = [tmp_path / "first.json", tmp_path / "second.json"]
     slower_jax = {"benchmarks": [training("fastbp", 10e-6), training("scikit-learn", 300e-6), training("jax", 80e-6)]}

@@ -1,5 +1,6 @@
 """Checkpoint and resume: the same bits as a run that was never interrupted, or an error that says what differs."""
 
+import hashlib
 import multiprocessing
 import os
 import random
@@ -13,7 +14,7 @@ import numpy as np
 import pytest
 
 import fastbp as bp
-from fastbp import schedules
+from fastbp import checkpoint, schedules
 from tests import cases
 from tests.fresh import TIME_LIMIT, run_python
 from tests.twins import same_bits
@@ -252,7 +253,7 @@ def test_without_a_file_resume_starts_afresh(tmp_path):
     X, Y = data()
     expected, net = net_of(), net_of()
     expected.fit(X, Y, epochs=2, seed=0)
-    net.fit(X, Y, epochs=2, seed=0, checkpoint=tmp_path / "c", resume=True)
+    net.fit(X, Y, epochs=2, seed=0, checkpoint=tmp_path / "c", resume=np.True_)
     assert same_bits(net.params, expected.params)
     assert (tmp_path / "c").exists()
 
@@ -325,6 +326,100 @@ def test_a_schedule_spans_the_epochs(tmp_path):
     )
 
 
+def test_changed_data_in_any_row_are_refused(tmp_path):
+    path = str(tmp_path / "c")
+    rng = np.random.default_rng(5)
+    X, Y, weights = rng.standard_normal((5000, 4)), rng.integers(3, size=5000), rng.uniform(0.5, 1.5, 5000)
+    X_val, Y_val = X[:700] + 1, Y[:700]
+    whole = {"sample_weight": weights, "validation_data": (X_val, Y_val, weights[:700])}
+    net_of().fit(X, Y, epochs=3, seed=0, checkpoint=path, **whole)
+    where = f"The checkpoint {path!r} is of a fit with other values in"
+    for row in rng.integers(5000, size=20):
+        other = X.copy()
+        other[row, 2] = np.nextafter(other[row, 2], np.inf)
+        assert refusal(path, X=other, Y=Y, **whole) == f"{where} `X` of the same shape. {CURE}"
+    labels, heavier, inputs, classes, rates = Y.copy(), weights.copy(), X_val.copy(), Y_val.copy(), weights[:700].copy()
+    labels[7], heavier[7], inputs[7], classes[7], rates[7] = (labels[7] + 1) % 3, 2, 1e3, (classes[7] + 1) % 3, 2
+    assert refusal(path, X=X, Y=labels, **whole) == f"{where} `Y` of the same shape. {CURE}"
+    for name, changes in {
+        "sample_weight": {"sample_weight": heavier},
+        "X_val": {"validation_data": (inputs, Y_val, weights[:700])},
+        "Y_val": {"validation_data": (X_val, classes, weights[:700])},
+        "sample_weight_val": {"validation_data": (X_val, Y_val, rates)},
+    }.items():
+        assert refusal(path, X=X, Y=Y, **whole | changes) == f"{where} `{name}` of the same shape. {CURE}"
+    assert len(net_of().fit(X, Y, epochs=3, seed=0, checkpoint=path, resume=True, **whole)) == 3
+
+
+def test_the_digest_is_that_of_the_values_however_they_lie(tmp_path, monkeypatch):
+    monkeypatch.setattr(checkpoint, "_DIGEST_BYTES", 1000)  # several pieces
+    values = np.random.default_rng(0).standard_normal((333, 7))
+    expected = {"shape": [333, 7], "digest": hashlib.blake2b(values.tobytes(), digest_size=16).hexdigest()}
+    mapped = np.memmap(tmp_path / "values", values.dtype, "w+", shape=values.shape)
+    mapped[...] = values
+    wide = np.zeros((666, 14))
+    wide[::2, ::2] = values
+    for array in (values, np.asfortranarray(values), mapped, wide[::2, ::2], values[::-1, ::-1][::-1, ::-1]):
+        assert checkpoint.digest(array) == expected
+    labels = np.arange(5000)
+    assert checkpoint.digest(labels)["digest"] == hashlib.blake2b(labels.tobytes(), digest_size=16).hexdigest()
+
+
+class Falling(schedules.Schedule):
+    """A schedule of one's own with a rate of its own, a factor of its class, a function, and a cache."""
+
+    factor = 1.0
+
+    def __init__(self, rate, shape=lambda progress: 1 - progress):
+        self.rate, self._shape, self.cache = rate, shape, {}
+
+    def __call__(self, steps, horizon):
+        self.cache[len(self.cache)] = horizon
+        return self.rate * self.factor * self._shape(np.asarray(steps) / horizon)
+
+
+class Steeper(Falling):
+    factor = 0.5
+
+
+Steeper.__name__ = "Falling"  # what an edited program has under the old name
+
+
+def test_another_schedule_of_ones_own_is_refused(tmp_path):
+    path = str(tmp_path / "c")
+    X, Y = data()
+    expected, interrupted, rule = net_of(), net_of(), bp.SGD(Falling(0.1))
+    expected_history = expected.fit(X, Y, epochs=3, seed=0, optimizer=rule)
+    with pytest.raises(StopError):
+        interrupted.fit(X, Y, epochs=3, seed=0, optimizer=rule, checkpoint=path, callbacks=[stop_after(2)])
+    kept = (tmp_path / "c").read_bytes()
+    others = Falling(0.1001), Steeper(0.1), Falling(0.1, lambda progress: 1 - progress**1.001), Halving()
+    for schedule in others:
+        message = refusal(path, optimizer=bp.SGD(schedule))
+        assert message.startswith(
+            f"The checkpoint {path!r} is of a fit with `optimizer` {{'class': 'SGD', 'learning_rate': {{'class': "
+            "'Falling', 'first_rate': '0.1', 'last_rate': '0.00666667', 'rates': "
+        )
+        assert message.endswith(CURE)
+    assert "'last_rate': '0.00667333'" in refusal(path, optimizer=bp.SGD(others[0]))
+    for same in (rule, bp.SGD(Falling(0.1))):  # the same object has a fuller cache
+        (tmp_path / "c").write_bytes(kept)
+        net = net_of()
+        history = net.fit(X, Y, epochs=3, seed=0, optimizer=same, checkpoint=path, resume=True)
+        assert_same(net, history, expected, expected_history)
+    assert refusal(path, epochs=4, optimizer=rule) == (
+        f"The checkpoint {path!r} is of a fit with `epochs` 3, and this fit has 4. A learning rate schedule spans a "
+        f"whole fit. {CURE}"
+    )
+
+
+def test_a_schedule_of_ones_own_without_epochs_or_with_a_wrong_shape(tmp_path):
+    X, Y = data()
+    net_of().fit(X, Y, epochs=0, optimizer=bp.SGD(Falling(0.1)), checkpoint=tmp_path / "c")
+    with pytest.raises(ValueError, match="`learning_rate` must be a schedule that returns one number a step"):
+        net_of().fit(X, Y, epochs=1, optimizer=bp.SGD(Falling(0.1, np.sum)), checkpoint=tmp_path / "d")
+
+
 def test_a_schedule_of_ones_own_must_be_passed(tmp_path):
     path = str(tmp_path / "c")
     X, Y = data()
@@ -377,12 +472,10 @@ def test_impossible_checkpoints(tmp_path, monkeypatch):
     """Files that are whole, but say what cannot be."""
     path = tmp_path / "c"
     X, Y = data()
-    from fastbp import checkpoint
-
     whole = checkpoint.write_arrays
     wrong = {
         "position": -1, "step": 1.5, "powers": [2.0, 0.5], "rng": {"bit_generator": "MT19937"}, "dropout_seed": 1 << 40,
-        "first_step": 10**9, "stopped_by": "boredom", "epochs": "3", "network": 3, "fit": {},
+        "stopped_by": "boredom", "epochs": "3", "network": 3, "fit": {},
     }  # fmt: skip
     for name, value in wrong.items():
         with monkeypatch.context() as patched:
@@ -487,8 +580,6 @@ def test_a_full_disk_leaves_the_last_checkpoint_and_a_usable_network(tmp_path):
 
 
 def test_a_full_disk_while_an_exception_is_on_its_way(tmp_path, monkeypatch):
-    from fastbp import checkpoint
-
     def full(*arguments):
         raise OSError(28, "No space left on device", "c")
 

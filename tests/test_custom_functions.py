@@ -257,4 +257,4 @@ def test_functions_that_are_not_defined_everywhere_are_checked_where_they_are():
 
 def test_names_in_the_representation():
     assert repr(bp.Network([2, 1], loss=QUADRATIC)) == "<Network 2-1, loss my quadratic, 3 parameters, float64>"
-    assert bp.Network([2, 3, 1], activation=TANH).activations == [[(TANH, 3)], [("identity", 1)]]
+    assert bp.Network([2, 3, 1], activation=TANH).activations == (((TANH, 3),), (("identity", 1),))

@@ -8,13 +8,17 @@ from pathlib import Path
 import numba
 import numpy as np
 import pytest
+from numba.core.config import _OptLevel
 
 import fastbp as bp
-from fastbp.kernels import disk_cache, jit
+from fastbp.kernels import cache_folders, disk_cache, jit
 from tests.fresh import ROOT, run_python
 
 pytestmark = pytest.mark.skipif(numba.config.DISABLE_JIT, reason="nothing is compiled")
 FOUND, COMPILED = "found", "compiled"
+has_users = pytest.mark.skipif(not hasattr(os, "geteuid"), reason="needs POSIX's rights")
+as_root = pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() != 0, reason="needs two users")
+NOBODY = 65534
 
 
 @pytest.fixture
@@ -23,13 +27,13 @@ def use(monkeypatch):
 
     Keywords are environment variables; a FASTBP_CACHE_DIR is always among them.
     """
+    monkeypatch.setattr(cache_folders, "_said", set())
 
     def use_toy(folder, **environment):
         for variable in ("NUMBA_CACHE_DIR", "XDG_CACHE_HOME", "HOME"):
             monkeypatch.delenv(variable, raising=False)
         for variable, value in {"FASTBP_CACHE_DIR": folder, **environment}.items():
             monkeypatch.setenv(variable, str(value))
-        disk_cache.cache_folder.cache_clear()
 
         def toy(x):
             return 2.0 * x[0]
@@ -40,8 +44,7 @@ def use(monkeypatch):
         assert hits + misses == 1
         return FOUND if hits else COMPILED
 
-    yield use_toy
-    disk_cache.cache_folder.cache_clear()
+    return use_toy
 
 
 def files_in(folder):
@@ -127,12 +130,56 @@ def test_a_kernel_of_another_processor_is_not_used(use, tmp_path, monkeypatch):
     assert use(tmp_path) == FOUND
 
 
-@pytest.mark.parametrize("name", ["updates.py", "jit.py"])
+# Of numba.config: what each is set to by the environment variable of that name, NUMBA_DEBUGINFO for DEBUGINFO_DEFAULT.
+OPTIONS = {
+    "OPT": (_OptLevel(0), _OptLevel("max")),
+    "LOOP_VECTORIZE": (0,),
+    "SLP_VECTORIZE": (1,),
+    "DEBUGINFO_DEFAULT": (1,),
+    "BOUNDSCHECK": (0, 1),
+}
+
+
+@pytest.mark.parametrize("option", OPTIONS)
+def test_a_kernel_of_other_compiler_options_is_not_used(use, tmp_path, monkeypatch, option):
+    use(tmp_path)
+    for value in OPTIONS[option]:
+        with monkeypatch.context() as changed:
+            changed.setattr(numba.config, option, value)
+            assert [use(tmp_path), use(tmp_path)] == [COMPILED, FOUND]
+        assert use(tmp_path) == FOUND
+    assert len(files_in(tmp_path)) == 1 + len(OPTIONS[option])
+
+
+TOY = """
+import os
+import numpy as np
+from fastbp.kernels import jit
+def toy(x):
+    return 2.0 * x[0]
+def use():
+    root = jit.root(toy)
+    assert root(np.array([3.0])) == 6.0
+    return "found" if sum(root.stats.cache_hits.values()) else "compiled"
+"""
+
+
+def test_a_kernel_that_was_compiled_without_optimisation_is_not_used_with_it(tmp_path):
+    outputs = [
+        run_python(TOY + "print(use())", FASTBP_CACHE_DIR=str(tmp_path), NUMBA_OPT=level)
+        for level in ("0", None, "0", None)
+    ]
+    assert outputs == ["compiled\n", "compiled\n", "found\n", "found\n"]
+
+
+@pytest.mark.parametrize("name", ["updates.py", "jit.py", "more/again/new.py"])
 def test_every_edit_of_a_kernel_makes_another_stamp(tmp_path, name):
     package = tmp_path / "fastbp"
     shutil.copytree(ROOT / "fastbp", package, ignore=shutil.ignore_patterns("__pycache__"))
     edited = package / "kernels" / name
-    edited.write_text(edited.read_text(encoding="utf-8") + "\n# an edit\n", encoding="utf-8")
+    edited.parent.mkdir(parents=True, exist_ok=True)
+    before = edited.read_text(encoding="utf-8") if edited.exists() else ""
+    edited.write_text(before + "\n# an edit\n", encoding="utf-8")
     code = "from fastbp.kernels import disk_cache; print(disk_cache.__file__, disk_cache.source_stamp())"
     file, stamp = run_python(code, folder=tmp_path).split()
     assert Path(file).is_relative_to(tmp_path)
@@ -149,11 +196,28 @@ def below_a_file(tmp_path):
     return tmp_path / "file" / "folder"
 
 
-def test_no_folder_at_all(use, below_a_file, monkeypatch):
-    monkeypatch.setattr(tempfile, "gettempdir", lambda: str(below_a_file))
-    everywhere = dict.fromkeys(("HOME", "XDG_CACHE_HOME", "NUMBA_CACHE_DIR"), below_a_file)
+def no_temporary_folder():
+    raise FileNotFoundError(2, "No usable temporary directory found in ['/tmp', '/var/tmp', '/usr/tmp', '/']")
+
+
+@has_users
+@pytest.mark.parametrize("temporary", [False, True], ids=["no-temporary-folder", "not-to-be-made"])
+def test_no_folder_at_all(use, below_a_file, monkeypatch, caplog, temporary):
+    gettempdir = (lambda: str(below_a_file / "t")) if temporary else no_temporary_folder
+    monkeypatch.setattr(tempfile, "gettempdir", gettempdir)
+    everywhere = {"HOME": below_a_file, "XDG_CACHE_HOME": below_a_file / "x", "NUMBA_CACHE_DIR": below_a_file / "n"}
     assert [use(below_a_file, **everywhere) for _ in range(2)] == [COMPILED, COMPILED]
-    assert disk_cache.cache_folder() is None
+    assert disk_cache.KernelCache(no_temporary_folder).cache_path == ""
+    tried = [below_a_file / "fastbp", below_a_file / "n" / "fastbp", below_a_file / "x" / "fastbp"]
+    tried += [below_a_file / "t" / f"fastbp-{os.geteuid()}"] if temporary else []
+    assert caplog.messages == [
+        *(f"{path} is passed over as a place for compiled kernels: Not a directory." for path in tried),
+        "Compiled kernels can be kept nowhere, so each process compiles them again. The environment variable "
+        "FASTBP_CACHE_DIR names a folder for them, which must belong to the user or to root.",
+    ]
+    assert {(record.name, record.levelname) for record in caplog.records} == {
+        ("fastbp.kernels.cache_folders", "WARNING")
+    }
 
 
 def test_no_home(use, below_a_file, tmp_path, monkeypatch):
@@ -174,35 +238,171 @@ def test_a_folder_that_cannot_be_made_is_passed_over(use, below_a_file, tmp_path
     assert files_in(tmp_path / "cache")
 
 
-def test_a_read_only_folder_is_passed_over(use, tmp_path, monkeypatch):
-    (tmp_path / "read-only" / "fastbp").mkdir(parents=True, mode=0o700)
-    access = os.access  # whoever is root may write anywhere: the test must say no itself
-    monkeypatch.setattr(os, "access", lambda path, mode: "read-only" not in str(path) and access(path, mode))
-    settings = {"XDG_CACHE_HOME": tmp_path / "cache"}
-    assert [use(tmp_path / "read-only", **settings) for _ in range(2)] == [COMPILED, FOUND]
-    assert not files_in(tmp_path / "read-only")
-
-
-@pytest.mark.skipif(not hasattr(os, "getuid"), reason="needs POSIX's rights")
-def test_a_folder_that_others_may_write_to_is_passed_over(use, tmp_path):
+@has_users
+@pytest.mark.parametrize("mode", [0o775, 0o757, 0o1777])
+def test_a_folder_that_others_may_write_to_is_passed_over(use, tmp_path, caplog, mode):
     """What lies there is executed."""
     shared = tmp_path / "shared" / "fastbp"
-    shared.mkdir(parents=True)
-    shared.chmod(0o777)
-    use(tmp_path / "shared", XDG_CACHE_HOME=tmp_path / "cache")
-    assert not files_in(shared)
-    assert files_in(tmp_path / "cache")
+    use(tmp_path / "shared")  # a kernel is there
+    shared.chmod(mode)
+    settings = {"XDG_CACHE_HOME": tmp_path / "cache"}
+    assert [use(tmp_path / "shared", **settings) for _ in range(2)] == [COMPILED, FOUND]
+    assert len(files_in(shared)) == len(files_in(tmp_path / "cache")) == 1
+    assert caplog.messages == [
+        f"{shared} is passed over as a place for compiled kernels: others than its owner may write to it, mode "
+        f"{mode:o}; `chmod go-w` cures that."
+    ]
 
 
-@pytest.mark.parametrize("function", ["os.replace", "os.fdopen", "tempfile.mkstemp"])
-def test_a_full_disk(use, tmp_path, monkeypatch, function):
-    def full(*_, **__):
+@has_users
+@pytest.mark.parametrize(("of_folder", "of_file"), [(0o700, 0o600), (0o750, 0o640), (0o755, 0o644)])
+def test_who_may_read_a_folder_may_read_its_files(use, tmp_path, of_folder, of_file):
+    umask = os.umask(0o077)
+    try:
+        (tmp_path / "fastbp").mkdir()
+        (tmp_path / "fastbp").chmod(of_folder)
+        use(tmp_path)
+    finally:
+        os.umask(umask)
+    (path,) = files_in(tmp_path)
+    assert path.stat().st_mode & 0o777 == of_file
+
+
+@has_users
+def test_only_a_folder_that_the_user_names_is_made_for_others_as_well(use, tmp_path, below_a_file):
+    umask = os.umask(0o002)
+    try:
+        use(tmp_path / "named")
+        use(below_a_file, XDG_CACHE_HOME=tmp_path / "own")
+    finally:
+        os.umask(umask)
+    modes = [(tmp_path / name / "fastbp").stat().st_mode & 0o777 for name in ("named", "own")]
+    assert modes == [0o755, 0o700]
+
+
+@has_users
+def test_a_file_that_others_may_write_to_is_passed_over(use, tmp_path, caplog):
+    use(tmp_path)
+    (path,) = files_in(tmp_path)
+    path.chmod(0o666)
+    assert [use(tmp_path), use(tmp_path)] == [COMPILED, FOUND]  # it is written again
+    assert caplog.messages == [
+        f"{path} is passed over as a place for compiled kernels: others than its owner may write to it, mode 666; "
+        "`chmod go-w` cures that."
+    ]
+
+
+@has_users
+def test_a_link_in_the_place_of_a_file_is_passed_over(use, tmp_path):
+    use(tmp_path)
+    (path,) = files_in(tmp_path)
+    path.rename(tmp_path / "elsewhere")
+    path.symlink_to(tmp_path / "elsewhere")
+    assert [use(tmp_path), use(tmp_path)] == [COMPILED, FOUND]
+    assert not path.is_symlink()
+
+
+@as_root
+def test_what_belongs_to_somebody_else_is_passed_over(use, tmp_path, caplog):
+    folder, settings = tmp_path / "theirs" / "fastbp", {"XDG_CACHE_HOME": tmp_path / "own"}
+    use(tmp_path / "theirs")
+    (path,) = files_in(folder)
+    os.chown(path, NOBODY, NOBODY)  # a file that somebody left while everybody could write to the folder
+    assert [use(tmp_path / "theirs") for _ in range(2)] == [COMPILED, FOUND]
+    os.chown(folder, NOBODY, NOBODY)
+    assert [use(tmp_path / "theirs", **settings) for _ in range(2)] == [COMPILED, FOUND]
+    assert caplog.messages == [
+        f"{place} is passed over as a place for compiled kernels: it belongs to user {NOBODY}, and neither to this "
+        "one, 0, nor to root."
+        for place in (path, folder)
+    ]
+
+
+@as_root
+def test_a_folder_that_is_exchanged_after_the_first_look_is_passed_over(use, tmp_path):
+    named, settings = tmp_path / "named", {"XDG_CACHE_HOME": tmp_path / "own"}
+    assert [use(named, **settings) for _ in range(2)] == [COMPILED, FOUND]
+    shutil.copytree(named / "fastbp", tmp_path / "theirs")
+    for path in (tmp_path / "theirs", *(tmp_path / "theirs").iterdir()):
+        os.chown(path, NOBODY, NOBODY)
+    (named / "fastbp").rename(named / "moved")
+    (named / "fastbp").symlink_to(tmp_path / "theirs")
+    assert [use(named, **settings) for _ in range(2)] == [COMPILED, FOUND]
+    assert len(files_in(tmp_path / "own")) == 1
+
+
+@pytest.fixture
+def open_folder(monkeypatch):
+    """A folder that every user can enter, unlike pytest's, with one for temporary files; nobody has a home."""
+    folder = Path(tempfile.mkdtemp())
+    (folder / "temporary").mkdir()
+    folder.chmod(0o755)
+    (folder / "temporary").chmod(0o1777)
+    monkeypatch.setenv("TMPDIR", str(folder / "temporary"))
+    monkeypatch.setenv("HOME", "/nonexistent")
+    for variable in ("XDG_CACHE_HOME", "NUMBA_CACHE_DIR"):
+        monkeypatch.delenv(variable, raising=False)
+    yield folder
+    shutil.rmtree(folder)
+
+
+# As root at first, so that whatever Python reads of its own is read.
+BECOME = f"""
+def become(user={NOBODY}):
+    os.setgroups([])
+    os.setgid(user)
+    os.setuid(user)
+"""
+
+
+@as_root
+@pytest.mark.parametrize("mode", [0o755, 0o555])
+def test_what_root_compiled_is_read_by_others(open_folder, mode):
+    """As in a container that was built by root and runs as somebody else."""
+    code = f"""
+print(use(), use())
+os.chmod({str(open_folder / "fastbp")!r}, {mode})
+become()
+print(use(), use())
+"""
+    assert run_python(TOY + BECOME + code, FASTBP_CACHE_DIR=str(open_folder)) == "compiled found\nfound found\n"
+
+
+@as_root
+@pytest.mark.parametrize("owner", [0, NOBODY])
+def test_what_cannot_be_written_to_one_folder_goes_to_the_next(open_folder, owner):
+    named, own = open_folder / "named", open_folder / "own"
+    for folder in (named / "fastbp", own):
+        folder.mkdir(parents=True)
+        os.chown(folder, owner if folder != own else NOBODY, NOBODY)
+    (named / "fastbp").chmod(0o555)
+    code = f"""
+os.environ["FASTBP_CACHE_DIR"] = {str(named)!r}
+os.environ["XDG_CACHE_HOME"] = {str(own)!r}
+become()
+print(use(), use())
+"""
+    elsewhere = f"os.environ['FASTBP_CACHE_DIR'] = {str(open_folder / 'first')!r}; use(), use()\n"
+    assert run_python(TOY + BECOME + elsewhere + code) == "compiled found\n"
+    assert not files_in(named)
+    assert len(files_in(own)) == 1
+
+
+@pytest.mark.parametrize("function", ["os.replace", "os.fdopen", "os.open"])
+def test_a_full_disk(use, tmp_path, monkeypatch, caplog, function):
+    whole = getattr(os, function.removeprefix("os."))
+
+    def full(path, *arguments, **rest):
+        if function == "os.open" and not arguments[0] & os.O_CREAT:
+            return whole(path, *arguments, **rest)
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(function, full)
     assert use(tmp_path) == COMPILED
-    assert not files_in(tmp_path)
-    assert function != "os.replace" or not list((tmp_path / "fastbp").iterdir())  # nothing half-written stays
+    assert list((tmp_path / "fastbp").iterdir()) == []  # nothing half-written stays
+    assert caplog.messages == [
+        f"{tmp_path / 'fastbp'} is passed over as a place for compiled kernels: No space left on device."
+    ]
 
 
 def test_a_file_that_cannot_be_opened_leaves_nothing_open_and_nothing_behind(tmp_path, monkeypatch):
@@ -212,26 +412,38 @@ def test_a_file_that_cannot_be_opened_leaves_nothing_open_and_nothing_behind(tmp
         handles.append(handle)
         raise MemoryError
 
-    monkeypatch.setattr(os, "fdopen", fail)
-    with pytest.raises(MemoryError):
-        disk_cache.KernelCache._write(tmp_path / "x.kernel", b"content")
+    with cache_folders.Folder(tmp_path) as folder, monkeypatch.context() as patched:
+        patched.setattr(os, "fdopen", fail)
+        with pytest.raises(MemoryError):
+            folder.write("x.kernel", b"content")
     assert list(tmp_path.iterdir()) == []
     with pytest.raises(OSError, match="Bad file descriptor"):
         os.fstat(handles[0])
 
 
+@has_users
+def test_what_is_passed_over_is_not_left_open(tmp_path):
+    (tmp_path / "shared").mkdir()
+    (tmp_path / "shared").chmod(0o777)
+    (tmp_path / "file").mkdir()
+    before = len(os.listdir("/dev/fd"))
+    for _ in range(3):
+        with pytest.raises(PermissionError):
+            cache_folders.Folder(tmp_path / "shared")
+        with cache_folders.Folder(tmp_path) as folder, pytest.raises(IsADirectoryError):
+            folder.read("file")
+    assert len(os.listdir("/dev/fd")) == before
+
+
 def test_a_cache_that_is_switched_off(tmp_path, monkeypatch):
     monkeypatch.setenv("FASTBP_CACHE_DIR", str(tmp_path))
-    disk_cache.cache_folder.cache_clear()
-    try:
-        cache = disk_cache.KernelCache(test_a_cache_that_is_switched_off)
-        assert cache.cache_path == str(tmp_path / "fastbp")
-        cache.disable()
-        cache.save_overload(None, None)
-        assert cache.load_overload(None, numba.core.registry.cpu_target.target_context) is None
-        cache.enable()
-        (tmp_path / "fastbp" / f"{cache._name}-1.kernel").write_bytes(b"")
-        cache.flush()
-        assert not files_in(tmp_path)
-    finally:
-        disk_cache.cache_folder.cache_clear()
+    cache = disk_cache.KernelCache(test_a_cache_that_is_switched_off)
+    assert cache.cache_path == str(tmp_path / "fastbp")
+    cache.disable()
+    cache.save_overload(None, None)
+    assert cache.load_overload(None, numba.core.registry.cpu_target.target_context) is None
+    cache.enable()
+    (tmp_path / "fastbp" / f"{cache._name}-1.kernel").write_bytes(b"")
+    (tmp_path / "fastbp" / "another-1.kernel").write_bytes(b"")
+    cache.flush()
+    assert [path.name for path in files_in(tmp_path)] == ["another-1.kernel"]

@@ -148,9 +148,9 @@ def test_nothing_is_dropped_outside_of_fit():
 
 
 def test_one_rate_for_each_hidden_layer():
-    assert bp.Network([1, 2, 3, 1], dropout=0.25).dropout == [0.25, 0.25]
-    assert bp.Network([1, 2, 3, 1], dropout=[0.5, 0]).dropout == [0.5, 0.0]
-    assert bp.Network([1, 1], dropout=0.5).dropout == []
+    assert bp.Network([1, 2, 3, 1], dropout=0.25).dropout == (0.25, 0.25)
+    assert bp.Network([1, 2, 3, 1], dropout=[0.5, 0]).dropout == (0.5, 0.0)
+    assert bp.Network([1, 1], dropout=0.5).dropout == ()
 
 
 def test_a_rate_of_zero_is_no_dropout():

@@ -10,6 +10,7 @@ from fastbp import jobs, shuffling
 from fastbp.kernels import entry, team
 from tests import cases, reference
 from tests.reference import relative_error
+from tests.terminal import terminal
 from tests.twins import network, same_bits, twins
 
 dtypes = pytest.mark.parametrize("dtype", cases.DTYPES)
@@ -212,11 +213,12 @@ def test_no_call_is_long(calls):
     assert sum(calls) == 200_000
 
 
-def test_progress_shows_the_last_loss(calls, capsys):
-    net = fit_of(progress=True)
-    errors = capsys.readouterr().err
-    assert "6/6" in errors
-    assert f"loss={net.history.loss[-1]:.4g}" in errors
+def test_progress_shows_the_last_loss(calls):
+    with terminal() as stream:
+        net = fit_of(progress=True)
+    shown = stream.getvalue()
+    assert "6/6" in shown
+    assert f"loss={net.history.loss[-1]:.4g}" in shown
     assert calls == [18]
 
 

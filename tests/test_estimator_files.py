@@ -27,6 +27,8 @@ CLASSES = {
     "floats": np.where(WORDS == "cat", 1.0, 2.0),
     "integers": RNG.integers(5, size=40),
     "labels": RNG.integers(2, size=(40, 3)),
+    "one class": np.full(40, 7),
+    "one word": np.full(40, "cat"),
 }
 MODELS = {name: (MLPClassifier, y, {}) for name, y in CLASSES.items()} | {
     "one": (MLPRegressor, X[:, 0], {}),
@@ -37,6 +39,11 @@ MODELS = {name: (MLPClassifier, y, {}) for name, y in CLASSES.items()} | {
     "mixed": (MLPClassifier, WORDS, {"activation": ["gelu", "tanh"], "dropout": 0.25}),
     "weighted": (MLPClassifier, WORDS, {"class_weight": {"cat": 2.0, "dog": 1.0, "mouse": 0.5}}),
     "stopped": (MLPClassifier, WORDS, {"early_stopping": True}),
+    "cosine": (MLPClassifier, WORDS, {"learning_rate": bp.Cosine(0.01)}),
+    "cycle": (MLPRegressor, X[:, 0], {"learning_rate": bp.OneCycle(0.01, n_steps=50), "solver": "sgd"}),
+    "steps": (MLPRegressor, X[:, 0], {"learning_rate": bp.Step(0.01, 2)}),
+    "inverse": (MLPRegressor, X[:, 0], {"learning_rate": bp.InverseScaling(0.01)}),
+    "constant": (MLPRegressor, X[:, 0], {"learning_rate": bp.Constant(0.01)}),
 }  # fmt: skip
 every_model = pytest.mark.parametrize("name", MODELS)
 
@@ -97,6 +104,30 @@ def test_onnxruntime_agrees(name, tmp_path):
             assert np.abs(results["probabilities"] - model.predict_proba(rows)).max() <= tolerance
 
 
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+@pytest.mark.parametrize("dtype", [np.float32, np.dtype("f4"), "f4"], ids=str)
+def test_dtype_is_written_as_its_name(dtype, tmp_path):
+    model = MLPClassifier(**SMALL | {"dtype": dtype}).fit(X, WORDS)
+    model.save(tmp_path / "model")
+    twin = bp.load(tmp_path / "model")
+    assert twin.dtype == "float32"
+    assert same_bits(twin.network_.params, model.network_.params)
+
+
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+@pytest.mark.parametrize("intercept", [-9.0, 9.0])
+@pytest.mark.parametrize("label", [7, "cat", True, 1.0])
+def test_onnx_of_the_only_class(label, intercept, tmp_path):
+    """On both sides of a probability of one half."""
+    runtime = pytest.importorskip("onnxruntime")
+    model = MLPClassifier(**SMALL).fit(X, np.full(40, label))
+    model.intercepts_[-1][...] = intercept
+    assert set(model.predict(X)) == {label}
+    model.to_onnx(tmp_path / "model.onnx")
+    session = runtime.InferenceSession(tmp_path / "model.onnx", providers=["CPUExecutionProvider"])
+    assert set(session.run(["label"], {"X": X})[0].tolist()) == {label}
+
+
 def test_names_of_features(tmp_path):
     pandas = pytest.importorskip("pandas")
     frame = pandas.DataFrame(X, columns=["a", "b", "c"])
@@ -132,11 +163,98 @@ def test_what_cannot_be_saved(tmp_path):
         "`random_state` must be a plain value for the estimator to be saved, since a file holds no code; got "
         "RandomState. Set another one with set_params()."
     )
+    model.set_params(random_state=0, learning_rate=Falling())
+    with pytest.raises(TypeError) as caught:
+        model.save(tmp_path / "model")
+    assert str(caught.value) == (
+        "`learning_rate` must be a plain value for the estimator to be saved, since a file holds no code; got "
+        "Falling. Set another one with set_params()."
+    )
+    assert list(tmp_path.iterdir()) == []
+
+
+class Falling(bp.Schedule):
+    """A schedule of one's own."""
+
+    def __call__(self, steps, horizon):
+        return 0.1 / (1 + np.asarray(steps))
+
+
+def test_parameters_that_are_not_finite(tmp_path):
+    pytest.importorskip("onnx")
+    model = MLPRegressor(hidden_layer_sizes=(3,), solver="lbfgs", random_state=0, max_iter=200).fit(X, X[:, 0])
+    model.coefs_[0][1, 2] = np.nan
+    calls = [
+        (model.save, "`net.params` must be finite to be saved, because a file with NaN or infinity would be taken for "
+                     "damaged."),
+        (model.to_onnx, "`net.params` must be finite for an ONNX model, because one with NaN or infinity would predict "
+                        "nothing."),
+    ]  # fmt: skip
+    for call, message in calls:
+        with pytest.raises(ValueError) as caught:  # noqa: PT011 -- the whole text is compared below
+            call(tmp_path / "model")
+        assert str(caught.value) == message
+    assert list(tmp_path.iterdir()) == []
+
+
+class Plain(MLPClassifier):
+    """A subclass with a method more, and a name of its own."""
+
+    def confident(self, inputs):
+        return self.predict_proba(inputs).max(axis=1)
+
+
+class Small(MLPClassifier):
+    """A subclass with fewer parameters, by scikit-learn's rules."""
+
+    def __init__(self, alpha=0.5):
+        super().__init__((4,), "tanh", alpha=alpha, max_iter=3, random_state=0)
+
+
+class Choosy(MLPClassifier):
+    """A subclass with a parameter of its own."""
+
+    def __init__(self, threshold=0.75, **others):
+        super().__init__(**others)
+        self.threshold = threshold
+
+    @classmethod
+    def _get_param_names(cls):
+        return [*MLPClassifier._get_param_names(), "threshold"]
+
+
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+@pytest.mark.parametrize("model", [Plain(**SMALL), Small()], ids=["plain", "small"])
+def test_a_subclass_is_saved_as_its_base_class(model, tmp_path):
+    runtime = pytest.importorskip("onnxruntime")
+    model.fit(X, WORDS)
+    model.save(tmp_path / "model")
+    twin = bp.load(tmp_path / "model")
+    assert type(twin) is MLPClassifier
+    assert twin.alpha == model.alpha
+    assert same_bits(twin.predict_proba(X), model.predict_proba(X))
+    twin.fit(X, WORDS)
+    assert same_bits(twin.network_.params, model.network_.params)  # so all parameters were there
+    model.to_onnx(tmp_path / "model.onnx")
+    session = runtime.InferenceSession(tmp_path / "model.onnx", providers=["CPUExecutionProvider"])
+    assert np.array_equal(session.run(["label"], {"X": X})[0], model.predict(X))
+
+
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+def test_a_subclass_with_parameters_of_its_own_is_not_saved(tmp_path):
+    model = Choosy(threshold=0.6, **SMALL).fit(X, WORDS)
+    with pytest.raises(TypeError) as caught:
+        model.save(tmp_path / "model")
+    assert str(caught.value) == (
+        "A Choosy must have no parameters that MLPClassifier lacks to be saved, since a file holds no code and load() "
+        "makes the class of fastbp's from it; it has 'threshold'. Save its `network_`, or write the whole object with "
+        "joblib.dump."
+    )
     assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
-@pytest.mark.parametrize("name", ["words", "labels", "two", "weighted"])
+@pytest.mark.parametrize("name", ["words", "labels", "two", "weighted", "cosine"])
 def test_mutated_descriptions(name, tmp_path):
     """With the right checksum, so that only the values themselves tell."""
     model, inputs = fitted(name)

@@ -7,7 +7,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import fastbp as bp
-from fastbp import export
+from fastbp import export, torch_parameters
 from tests import cases, problems
 from tests.fresh import run_python
 from tests.twins import network, same_bits
@@ -97,7 +97,11 @@ def test_names_of_the_operators(path):
 
 def test_what_cannot_become_a_model(path, monkeypatch):
     own = bp.Network([1, 2, 1], [[(CUBE, 1), ("tanh", 1)]])
+    spoilt = bp.Network([1, 2, 1], dtype="float32")
+    spoilt.params[3] = np.inf
     calls = [
+        (lambda: spoilt.to_onnx(path), ValueError,
+         "`net.params` must be finite for an ONNX model, because one with NaN or infinity would predict nothing."),
         (lambda: own.to_onnx(path), ValueError,
          "`net` must have built-in activations only to become an ONNX model; it has 'cube'."),
         (lambda: export.to_onnx([1], path), TypeError, "`net` must be a bp.Network; got list."),
@@ -206,6 +210,77 @@ def test_torch_with_names_of_ones_own():
         bp.from_torch_state_dict(model.to(torch.bfloat16).state_dict())
 
 
+@pytest.mark.parametrize("n_layers", [1, 5, 6, 12, 101])
+@pytest.mark.parametrize("is_equally_wide", [True, False])
+def test_files_that_sort_the_names(n_layers, is_equally_wide, tmp_path):
+    """As safetensors, JSON and h5py do: 0, 10, 12, 2, 4 and so on."""
+    safetensors = pytest.importorskip("safetensors.numpy")
+    rng = np.random.default_rng(5)
+    sizes = [4] * (n_layers + 1) if is_equally_wide else rng.integers(1, 7, n_layers + 1).tolist()
+    net = bp.Network(sizes, "tanh", seed=0)
+    safetensors.save_file(net.torch_state_dict(), tmp_path / "file")
+    state = safetensors.load_file(tmp_path / "file")
+    assert sorted(state) == list(state)
+    assert same_bits(bp.from_torch_state_dict(state, "tanh").params, net.params)
+    assert same_bits(bp.Network(sizes, "tanh", seed=1).load_torch_state_dict(state).params, net.params)
+
+
+def test_torch_agrees_whatever_the_order_of_the_names():
+    torch = pytest.importorskip("torch")
+    nn = torch.nn
+    torch.manual_seed(6)
+
+    class Model(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.blocks = nn.ModuleList(
+                nn.ModuleDict({name: nn.Linear(4, 4) for name in ("fc1", "fc2", "out")[i % 2 :]}) for i in range(12)
+            )
+            for i in range(1, 13):
+                self.add_module(f"fc{i}", nn.Linear(4, 4))
+
+        def forward(self, x):
+            for block in self.blocks:
+                for layer in block.values():
+                    x = torch.sin(layer(x))
+            for i in range(1, 12):
+                x = torch.sin(getattr(self, f"fc{i}")(x))
+            return self.fc12(x)
+
+    model = Model().double()
+    X = np.random.default_rng(6).standard_normal((9, 4))
+    expected = model(torch.from_numpy(X)).detach().numpy()
+    state = model.state_dict()
+    for names in (list(state), sorted(state)):
+        reordered = {name: state[name] for name in names}
+        assert bp.from_torch_state_dict(reordered, "sine").predict(X) == pytest.approx(expected, abs=1e-12)
+
+
+NAMES = [
+    ("2 10 0", "0 2 10"),
+    ("fc1 fc10 fc2", "fc1 fc2 fc10"),
+    ("first b.0 b.1 b.10 b.2 last", "first b.0 b.1 b.2 b.10 last"),
+    ("b.0.x b.1.x b.10.x b.10.y b.2.x b.3.x b.3.y", "b.0.x b.1.x b.2.x b.3.x b.3.y b.10.x b.10.y"),
+    ("net1.0 net1.10 net1.2 net10.0 net2.0", "net1.0 net1.2 net1.10 net2.0 net10.0"),
+    ("z a m", "z a m"),
+    ("a.z b.a a.b", "a.z b.a a.b"),
+    ("x9 y1 x10", "x9 y1 x10"),
+    ("y.1 2 1 y", "y.1 1 2 y"),
+    (f"{'9' * 5000} 08 7", f"7 08 {'9' * 5000}"),
+]
+
+
+@pytest.mark.parametrize(("given", "expected"), NAMES, ids=[row[0][:50] for row in NAMES])
+def test_order_of_layers(given, expected):
+    """Layer i of the right order has the bias i."""
+    biases = {name: float(i) for i, name in enumerate(expected.split())}
+    state = {}
+    for name in given.split():
+        state |= {f"{name}.bias": np.array([biases[name]]), f"{name}.weight": np.ones((1, 1))}
+    net = bp.from_torch_state_dict(state)
+    assert [b[0] for b in net.biases] == sorted(biases.values())
+
+
 GOOD = {"0.weight": np.ones((2, 3)), "0.bias": np.ones(2), "2.weight": np.ones((1, 2)), "2.bias": np.ones(1)}
 PAIR = (
     "`state` must have for each Linear layer a weight of shape (fan_out, fan_in) and a bias of shape (fan_out,); layer"
@@ -247,8 +322,8 @@ def test_states_of_another_network_are_refused():
         (lambda: bp.Network([3, 2, 1], dtype="float32").load_torch_state_dict(GOOD), TypeError,
          "`params` must have the network's dtype float32, because nothing is converted between float types silently; "
          "got float64. Convert it with .astype('float32'), or build the network with dtype='float64'."),
-        (lambda: export.load_torch_state_dict(3, GOOD), TypeError, "`net` must be a bp.Network; got int."),
-        (lambda: export.torch_state_dict(3), TypeError, "`net` must be a bp.Network; got int."),
+        (lambda: torch_parameters.load_torch_state_dict(3, GOOD), TypeError, "`net` must be a bp.Network; got int."),
+        (lambda: torch_parameters.torch_state_dict(3), TypeError, "`net` must be a bp.Network; got int."),
         (lambda: export.onnx_model(3), TypeError, "`net` must be a bp.Network; got int."),
     ]  # fmt: skip
     for call, error, message in calls:

@@ -4,6 +4,7 @@ import gc
 import os
 import re
 import signal
+import sys
 import threading
 import time
 import weakref
@@ -12,7 +13,9 @@ import numpy as np
 import pytest
 
 import fastbp as bp
+from fastbp.history import Best
 from tests import cases
+from tests.terminal import terminal
 from tests.twins import network, same_bits, twins
 
 CASE = cases.Case("4-6-3", [4, 6, 3], "tanh")
@@ -80,6 +83,38 @@ def test_an_improvement_must_be_larger_than_min_delta():
     history = net.fit(X, Y, epochs=50, seed=0, validation_data=(X, Y), early_stopping=rule)
     assert len(history) == 5  # the first epoch is better than none, four are not better by so much
     assert history.stopped_by == "early_stopping"
+
+
+@pytest.mark.parametrize("min_delta", [0.05, 0.5, 1e9])
+def test_the_best_weights_are_those_of_the_best_epoch_whatever_min_delta(min_delta):
+    X, Y = noisy_line(12, 1)
+    validation = noisy_line(50, 2)
+    net, seen = overfitting_network(), []
+    history = net.fit(
+        X, Y, epochs=60, batch_size=None, optimizer=bp.Adam(0.01), validation_data=validation,
+        early_stopping=bp.EarlyStopping(patience=40, min_delta=min_delta),
+        callbacks=[lambda n, _: seen.append(n.params.copy())],
+    )  # fmt: skip
+    assert 0 < history.best_epoch == np.argmin(history.val_loss)
+    assert same_bits(net.params, seen[history.best_epoch])
+    assert net.loss_value(*validation) == history.val_loss.min()
+
+
+def test_patience_and_best_epoch_by_hand():
+    """Better than the last improvement by more than 0.25: epochs 0 and 3; lowest: epoch 6."""
+    values = [10.0, 9.875, 9.75, 9.5, np.nan, 9.375, 9.25, -np.inf, 9.5]
+    params, rule = np.zeros(1), bp.EarlyStopping(patience=5, min_delta=0.25)
+    best, stopped, history = Best(params, rule), [], bp.History()
+    for epoch, value in enumerate(values):
+        params[0] = epoch
+        stopped.append(best.should_stop(value))
+        history.append(1.0, 0.1, 0.0, value)
+    assert stopped == [False] * 8 + [True]
+    best.restore()
+    assert params[0] == history.best_epoch == 6
+    again = Best(params, rule)
+    again.replay(history.val_loss[:-1], best.params)
+    assert again.should_stop(values[-1])
 
 
 @pytest.mark.parametrize(
@@ -185,16 +220,55 @@ def test_a_callback_that_returns_true_stops_after_all_were_called():
 
 
 @pytest.mark.parametrize(
-    "value",
+    "stop",
     [
-        None, False, "yes", [],
-        np.ones(3),
+        lambda _, history: history.loss[-1] < 1e9,
+        lambda _, history: np.all(history.loss < 1e9),
+        lambda _, history: np.isclose(history.loss[-1], history.loss[-1]),
+        lambda _, history: bool(history.loss[-1] < 1e9),
     ],
-    ids=repr,
-)  # fmt: skip
-def test_nothing_else_that_a_callback_returns_stops(value):
+    ids=["comparison", "all", "isclose", "bool"],
+)
+def test_numpys_true_is_true(stop):
+    problem, net = twins(CASE, np.random.default_rng(87), 6)
+    history = net.fit(problem.X, problem.Y, epochs=9, seed=0, callbacks=[stop])
+    assert (history.stopped_by, len(history)) == ("callback", 1)
+
+
+@pytest.mark.parametrize("value", [None, False, np.False_], ids=repr)
+def test_none_and_false_go_on(value):
     problem, net = twins(CASE, np.random.default_rng(87), 6)
     assert len(net.fit(problem.X, problem.Y, epochs=3, callbacks=[lambda *_: value])) == 3
+
+
+class Answer:
+    """A callback that is no function."""
+
+    def __call__(self, net, history):
+        return np.ones(3)
+
+
+@pytest.mark.parametrize(
+    ("callback", "what"),
+    [
+        (lambda *_: "yes", "<lambda> returned str"), (lambda *_: 1, "<lambda> returned int"),
+        (lambda *_: 0.0, "<lambda> returned float"), (lambda *_: [], "<lambda> returned list"),
+        (Answer(), "Answer returned ndarray"),
+    ],
+    ids=["str", "int", "float", "list", "array"],
+)  # fmt: skip
+def test_anything_else_that_a_callback_returns_is_refused(callback, what):
+    problem, net = twins(CASE, np.random.default_rng(87), 6)
+    other = network(CASE, problem.params)
+    with pytest.raises(TypeError) as caught:
+        net.fit(problem.X, problem.Y, epochs=3, seed=0, callbacks=[lambda *_: None, callback])
+    assert str(caught.value) == (
+        "`callbacks[1]` must return True to end the training, or False or None to go on, because another value does "
+        f"not say which; {what}. Write bool(...) around it, or return nothing."
+    )
+    assert (len(net.history), net.history.stopped_by) == (1, "interruption")
+    other.fit(problem.X, problem.Y, epochs=1, seed=0)
+    assert same_bits(net.params, other.params)
 
 
 def test_a_callback_may_change_the_network():
@@ -210,10 +284,40 @@ def test_a_callback_may_change_the_network():
 @pytest.mark.parametrize("progress", [False, True])
 def test_only_progress_prints_and_on_standard_error(capsys, progress):
     problem, net = twins(CASE, np.random.default_rng(89), 6)
-    net.fit(problem.X, problem.Y, epochs=3, progress=progress, validation_data=(problem.X, problem.Y))
-    output, errors = capsys.readouterr()
-    assert output == ""
-    assert ("val_loss=" in errors and "3/3" in errors) if progress else errors == ""
+    with terminal() as stream:
+        net.fit(problem.X, problem.Y, epochs=3, progress=progress, validation_data=(problem.X, problem.Y))
+    assert capsys.readouterr() == ("", "")
+    shown = stream.getvalue()
+    assert ("val_loss=" in shown and "3/3" in shown) if progress else shown == ""
+
+
+@pytest.mark.parametrize("kind", ["file", "none", "closed"])
+def test_no_bar_where_nobody_looks(kind, tmp_path, monkeypatch):
+    problem, net = twins(CASE, np.random.default_rng(89), 6)
+    with open(tmp_path / "log", "w+", encoding="utf-8") as file:
+        if kind == "closed":
+            file.close()
+        monkeypatch.setattr(sys, "stderr", None if kind == "none" else file)
+        assert len(net.fit(problem.X, problem.Y, epochs=3, progress=True)) == 3
+        bp.finite_difference_gradient(net, problem.X, problem.Y, progress=True)
+    assert (tmp_path / "log").read_text(encoding="utf-8") == ""
+
+
+def test_a_notebook_has_its_own_bar(monkeypatch):
+    """Its standard error is no terminal, and its bar is no text."""
+    import tqdm.auto
+
+    begun = []
+
+    class Notebook(tqdm.auto.tqdm):
+        def __init__(self, **keywords):
+            begun.append(keywords["disable"])
+            super().__init__(**keywords | {"disable": True})
+
+    Notebook.__module__ = "tqdm.notebook"
+    monkeypatch.setattr(tqdm.auto, "tqdm", Notebook)
+    bp.Network([1, 1], seed=0).fit([[1.0]], [[1.0]], epochs=2, progress=True)
+    assert begun == [False]
 
 
 # ---- Interrupts ----------------------------------------------------------------------------------------------------
@@ -239,10 +343,10 @@ def test_an_interrupt_in_a_callback_leaves_a_usable_network():
 
 @pytest.mark.skipif(os.name != "posix", reason="sends a signal to itself")
 def test_ctrl_c_is_obeyed_within_a_fraction_of_a_second():
-    """In the middle of an epoch that would take minutes."""
+    """In the middle of an epoch that takes many times as long; without Ctrl-C there is an end all the same."""
     rng = np.random.default_rng(91)
     net = bp.Network([200, 200, 5], activation="tanh", seed=0)
-    X, Y = rng.standard_normal((200_000, 200)), rng.standard_normal((200_000, 5))
+    X, Y = rng.standard_normal((100_000, 200)), rng.standard_normal((100_000, 5))
     net.fit(X[:100], Y[:100], epochs=1, batch_size=1)
     pressed = []
 
@@ -253,7 +357,7 @@ def test_ctrl_c_is_obeyed_within_a_fraction_of_a_second():
     timer = threading.Timer(0.7, press)
     timer.start()
     with pytest.raises(KeyboardInterrupt):
-        net.fit(X, Y, epochs=1000, batch_size=1, optimizer=bp.SGD(1e-6), seed=0)
+        net.fit(X, Y, epochs=1, batch_size=1, optimizer=bp.SGD(1e-6), seed=0)
     waited = time.perf_counter() - pressed[0]
     timer.join()
     assert waited < 2.0  # a fraction of a second on a machine that has nothing else to do

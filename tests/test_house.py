@@ -13,7 +13,7 @@ from tests.fresh import run_python
 
 ROOT = Path(__file__).parent.parent
 LIBRARY = sorted((ROOT / "fastbp").rglob("*.py"))
-KERNELS = sorted((ROOT / "fastbp" / "kernels").glob("*.py"))
+KERNELS = sorted((ROOT / "fastbp" / "kernels").rglob("*.py"))
 BENCH = sorted((ROOT / "bench").rglob("*.py"))
 
 MOST_FILE_LINES = 400
@@ -34,6 +34,7 @@ ROOMS = (
     "columns",
     "plotting",
     "export",
+    "torch_parameters",
     "warmup",
     "diagnostics",
     "gradient_times",
@@ -50,6 +51,8 @@ ROOMS = (
     "history",
     "weight_history",
     "network",
+    "layer_arrays",
+    "jacobian",
     "trace",
     "definition",
     "portable",
@@ -63,8 +66,13 @@ ROOMS = (
     "interruption",
     "layout",
     "validation",
+    "arrays",
+    "sparse_rows",
     "functions",
+    "names",
+    "caller",
     "memory",
+    "control_groups",
     "progress",
     "kernels",
     "version",
@@ -77,6 +85,7 @@ DOORS = {
     ("network", "stepper"),
     ("portable", "storage"),
     ("portable", "export"),
+    ("portable", "torch_parameters"),
     ("storage", "neural_network"),
     ("history", "plotting"),
 }
@@ -87,9 +96,11 @@ IMPORTERS = {
     "tqdm": {"progress"},
     "threadpoolctl": {"threads"},
     "onnx": {"export"},
+    "skl2onnx": {"neural_network"},
     "dask": set(),
     "torch": set(),
     "joblib": set(),
+    "warnings": {"caller"},  # which knows the user's line
 }
 
 

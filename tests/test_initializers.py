@@ -135,6 +135,7 @@ def test_an_unknown_name_is_refused():
     with pytest.raises(ValueError) as caught:  # noqa: PT011 -- the whole text is compared below
         draw("xavier", [2, 1])
     assert str(caught.value) == (
-        "`initializer` must be the name of an initializer; got 'xavier'. Known names: glorot_uniform, glorot_normal, "
-        "he_uniform, he_normal, standard_normal, scaled_normal, zeros."
+        "`initializer` must be the name of an initializer; got 'xavier'. Did you mean 'glorot_uniform' or "
+        "'glorot_normal'? Known names: glorot_uniform, glorot_normal, he_uniform, he_normal, standard_normal, "
+        "scaled_normal, zeros."
     )

@@ -182,6 +182,31 @@ print("as before")
     assert run_python(SETTING + code, OPENBLAS_NUM_THREADS="2") == "as before\n"
 
 
+def test_where_ctrl_c_is_ignored_a_fit_is_the_same():
+    """As in the background of a shell script: the signal comes in the middle, and does nothing."""
+    code = """
+arguments = dict(epochs=2, batch_size=500, seed=1)
+X, Y = X[:100_000], Y[:100_000]
+expected = network()
+expected_history = expected.fit(X, Y, **arguments)
+assert signal.signal(signal.SIGINT, signal.SIG_IGN) is signal.default_int_handler
+net, sent = network(), []
+def press(net, history):
+    os.kill(os.getpid(), signal.SIGINT)
+    sent.append(threading.Timer(0.01, os.kill, (os.getpid(), signal.SIGINT)))  # within the second epoch
+    sent[-1].start()
+history = net.fit(X, Y, **arguments, callbacks=[press])
+for timer in sent:
+    timer.join()
+assert (len(sent), history.stopped_by) == (2, "epochs")
+assert net.params.tobytes() == expected.params.tobytes()
+assert history.loss.tobytes() == expected_history.loss.tobytes()
+assert signal.getsignal(signal.SIGINT) is signal.SIG_IGN
+print("the same bits")
+"""
+    assert run_python(SETTING + code) == "the same bits\n"
+
+
 # ---- The mechanism ---------------------------------------------------------------------------------------------------
 
 

@@ -106,30 +106,6 @@ def test_what_fits_is_not_refused(monkeypatch):
     memory.require_memory(1 << 60, "All", "None.")  # nobody knows how much there is
 
 
-def test_available_memory_is_that_of_the_smallest_group(tmp_path, monkeypatch):
-    machine = memory.available_memory()
-    assert machine is None or machine > 1 << 20
-    folder = tmp_path / "a" / "b"
-    folder.mkdir(parents=True)
-    for group, limit, used, cache in (
-        (folder, "max", 5, 0),
-        (tmp_path / "a", "1000", 400, 100),
-        (tmp_path, "90000", 0, 0),
-    ):
-        (group / "memory.max").write_text(f"{limit}\n")
-        (group / "memory.current").write_text(f"{used}\n")
-        (group / "memory.stat").write_text(f"anon 3\ninactive_file {cache}\n")
-    own = tmp_path / "own"
-    own.write_text("4:cpu:/\n0::/a/b\n")
-    monkeypatch.setattr(memory, "_CGROUPS", tmp_path)
-    whole = memory.Path
-    monkeypatch.setattr(memory, "Path", lambda name: own if name == "/proc/self/cgroup" else whole(name))
-    assert memory._of_control_groups() == 700
-    own.write_text("")
-    assert memory._of_control_groups() is None
-    assert memory.available_memory() == memory._of_machine()
-
-
 # ---- 32 bits ---------------------------------------------------------------------------------------------------------
 
 

@@ -1,8 +1,10 @@
 """`python -m fastbp`: what it prints, its options, its exit statuses, and the files it refuses."""
 
+import importlib
 import re
 import subprocess
 import sys
+import tomllib
 import zipfile
 from pathlib import Path
 
@@ -12,6 +14,7 @@ import pytest
 import fastbp as bp
 from fastbp import digits
 from fastbp.__main__ import main
+from tests.terminal import terminal
 
 QUICK = ["--quick", "--no-table"]
 
@@ -42,7 +45,7 @@ def test_the_job_reaches_97_percent_and_prints_everything(capsys):
     assert "the gradient agrees with differences" in output
     assert "1347 images to learn from, 450 to test with" in output
     assert "network 64-200-10, relu, 15010 parameters, float64" in output
-    assert "60/60" in errors  # the progress bar
+    assert "60/60" not in errors  # no progress bar in what is not a terminal
     sizes = [int(line.split()[1]) for line in table_rows(output)]
     assert sizes == sorted(sizes)
     assert sizes[0] == 5
@@ -82,12 +85,13 @@ def test_options_reach_the_network(capsys):
         "--dropout",
         "0",
     ]
-    status, output, errors = run(capsys, *QUICK, *options, "--learning-rate", "0.01", "--batch-size", "50")
+    with terminal() as stream:
+        status, output, _ = run(capsys, *QUICK, *options, "--learning-rate", "0.01", "--batch-size", "50")
     assert status == 0
     assert "network 64-32-16-10, tanh, 2778 parameters, float32" in output
     assert "3 epochs of adam with learning rate 0.01" in output
     assert "a step of 50 images" in output
-    assert "3/3" in errors
+    assert "3/3" in stream.getvalue()  # the progress bar
 
 
 def test_the_same_seed_gives_the_same_accuracy(capsys):
@@ -107,6 +111,25 @@ def test_a_program_of_its_own():
     result = subprocess.run(command, capture_output=True, text=True, check=False, cwd=Path(__file__).parent.parent)
     assert result.returncode == 0, result.stderr
     assert "test accuracy" in result.stdout
+
+
+@pytest.mark.parametrize("words", [[], ["warmup"]], ids=str)
+def test_the_usage_line_is_what_was_typed(capsys, words):
+    """Both ways to call it: as a module, and by the command that an installation makes."""
+    command = [sys.executable, "-m", "fastbp", *words, "--help"]
+    result = subprocess.run(command, capture_output=True, text=True, check=True, cwd=Path(__file__).parent.parent)
+    assert " ".join(result.stdout.split()).startswith(" ".join(["usage: python -m fastbp", *words, "[-h]"]))
+    _, output, _ = run(capsys, *words, "--help")
+    assert " ".join(output.split()).startswith(" ".join(["usage: fastbp", *words, "[-h]"]))
+    for program, text in (("python -m fastbp", result.stdout), ("fastbp", output)):
+        assert f"`{program} warmup` only compiles" in " ".join(text.split()) or words
+
+
+def test_an_installation_makes_the_command():
+    project = tomllib.loads((Path(__file__).parent.parent / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    assert list(project["scripts"]) == ["fastbp"]
+    module, function = project["scripts"]["fastbp"].split(":")
+    assert getattr(importlib.import_module(module), function) is main
 
 
 # --- exit statuses ----------------------------------------------------------------------------------------------------

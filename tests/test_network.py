@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 import fastbp as bp
+from fastbp.neural_network import MLPRegressor
 
 X, Y = [[1.0, 2.0], [3.0, 4.0], [0.5, -1.0]], [1.0, 2.0, 0.0]
 
@@ -21,7 +22,7 @@ def test_attributes() -> None:
     assert net.dtype == np.float32 == net.params.dtype
     assert [w.shape for w in net.weights] == [(4, 3), (3, 2)]
     assert [b.shape for b in net.biases] == [(3,), (2,)]
-    assert net.activations == [[("sigmoid", 1), ("tanh", 2)], [("softmax", 2)]]
+    assert net.activations == ((("sigmoid", 1), ("tanh", 2)), (("softmax", 2),))
     assert repr(net) == "<Network 4-3-2, loss cross_entropy, 23 parameters, float32>"
 
 
@@ -36,6 +37,56 @@ def test_weights_and_biases_are_views_into_params() -> None:
     before = net.predict([[1.0, 1.0]])
     net.params[-1] += 1.0
     np.testing.assert_allclose(net.predict([[1.0, 1.0]]), before + 1.0)
+
+
+@pytest.mark.parametrize("dtype", ["float64", "float32"])
+def test_assigned_weights_and_biases_are_copied_into_place(dtype) -> None:
+    net = bp.Network([2, 3, 1], "identity", seed=0, dtype=dtype)
+    W, b = np.arange(6.0).reshape(2, 3).astype(dtype), np.array([1.0, 2.0, 3.0], dtype)
+    net.weights[0], net.biases[0] = W, b
+    net.weights[-1], net.biases[np.int64(1)] = [[1], [10], [100]], [0.5]
+    assert net.params.tolist() == [0, 1, 2, 3, 4, 5, 1, 2, 3, 1, 10, 100, 0.5]
+    assert net.predict(np.ones((1, 2), dtype)).tolist() == [[(4 + 7 * 10 + 10 * 100) + 0.5]]  # [1 1] @ W + b = 4 7 10
+    W[:] = 0
+    assert net.weights[0][0, 1] == 1
+    net.weights[0] *= 2
+    net.biases[:] = [b + 1, np.zeros(1, dtype)]
+    assert net.params.tolist() == [0, 2, 4, 6, 8, 10, 2, 3, 4, 1, 10, 100, 0]
+
+
+def test_assignment_reaches_the_estimator_and_layers_can_be_exchanged() -> None:
+    model = MLPRegressor(hidden_layer_sizes=(2, 2), activation="tanh", solver="lbfgs", random_state=0).fit(X, Y)
+    model.network_.weights[1] = np.zeros((2, 2))
+    assert not model.coefs_[1].any()
+    assert (model.predict(X) == model.predict(X)[0]).all()
+    net = bp.Network([2, 2, 2], seed=0)
+    first, second = (W.copy() for W in net.weights)
+    net.weights[:] = net.weights[::-1]
+    np.testing.assert_array_equal(net.weights[0], second)
+    np.testing.assert_array_equal(net.weights[1], first)
+
+
+@pytest.mark.parametrize("freeze", [lambda net: net.params, lambda net: net.weights[1]], ids=["params", "weights"])
+def test_read_only_layers_are_not_assigned_to(freeze) -> None:
+    net = bp.Network([2, 3, 1], seed=0)
+    freeze(net).setflags(write=False)
+    before = net.params.copy()
+    with pytest.raises(ValueError, match=r"`net\.params` must be writable to be trained or set; the array, or one of"):
+        net.weights[:] = [np.ones((2, 3)), np.ones((3, 1))]
+    np.testing.assert_array_equal(net.params, before)
+
+
+def test_nothing_else_can_be_done_to_the_lists() -> None:
+    net = bp.Network([2, 3, 1], dropout=0.5)
+    for name in ("append", "extend", "insert", "pop", "clear", "sort", "reverse"):
+        assert not hasattr(net.weights, name)
+    for call in (
+        lambda: net.dropout.__setitem__(0, 0.1),
+        lambda: net.activations.__setitem__(0, [("tanh", 3)]),
+        lambda: net.activations[0].__setitem__(0, ("tanh", 3)),
+    ):
+        with pytest.raises(AttributeError):  # a tuple has no such method
+            call()
 
 
 def test_assigned_params_are_copied_into_place() -> None:

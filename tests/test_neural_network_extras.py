@@ -1,5 +1,8 @@
 """What the estimators have beyond scikit-learn's."""
 
+import copy
+import pickle
+
 import numba
 import numpy as np
 import pytest
@@ -10,6 +13,7 @@ from sklearn.utils.class_weight import compute_sample_weight
 
 import fastbp as bp
 from fastbp.neural_network import MLPClassifier, MLPRegressor
+from tests.terminal import terminal
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 
@@ -110,6 +114,51 @@ def test_input_gradient(kind, classes, numbers):
         np.testing.assert_allclose(found[:, :, k], expected, atol=1e-8)
 
 
+def double_outputs(model, X):
+    """tanh layers and a linear one in float64, whatever the dtype of the parameters."""
+    a = X
+    for layer, (W, b) in enumerate(zip(model.coefs_, model.intercepts_, strict=True)):
+        z = a @ W.astype(np.float64) + b
+        a = z if layer == len(model.coefs_) - 1 else np.tanh(z)
+    return a.ravel()
+
+
+def test_double_rows_and_a_single_model_of_changing_parameters(numbers, monkeypatch):
+    X, y = numbers
+    model = MLPRegressor(activation="tanh", **QUICK).fit(X.astype(np.float32), y)
+    assert model.coefs_[0].dtype == np.float32
+
+    def check(model):
+        for rows in (X, X[:1], X[3:5].tolist(), np.asfortranarray(X)):
+            found = model.predict(rows)
+            assert found.dtype == np.float64
+            np.testing.assert_allclose(found, double_outputs(model, np.asarray(rows)), rtol=1e-12, atol=1e-12)
+
+    check(model)
+    model.coefs_[0][...] *= 2  # in place, a view of it, another array of the list, a list of other arrays
+    check(model)
+    model.intercepts_[-1][:1] += 3
+    check(model)
+    model.coefs_[1] = model.coefs_[1] + np.float32(0.5)
+    check(model)
+    model.coefs_ = [W - np.float32(0.25) for W in model.coefs_]
+    check(model)
+    model.partial_fit(X.astype(np.float32), y)
+    check(model)
+    for twin in (copy.copy(model), copy.deepcopy(model), pickle.loads(pickle.dumps(model))):
+        twin.coefs_[0][...] = 1
+        check(twin)
+        check(model)
+    model.set_params(hidden_layer_sizes=(3,)).fit(X.astype(np.float32), y)
+    check(model)
+    model.network_.params[...] = 0.1
+    check(model)
+    made = []
+    monkeypatch.setattr(bp.Network, "__init__", lambda *arguments, **settings: made.append(arguments))
+    check(model)
+    assert made == []
+
+
 @pytest.mark.parametrize("quantile", [0.1, 0.5, 0.9])
 def test_quantile_loss_finds_the_quantile(quantile):
     y = np.random.default_rng(0).exponential(size=500)
@@ -201,12 +250,13 @@ def test_clip_norm(numbers):
 
 def test_class_weight(classes):
     X, y = classes
-    by_hand = MLPClassifier(**QUICK).fit(X, y, np.array([1.0, 2.0, 5.0])[y])
+    weighs = QUICK | {"weight_normalization": "data"}  # what `class_weight` alone chooses
+    by_hand = MLPClassifier(**weighs).fit(X, y, np.array([1.0, 2.0, 5.0])[y])
     assert_same_model(MLPClassifier(class_weight={1: 2.0, 2: 5.0}, **QUICK).fit(X, y), by_hand)
     balanced = MLPClassifier(class_weight="balanced", **QUICK).fit(X, y)
-    assert_same_model(balanced, MLPClassifier(**QUICK).fit(X, y, compute_sample_weight("balanced", y)))
+    assert_same_model(balanced, MLPClassifier(**weighs).fit(X, y, compute_sample_weight("balanced", y)))
     doubled = MLPClassifier(class_weight={2: 2.0}, **QUICK).fit(X, y, 1.0 + y)
-    assert_same_model(doubled, MLPClassifier(**QUICK).fit(X, y, np.array([1.0, 2.0, 6.0])[y]))
+    assert_same_model(doubled, MLPClassifier(**weighs).fit(X, y, np.array([1.0, 2.0, 6.0])[y]))
     few = MLPClassifier(class_weight={1: 2.0, 2: 5.0}, **QUICK).partial_fit(X[y < 2], y[y < 2], classes=[0, 1, 2])
     assert few.n_outputs_ == 3
 
@@ -222,6 +272,35 @@ def test_learning_rate_schedules(solver, classes):
     cosine = MLPClassifier(learning_rate=bp.Cosine(0.02), **settings).fit(*classes)
     assert cosine.loss_curve_ != plain.loss_curve_
     assert cosine._optimizer.learning_rate < 0.001  # at the end of the last epoch it is near 0
+
+
+class Recording(bp.Schedule):
+    """A schedule that takes note of the steps that it is asked for."""
+
+    def __init__(self):
+        self.calls = []
+
+    def __call__(self, steps, horizon):
+        self.calls.append((int(steps[0]), len(steps), horizon))
+        return np.full(len(steps), 0.01)
+
+
+@pytest.mark.parametrize("keeps", [False, True])
+def test_every_fit_goes_through_the_whole_schedule(keeps, classes):
+    schedule = Recording()
+    settings = QUICK | {"max_iter": 3, "batch_size": 50, "warm_start": True, "warm_start_optimizer": keeps}
+    model = MLPClassifier(**settings).set_params(learning_rate=schedule)
+    for _ in range(2):
+        model.fit(*classes)
+    assert schedule.calls == [(0, 2, 6), (2, 2, 6), (4, 2, 6)] * 2
+
+
+def test_calls_of_partial_fit_go_through_one_schedule(classes):
+    schedule = Recording()
+    model = MLPClassifier(**QUICK | {"max_iter": 3, "batch_size": 50}).set_params(learning_rate=schedule)
+    for _ in range(5):
+        model.partial_fit(*classes, classes=np.unique(classes[1]))
+    assert schedule.calls == [(first, 2, 6) for first in (0, 2, 4, 6, 8)]
 
 
 @pytest.mark.parametrize("solver", ["sgd", "adam"])
@@ -300,10 +379,10 @@ def test_scoring_without_eval_set(classes):
 
 
 def test_progress_bar(classes, capsys):
-    MLPClassifier(progress=True, **QUICK).fit(*classes)
-    captured = capsys.readouterr()
-    assert "12/12" in captured.err
-    assert captured.out == ""
+    with terminal() as stream:
+        MLPClassifier(progress=True, **QUICK).fit(*classes)
+    assert "12/12" in stream.getvalue()
+    assert capsys.readouterr() == ("", "")
 
 
 class Recorder:

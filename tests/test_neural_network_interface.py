@@ -1,10 +1,14 @@
 """The estimators within scikit-learn: its checks, its tools, pickles, pandas."""
 
+import ast
 import copy
+import inspect
 import io
 import pickle
+import re
 import subprocess
 import sys
+import textwrap
 
 import joblib
 import numpy as np
@@ -125,6 +129,40 @@ def test_an_unfitted_model_says_so():
         MLPRegressor().loss_gradient([[0.0]], [0.0])
 
 
+# ---- What type checkers see ------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("model", [MLPClassifier, MLPRegressor])
+def test_every_parameter_is_stored_by_its_name(model):
+    values = {name: object() for name in model().get_params()}
+    stored = model(**values)
+    assert list(vars(stored)) == list(inspect.signature(model).parameters)
+    assert all(vars(stored)[name] is value for name, value in values.items())
+
+
+def statements(function, kind):
+    """The statements of a kind in a function's source."""
+    source = ast.parse(textwrap.dedent(inspect.getsource(function)))
+    return [node for node in ast.walk(source) if isinstance(node, kind)]
+
+
+@pytest.mark.parametrize("model", [MLPClassifier, MLPRegressor])
+def test_every_attribute_is_declared(model):
+    fitted = model(early_stopping=True, **QUICK).fit([[0.0], [1.0]] * 20, [0, 1] * 20, eval_set=([[0.0]] * 2, [0, 1]))
+    declared = {name for cls in model.__mro__ for name in vars(cls).get("__annotations__", {})}
+    stores = statements(model.__init__, ast.Attribute)
+    parameters = {node.attr for node in stores if isinstance(node.ctx, ast.Store)}
+    assert parameters == set(fitted.get_params())
+    attributes = {name for name in vars(fitted) if name.endswith("_") and not name.startswith("_")}
+    assert attributes <= declared
+    documented = {
+        name for line in re.findall(r"^    (\w+_(?:, \w+_)*) : ", model.__doc__, re.M) for name in line.split(", ")
+    }
+    assert documented - {"network_"} <= declared  # which is a property, with a type of its own
+    for method in (model.fit, model.partial_fit):
+        assert inspect.signature(method).return_annotation == "Self"
+
+
 # ---- Pickles ---------------------------------------------------------------------------------------------------------
 
 
@@ -207,11 +245,12 @@ def test_network_is_the_network_inside(iris, fitted):
 # ---- Inputs of all kinds ---------------------------------------------------------------------------------------------
 
 
-def test_data_frames_and_their_names(iris):
-    pandas = pytest.importorskip("pandas")
+@pytest.mark.parametrize("library", ["pandas", "polars"])
+def test_data_frames_and_their_names(library, iris):
+    library = pytest.importorskip(library)
     X, y = iris
-    frame = pandas.DataFrame(X, columns=["a", "b", "c", "d"])
-    model = MLPClassifier(**QUICK).fit(frame, pandas.Series(y))
+    frame = library.DataFrame(dict(zip("abcd", X.T, strict=True)))
+    model = MLPClassifier(**QUICK).fit(frame, library.Series(y))
     assert model.feature_names_in_.tolist() == ["a", "b", "c", "d"]
     np.testing.assert_array_equal(model.predict(frame), MLPClassifier(**QUICK).fit(X, y).predict(X))
     with pytest.warns(UserWarning, match="X does not have valid feature names, but MLPClassifier was fitted"):

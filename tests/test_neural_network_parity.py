@@ -11,6 +11,7 @@ from scipy import sparse
 from sklearn.datasets import make_classification, make_regression
 from threadpoolctl import threadpool_limits
 
+from fastbp import layout
 from fastbp import neural_network as ours
 
 pytestmark = [
@@ -23,8 +24,6 @@ CURVE_RTOL = 1e-8  # of loss_curve_, float64
 COEF_ATOL = 1e-6  # of coefs_ and intercepts_
 EPOCHS = 30
 N_ROWS, N_FEATURES = 90, 6
-HAS_WEIGHTS = "sample_weight" in inspect.signature(theirs.MLPClassifier.fit).parameters  # scikit-learn 1.7
-HAS_LOSSES = "loss" in inspect.signature(theirs.MLPRegressor).parameters  # 1.7, with the Poisson loss
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -84,7 +83,7 @@ def assert_same(their, our, X):
         np.testing.assert_allclose(found, expected, atol=COEF_ATOL)
 
 
-KINDS = ("binary", "classes", "strings", "multilabel", "regression", "outputs") + (("poisson",) if HAS_LOSSES else ())
+KINDS = ("binary", "classes", "strings", "multilabel", "regression", "outputs", "poisson")
 SETTINGS = {
     "defaults": {},
     "identity": {"activation": "identity"},
@@ -117,8 +116,6 @@ SETTINGS = {
 @pytest.mark.parametrize("settings", SETTINGS.values(), ids=SETTINGS)
 @pytest.mark.parametrize("kind", KINDS)
 def test_fit(kind, settings):
-    if kind == "strings" and "early_stopping" in settings and not HAS_WEIGHTS:
-        pytest.skip("before 1.7 scikit-learn cannot stop early with labels that are strings")
     X, y = make(kind)
     their, our = models(kind, **settings)
     assert_same(their.fit(X, y), our.fit(X, y), X)
@@ -127,7 +124,6 @@ def test_fit(kind, settings):
 WEIGHTED = ("defaults", "sgd", "lbfgs", "batches of 7", "penalty", "stopping", "no penalty")
 
 
-@pytest.mark.skipif(not HAS_WEIGHTS, reason="scikit-learn has sample weights since 1.7")
 @pytest.mark.parametrize("settings", WEIGHTED)
 @pytest.mark.parametrize("kind", KINDS)
 def test_sample_weights(kind, settings):
@@ -187,15 +183,16 @@ def test_a_random_state_is_advanced_as_by_scikit_learn(early_stopping):
 @pytest.mark.parametrize("form", ["csr", "csc"])
 @pytest.mark.parametrize("settings", ["defaults", "lbfgs", "stopping", "in order"])
 @pytest.mark.parametrize("container", [sparse.csr_array, sparse.csr_matrix], ids=["array", "matrix"])
-def test_sparse_inputs(form, settings, container, monkeypatch):
+@pytest.mark.parametrize("most_density", [0.0, 1.0], ids=["made dense", "by numbers"])
+def test_sparse_inputs(most_density, form, settings, container, monkeypatch):
     X, y = make("classes")
     X[np.abs(X) < 0.7] = 0
     S = container(X).asformat(form)
-    for module in (ours.epochs, ours.passes):
-        monkeypatch.setattr(module, "DENSE_CHUNK_BYTES", 25 * 8 * N_FEATURES)  # several chunks
+    monkeypatch.setattr(layout, "_MOST_DENSITY", most_density)
     their, our = models("classes", **SETTINGS[settings] | {"batch_size": 10})
     assert_same(their.fit(S, y), our.fit(S, y), S)
     np.testing.assert_array_equal(our.predict(X), our.predict(S))
+    np.testing.assert_allclose(our.predict_proba(X), our.predict_proba(S), rtol=1e-12)
 
 
 @pytest.mark.parametrize("solver", ["adam", "sgd", "lbfgs"])
@@ -235,10 +232,8 @@ def test_every_parameter_and_method_of_scikit_learn_is_there():
         parameters = inspect.signature(our).parameters
         for key, parameter in inspect.signature(their).parameters.items():
             assert parameters[key].default == parameter.default
-            if HAS_LOSSES:
-                assert parameters[key].kind == parameter.kind
+            assert parameters[key].kind == parameter.kind
         public = {key for key in dir(their) if not key.startswith("_")}
         assert public <= set(dir(our))
-        if HAS_LOSSES:
-            ordered = list(inspect.signature(their).parameters)
-            assert list(parameters)[: len(ordered)] == ordered
+        ordered = list(inspect.signature(their).parameters)
+        assert list(parameters)[: len(ordered)] == ordered

@@ -1,7 +1,9 @@
 """What `fastbp.nielsen` says to data in the wrong form, to wrong arguments and to damaged files."""
 
+import errno
 import functools
 import json
+import os
 import random
 import re
 
@@ -250,6 +252,74 @@ def test_a_saved_network_comes_back(tmp_path, module, cost, dtype):
         np.testing.assert_array_equal(left, right)
         assert left.dtype == right.dtype
     assert found.evaluate(TEST) == net.evaluate(TEST)
+
+
+class HalfCost(network2.QuadraticCost):
+    """A cost of one's own."""
+
+
+class QuadraticCost(network2.QuadraticCost):
+    """Another one, with a name that load knows."""
+
+
+def spoilt(value, **arguments):
+    """A network with one weight or bias that is no number."""
+    net = network2.Network(SIZES, **arguments)
+    net.biases[1][0, 0] = value
+    return net
+
+
+NOT_FINITE = (
+    "`weights` and `biases` must be finite to be saved, because a file with NaN or infinity would be taken for damaged."
+)
+OWN_COST = (
+    "`cost` must be QuadraticCost or CrossEntropyCost for the network to be saved, since a file holds no code; got {}. "
+    "Set one of them before, and your own again after loading: the weights do not depend on it."
+)
+
+
+@pytest.mark.parametrize(
+    ("make", "error", "text"),
+    [
+        (lambda: spoilt(np.nan), ValueError, NOT_FINITE),
+        (lambda: spoilt(-np.inf, dtype="float32"), ValueError, NOT_FINITE),
+        (lambda: network2.Network(SIZES, cost=HalfCost), TypeError, OWN_COST.format("HalfCost")),
+        (lambda: network2.Network(SIZES, cost=HalfCost()), TypeError, OWN_COST.format("HalfCost")),
+        (lambda: network2.Network(SIZES, cost=QuadraticCost), TypeError, OWN_COST.format("QuadraticCost")),
+    ],
+)
+def test_what_a_file_cannot_hold_is_refused_before_it_is_touched(tmp_path, make, error, text):
+    path = tmp_path / "net.json"
+    path.write_text("as it was")
+    assert message(error, lambda: make().save(path)) == text
+    assert path.read_text() == "as it was"
+
+
+def test_a_failure_leaves_the_old_file_and_nothing_else(tmp_path, monkeypatch):
+    """As where the disk is full, or the power fails."""
+    path = tmp_path / "net.json"
+    net = network2.Network(SIZES)
+    net.save(path)
+    before = path.read_bytes()
+
+    def fail(*arguments):
+        raise OSError(errno.ENOSPC, "x")
+
+    monkeypatch.setattr(os, "fsync", fail)
+    reason = f"{os.strerror(errno.ENOSPC)}; the file was not written, and one that was there is as it was"
+    text = message(OSError, lambda: network2.Network([3, 2]).save(path))
+    assert text == f"[Errno {errno.ENOSPC}] {reason}: '{path}'"
+    assert [entry.name for entry in tmp_path.iterdir()] == [path.name]
+    assert path.read_bytes() == before
+
+
+def test_names_of_files(tmp_path):
+    net = network2.Network(SIZES)
+    expected = "`filename` must be the name of a file, a str or os.PathLike[str]; got int."
+    assert message(TypeError, lambda: net.save(3)) == expected
+    folder = tmp_path / "missing"
+    expected = f"[Errno {errno.ENOENT}] `filename` must lie in a folder that exists; os.makedirs can create it: "
+    assert message(FileNotFoundError, lambda: net.save(folder / "net.json")) == f"{expected}'{folder / 'net.json'}'"
 
 
 def test_the_file_has_the_published_form(tmp_path):

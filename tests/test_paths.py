@@ -45,7 +45,7 @@ def on_path(monkeypatch):
 
     def choose(path):
         mode, n_pieces, narrow_rows = PATHS[path]
-        monkeypatch.setattr(layout, "gradient_pieces", lambda sizes, rows: (mode, n_pieces))
+        monkeypatch.setattr(layout, "gradient_pieces", lambda *problem: (mode, n_pieces))
         monkeypatch.setattr(layout, "_MOST_NARROW_ROWS", narrow_rows)
         monkeypatch.setattr(layout, "_MOST_NARROW_PRODUCTS", 1e9)
 

@@ -1,6 +1,7 @@
 """What a picture shows is what the data say; axes are labelled; nothing is left behind."""
 
 import sys
+from itertools import combinations, pairwise
 
 import numpy as np
 import pytest
@@ -103,7 +104,8 @@ def test_axes_are_labelled_with_units():
         if name in without_axes:
             assert not display.ax_.axison, name
         else:
-            assert all(label == "epoch" or label.endswith(")") for label in labels), (name, labels)
+            without_unit = {"epoch", "True label", "Predicted label"}
+            assert all(label in without_unit or label.endswith(")") for label in labels), (name, labels)
 
 
 def test_lines_differ_in_more_than_colour():
@@ -187,6 +189,23 @@ def test_curve_of_an_estimator():
     )
 
 
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+def test_curves_of_an_estimator_with_validation_data():
+    from fastbp.neural_network import MLPRegressor
+
+    settings = {"hidden_layer_sizes": (4,), "max_iter": 6, "random_state": 0}
+    for early_stopping in (False, True):
+        model = MLPRegressor(**settings, early_stopping=early_stopping)
+        model.fit(POINTS[:40], POINTS[:40, 0], eval_set=(POINTS[40:], POINTS[40:, 0]))
+        display = plotting.HistoryDisplay.from_estimator(model)
+        np.testing.assert_array_equal(display.lines_[0].get_ydata(), model.loss_curve_)
+        np.testing.assert_array_equal(display.lines_[1].get_ydata(), model.validation_loss_curve_)
+        best = [f"best score, epoch {1 + np.argmax(model.validation_scores_)}"] if early_stopping else []
+        assert legend_texts(display) == ["training", "validation", *best]
+    alone = MLPRegressor(**settings, early_stopping=True).fit(POINTS, POINTS[:, 0])
+    assert legend_texts(plotting.HistoryDisplay.from_estimator(alone)) == ["training"]
+
+
 def test_every_weight_has_a_line():
     _, weights, _ = trained()
     display = plotting.WeightHistoryDisplay.from_history(weights)
@@ -247,8 +266,80 @@ def test_boundary_of_three_classes_has_hatches():
     boundary = display.boundary_
     grid = np.column_stack([boundary.xx0.ravel(), boundary.xx1.ravel()])
     np.testing.assert_array_equal(boundary.response.ravel(), net.predict(grid).argmax(axis=1))
-    assert len(set(boundary.surface_.hatches)) == 3
+    assert len({tuple(region.hatches) for region in boundary.surface_}) == 3
     assert display.points_ == []
+    assert legend_texts(display) == ["a", "b", "c"]
+
+
+def five_classes():
+    """A softmax network that is sure of itself, and points of its classes."""
+    net = bp.Network([2, 6, 5], "tanh", "softmax", "cross_entropy", seed=3)
+    net.params = 6 * np.random.default_rng(35).normal(size=net.n_params)
+    points = np.random.default_rng(8).uniform(-3, 3, (400, 2))
+    return net, points, net.predict(points).argmax(axis=1)
+
+
+def test_every_point_lies_in_the_region_of_its_class():
+    """By matplotlib's own test of points and paths."""
+    net, points, classes = five_classes()
+    assert len(set(classes.tolist())) == 5
+    display = plotting.DecisionBoundaryDisplay.from_network(net, points, grid_resolution=400)
+    scores = np.sort(net.predict(points), axis=1)
+    is_clear = scores[:, -1] > 0.99  # away from the lines
+    assert is_clear.sum() > 200
+    for label, region in enumerate(display.boundary_.surface_):
+        inside = np.zeros(len(points), bool)
+        for path in region.get_paths():
+            inside |= path.contains_points(points)
+        np.testing.assert_array_equal(inside[is_clear], classes[is_clear] == label)
+
+
+@pytest.mark.parametrize("n_outputs", [1, 2])
+def test_lines_between_classes_are_smooth(n_outputs):
+    """Of a network without hidden layers they are straight, however sure it is of its classes."""
+    output = "sigmoid" if n_outputs == 1 else "softmax"
+    net = bp.Network([2, n_outputs], output=output, loss="cross_entropy")
+    net.params = [30.0, -50.0, 7.0] if n_outputs == 1 else [0.0, 30.0, 0.0, -50.0, 0.0, 7.0]
+    display = plotting.DecisionBoundaryDisplay.from_network(net, POINTS)
+    lines = [c for c in display.ax_.collections if isinstance(c, matplotlib.contour.QuadContourSet) and not c.filled]
+    (line,) = lines
+    x, y = np.concatenate([path.vertices for path in line.get_paths()]).T
+    assert len(x) > 50
+    np.testing.assert_allclose(30 * x - 50 * y + 7, 0, atol=1e-9)
+
+
+def test_legend_of_many_classes_hides_nothing():
+    net, points, classes = five_classes()
+    names = ("one", "two", "three", "four", "a rather long name")
+    display = plotting.DecisionBoundaryDisplay.from_network(net, points, classes, class_names=names)
+    assert legend_texts(display) == list(names)
+    display.figure_.canvas.draw()
+    legend = display.ax_.get_legend().get_window_extent()
+    assert legend.x0 >= display.ax_.bbox.x1
+    assert legend.x1 <= display.figure_.bbox.x1
+    _, ax = plt.subplots()  # whose figure has no room beside
+    inside = display.plot(ax).ax_.get_legend().get_window_extent()
+    assert ax.bbox.x0 <= inside.x0 < inside.x1 <= ax.bbox.x1
+
+
+def legend_texts(display):
+    return [text.get_text() for text in display.ax_.get_legend().get_texts()]
+
+
+@pytest.mark.parametrize("library", ["pandas", "polars"])
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+def test_axes_have_the_names_of_the_features(library):
+    frames = pytest.importorskip(library)
+    from fastbp.neural_network import MLPClassifier
+
+    frame = frames.DataFrame({"petal length (cm)": POINTS[:, 0], "petal width (cm)": POINTS[:, 1]})
+    model = MLPClassifier((3,), max_iter=5, random_state=0).fit(frame, CLASSES)
+    display = plotting.DecisionBoundaryDisplay.from_estimator(model, frame, CLASSES, grid_resolution=5)
+    assert display.ax_.get_xlabel() == "petal length (cm)"
+    assert display.ax_.get_ylabel() == "petal width (cm)"
+    grid = np.column_stack([display.boundary_.xx0.ravel(), display.boundary_.xx1.ravel()])
+    expected = model.predict_proba(frames.DataFrame(dict(zip(frame.columns, grid.T, strict=True))))[:, 1]
+    np.testing.assert_array_equal(display.boundary_.response.ravel(), expected)
 
 
 def test_boundary_of_an_estimator():
@@ -256,7 +347,7 @@ def test_boundary_of_an_estimator():
     display = plotting.DecisionBoundaryDisplay.from_estimator(Estimator(), POINTS, labels, grid_resolution=5)
     expected = 1 / (1 + np.exp(-display.boundary_.xx0))
     np.testing.assert_allclose(display.boundary_.response, expected)
-    assert [points.get_label() for points in display.points_] == ["class left", "class right"]
+    assert [points.get_label() for points in display.points_] == ["left", "right"]
     np.testing.assert_array_equal(display.points_[1].get_offsets(), POINTS[CLASSES == 1])
 
 
@@ -398,6 +489,38 @@ def test_drawing_of_the_steps():
     np.testing.assert_allclose(display.numbers[1][0], [[-0.00346]], rtol=1e-4)
 
 
+def covered(first, second, height):
+    """Whether two texts cover each other: lines of points through their middles come too near."""
+    return np.linalg.norm(first[:, None] - second, axis=-1).min() < 0.8 * height
+
+
+@pytest.mark.parametrize("sizes", [(3, 4, 2), (4, 6, 3), (2, 2, 4, 3, 2), (2, 3, 3, 3, 1), (2, 12, 1)])
+@pytest.mark.parametrize("arrows", ["weights", "steps"])
+@pytest.mark.parametrize("is_given", [False, True])
+def test_numbers_of_a_drawing_do_not_cover_each_other(sizes, arrows, is_given):
+    rng = np.random.default_rng(len(sizes))
+    net = bp.Network(sizes, "tanh", seed=0)
+    sample = rng.normal(size=(1, sizes[0])), rng.normal(size=(1, sizes[-1]))
+    ax = plt.subplots(figsize=(7, 5))[1] if is_given else None
+    display = plotting.NetworkDisplay.from_network(net, *sample, arrows=arrows, learning_rate=0.1, ax=ax)
+    display.figure_.canvas.draw()
+    lines = []
+    for text in display.ax_.texts:
+        middle = np.array(display.ax_.transData.transform(text.get_position()))
+        angle = np.radians(text.get_rotation())  # on the screen as well, where both axes have one scale
+        text.set_rotation(0)
+        box = text.get_window_extent()
+        if text.get_va() == "top":
+            middle[1] -= box.height / 2
+        along = np.linspace(-0.5, 0.5, 15)[:, None] * max(box.width - box.height, 0)
+        if "\n" not in text.get_text() and text.get_va() != "bottom":
+            lines.append((middle + along * [np.cos(angle), np.sin(angle)], box.height, text.get_text()))
+    assert len(lines) == net.n_params
+    for i, (first, height, what) in enumerate(lines):
+        for second, _, other in lines[:i]:
+            assert not covered(first, second, height), (what, other)
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -438,6 +561,36 @@ def test_confusion_counts_every_sample():
     }
     np.testing.assert_array_equal(display.image_.get_array(), [[0, 1, 0], [0, 0, 0], [1, 0, 0]])
     assert display.ax_.get_title() == "4 of 6 right"
+
+
+NEWSGROUPS = [
+    "alt.atheism", "comp.graphics", "comp.os.ms-windows.misc", "comp.sys.ibm.pc.hardware", "rec.sport.baseball",
+    "sci.electronics", "talk.politics.mideast", "soc.religion.christian",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("names", [NEWSGROUPS, range(10), ["benign", "malignant"], range(26)], ids=len)
+@pytest.mark.parametrize("is_given", [False, True])
+def test_confusion_of_many_and_of_long_names_can_be_read(names, is_given):
+    n = len(names)
+    counts = np.random.default_rng(0).integers(0, 40, (n, n)) + 3000 * np.eye(n, dtype=int)
+    ax = plt.subplots(figsize=(9, 8), layout="constrained")[1] if is_given else None
+    display = plotting.ConfusionDisplay(counts, names).plot(ax)
+    assert type(display.confusion_).__module__.startswith("sklearn.")
+    display.figure_.canvas.draw()
+    canvas, ax = display.figure_.bbox, display.ax_
+    for label in (*ax.get_xticklabels(), *ax.get_yticklabels(), ax.xaxis.label, ax.yaxis.label):
+        box = label.get_window_extent()
+        assert canvas.x0 <= box.x0 < box.x1 <= canvas.x1, label
+        assert canvas.y0 <= box.y0 < box.y1 <= canvas.y1, label
+    labels = ax.get_xticklabels()
+    if labels[0].get_rotation() == 0:
+        boxes = [label.get_window_extent() for label in labels]
+        assert all(left.x1 < right.x0 for left, right in pairwise(boxes))
+    else:
+        assert {(label.get_rotation(), label.get_ha()) for label in labels} == {(45.0, "right")}
+    cell = ax.bbox.width / n
+    assert max(text.get_window_extent().width for text in display.text_.values()) < cell
 
 
 def test_confusion_of_a_network_and_of_an_estimator():
@@ -487,6 +640,24 @@ def test_the_worst_mistakes_come_first():
     for image, row in zip(display.images_, (1, 3, 2), strict=True):
         np.testing.assert_array_equal(image.get_array(), X[row].reshape(2, 2))
     assert texts(display) == ["0 as 1", "0 as 1", "1 as 0"]
+
+
+@pytest.mark.parametrize("names", [NEWSGROUPS, range(8)], ids=["long", "short"])
+@pytest.mark.parametrize("n_images", [1, 3, 12])
+@pytest.mark.parametrize("is_given", [False, True])
+def test_titles_of_mistakes_do_not_cover_each_other(names, n_images, is_given):
+    rng = np.random.default_rng(n_images)
+    outputs, y = rng.random((40, 8)), rng.integers(8, size=40)
+    ax = plt.subplots(figsize=(9, 6))[1] if is_given else None
+    display = plotting.MistakesDisplay.from_predictions(
+        rng.random((40, 64)), y, outputs, class_names=names, n_images=n_images, ax=ax
+    )
+    display.figure_.canvas.draw()
+    boxes = [text.get_window_extent() for text in display.ax_.texts]
+    assert len(boxes) == n_images
+    assert not any(first.overlaps(second) for first, second in combinations(boxes, 2))
+    images = [image.get_window_extent() for image in display.images_]
+    assert not any(box.overlaps(image) for box in boxes for image in images)
 
 
 def test_no_mistakes_are_no_images():

@@ -6,6 +6,7 @@ import threading
 
 import numpy as np
 import pytest
+from scipy import sparse
 
 import fastbp as bp
 from fastbp import stepper
@@ -253,6 +254,32 @@ def test_lists_integers_and_a_flat_target_are_converted():
     X, y = np.array([[1, 2], [3, -4], [0, 1]]), np.array([1, 0, 2])
     for given in ((X, y), (X, y), (X.tolist(), y.tolist()), (X * 1.0, y * 1.0), (X, (y * 1.0).reshape(-1, 1))):
         assert net.step(*given) == fitted(other, X * 1.0, y.reshape(-1, 1) * 1.0)
+    assert same_state(net, other)
+
+
+@dtypes
+@pytest.mark.parametrize("density", [0.02, 0.5])
+def test_sparse_rows_have_the_bits_of_fit(density, dtype):
+    X = sparse.random_array((40, 60), density=density, format="csr", dtype=dtype, rng=np.random.default_rng(13))
+    Y = np.arange(40) % 3
+    net, other = (bp.Network([60, 5, 3], "tanh", "softmax", "cross_entropy", dtype=dtype, seed=0) for _ in range(2))
+    for given in (X, X, X.tocoo(), X[:7], X):
+        assert net.step(given, Y[: given.shape[0]]) == fitted(other, given, Y[: given.shape[0]])
+    assert same_state(net, other)
+    with pytest.raises(ValueError, match=r"^`X` must have shape \(n_samples, 60\)"):
+        net.step(X[:, :9], Y)
+
+
+def test_columns_of_a_data_frame_are_those_of_the_first():
+    pandas = pytest.importorskip("pandas")
+    frame = pandas.DataFrame({"length": [1.0, 2.0], "width": [3.0, 5.0]})
+    net, other = (bp.Network([2, 1], seed=0) for _ in range(2))
+    for _ in range(2):
+        assert net.step(frame, [1.0, 2.0]) == fitted(other, frame, [1.0, 2.0])
+    assert net.feature_names == ("length", "width")
+    with pytest.raises(ValueError, match=r"^`X` must have its columns in the order of `fit`"):
+        net.step(frame[["width", "length"]], [1.0, 2.0])
+    assert net.step(frame.to_numpy(), [1.0, 2.0]) == fitted(other, frame, [1.0, 2.0])
     assert same_state(net, other)
 
 

@@ -139,9 +139,9 @@ def test_an_activation_of_ones_own_is_never_taken_for_the_built_in_one(path):
     relu = bp.Activation("relu", CUBE.f, CUBE.df)
     net = bp.Network([2, 3, 1], relu, seed=0)
     net.save(path)
-    assert bp.load(path, custom_functions=[relu]).activations[0] == [(relu, 3)]
+    assert bp.load(path, custom_functions=[relu]).activations[0] == ((relu, 3),)
     bp.Network([2, 3, 1], "relu", seed=0).save(path)
-    assert bp.load(path, custom_functions=[relu]).activations[0] == [("relu", 3)]
+    assert bp.load(path, custom_functions=[relu]).activations[0] == (("relu", 3),)
 
 
 def test_a_network_around_a_checkpoints_array(path):
@@ -174,12 +174,12 @@ def test_a_file_of_version_1(dtype):
     net = bp.load(VERSION_1 / f"network-1-{dtype}.safetensors")
     assert net.sizes == (2, 3, 3, 2)
     assert net.dtype == dtype
-    assert net.activations == [[("relu", 1), ("sine", 2)], [("gelu", 3)], [("softmax", 2)]]
+    assert net.activations == ((("relu", 1), ("sine", 2)), (("gelu", 3),), (("softmax", 2),))
     assert (net.loss, net.initializer, net.penalties, net.dropout) == (
         "cross_entropy",
         "zeros",
         (0.5, 0.25),
-        [0.1, 0.2],
+        (0.1, 0.2),
     )
     assert same_bits(net.params, (np.arange(29) / 8 - 2).astype(dtype))
 
@@ -665,3 +665,19 @@ def test_files_do_not_depend_on_the_process(path):
     net.save(str(path))
     assert path.read_bytes() == first
     assert files.checked_path(path) == str(path)
+
+
+@pytest.mark.skipif(os.name != "posix", reason="permission bits of a POSIX system")
+def test_nobody_else_can_read_the_new_file_where_the_old_one_is_private(path, monkeypatch):
+    net = bp.Network([1, 1])
+    net.save(path)
+    path.chmod(0o600)
+    chmod, seen = os.chmod, []
+
+    def watch(name, mode):
+        seen.append(stat.S_IMODE(os.stat(name).st_mode))
+        chmod(name, mode)
+
+    monkeypatch.setattr(os, "chmod", watch)
+    net.save(path)
+    assert seen == [0o600]  # before it was set, too

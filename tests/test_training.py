@@ -287,11 +287,44 @@ def test_every_step_has_the_rate_of_the_schedule(schedule, kind):
     assert history.learning_rate == pytest.approx(rates[2::3])
 
 
-def test_a_schedule_goes_on_with_the_next_fit():
+@pytest.mark.parametrize(
+    ("schedule", "expected"),
+    [
+        (bp.Cosine(0.1), [0.1, 0.05 + 0.025 * 2**0.5, 0.05, 0.05 - 0.025 * 2**0.5]),
+        (bp.Cosine(0.1, n_steps=2), [0.1, 0.05, 0.0, 0.0]),
+        (bp.OneCycle(0.1, start_fraction=0.5, div_factor=5, final_div_factor=2), [0.02, 0.1, 0.055, 0.01]),
+        (bp.OneCycle(0.1, n_steps=2, start_fraction=0.5, div_factor=5, final_div_factor=2), [0.1, 0.01, 0.01, 0.01]),
+        (bp.Step(0.1, step_size=1, gamma=0.5), [0.1, 0.05, 0.025, 0.0125]),
+        (bp.InverseScaling(0.1), [0.1, 0.1 / 2**0.5, 0.1 / 3**0.5, 0.05]),
+    ],
+    ids=repr,
+)
+@pytest.mark.parametrize("named", [True, False])
+def test_every_fit_goes_through_the_whole_schedule(schedule, expected, named):
     problem, net = twins(CASE, np.random.default_rng(73), 8)
-    optimizer = bp.SGD(bp.Step(0.1, step_size=1, gamma=0.5))
-    rates = [net.fit(problem.X, problem.Y, epochs=2, batch_size=4, optimizer=optimizer).learning_rate for _ in range(2)]
-    assert np.concatenate(rates) == pytest.approx([0.1 / 2, 0.1 / 8, 0.1 / 32, 0.1 / 128])
+    rule = bp.SGD(schedule)
+    for i in range(3):
+        optimizer = rule if named or i == 0 else None
+        history = net.fit(problem.X, problem.Y, epochs=4, batch_size=None, optimizer=optimizer, seed=0)
+        assert history.learning_rate == pytest.approx(expected)
+        assert net.training_state.step == 4 * (i + 1)
+
+
+@pytest.mark.parametrize("kind", ["Adam", "RMSprop"])
+def test_an_optimizer_goes_on_where_its_schedule_begins_anew(kind):
+    """The reference takes both fits' steps with the rates of one fit twice, and counts the steps of both for Adam."""
+    problem, net = twins(CASE, np.random.default_rng(75), 10)
+    batches = batches_of(10, 4)
+    rates = 0.05 + 0.05 * np.cos(np.pi * np.arange(6) / 6)
+    params, state = problem.params, None
+    for t, (rate, rows) in enumerate(zip(np.tile(rates, 2), batches * 4, strict=True), start=1):
+        gradient = reference.gradient(CASE, params, problem.X[rows], problem.Y[rows])
+        params, state = reference.optimizer_step(kind, {"learning_rate": rate}, state, params, gradient, t)
+    optimizer = getattr(bp, kind)(bp.Cosine(0.1))
+    for _ in range(2):
+        net.fit(problem.X, problem.Y, epochs=2, batch_size=4, optimizer=optimizer, shuffle=False)
+    assert relative_error(net.params, params) < cases.TRAJECTORY_RTOL["float64"]
+    assert net.training_state.step == 12
 
 
 # ---- Sample weights ------------------------------------------------------------------------------------------------

@@ -1,7 +1,9 @@
 """Kernels compiled ahead of their first use, in fresh processes with a cache folder of their own."""
 
+import inspect
 import re
 import sys
+import time
 
 import numba
 import numpy as np
@@ -9,7 +11,8 @@ import pytest
 
 import fastbp as bp
 from fastbp.__main__ import main
-from tests.fresh import run_python
+from fastbp.warmup import FIRST_USE
+from tests.fresh import ROOT, run_python
 
 compiled = pytest.mark.skipif(numba.config.DISABLE_JIT, reason="nothing is compiled")
 
@@ -93,3 +96,28 @@ def test_a_wrong_option_of_the_command_is_one_line_and_status_2(capsys):
     errors = capsys.readouterr().err
     assert errors.startswith("fastbp: error: argument --dtype: invalid choice: 'int8'")
     assert errors.count("\n") == 1
+
+
+def test_every_text_says_the_same_of_the_first_use():
+    """A number of seconds beside the word: compile, compiles, compiling."""
+    texts = {name: (ROOT / name).read_text(encoding="utf-8") for name in ("README.md", "CONTRIBUTING.md")}
+    texts["warmup"] = inspect.getdoc(bp.warmup)
+    for name, text in texts.items():
+        sentences = re.split(r"(?<=[.:;])\s", " ".join(text.split()))
+        found = [part for part in sentences if "compil" in part and re.search(r"\d+ s(ec|\b)", part)]
+        assert len(found) == 1, name
+        assert FIRST_USE in found[0], name
+    assert re.fullmatch(r"about \d+ seconds", FIRST_USE)
+
+
+def test_the_command_says_how_long_the_first_use_takes(monkeypatch, capsys):
+    main_module = sys.modules["fastbp.__main__"]
+    monkeypatch.setattr(main_module, "_SLOW_START", 0.0)
+    errors, end = "", time.monotonic() + 60
+    with main_module._slow_start_explained():
+        while not errors and time.monotonic() < end:
+            time.sleep(0.01)
+            errors = capsys.readouterr().err
+    assert errors == (
+        f"compiling the kernels; they are kept on disk, so this happens once and takes {FIRST_USE} for each dtype\n"
+    )

@@ -23,8 +23,8 @@ RARE = rng.permutation(N_ROWS) < N_ROWS // 50
 NOISE = rng.standard_normal((N_ROWS, 2))
 WEIGHTS = np.where(RARE, WEIGHT, 1.0)
 
-# The rates fall to 0, so that the noise of single rows dies out. Adam's and RMSprop's mean squares must reach back beyond
-# the last rare row, else each is divided by its own square.
+# The rates fall to 0, so that the noise of single rows dies out. Adam's and RMSprop's mean squares must reach back
+# beyond the last rare row, else each is divided by its own square.
 OPTIMIZERS = {
     "sgd": lambda rate: bp.SGD(bp.Cosine(rate)),
     "momentum": lambda rate: bp.SGD(bp.Cosine(rate / 10), momentum=0.9),

@@ -121,8 +121,9 @@ NAMES = [
      "`loss='poisson'` needs outputs that are positive: 'exp', 'softplus', 'sigmoid' or 'softmax'; got output "
      "'identity'."),
     ({"initializer": "glorot"}, ValueError,
-     "`initializer` must be the name of an initializer; got 'glorot'. Did you mean 'glorot_normal'? Known names: "
-     "glorot_uniform, glorot_normal, he_uniform, he_normal, standard_normal, scaled_normal, zeros."),
+     "`initializer` must be the name of an initializer; got 'glorot'. Did you mean 'glorot_uniform' or "
+     "'glorot_normal'? Known names: glorot_uniform, glorot_normal, he_uniform, he_normal, standard_normal, "
+     "scaled_normal, zeros."),
     ({"initializer": [3]}, ValueError,
      "`initializer` must be the name of an initializer; got [3]. Known names: glorot_uniform, glorot_normal, "
      "he_uniform, he_normal, standard_normal, scaled_normal, zeros."),
@@ -178,6 +179,7 @@ def test_numbers_that_no_float_holds():
 
 # ---- Data ----------------------------------------------------------------------------------------------------------
 
+REAL_RULE = "`X` must hold real numbers of dtype float64"
 FLOAT_RULE = "because nothing is converted between float types silently"
 INPUTS = [
     (np.ones((4, 2)), ValueError, "`X` must have shape (n_samples, 3) to fit the first layer; got (4, 2)."),
@@ -200,12 +202,26 @@ INPUTS = [
      "`X` must have the network's dtype float64; got float16. Convert it with .astype('float64')."),
     (X.astype(np.longdouble), TypeError,
      f"`X` must have the network's dtype float64; got {np.dtype(np.longdouble)}. Convert it with .astype('float64')."),
-    (X.astype(complex), TypeError, "`X` must hold real numbers of dtype float64; got dtype complex128."),
-    (X.astype(object), TypeError, "`X` must hold real numbers of dtype float64; got dtype object."),
-    (X.astype(str), TypeError, "`X` must hold real numbers of dtype float64; got dtype <U32."),
-    (np.zeros((4, 3), "M8[s]"), TypeError, "`X` must hold real numbers of dtype float64; got dtype datetime64[s]."),
-    ([["1", "2", "3"]], TypeError, "`X` must hold real numbers of dtype float64; got dtype <U1."),
-    (None, TypeError, "`X` must hold real numbers of dtype float64; got dtype object."),
+    (X.astype(complex), TypeError,
+     f"{REAL_RULE}; got dtype complex128. Pass its real and its imaginary part, or its absolute value."),
+    (X.astype(object), TypeError, f"{REAL_RULE}; got dtype object. Convert it with numpy.asarray(X, 'float64')."),
+    (X.astype(str), TypeError,
+     f"{REAL_RULE}; got dtype <U32. Convert it with numpy.asarray(X, 'float64') if it holds numbers, and encode "
+     "anything else as numbers."),
+    (np.zeros((4, 3), "M8[s]"), TypeError,
+     f"{REAL_RULE}; got dtype datetime64[s]. Turn dates into numbers, for instance into days since the first one."),
+    (np.zeros((4, 3), "m8[s]"), TypeError,
+     f"{REAL_RULE}; got dtype timedelta64[s]. Turn it into numbers of a unit, for instance by dividing by "
+     "numpy.timedelta64(1, 's')."),
+    (np.zeros(4, [("a", float)]), TypeError,
+     f"{REAL_RULE}; got dtype [('a', '<f8')]. Make its fields columns with "
+     "numpy.lib.recfunctions.structured_to_unstructured."),
+    ([["1", "2", "3"]], TypeError,
+     f"{REAL_RULE}; got dtype <U1. Convert it with numpy.asarray(X, 'float64') if it holds numbers, and encode "
+     "anything else as numbers."),
+    ([[1.0, True, None]], TypeError,
+     f"{REAL_RULE}; got dtype object with NoneType at (0, 2). Encode it as a number, or drop its row or column."),
+    (None, TypeError, f"{REAL_RULE}; got NoneType. Pass an array, nested lists or a data frame."),
     ([[1.0, 2.0, 3.0], [1.0, 2.0]], ValueError,
      "`X` must be an array of numbers; its rows have different lengths."),
 ]  # fmt: skip
@@ -221,8 +237,11 @@ TARGETS = [
     (Y.astype("f4"), TypeError,
      f"`Y` must have the network's dtype float64, {FLOAT_RULE}; got float32. Convert it with .astype('float64'), or "
      "build the network with dtype='float32'."),
-    (Y.astype(complex), TypeError, "`Y` must hold real numbers of dtype float64; got dtype complex128."),
-    (None, TypeError, "`Y` must hold real numbers of dtype float64; got dtype object."),
+    (Y.astype(complex), TypeError,
+     "`Y` must hold real numbers of dtype float64; got dtype complex128. Pass its real and its imaginary part, or its "
+     "absolute value."),
+    (None, TypeError,
+     "`Y` must hold real numbers of dtype float64; got NoneType. Pass an array, nested lists or a data frame."),
     ([[1.0], [1.0, 2.0]], ValueError, "`Y` must be an array of numbers; its rows have different lengths."),
 ]  # fmt: skip
 
@@ -253,8 +272,12 @@ WEIGHTS = [
     ([1, 1, 1, np.inf], ValueError,
      "`sample_weight` must be finite and at least 0; a weight is how often a row counts."),
     (np.zeros(4), ValueError, "`sample_weight` must not be 0 everywhere; no row would count."),
-    (["1"] * 4, TypeError, "`sample_weight` must hold real numbers; got dtype <U1."),
-    (np.ones(4, complex), TypeError, "`sample_weight` must hold real numbers; got dtype complex128."),
+    (["1"] * 4, TypeError,
+     "`sample_weight` must hold real numbers; got dtype <U1. Convert it with numpy.asarray(sample_weight, 'float64') "
+     "if it holds numbers, and encode anything else as numbers."),
+    (np.ones(4, complex), TypeError,
+     "`sample_weight` must hold real numbers; got dtype complex128. Pass its real and its imaginary part, or its "
+     "absolute value."),
 ]  # fmt: skip
 
 PARAMS = [
@@ -264,7 +287,9 @@ PARAMS = [
     (np.ones(26, "f4"), TypeError,
      f"`params` must have the network's dtype float64, {FLOAT_RULE}; got float32. Convert it with .astype('float64'), "
      "or build the network with dtype='float32'."),
-    (["a"] * 26, TypeError, "`params` must hold real numbers of dtype float64; got dtype <U1."),
+    (["a"] * 26, TypeError,
+     "`params` must hold real numbers of dtype float64; got dtype <U1. Convert it with numpy.asarray(params, "
+     "'float64') if it holds numbers, and encode anything else as numbers."),
 ]  # fmt: skip
 
 
@@ -352,6 +377,30 @@ def test_params(net, value, error, message):
     check(lambda: setattr(net, "params", value), error, message)
 
 
+LAYERS = [
+    ("weights", 0, np.ones((4, 3)), ValueError, "`weights[0]` must have shape (3, 4), that of the layer; got (4, 3)."),
+    ("weights", -1, 1.0, ValueError, "`weights[1]` must have shape (4, 2), that of the layer; got ()."),
+    ("biases", 1, np.ones((2, 1)), ValueError, "`biases[1]` must have shape (2,), that of the layer; got (2, 1)."),
+    ("weights", 0, np.ones((3, 4), "f4"), TypeError,
+     f"`weights[0]` must have the network's dtype float64, {FLOAT_RULE}; got float32. Convert it with "
+     ".astype('float64'), or build the network with dtype='float32'."),
+    ("biases", 0, np.full(4, np.nan), ValueError,
+     "`biases[0]` must be finite; found nan at (0,). Impute or drop such rows."),
+    ("biases", 0, None, TypeError,
+     "`biases[0]` must hold real numbers of dtype float64; got NoneType. Pass an array, nested lists or a data frame."),
+    ("weights", slice(None), [np.ones((3, 4)), np.ones((2, 4))], ValueError,
+     "`weights[1]` must have shape (4, 2), that of the layer; got (2, 4)."),
+    ("biases", slice(None), [np.ones(4)], ValueError,
+     "`biases` must be given an array for each of the 2 layers of the slice; got 1."),
+    ("biases", 2, np.ones(4), IndexError, "tuple index out of range"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("name", "layer", "value", "error", "message"), LAYERS, ids=texts(LAYERS))
+def test_layers(net, name, layer, value, error, message):
+    check(lambda: getattr(net, name).__setitem__(layer, value), error, message)
+
+
 # ---- Training ------------------------------------------------------------------------------------------------------
 
 VALIDATION_RULE = "`validation_data` must be (X_val, Y_val) or (X_val, Y_val, sample_weight_val)."
@@ -432,6 +481,8 @@ FOUND = [
      "`gradient` must be an array of numbers; its rows have different lengths."),
     (lambda: NET.fit(X, Y, shuffle=X), TypeError, "`shuffle` must be True or False; got ndarray."),
     (lambda: NET.fit(X, Y, progress="yes"), TypeError, "`progress` must be True or False; got str."),
+    (lambda: bp.finite_difference_gradient(NET, X, Y, progress=1), TypeError,
+     "`progress` must be True or False; got int."),
     (lambda: bp.EarlyStopping(restore_best=1), TypeError, "`restore_best` must be True or False; got int."),
     (lambda: bp.finite_difference_gradient(NET, X, Y, reuse_layers=X), TypeError,
      "`reuse_layers` must be True or False; got ndarray."),

@@ -23,10 +23,12 @@ OPTIMIZERS = (SGD, ADAM, ADAMW, RMSPROP)
 
 @leaf
 def knows(net, differentiates, trains):
-    """Whether activations, loss and, if it `trains`, the optimizer are known and fit each other.
+    """Whether the form of X, activations, loss and, if it `trains`, the optimizer are known and fit each other.
 
     What `differentiates` needs z of some activations.
     """
+    if net.data[t.FORM] != t.DENSE and not knows_form(net):
+        return False
     last = net.plan[t.N_LAYERS] - 1
     output = -1
     for layer in range(last + 1):
@@ -41,6 +43,15 @@ def knows(net, differentiates, trains):
             if layer == last:  # in one run or in several
                 output = entry[t.CODE] if segment == begin or output == entry[t.CODE] else -1
     return knows_loss(net, output) and (not trains or net.plan[t.OPTIMIZER] in OPTIMIZERS)
+
+
+@leaf
+def knows_form(net):
+    """Whether the form of sparse X is known, and work is cut so that its products can be made."""
+    form = net.data[t.FORM]
+    if net.data[t.INDPTR] == 0 or net.data[t.INDICES] == 0:
+        return False
+    return form == t.SCATTERED or (form == t.NUMBERS and net.plan[t.MODE] != t.BY_FEATURES)
 
 
 @leaf

@@ -39,12 +39,14 @@ def narrow_elements(n_layers: int, packed_size: int, lane: int) -> int:
 
 @leaf
 def trains_narrow(net):
-    """Whether steps are made here: there is room, all codes are known, and no whole gradient is wanted before the step.
+    """Whether steps are made here: there is room, X is dense, codes are known, no whole gradient is wanted before.
 
     Asked of what the kernel was told, and nowhere else.
     """
     s, optimizer = net.scalars, net.plan[t.OPTIMIZER]
-    if net.plan[t.NARROW] == 0 or net.plan[t.HAS_DROPOUT] != 0 or not knows_network(net):
+    if net.plan[t.NARROW] == 0 or net.plan[t.HAS_DROPOUT] != 0 or net.data[t.FORM] != t.DENSE:
+        return False
+    if not knows_network(net):
         return False
     epsilon = s[t.CONSTANTS + (1 if optimizer == RMSPROP else 2)]
     if optimizer != SGD and epsilon < _LEAST_EPSILON:

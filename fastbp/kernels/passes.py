@@ -29,6 +29,7 @@ from fastbp.kernels.losses import loss_rows
 from fastbp.kernels.pointers import from_address, real, shift
 from fastbp.kernels.rows import column_sums, fetch_rows, gather_rows
 from fastbp.kernels.short_rows import softmax
+from fastbp.kernels.sparse import multiplies_numbers, scatter_rows, sparse_backward_weights, sparse_forward
 from fastbp.kernels.team import is_abandoned
 
 
@@ -74,7 +75,7 @@ def row_of(net, i, order):
 @leaf
 def inputs_in_place(net, m):
     """Whether a block of X can be used where it lies: contiguous rows, in their own order, apart (or only one row)."""
-    if net.data[t.X_COLUMN] != 1:
+    if net.data[t.X_COLUMN] != 1 or net.data[t.FORM] != t.DENSE:
         return False
     return m == 1 or (net.data[t.ORDER] == 0 and net.data[t.X_ROW] >= field(net, 0, t.FAN_IN))
 
@@ -92,12 +93,15 @@ def input_pointer(net, first, m, work):
 @leaf
 def load_inputs(net, first, i0, i1, k0, k1, m, work):
     """Gather rows [i0, i1), features [k0, k1) of the block [first, first + m) of X, where that is needed."""
-    if inputs_in_place(net, m):
+    if inputs_in_place(net, m) or multiplies_numbers(net):
         return
     n, column = field(net, 0, t.FAN_IN), net.data[t.X_COLUMN]
     X = shift(from_address(net.data[t.X], net.params), k0 * column)
     order = from_address(net.data[t.ORDER], net.layers)
     target = shift(work, net.plan[t.INPUT] + k0)
+    if net.data[t.FORM] == t.SCATTERED:
+        scatter_rows(net, first + i0, i1 - i0, k0, k1, shift(target, i0 * n), n)
+        return
     if column == 1 and net.data[t.ORDER] != 0:
         gather_rows(i1 - i0, k1 - k0, X, net.data[t.X_ROW], shift(order, first + i0), shift(target, i0 * n), n)
         return
@@ -111,7 +115,7 @@ def load_inputs(net, first, i0, i1, k0, k1, m, work):
 @leaf
 def fetch_inputs(net, first, i0, i1, k0, k1):
     """Ask for rows [i0, i1), features [k0, k1) of the block of X that begins with sample `first`, if it is gathered."""
-    if net.data[t.X_COLUMN] == 1 and net.data[t.ORDER] != 0:
+    if net.data[t.X_COLUMN] == 1 and net.data[t.ORDER] != 0 and net.data[t.FORM] == t.DENSE:
         order = from_address(net.data[t.ORDER], net.layers)
         X = shift(from_address(net.data[t.X], net.params), k0)
         fetch_rows(i1 - i0, k1 - k0, X, net.data[t.X_ROW], shift(order, first + i0))
@@ -188,10 +192,14 @@ def forward_neurons(net, layer, first, i0, i1, j0, j1, work):
     """z = a_prev @ W + b and a = f(z) for neurons [j0, j1) of a layer; softmax is left to `finish_softmax`."""
     fan_in, fan_out = field(net, layer, t.FAN_IN), field(net, layer, t.FAN_OUT)
     W = shift(net.params, field(net, layer, t.WEIGHTS))
-    a_prev, a_stride = previous_activation(net, layer, first, i0, i1, work)
     stride = field(net, layer, t.STRIDE)
     z = shift(work, field(net, layer, t.Z) + i0 * stride + j0)
     b = shift(W, fan_in * fan_out + j0)
+    if layer == 0 and multiplies_numbers(net):
+        sparse_forward(net, first + i0, i1 - i0, j1 - j0, shift(W, j0), fan_out, b, z, stride)
+        activate(net, layer, first, i0, i1, j0, j1, work)
+        return
+    a_prev, a_stride = previous_activation(net, layer, first, i0, i1, work)
     dense_forward(i1 - i0, fan_in, j1 - j0, a_prev, a_stride, shift(W, j0), fan_out, b, z, stride)
     activate(net, layer, first, i0, i1, j0, j1, work)
 
@@ -344,10 +352,13 @@ def weighted_cost(net, m, work):
 def backward_weights(net, layer, first, m, k0, k1, add, grad, step, work):
     """dW = a_prev.T @ delta for rows [k0, k1) of a layer's weights, and their step if it is wanted."""
     fan_out = field(net, layer, t.FAN_OUT)
-    a_prev, a_stride = previous_activation(net, layer, first, 0, m, work)
     delta = shift(work, field(net, layer, t.DELTA))
     dW = shift(grad, field(net, layer, t.WEIGHTS) + k0 * fan_out)
     stride = field(net, layer, t.STRIDE)
+    if layer == 0 and multiplies_numbers(net):
+        sparse_backward_weights(net, first, m, k0, k1, fan_out, delta, stride, add, dW, step)
+        return
+    a_prev, a_stride = previous_activation(net, layer, first, 0, m, work)
     dense_backward_weights(m, k1 - k0, fan_out, shift(a_prev, k0), a_stride, delta, stride, add, dW, step)
 
 

@@ -32,6 +32,10 @@ if numba.config.DISABLE_JIT:
         length = 1 << 40
         return np.ctypeslib.as_array((code * length).from_address(int(address)))
 
+    def int32_from_address(address: int) -> Any:
+        """View of the int32 numbers at `address`."""
+        return from_address(address, np.zeros(0, np.int32))
+
     def nowhere() -> Any:
         """No float64 numbers."""
         return np.zeros(0)
@@ -71,6 +75,16 @@ else:
             return builder.inttoptr(args[0], context.get_value_type(pointer_type))
 
         return pointer_type(address, like), codegen
+
+    @intrinsic
+    def int32_from_address(typingctx, address):
+        """Pointer to the int32 numbers at an integer address."""
+        pointer_type = types.CPointer(types.int32)
+
+        def codegen(context, builder, signature, args):
+            return builder.inttoptr(args[0], context.get_value_type(pointer_type))
+
+        return pointer_type(address), codegen
 
     @intrinsic
     def nowhere(typingctx):

@@ -38,6 +38,7 @@ COSTS_OF_ROWS = 8  # piece: some blocks of rows through the network, their cost 
 FEATURES = 9  # piece: some features of X into the workspace, and their part of the first layer's z
 UPPER_LAYERS = 10  # piece: some rows from the first layer's z to its delta; their cost into `costs`
 WEIGHTS_BY_FEATURES = 11  # piece: the first layer's weights of some features, or those of another layer: as BACKWARD
+FORWARD_OF_ROWS = 12  # piece: some rows of the first layer, whose inputs are sparse rows
 
 _MOST_AT_ONCE = 1 << 13  # parameters whose step waits for all layers' gradients: some 32 KiB of float32
 _ALIGN = 16  # a piece of neurons or parameters begins at a multiple of this: a whole cache line of float32
@@ -169,7 +170,9 @@ def _layer_piece(job, operation, p, n_pieces):
         _backward_piece(job, layer, first, m, p, n_pieces)
     else:
         i0, i1 = m * p // n_pieces, m * (p + 1) // n_pieces
-        if operation == LOAD:
+        if operation == FORWARD_OF_ROWS:
+            forward_neurons(net, 0, first, i0, i1, 0, field(net, 0, t.FAN_OUT), work)
+        elif operation == LOAD:
             load_inputs(net, first, i0, i1, 0, field(net, 0, t.FAN_IN), m, work)
             load_targets(net, first, i0, i1, net.scalars[t.WEIGHT_FACTOR], work)
         else:

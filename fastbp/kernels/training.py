@@ -15,6 +15,7 @@ from fastbp.kernels.regions import (
     COSTS_OF_ROWS,
     FEATURES,
     FORWARD,
+    FORWARD_OF_ROWS,
     GRADIENT_OF_ROWS,
     LOAD,
     OUTPUT,
@@ -26,6 +27,7 @@ from fastbp.kernels.regions import (
     gradient_of_rows,
     parallel,
 )
+from fastbp.kernels.sparse import multiplies_numbers
 from fastbp.kernels.updates import FLOPS_OF_A_STEP, multiply_gradient, penalty
 from fastbp.kernels.weight_steps import ADD_PENALTY, KEEP, STEP, gradient_norm
 
@@ -35,6 +37,7 @@ _LEAST_NEURONS = 64
 _LEAST_FLOPS = 1 << 20
 _MOST_PIECES = 8
 _LEAST_ROWS = 24  # of a piece through the upper layers of a network that is shared by features
+_LEAST_SPARSE_ROWS = 8  # of a piece through a first layer whose inputs are sparse rows
 _LOAD_ELEMENTS = 1 << 14  # elements of X that a piece gathers: some 5 us
 
 
@@ -138,13 +141,17 @@ def _forward_by_neurons(job, first, rows):
     net, control = job.net, job.control
     control[team.FIRST] = first
     control[team.ROWS] = rows
-    n_features = field(net, 0, t.FAN_IN)
+    by_numbers = multiplies_numbers(net)
+    n_features = 1 if by_numbers else field(net, 0, t.FAN_IN)
     parallel(job, LOAD, max(1, min(rows * n_features // _LOAD_ELEMENTS, _MOST_PIECES)))
     for layer in range(net.plan[t.N_LAYERS]):
         if team.is_abandoned(control):
             return np.nan
         control[team.LAYER] = layer
         fan_out = field(net, layer, t.FAN_OUT)
+        if layer == 0 and by_numbers:  # rows, since a layer's width may be a few vectors
+            parallel(job, FORWARD_OF_ROWS, max(1, min(rows // _LEAST_SPARSE_ROWS, _MOST_PIECES)))
+            continue
         parallel(job, FORWARD, layer_pieces(fan_out, 2 * rows * fan_out * field(net, layer, t.FAN_IN)))
     n_outputs = field(net, net.plan[t.N_LAYERS] - 1, t.FAN_OUT)
     parallel(job, OUTPUT, max(1, min(rows * n_outputs // (1 << 12), _MOST_PIECES)))

@@ -5,6 +5,7 @@ variable holds a whole vector: reals (the dtype's numbers), integers of the same
 ``==`` and ``>`` work lane by lane, and so do the formulas of `vector_math`.
 
     load store load_where store_where     a vector in memory
+    fetch                     ask for it ahead of time
     zeros like splat          a vector of one number
     lanes                     how many numbers a vector holds
     lane_numbers              0, 1, 2, ...
@@ -155,6 +156,9 @@ if numba.config.DISABLE_JIT:
         for i in np.flatnonzero(mask):
             p[i] = x[i]
 
+    def fetch(p: Any) -> None:
+        """NumPy twin, which has no cache to fill."""
+
     def first(x: Any) -> Any:
         """NumPy twin."""
         return x[0]
@@ -252,6 +256,16 @@ else:
             return context.get_dummy_value()
 
         return types.void(mask, x, p), codegen
+
+    @intrinsic
+    def fetch(typingctx, p):
+        """Ask for the cache line at p."""
+
+        def codegen(context, builder, signature, args):
+            _writer(builder, Lanes("real", p.dtype)).prefetch(args[0])
+            return context.get_dummy_value()
+
+        return types.void(p), codegen
 
     @intrinsic
     def summed(typingctx, x, y):

@@ -4,10 +4,14 @@
 >>> X, y = [[0.0, 0.0], [1.0, 1.0]], [0, 1]
 >>> MLPClassifier(hidden_layer_sizes=(5,), solver="lbfgs", random_state=1).fit(X, y).predict([[2.0, 2.0], [-1.0, -2.0]])
 array([1, 0])
+
+Warnings point at the caller's line.  Those that scikit-learn gives as well pass filters as scikit-learn's do, by
+category, message or ``module="sklearn"``.
 """
 
 from fastbp.neural_network.classifier import MLPClassifier
 from fastbp.neural_network.errors import FitDivergedError
+from fastbp.neural_network.onnx_models import register_onnx_converters
 from fastbp.neural_network.regressor import MLPRegressor
 
-__all__ = ["FitDivergedError", "MLPClassifier", "MLPRegressor"]
+__all__ = ["FitDivergedError", "MLPClassifier", "MLPRegressor", "register_onnx_converters"]

@@ -6,12 +6,13 @@ import math
 import operator
 from abc import ABC, abstractmethod
 from itertools import pairwise
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy import sparse
 from sklearn.base import BaseEstimator
+from sklearn.utils._param_validation import InvalidParameterError
 from sklearn.utils.validation import _check_sample_weight, check_is_fitted, validate_data
 
 from fastbp.initializers import initialize
@@ -19,23 +20,20 @@ from fastbp.network import Network
 from fastbp.neural_network import callbacks, lbfgs
 from fastbp.neural_network.epochs import Data, Objective, OptimizerState
 from fastbp.neural_network.files import Portable
-from fastbp.neural_network.held_out import HeldOut
-from fastbp.neural_network.parameters import NETWORK_NAMES, STOCHASTIC_SOLVERS
-from fastbp.neural_network.passes import BatchCost, outputs
+from fastbp.neural_network.gradients import SPARSE_FORMATS, Gradients
+from fastbp.neural_network.held_out import Given, HeldOut
+from fastbp.neural_network.parameters import NETWORK_NAMES, STOCHASTIC_SOLVERS, Fitted, hint
+from fastbp.neural_network.passes import BatchCost
 from fastbp.neural_network.stochastic import StochasticFit, initialise_record, random_state_of
+from fastbp.sparse_rows import Rows, sparse_rows
 from fastbp.validation import Targets, all_finite
 
-SPARSE_FORMATS = ("csr", "csc")
+_DTYPES = (np.dtype(np.float32), np.dtype(np.float64))
+_MOST_DOUBLED = 1 << 20  # parameters, 8 MiB, up to which a copy in float64 is kept, which saves making it at each call
 
 
-class BaseMLP(Portable, callbacks.Support, BaseEstimator, ABC):
+class BaseMLP(Fitted, Portable, Gradients, callbacks.Support, BaseEstimator, ABC):
     """The base of `MLPClassifier` and `MLPRegressor`; not to be used by itself."""
-
-    def _store(self, parameters: dict[str, Any]) -> None:
-        """Store the constructor's arguments, given as its ``locals()``, as they are."""
-        for name, value in parameters.items():
-            if name != "self":
-                setattr(self, name, value)
 
     # --- what the two differ in ---------------------------------------------------------------------------------------
 
@@ -68,6 +66,19 @@ class BaseMLP(Portable, callbacks.Support, BaseEstimator, ABC):
         """Whether the weights of a mini-batch are compared with those of all rows, rather than with each other."""
         return bool(self.weight_normalization == "data")
 
+    def _valid_weights(self, y: NDArray[Any], sample_weight: Any, X: Any, incremental: bool) -> NDArray[Any] | None:
+        """Return the weights of the rows, at least one of which is not 0, or None."""
+        weights = self._weights_of_rows(y, sample_weight, X, incremental)
+        if weights is not None and not weights.any():
+            has_two = getattr(self, "class_weight", None) is not None
+            names = "`sample_weight` times `class_weight`" if has_two else "`sample_weight`"
+            raise ValueError(f"{names} must be other than 0 for at least one row; got 0 for all {len(y)}.")
+        return weights
+
+    def _watched(self) -> Any:
+        """Return the scorer of early stopping, 'loss' for the validation loss, or None for `_score_of_outputs`."""
+        return self.scoring
+
     def _labels_to_stratify_by(self, data: Data) -> NDArray[Any] | None:
         """Return the classes whose shares the split of early stopping keeps, or None."""
         return None
@@ -82,28 +93,39 @@ class BaseMLP(Portable, callbacks.Support, BaseEstimator, ABC):
 
     # --- fit ----------------------------------------------------------------------------------------------------------
 
-    def _fit(self, X: Any, y: Any, sample_weight: ArrayLike | None, *, incremental: bool, eval_set: Any = None) -> Any:
+    def _validate_params(self) -> None:
+        """Check the parameters as scikit-learn does, and say what a name of another library is called here."""
+        try:
+            super()._validate_params()
+        except InvalidParameterError as error:
+            raise InvalidParameterError(f"{error}{hint(self, str(error))}") from None
+
+    def _fit(self, X: Any, y: Any, sample_weight: Any, *, incremental: bool, given: Given | None = None) -> Self:
         """Do what `fit` and `partial_fit` do."""
+        if given is not None and self.solver not in STOCHASTIC_SOLVERS:
+            raise ValueError(
+                f"{given.argument} must be None except for the solvers 'adam' and 'sgd', which have epochs; got "
+                f"validation data for solver={self.solver!r}."
+            )
         hidden = self._hidden_sizes()
         first_pass = not hasattr(self, "coefs_") or not (self.warm_start or incremental)
         X, y = self._checked(X, y, reset=first_pass)
         self._learn_targets(y, incremental)
-        weights = self._weights_of_rows(y, sample_weight, X, incremental)
+        weights = self._valid_weights(y, sample_weight, X, incremental)
         dtype = self._compute_dtype(X.dtype, first_pass)
         targets = self._encoded(y, dtype)
-        self.n_outputs_ = self._count_outputs(targets)
         self._random_state = random_state_of(self)
-        self._begin([X.shape[1], *hidden, self.n_outputs_], dtype, first_pass)
+        n_outputs = self._count_outputs(targets)
+        self._begin([X.shape[1], *hidden, n_outputs], dtype, first_pass)
+        self.n_outputs_ = n_outputs
         data = _data(X, targets, weights, dtype)
+        held_out = None if given is None else self._held_out(given)
         context = callbacks.begin(self, X, y, sample_weight, 1 if incremental else self.max_iter)
         if self.solver in STOCHASTIC_SOLVERS:
-            held_out = self._held_out(eval_set)
             initialise_record(self, first_pass, has_losses=held_out is not None)
             fit = StochasticFit(self, data, held_out, incremental)
             fit.run(context.on_epoch, context.is_wanted)
         else:
-            if eval_set is not None:
-                raise ValueError("`eval_set` needs a stochastic solver, 'adam' or 'sgd'; got solver='lbfgs'.")
             cost = BatchCost(self._network, data, self._objective(), n_threads=self.n_threads)
             lbfgs.minimise(self, cost, context.on_iteration if context.is_wanted else None)
         context.end()
@@ -155,11 +177,13 @@ class BaseMLP(Portable, callbacks.Support, BaseEstimator, ABC):
 
     def _make_network(self, sizes: list[int], dtype: np.dtype, params: NDArray[Any] | None = None) -> Network:
         """Return the network that computes what this estimator does."""
-        names = self.activation if isinstance(self.activation, list | tuple) else [self.activation] * (len(sizes) - 2)
+        names: Any = self.activation
+        names = names if isinstance(names, list | tuple) else [names] * (len(sizes) - 2)
+        hidden: list[Any] = [NETWORK_NAMES.get(name, name) if isinstance(name, str) else name for name in names]
         settings = {key: value for key, value in self._output_settings().items() if key != "out_activation"}
         net = Network(
             sizes,
-            activation=[NETWORK_NAMES.get(name, name) if isinstance(name, str) else name for name in names],
+            activation=hidden,
             initializer="zeros",
             dtype=dtype,
             dropout=self.dropout,
@@ -186,27 +210,20 @@ class BaseMLP(Portable, callbacks.Support, BaseEstimator, ABC):
             layers += [rng.uniform(-bound, bound, (fan_in, fan_out)).ravel(), rng.uniform(-bound, bound, fan_out)]
         return np.concatenate(layers).astype(dtype)
 
-    def _held_out(self, eval_set: Any) -> HeldOut | None:
+    def _held_out(self, given: Given) -> HeldOut:
         """Return the user's validation data, checked."""
-        if eval_set is None:
-            return None
-        if not isinstance(eval_set, tuple | list) or len(eval_set) not in (2, 3):
-            raise TypeError(
-                f"`eval_set` must be (X_val, y_val) or (X_val, y_val, sample_weight_val); got {type(eval_set).__name__}"
-                + (f" of {len(eval_set)}." if isinstance(eval_set, tuple | list) else ".")
-            )
-        X, y, weights = (*eval_set, None)[:3]
         try:
-            data = self._checked_data(X, y, weights)
-        except ValueError as error:
-            raise ValueError(f"In `eval_set`: {error}") from error
-        return HeldOut(self, data, y, with_losses=True)
+            data = self._checked_data(given.X, given.y, given.sample_weight)
+        except (TypeError, ValueError) as error:
+            kind = TypeError if isinstance(error, TypeError) else ValueError
+            raise kind(f"In {given.argument}: {error}") from error
+        return HeldOut(self, data, with_losses=True)
 
     def _checked_data(self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None) -> Data:
         """Return further data of the kind that the model was fitted on."""
         valid, targets = self._checked(X, y, reset=False)
         self._check_known(targets)
-        weights = self._weights_of_rows(targets, sample_weight, valid, incremental=False)
+        weights = self._valid_weights(targets, sample_weight, valid, incremental=False)
         dtype = self._network.dtype
         return _data(valid, self._encoded(targets, dtype), weights, dtype)
 
@@ -249,7 +266,7 @@ class BaseMLP(Portable, callbacks.Support, BaseEstimator, ABC):
 
     def __getstate__(self) -> dict[str, Any]:
         """Return arrays, plain values and scikit-learn's own objects: everything but the network."""
-        return {name: value for name, value in super().__getstate__().items() if name != "_network"}
+        return {name: value for name, value in super().__getstate__().items() if name not in ("_network", "_double")}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         """Take the state, and make the network again."""
@@ -269,111 +286,32 @@ class BaseMLP(Portable, callbacks.Support, BaseEstimator, ABC):
         if (
             type(X) is np.ndarray
             and X.ndim == 2
-            and X.dtype == net.dtype
+            and X.dtype in _DTYPES
             and X.shape[1] == net.sizes[0]
             and X.flags.carray
             and len(X)
             and "feature_names_in_" not in vars(self)
             and all_finite(X)
         ):  # what scikit-learn's checks would let pass unchanged; anything else gets the checks, and their messages
-            return net.passes.outputs(X, self.n_threads)
-        check_is_fitted(self)
-        valid = validate_data(self, X, accept_sparse=SPARSE_FORMATS, reset=False)
+            if X.dtype == net.dtype:
+                return net.passes.outputs(X, self.n_threads)
+            valid = X
+        else:
+            check_is_fitted(self)
+            valid = validate_data(self, X, accept_sparse=SPARSE_FORMATS, reset=False)
         if self.dtype is None and np.result_type(valid.dtype, net.dtype) != net.dtype:
-            # float64 inputs of a model in float32: the arithmetic is float64, as NumPy's would be
-            net = self._make_network(list(net.sizes), np.dtype(np.float64), net.params)
-        return outputs(net, _in_dtype(valid, net.dtype), self.n_threads)
+            net = self._in_double(net)  # float64 inputs of a model in float32: float64 arithmetic, as NumPy's would be
+        return net.passes.outputs(_in_dtype(valid, net.dtype), self.n_threads)
 
-    # --- gradients ----------------------------------------------------------------------------------------------------
-
-    def loss_gradient(
-        self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None = None
-    ) -> tuple[float, list[NDArray[Any]], list[NDArray[Any]]]:
-        """Return the loss of some data and its gradient, penalties included, at the model's parameters.
-
-        Parameters
-        ----------
-        X : {array-like, sparse matrix} of shape (n_samples, n_features)
-            Inputs.
-        y : array-like of shape (n_samples,) or (n_samples, n_outputs)
-            Targets.
-        sample_weight : array-like of shape (n_samples,), default=None
-            Sample weights.
-
-        Returns
-        -------
-        loss : float
-            What training reports of these data as one mini-batch.
-        coef_gradients : list of ndarray
-            The gradient with respect to each array of `coefs_`.
-        intercept_gradients : list of ndarray
-            The gradient with respect to each array of `intercepts_`.
-
-        Examples
-        --------
-        >>> from fastbp.neural_network import MLPRegressor
-        >>> model = MLPRegressor(hidden_layer_sizes=(3,), solver="lbfgs", random_state=0).fit([[0], [1]], [1.0, 3.0])
-        >>> loss, coef_gradients, intercept_gradients = model.loss_gradient([[0.5]], [2.0])
-        >>> [gradient.shape for gradient in coef_gradients]
-        [(1, 3), (3, 1)]
-        """
-        check_is_fitted(self)
-        net = self._linked()
-        data = self._checked_data(X, y, sample_weight)
-        loss, grad = BatchCost(net, data, self._objective(), n_threads=self.n_threads).value_and_grad(net.params)
-        shaped = Network(net.sizes, initializer="zeros", dtype=net.dtype)
-        shaped.params[...] = grad
-        return loss, shaped.weights, shaped.biases
-
-    def input_gradient(self, X: Any) -> NDArray[Any]:
-        """Return the derivative of each output neuron with respect to each input: what a prediction hangs on.
-
-        Parameters
-        ----------
-        X : {array-like, sparse matrix} of shape (n_samples, n_features)
-            Inputs.
-
-        Returns
-        -------
-        ndarray of shape (n_samples, n_outputs_, n_features)
-            ``[i, j, k]`` is d output j / d feature k at sample i.  A binary classifier has one output, the probability
-            of ``classes_[1]``.
-
-        Examples
-        --------
-        >>> from fastbp.neural_network import MLPRegressor
-        >>> model = MLPRegressor(hidden_layer_sizes=(3,), solver="lbfgs", random_state=0).fit([[0], [1]], [1.0, 3.0])
-        >>> model.input_gradient([[0.5], [0.6]]).shape
-        (2, 1, 1)
-        """
-        check_is_fitted(self)
-        net = self._linked()
-        valid = _in_dtype(validate_data(self, X, accept_sparse=SPARSE_FORMATS, reset=False), net.dtype)
-        X = valid.toarray() if sparse.issparse(valid) else valid
-        twin = _with_quadratic_loss(net)
-        a = net.passes.outputs(X, self.n_threads)
-        gradient = np.empty((len(X), self.n_outputs_, X.shape[1]), net.dtype)
-        for j in range(self.n_outputs_):
-            targets = a.copy()
-            targets[:, j] -= (
-                1  # the derivative of the quadratic loss, a - target, is then 1 for output j and 0 elsewhere
-            )
-            gradient[:, j] = twin.trace(X, targets).layers[0].delta @ net.weights[0].T
-        return gradient
-
-
-def _with_quadratic_loss(net: Network) -> Network:
-    """Return the same network with the quadratic loss."""
-    *hidden, output = net.activations
-    twin = Network(
-        net.sizes,
-        activation=hidden,
-        output=output if output[0][0] != "softmax" else "softmax",
-        initializer="zeros",
-        dtype=net.dtype,
-    )
-    twin.params[...] = net.params
-    return twin
+    def _in_double(self, net: Network) -> Network:
+        """Return the network in float64: as it was made for an earlier call, but with the parameters of now."""
+        source, twin = getattr(self, "_double", (None, net))
+        if source is not net:
+            twin = Network(net.sizes, dtype=np.float64, **net.settings() | {"initializer": "zeros"})
+            if net.n_params <= _MOST_DOUBLED:
+                self._double = net, twin
+        twin.params[...] = net.params  # at every call, since `coefs_` may be written into at any time
+        return twin
 
 
 def _flat(coefs: list[NDArray[Any]], intercepts: list[NDArray[Any]]) -> NDArray[Any]:
@@ -381,10 +319,10 @@ def _flat(coefs: list[NDArray[Any]], intercepts: list[NDArray[Any]]) -> NDArray[
     return np.concatenate([part.ravel() for pair in zip(coefs, intercepts, strict=True) for part in pair])
 
 
-def _in_dtype(X: Any, dtype: np.dtype) -> Any:
-    """Return inputs as the kernels take them: a contiguous array, or a CSR matrix, of the network's dtype."""
+def _in_dtype(X: Any, dtype: np.dtype) -> Rows:
+    """Return inputs as the kernels take them: a contiguous array, or sparse rows, of the network's dtype."""
     if sparse.issparse(X):
-        return X.tocsr().astype(dtype, copy=False)
+        return sparse_rows(X).astype(dtype)
     return np.ascontiguousarray(X, dtype)
 
 

@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
-from typing import Any
+import math
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from sklearn.base import ClassifierMixin, _fit_context
+from scipy import sparse
+from sklearn.base import ClassifierMixin
 from sklearn.preprocessing import LabelBinarizer
-from sklearn.utils import column_or_1d, compute_sample_weight
-from sklearn.utils.metaestimators import available_if
+from sklearn.utils import column_or_1d
 from sklearn.utils.multiclass import _check_partial_fit_first_call, type_of_target, unique_labels
 
 from fastbp.kernels import tables as t
 from fastbp.neural_network.base import BaseMLP
-from fastbp.neural_network.callbacks import with_callbacks
+from fastbp.neural_network.class_weights import weights_by_class
 from fastbp.neural_network.epochs import Data, Objective
+from fastbp.neural_network.errors import warn_of_column
+from fastbp.neural_network.held_out import given
+from fastbp.neural_network.methods import fit_method, partial_fit_method
 from fastbp.neural_network.parameters import CLASSIFIER_CONSTRAINTS, documented
 from fastbp.validation import Targets
 
@@ -26,14 +30,15 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
 
     Parameters, attributes, methods, messages and, with the same `random_state`, all numbers are those of
     ``sklearn.neural_network.MLPClassifier``.  What scikit-learn does not have are the parameters from `class_weight`
-    on, `eval_set`, `loss_gradient`, `input_gradient` and `network_`; their defaults change nothing.
+    on, validation data in `fit`, `loss_gradient`, `input_gradient` and `network_`; their defaults change nothing.
 
     Parameters
     ----------
     {scikit-learn's}
     class_weight : dict or 'balanced', default=None
         Weight of each class, by which the sample weights are multiplied; 'balanced' is inversely proportional to the
-        number of its samples.  See `weight_normalization`.
+        number of its samples.  A class without a key has the weight 1; a key that is no class is an error, unless
+        every class has a weight of its own.  See `weight_normalization`.
     {fastbp's}
 
     Attributes
@@ -59,6 +64,8 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
     """
 
     _parameter_constraints = CLASSIFIER_CONSTRAINTS
+
+    classes_: NDArray[Any]
 
     def __init__(
         self,
@@ -98,13 +105,35 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         n_threads: int | None = None,
         progress: bool = False,
     ) -> None:
-        self._store(locals())
+        self.hidden_layer_sizes, self.activation = hidden_layer_sizes, activation
+        self.solver, self.alpha, self.batch_size = solver, alpha, batch_size
+        self.learning_rate, self.learning_rate_init, self.power_t = learning_rate, learning_rate_init, power_t
+        self.max_iter, self.shuffle, self.random_state = max_iter, shuffle, random_state
+        self.tol, self.verbose, self.warm_start = tol, verbose, warm_start
+        self.momentum, self.nesterovs_momentum = momentum, nesterovs_momentum
+        self.early_stopping, self.validation_fraction = early_stopping, validation_fraction
+        self.beta_1, self.beta_2, self.epsilon = beta_1, beta_2, epsilon
+        self.n_iter_no_change, self.max_fun = n_iter_no_change, max_fun
+        self.class_weight = class_weight
+        self.dtype, self.initializer, self.dropout = dtype, initializer, dropout
+        self.l1_penalty, self.clip_norm, self.scoring = l1_penalty, clip_norm, scoring
+        self.warm_start_optimizer, self.weight_normalization = warm_start_optimizer, weight_normalization
+        self.n_threads, self.progress = n_threads, progress
 
     # --- fit ----------------------------------------------------------------------------------------------------------
 
-    @_fit_context(prefer_skip_nested_validation=True)
-    @with_callbacks
-    def fit(self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None = None, *, eval_set: Any = None) -> Any:
+    @fit_method
+    def fit(
+        self,
+        X: Any,
+        y: Any,
+        sample_weight: ArrayLike | None = None,
+        *,
+        X_val: Any = None,
+        y_val: Any = None,
+        sample_weight_val: ArrayLike | None = None,
+        eval_set: Any = None,
+    ) -> Self:
         """Fit the model to data.
 
         Parameters
@@ -115,9 +144,15 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
             Class labels, or 0 and 1 for each of several labels.
         sample_weight : array-like of shape (n_samples,), default=None
             Sample weights; see `weight_normalization`.
-        eval_set : tuple, default=None
-            ``(X_val, y_val)`` or ``(X_val, y_val, sample_weight_val)``: validation data whose loss after each epoch is
-            `validation_loss_curve_`.  Early stopping watches them instead of setting rows aside.
+        X_val, y_val : array-like, default=None
+            Validation data, of the shapes of X and y, whose loss after each epoch is `validation_loss_curve_`.  Early
+            stopping watches them instead of setting rows aside.  A ``Pipeline(..., transform_input=["X_val"])``
+            transforms `X_val` as X, with scikit-learn's metadata routing switched on.
+        sample_weight_val : array-like of shape (n_val,), default=None
+            Sample weights of the validation data.
+        eval_set : tuple or list of one tuple, default=None
+            The same as one argument, ``(X_val, y_val)`` or ``(X_val, y_val, sample_weight_val)``.  No pipeline
+            transforms it: pass inputs that are transformed already.
 
         Returns
         -------
@@ -129,18 +164,13 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         FitDivergedError
             If the loss becomes NaN or infinite; the model keeps finite weights.
         """
-        return self._fit(X, y, sample_weight, incremental=False, eval_set=eval_set)
+        validation = given(eval_set, X_val, y_val, sample_weight_val)
+        return self._fit(X, y, sample_weight, incremental=False, given=validation)
 
-    @available_if(lambda estimator: estimator._check_solver())
-    @_fit_context(prefer_skip_nested_validation=True)
-    @with_callbacks
+    @partial_fit_method
     def partial_fit(
-        self,
-        X: ArrayLike,
-        y: ArrayLike,
-        sample_weight: ArrayLike | None = None,
-        classes: ArrayLike | None = None,
-    ) -> Any:
+        self, X: Any, y: Any, sample_weight: ArrayLike | None = None, classes: ArrayLike | None = None
+    ) -> Self:
         """Train one epoch on some data.
 
         Parameters
@@ -169,9 +199,19 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
             self._label_binarizer.fit(y if type_of_target(y).startswith("multilabel") else classes)
         return self._fit(X, y, sample_weight, incremental=True)
 
+    def _checked(self, X: Any, y: Any, reset: bool) -> tuple[Any, NDArray[Any]]:
+        X, y = super()._checked(X, y, reset)
+        if y.dtype.kind in "mM" and np.isnat(y).any():  # it has no place in the order of classes
+            raise ValueError("`y` must hold class labels, which NaT is not. Leave such rows out.")
+        if y.ndim == 2 and y.shape[1] > 1:
+            _check_labels(y)
+        return X, y
+
     def _learn_targets(self, y: NDArray[Any], incremental: bool) -> None:
+        if y.ndim == 2 and y.shape[1] == 1:
+            warn_of_column(y)
+            y = column_or_1d(y)
         if not hasattr(self, "classes_") or not (self.warm_start or incremental):
-            y = column_or_1d(y, warn=True) if y.ndim == 2 and y.shape[1] == 1 else y
             self._label_binarizer = LabelBinarizer()
             self._label_binarizer.fit(y)
             self.classes_ = self._label_binarizer.classes_
@@ -196,7 +236,8 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
     def _encoded(self, y: NDArray[Any], dtype: np.dtype) -> Targets:
         y = y.ravel() if y.ndim == 2 and y.shape[1] == 1 else y
         if self._label_binarizer.y_type_ == "multilabel-indicator" or y.ndim > 1:
-            return Targets(np.ascontiguousarray(self._label_binarizer.transform(y), dtype), None)
+            # what is not 0 is a label, as in scikit-learn: 255 of the mask of an image is 1
+            return Targets(np.ascontiguousarray(self._label_binarizer.transform(y) != 0, dtype), None)
         labels = np.searchsorted(self.classes_, y)
         if labels.max(initial=0) >= len(self.classes_):  # y has been changed since it was checked
             raise ValueError(f"`y` has classes not in `self.classes_`, {self.classes_}.")
@@ -215,11 +256,7 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         weights = super()._weights_of_rows(y, sample_weight, X, incremental)
         if self.class_weight is None:
             return weights
-        by_class = self.class_weight
-        if isinstance(by_class, dict):  # of classes that are not in these rows as well
-            present = set(unique_labels(y).tolist())
-            by_class = {label: weight for label, weight in by_class.items() if label in present}
-        factors: NDArray[Any] = compute_sample_weight(by_class, y).astype(X.dtype)
+        factors = weights_by_class(self.class_weight, y, self.classes_, X.dtype)
         return factors if weights is None else weights * factors
 
     @property
@@ -249,7 +286,7 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
 
     # --- predictions --------------------------------------------------------------------------------------------------
 
-    def predict(self, X: ArrayLike) -> NDArray[Any]:
+    def predict(self, X: Any) -> NDArray[Any]:
         """Predict class labels.
 
         Parameters
@@ -264,7 +301,7 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         """
         return self._decoded(self._outputs(X))
 
-    def predict_proba(self, X: ArrayLike) -> NDArray[Any]:
+    def predict_proba(self, X: Any) -> NDArray[Any]:
         """Estimate probabilities.
 
         Parameters
@@ -282,7 +319,7 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
             return out
         return np.hstack([1 - out, out])
 
-    def predict_log_proba(self, X: ArrayLike) -> NDArray[Any]:
+    def predict_log_proba(self, X: Any) -> NDArray[Any]:
         """Return the logarithms of `predict_proba`.
 
         Parameters
@@ -330,3 +367,17 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         tags.input_tags.sparse = True
         tags.classifier_tags.multi_label = True
         return tags
+
+
+def _check_labels(y: Any) -> None:
+    """Check that of the two numbers of multilabel targets, sparse or not, one is 0, which is no label."""
+    if sparse.issparse(y):
+        values = set(np.unique(y.data)) | ({0} if y.nnz < math.prod(y.shape) else set())
+    else:
+        values = set(np.unique(y))
+    if len(values) == 2 and 0 not in values:  # with more of them they are no labels, which scikit-learn says
+        low, high = sorted(values)
+        raise ValueError(
+            f"`y` must be 0 where a sample does not have a label, and 1, or one other number, where it has; got {low} "
+            f"and {high}. Pass (y == {high}).astype(int)."
+        )

@@ -1,36 +1,32 @@
 """Epochs of stochastic training: what scikit-learn's Adam and SGD do in a loop of Python, in one call of the kernel.
 
-An epoch takes the rows in the given order, mini-batch by mini-batch.  Sparse inputs are made dense some mini-batches at
-a time, with one call of the kernel for each such chunk.
+An epoch takes the rows in the given order, mini-batch by mini-batch; the rows may be sparse.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import sparse
 
 from fastbp.interruption import StepTime
-from fastbp.jobs import Frame, flops_per_row, make_frame
+from fastbp.jobs import Frame, inputs_of, make_frame
 from fastbp.kernels import tables as t
 from fastbp.kernels import updates
 from fastbp.network import Network
 from fastbp.optimizers import N_CONSTANTS
+from fastbp.sparse_rows import Rows
 from fastbp.validation import Targets, all_finite
-
-DENSE_CHUNK_BYTES = 1 << 22  # of sparse inputs made dense at a time: within the second- or third-level cache
 
 
 @dataclass(frozen=True)
 class Data:
     """Rows as the kernels take them."""
 
-    X: Any  # ndarray (n, n_features) of the network's dtype, or a CSR matrix
+    X: Rows  # (n, n_features), of the network's dtype
     targets: Targets
     sample_weight: NDArray[Any] | None = None
 
@@ -38,10 +34,8 @@ class Data:
         return int(self.X.shape[0])
 
     def rows(self, index: Any) -> Data:
-        """Return some rows, sparse ones made dense."""
+        """Return some rows."""
         X, (array, labels), weight = self.X[index], self.targets, self.sample_weight
-        if sparse.issparse(X):
-            X = X.toarray()
         targets = Targets(None if array is None else array[index], None if labels is None else labels[index])
         return Data(X, targets, None if weight is None else weight[index])
 
@@ -56,10 +50,10 @@ class Objective:
     l2: float  # penalties of a batch as a whole
     l1: float
 
-    def make_frame(self, net: Network, batch_rows: int, n_rows: int, *, gradient: bool) -> Frame:
+    def make_frame(self, net: Network, X: Rows, batch_rows: int, n_rows: int, *, gradient: bool) -> Frame:
         """Return a frame whose kernel calls follow this objective: its tables are made for the loss they will name."""
         loss = None if self.loss_code is None else (self.loss_code, 0, 0)
-        frame = make_frame(net, batch_rows, n_rows, gradient=gradient, loss=loss)
+        frame = make_frame(net, batch_rows, n_rows, gradient=gradient, loss=loss, inputs=inputs_of(X))
         plan, scalars = frame.workspace.plan, frame.scalars
         plan[t.PER_BATCH] = 1
         names = [t.LOSS_PARAMETER, t.COST_FACTOR, t.BATCH_L2, t.BATCH_L1]
@@ -151,7 +145,7 @@ class Epochs:
         self._net, self._data, self._state = net, data, state
         self._n_train, self._batch_rows = n_train, batch_rows
         self.n_steps = -(-n_train // batch_rows)
-        self._frame = frame = objective.make_frame(net, batch_rows, n_train, gradient=True)
+        self._frame = frame = objective.make_frame(net, data.X, batch_rows, n_train, gradient=True)
         frame.state = state.vectors
         plan, scalars = frame.workspace.plan, frame.scalars
         plan[[t.OPTIMIZER, t.N_STATE_VECTORS, t.BATCH_SIZE]] = state.code, state.n_vectors, batch_rows
@@ -160,7 +154,7 @@ class Epochs:
         scalars[[t.STEP, t.POWER_1, t.POWER_2]] = state.t, *state.powers
         scalars[[t.MEAN_WEIGHT, t.CLIP_NORM]] = mean_weight, clip_norm
         scalars[t.DROPOUT : t.DROPOUT + len(net.dropout)] = net.dropout
-        flops = 3 * batch_rows * flops_per_row(net.sizes)
+        flops = inputs_of(data.X).flops_per_step(net.sizes, batch_rows)
         self._n_threads = frame.useful_threads(n_threads, flops)
         # as reckoned for `Trainer`: it only decides whether a call is long enough to be made interruptible
         self._step_time = StepTime(3 * batch_rows * net.passes.row_seconds + 1e-9 * net.n_params)
@@ -180,10 +174,7 @@ class Epochs:
         self._before[...] = self._net.params
         scalars[[t.COST_SUM, t.WEIGHT_SUM, t.STATUS]] = 0.0, 0.0, t.FINISHED
         try:
-            for data, part in self._parts(order):
-                self._steps(data, order if data is self._data else None, rates[part])
-                if scalars[t.STATUS] != t.FINISHED:
-                    break
+            self._steps(order, rates)
         finally:
             self._state.t = int(scalars[t.STEP])
             self._state.powers = float(scalars[t.POWER_1]), float(scalars[t.POWER_2])
@@ -192,20 +183,9 @@ class Epochs:
             return math.nan
         return float(scalars[t.COST_SUM] / scalars[t.WEIGHT_SUM]) if scalars[t.WEIGHT_SUM] else math.nan
 
-    def _parts(self, order: NDArray[np.int64] | None) -> Iterator[tuple[Data, slice]]:
-        """Rows ready for the kernel, and which steps they are: all at once, or sparse ones chunk by chunk."""
-        if isinstance(self._data.X, np.ndarray):
-            yield self._data, slice(0, self.n_steps)
-            return
-        bytes_per_step = self._batch_rows * self._data.X.shape[1] * self._net.dtype.itemsize
-        steps = max(1, DENSE_CHUNK_BYTES // bytes_per_step)
-        for first in range(0, self.n_steps, steps):
-            rows = slice(first * self._batch_rows, min((first + steps) * self._batch_rows, self._n_train))
-            yield self._data.rows(rows if order is None else order[rows]), slice(first, first + steps)
-
-    def _steps(self, data: Data, order: NDArray[np.int64] | None, rates: NDArray[np.float64]) -> None:
+    def _steps(self, order: NDArray[np.int64] | None, rates: NDArray[np.float64]) -> None:
         """Call the kernel; a long call can be interrupted."""
-        frame = self._frame
+        frame, data = self._frame, self._data
         frame.set_data(data.X, data.targets, data.sample_weight, order)
         if order is not None:
             frame.data[t.N_ROWS] = self._n_train

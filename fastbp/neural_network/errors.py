@@ -1,6 +1,16 @@
-"""What a fit that diverges raises."""
+"""What a fit that diverges raises, and scikit-learn's warnings."""
 
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from sklearn.exceptions import DataConversionWarning
+
+from fastbp import caller
 from fastbp.trainer import TrainingDivergedError
+
+# Filters that programs have for scikit-learn's warnings, such as `module="sklearn"` in its gallery, go on to work.
+_MODULE = "sklearn.neural_network._multilayer_perceptron"
 
 
 class FitDivergedError(TrainingDivergedError, ValueError):
@@ -33,3 +43,18 @@ def diverged(where: str) -> FitDivergedError:
         f"{_NON_FINITE} The loss became NaN or infinite in {where}; the model keeps its last finite weights. Try "
         "inputs scaled to mean 0 and variance 1 (`StandardScaler`), a smaller `learning_rate_init`, or `clip_norm=1.0`."
     )
+
+
+def warn(message: str, category: type[Warning] = UserWarning) -> None:
+    """Give a warning that scikit-learn gives as well, at the user's line and as from scikit-learn's module."""
+    caller.warn(message, category, _MODULE)
+
+
+def warn_of_column(y: NDArray[Any]) -> None:
+    """Warn, as scikit-learn does, of targets that are one column."""
+    if np.ndim(y) == 2 and np.shape(y)[1] == 1:
+        warn(
+            "A column-vector y was passed when a 1d array was expected. Please change the shape of y to (n_samples, ), "
+            "for example using ravel().",
+            DataConversionWarning,
+        )

@@ -1,4 +1,4 @@
-"""Estimators in files: what `save` writes and `fastbp.load` reads, and ONNX models with labels and probabilities."""
+"""Estimators in files: what `save` writes and `fastbp.load` reads."""
 
 from __future__ import annotations
 
@@ -7,17 +7,19 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from sklearn.base import is_classifier
 from sklearn.preprocessing import LabelBinarizer
 from sklearn.utils.validation import check_is_fitted
 
 from fastbp.array_files import FileContent, write_arrays
-from fastbp.export import Graph, require_exportable
+from fastbp.checkpoint import describe_optimizer
 from fastbp.files import PathLike, checked_path, write_atomically
 from fastbp.functions import Activation, Loss
 from fastbp.network import Network
+from fastbp.neural_network.onnx_models import onnx_model
+from fastbp.schedules import SCHEDULES
 from fastbp.storage import ESTIMATOR_VERSION, OwnFunctions, describe, finite_params, rebuild
 
-_KINDS = {"MLPClassifier": "classifier", "MLPRegressor": "regressor"}
 # What a fit leaves behind beside the network, the classes and what only training on needs.
 _RECORD = (
     "n_iter_",
@@ -31,7 +33,6 @@ _RECORD = (
     "_no_improvement_count",
 )
 _NOT_FINITE = ("inf", "-inf", "nan")  # words of numbers that JSON has not
-_INT64 = 7  # onnx.TensorProto.INT64
 _LABEL_TYPES = ("binary", "multiclass", "multilabel-indicator")
 
 
@@ -40,6 +41,8 @@ class Portable:
 
     def save(self, path: PathLike) -> None:
         """Write the fitted estimator to a file, whole or not at all; `fastbp.load` reads it.
+
+        A file holds no code: of a subclass it is the file of its base class, and `fastbp.load` returns that.
 
         Parameters
         ----------
@@ -51,7 +54,8 @@ class Portable:
         NotFittedError
             If the estimator is not fitted.
         TypeError, ValueError, OSError
-            If a parameter is no plain value, such as a ``RandomState``; and as `fastbp.storage.save`.
+            If a parameter is no plain value, such as a ``RandomState``; if a subclass has parameters that its base
+            class lacks; and as `fastbp.storage.save`.
 
         Examples
         --------
@@ -70,7 +74,8 @@ class Portable:
         """Write the fitted estimator as an ONNX model, whose inputs and outputs are named as skl2onnx names them.
 
         The input is ``X``; a classifier's outputs are ``label`` and ``probabilities``, a regressor's is ``variable``.
-        Needs the `onnx` package, ``pip install "fastbp[onnx]"``.
+        Needs the `onnx` package, ``pip install "fastbp[onnx]"``.  Of a subclass it is the model of its base class.  For
+        pipelines see `register_onnx_converters`.
 
         Parameters
         ----------
@@ -109,11 +114,11 @@ def save(estimator: Any, path: PathLike) -> None:
     record = {name: vars(estimator)[name] for name in _RECORD if name in vars(estimator)}
     description = {
         "network": describe(net),
-        "parameters": {name: _plain(name, value) for name, value in estimator.get_params(deep=False).items()},
+        "parameters": {name: _plain(name, value) for name, value in _parameters(estimator).items()},
         "record": {name: _plain(name, value) for name, value in record.items()},
         "feature_names": _plain("feature_names_in_", getattr(estimator, "feature_names_in_", None)),
     }
-    kind = _KINDS[type(estimator).__name__]
+    kind = "classifier" if is_classifier(estimator) else "regressor"
     if kind == "classifier":
         binarizer = estimator._label_binarizer
         description["classes"] = _plain("classes_", estimator.classes_)
@@ -121,10 +126,28 @@ def save(estimator: Any, path: PathLike) -> None:
     write_arrays(path, kind, ESTIMATOR_VERSION, description, {"params": finite_params(net)})
 
 
+def _parameters(estimator: Any) -> dict[str, Any]:
+    """Return the parameters of the class of fastbp's whose file it will be; a subclass must have no others."""
+    from fastbp.neural_network import MLPClassifier, MLPRegressor
+
+    base: Any = MLPClassifier if is_classifier(estimator) else MLPRegressor
+    names = base().get_params(deep=False)
+    others = sorted(set(estimator.get_params(deep=False)) - set(names))
+    if others:
+        raise TypeError(
+            f"A {type(estimator).__name__} must have no parameters that {base.__name__} lacks to be saved, since a "
+            "file holds no code and load() makes the class of fastbp's from it; it has "
+            f"{', '.join(map(repr, others))}. Save its `network_`, or write the whole object with joblib.dump."
+        )
+    return {name: getattr(estimator, name) for name in names}
+
+
 def _plain(name: str, value: Any) -> Any:
     """Return a value as JSON has it; what it has not is an object with one field that says what it is."""
     if isinstance(value, np.generic):
         value = value.item()
+    if name == "dtype" and value is not None:  # a NumPy type or dtype
+        value = np.dtype(value).name
     if isinstance(value, float) and not math.isfinite(value):
         return {"float": str(value)}
     if value is None or isinstance(value, bool | int | float | str):
@@ -137,6 +160,8 @@ def _plain(name: str, value: Any) -> Any:
         return {"array": [str(value.dtype), [_plain(name, item) for item in value.tolist()]]}
     if isinstance(value, Activation | Loss):
         return {type(value).__name__: value.name}
+    if SCHEDULES.get(type(value).__name__) is type(value):
+        return {"Schedule": _plain(name, describe_optimizer(value, horizon=1))}  # which counts for users' own only
     raise TypeError(
         f"`{name}` must be a plain value for the estimator to be saved, since a file holds no code; got "
         f"{type(value).__name__}. Set another one with set_params()."
@@ -242,6 +267,9 @@ class _Reader:
                     "custom_functions=[...])."
                 )
             return own
+        if kind == "Schedule":
+            values = self._value(inner)
+            return SCHEDULES[values.pop("class")](**values)
         if kind not in ("list", "tuple", "dict", "array") or not isinstance(inner, list):
             self._content.fail(f"a value of an unknown kind: {kind!r}.")
         if kind == "array":
@@ -263,36 +291,3 @@ class _Reader:
         if found.kind in "UO" and not all(isinstance(value, str) for value in values) and found.kind == "U":
             self._content.fail(f"an array of the dtype {dtype!r} with other values than words.")
         return np.array(values, found)
-
-
-# --- ONNX -------------------------------------------------------------------------------------------------------------
-
-
-def onnx_model(estimator: Any) -> Any:
-    """Return a fitted estimator as an ONNX model, which `Portable.to_onnx` writes to a file."""
-    net: Network = estimator.network_
-    require_exportable(net)
-    graph = Graph(net.dtype)
-    width = net.sizes[-1]
-    if _KINDS[type(estimator).__name__] == "regressor":
-        graph.layers(net, "X", "variable")
-        return graph.model(net.sizes[0], [("variable", net.dtype, ["n", width])])
-    kind, classes = estimator._label_binarizer.y_type_, estimator.classes_
-    if kind == "multilabel-indicator":
-        graph.layers(net, "X", "probabilities")
-        graph.add("Cast", graph.add("Greater", "probabilities", graph.number(0.5)), output="label", to=_INT64)
-        ends: list[Any] = [("label", np.dtype(np.int64), ["n", width]), ("probabilities", net.dtype, ["n", width])]
-        return graph.model(net.sizes[0], ends)
-    if kind == "multiclass":
-        graph.layers(net, "X", "probabilities")
-        index = graph.add("ArgMax", "probabilities", axis=1, keepdims=0)
-    else:
-        graph.layers(net, "X", "probability")
-        graph.add("Concat", graph.add("Sub", graph.number(1.0), "probability"), "probability", output="probabilities",
-                  axis=1)  # fmt: skip
-        above = graph.add("Cast", graph.add("Greater", "probability", graph.number(0.5)), to=_INT64)
-        index = graph.add("Squeeze", above, graph.constant("last_axis", np.array([1], np.int64)))
-    words = classes.astype(object) if classes.dtype.kind in "UO" else classes
-    graph.add("Gather", graph.constant("classes", words), index, output="label", axis=0)
-    ends = [("label", words.dtype, ["n"]), ("probabilities", net.dtype, ["n", max(2, width)])]
-    return graph.model(net.sizes[0], ends)

@@ -1,15 +1,123 @@
-"""Validation data of a fit: its loss and its score after each epoch."""
+"""Validation data of a fit: how they are passed or set aside, and their loss and score after each epoch."""
 
 from __future__ import annotations
 
-from typing import Any
+import inspect
+import math
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 from sklearn.metrics import check_scoring
+from sklearn.model_selection import train_test_split
 
 from fastbp.neural_network.epochs import Data
-from fastbp.neural_network.passes import BatchCost, outputs
+from fastbp.neural_network.passes import BatchCost
+from fastbp.sparse_rows import SparseRows
+
+# --- passed to `fit` --------------------------------------------------------------------------------------------------
+
+
+class Given(NamedTuple):
+    """Validation data as a user passes them to `fit`, not yet checked."""
+
+    argument: str  # which one they are, for messages
+    X: Any
+    y: Any
+    sample_weight: Any = None
+
+
+def given(eval_set: Any, X_val: Any, y_val: Any, sample_weight_val: Any) -> Given | None:
+    """Return the validation data of a fit in either convention, or None."""
+    separate = {"X_val": X_val, "y_val": y_val, "sample_weight_val": sample_weight_val}
+    passed = [f"`{name}`" for name, value in separate.items() if value is not None]
+    if eval_set is not None:
+        if passed:
+            raise ValueError(
+                f"Validation data must be passed once, as `eval_set` or as `X_val` and `y_val`; got `eval_set` and "
+                f"{' and '.join(passed)}."
+            )
+        return Given("`eval_set`", *_only_set(eval_set))
+    if not passed:
+        return None
+    if X_val is None or y_val is None:
+        raise ValueError(
+            f"`X_val` and `y_val` must be passed together, being inputs and their targets; got only "
+            f"{' and '.join(passed)}."
+        )
+    return Given("`X_val` and `y_val`", X_val, y_val, sample_weight_val)
+
+
+def _only_set(eval_set: Any) -> tuple[Any, ...]:
+    """Return the members of ``(X_val, y_val)`` or ``(X_val, y_val, sample_weight_val)``, also out of a list of one."""
+    rule = "`eval_set` must be (X_val, y_val) or (X_val, y_val, sample_weight_val), or a list of one such tuple; got "
+    if not isinstance(eval_set, tuple | list):
+        raise TypeError(f"{rule}{type(eval_set).__name__}.")
+    sets = [member for member in eval_set if _is_set(member)]
+    if len(sets) > 1 and len(sets) == len(eval_set):
+        raise ValueError(
+            f"{rule}{len(sets)} of them. A fit watches one validation set: pass that one, and ask for the loss of "
+            "others with `loss_gradient`."
+        )
+    members = tuple(sets[0] if len(sets) == len(eval_set) == 1 else eval_set)
+    if len(members) not in (2, 3):
+        raise TypeError(f"{rule}{type(eval_set).__name__} of {len(members)}.")
+    return members
+
+
+def _is_set(member: Any) -> bool:
+    """Whether a member of an `eval_set` is a set of its own, and no table of numbers: its first member is a table."""
+    return isinstance(member, tuple | list) and len(member) in (2, 3) and _n_axes(member[0]) > 1
+
+
+def _n_axes(X: Any) -> int:
+    """Return the number of axes of an array, a frame, a sparse matrix or nested lists, which may be ragged."""
+    if hasattr(X, "shape"):
+        return len(X.shape)
+    return 1 + _n_axes(X[0]) if isinstance(X, tuple | list) and len(X) else 0
+
+
+# --- set aside --------------------------------------------------------------------------------------------------------
+
+
+def set_aside(
+    data: Data, fraction: float, rng: np.random.RandomState, labels: NDArray[Any] | None
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Return the rows to train on and those to validate with, which are scikit-learn's.
+
+    Parameters
+    ----------
+    data : Data
+        All rows.
+    fraction : float
+        The share of them to validate with.
+    rng : RandomState
+        The source of random numbers.
+    labels : ndarray or None
+        The classes whose shares both parts keep.
+    """
+    rows = np.arange(len(data))
+    train, test = train_test_split(rows, random_state=rng, test_size=fraction, stratify=labels)
+    if len(test) < 2:
+        raise ValueError("The validation set is too small. Increase 'validation_fraction' or the size of your dataset.")
+    if data.sample_weight is None:
+        return train, test
+    counts = data.sample_weight != 0
+    if counts[train].any() and counts[test].any():
+        return train, test
+    # scikit-learn gives up here, as a bagging of small samples soon does: draw again, from the rows that count
+    candidates = np.flatnonzero(counts)
+    if len(candidates) < 2:
+        raise ValueError(
+            "`early_stopping` needs two rows or more with a weight other than 0, to train on and to validate with; got "
+            f"{len(candidates)}. Pass validation data, or set early_stopping=False."
+        )
+    n_test = min(math.ceil(fraction * len(candidates)), len(candidates) - 1)
+    test = rng.permutation(candidates)[:n_test]
+    return np.setdiff1d(rows, test), test
+
+
+# --- looked at after each epoch ---------------------------------------------------------------------------------------
 
 
 class HeldOut:
@@ -21,16 +129,15 @@ class HeldOut:
         The estimator.
     data : Data
         The rows, valid and in the network's dtype.
-    y : array_like or None
-        Their targets as the user gave them, for a scorer; None to decode those of `data`.
     with_losses : bool
-        Whether the loss is wanted after each epoch.
+        Whether the loss is wanted after each epoch: of the user's own rows, not of those set aside.
     """
 
-    def __init__(self, estimator: Any, data: Data, y: Any, *, with_losses: bool) -> None:
+    def __init__(self, estimator: Any, data: Data, *, with_losses: bool) -> None:
         self._estimator, self._data = estimator, data
         self.has_losses = with_losses
-        by_loss = estimator.scoring == "loss"
+        watched = estimator._watched()
+        self._by_loss = isinstance(watched, str) and watched == "loss"
         self._cost = (
             BatchCost(
                 estimator._network,
@@ -39,14 +146,15 @@ class HeldOut:
                 gradient=False,
                 n_threads=estimator.n_threads,
             )
-            if with_losses or by_loss
+            if with_losses or self._by_loss
             else None
         )
-        uses_scorer = estimator.scoring is not None and not by_loss and estimator.early_stopping
-        self._scorer = check_scoring(estimator, estimator.scoring) if uses_scorer else None
+        uses_scorer = watched is not None and not self._by_loss and estimator.early_stopping
+        self._scorer = check_scoring(estimator, watched) if uses_scorer else None
         if uses_scorer:
-            self._y = estimator._decoded_targets(data) if y is None else y
+            self._y = estimator._decoded_targets(data)
             self._probe = _without_feature_names(estimator)
+            self._weights = {"sample_weight": data.sample_weight} if self._passes_weights() else {}
 
     def loss(self) -> float:
         """Mean loss without penalties; NaN if it is not finite."""
@@ -55,17 +163,27 @@ class HeldOut:
         return cost if np.isfinite(cost) else np.nan
 
     def score(self) -> float:
-        """Return what early stopping maximises: `scoring`, by default the estimator's `score`; it may be NaN."""
+        """Return what early stopping maximises; it may be NaN."""
         est, data = self._estimator, self._data
-        if est.scoring == "loss":
+        if self._by_loss:
             return -self.loss()
         if self._scorer is not None:
-            weights = {} if data.sample_weight is None else {"sample_weight": data.sample_weight}
-            return float(self._scorer(self._probe, data.X, self._y, **weights))
-        out: NDArray[Any] = outputs(est._network, data.X, est.n_threads)
+            X = data.X.to_scipy() if isinstance(data.X, SparseRows) else data.X
+            return float(self._scorer(self._probe, X, self._y, **self._weights))
+        out: NDArray[Any] = est._network.passes.outputs(data.X, est.n_threads)
         if not np.isfinite(out).all():
             return np.nan
         return float(est._score_of_outputs(out, data))
+
+    def _passes_weights(self) -> bool:
+        """Whether there are weights, and the scorer takes them: ``scorer(estimator, X, y)`` need not."""
+        if self._data.sample_weight is None:
+            return False
+        try:  # of scikit-learn's scorers it is the metric inside that takes weights or does not
+            parameters = inspect.signature(getattr(self._scorer, "_score_func", self._scorer)).parameters  # type: ignore[arg-type]
+        except ValueError:  # a function of C without a signature
+            return False
+        return "sample_weight" in parameters or any(p.kind is p.VAR_KEYWORD for p in parameters.values())
 
 
 def _without_feature_names(estimator: Any) -> Any:

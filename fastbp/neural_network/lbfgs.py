@@ -9,9 +9,9 @@ import numpy as np
 import scipy
 import scipy.optimize
 from numpy.typing import NDArray
-from sklearn.utils.optimize import _check_optimize_result
+from sklearn.exceptions import ConvergenceWarning
 
-from fastbp.neural_network.errors import diverged
+from fastbp.neural_network.errors import diverged, warn
 from fastbp.neural_network.passes import BatchCost
 
 
@@ -48,7 +48,9 @@ def minimise(estimator: Any, cost: BatchCost, callback: Callable[[NDArray[Any]],
     )
     if not (np.isfinite(result.fun) and np.isfinite(result.x).all()):
         raise diverged("L-BFGS")
-    estimator.n_iter_ = _check_optimize_result("lbfgs", result, estimator.max_iter)
+    estimator.n_iter_ = min(result.nit, estimator.max_iter)
+    if result.status != 0:
+        warn(_unfinished(result, estimator.n_iter_, estimator.max_iter), ConvergenceWarning)
     estimator.loss_ = result.fun
     net.params[...] = result.x
 
@@ -56,6 +58,17 @@ def minimise(estimator: Any, cost: BatchCost, callback: Callable[[NDArray[Any]],
 def _in_double(value_and_grad: tuple[float, NDArray[Any]]) -> tuple[float, NDArray[np.float64]]:
     cost, grad = value_and_grad
     return cost, grad.astype(np.float64, copy=False)
+
+
+def _unfinished(result: Any, n_iter: int, max_iter: int) -> str:
+    """Return the text of scikit-learn's `_check_optimize_result`, whose warning would point at this module."""
+    cure = f"\nIncrease the number of iterations to improve the convergence (max_iter={max_iter})."
+    return (
+        f"lbfgs failed to converge after {n_iter} iteration(s) (status={result.status}):\n{result.message}\n"
+        f"{cure if n_iter == max_iter else ''}\n"
+        "You might also want to scale the data as shown in:\n"
+        "    https://scikit-learn.org/stable/modules/preprocessing.html"
+    )
 
 
 def _printing(verbose: Any) -> dict[str, int]:

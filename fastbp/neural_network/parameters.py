@@ -6,11 +6,14 @@ from numbers import Integral, Real
 from typing import Any, TypeVar
 
 import numpy as np
+from numpy.typing import NDArray
 from sklearn.utils._param_validation import Interval, Options, StrOptions
 
 from fastbp.functions import ACTIVATION_NAMES, Activation, Loss
 from fastbp.initializers import names as initializer_names
+from fastbp.names import same_elsewhere
 from fastbp.schedules import Schedule
+from fastbp.validation import DTYPES, network_dtype
 
 STOCHASTIC_SOLVERS = ("sgd", "adam")
 # scikit-learn's names of activations and losses -> fastbp's; the others are the same
@@ -23,6 +26,25 @@ NETWORK_LOSSES = {
     "log_cosh": "log_cosh",
     "quantile": "quantile",
 }
+
+
+class _FloatTypes(StrOptions):
+    """float32 and float64 in all the ways in which NumPy takes them, as `Network` does."""
+
+    def __init__(self) -> None:
+        super().__init__(set(DTYPES))
+
+    def is_satisfied_by(self, val: Any) -> bool:
+        """Whether it is one of the two."""
+        try:
+            network_dtype(val)
+        except ValueError:
+            return False
+        return True
+
+    def __str__(self) -> str:
+        return "'float32' or 'float64' (as a name, a NumPy type or a dtype)"
+
 
 _ACTIVATIONS = StrOptions({"logistic", *ACTIVATION_NAMES} - {"sigmoid", "softmax"})
 _AT_LEAST_0 = Interval(Real, 0, None, closed="left")
@@ -56,7 +78,7 @@ CONSTRAINTS: dict[str, list[Any]] = {
     "n_iter_no_change": [_COUNT, Options(Real, {np.inf})],
     "max_fun": [_COUNT],
     # fastbp's
-    "dtype": [StrOptions({"float32", "float64"}), None],
+    "dtype": [_FloatTypes(), None],
     "initializer": [StrOptions({"auto", *initializer_names()})],
     "dropout": [_SHARE, list, tuple],
     "l1_penalty": [_AT_LEAST_0],
@@ -95,7 +117,8 @@ batch_size : int, default='auto'
 learning_rate : {'constant', 'invscaling', 'adaptive'} or fastbp.Schedule, default='constant'
     How 'sgd' changes its learning rate: not at all; ``learning_rate_init / (t_ + 1)**power_t``, epoch by epoch;
     divided by 5 whenever training would else stop.  A schedule such as ``fastbp.Cosine(0.01)`` sets the rate of
-    every step, for 'sgd' and 'adam', in place of `learning_rate_init`.
+    every step, for 'sgd' and 'adam', in place of `learning_rate_init`.  Each `fit` goes through it from its step 0;
+    all calls of `partial_fit` together go through one of `max_iter` epochs, and keep its final rate after them.
 learning_rate_init : float, default=0.001
     Learning rate per step at the beginning; for 'sgd' and 'adam'.
 power_t : float, default=0.5
@@ -118,8 +141,10 @@ momentum : float, default=0.9
 nesterovs_momentum : bool, default=True
     Whether the momentum is Nesterov's.
 early_stopping : bool, default=False
-    Whether to set rows aside, or to use the `eval_set` of `fit`, and to stop when the score on them does not improve;
-    the model ends with the parameters of its best score.
+    Whether to set rows aside, or to use the validation data of `fit`, and to stop when the score on them does not
+    improve; the model ends with the parameters of its best score.  A warm fit with validation data of your own counts
+    its first parameters among them; with rows set aside it has, as scikit-learn's, to beat the fits before, and ends
+    with its last parameters if it does not.
 validation_fraction : float, default=0.1
     Share of the rows that early stopping sets aside.
 beta_1, beta_2, epsilon : float, default=0.9, 0.999, 1e-8
@@ -130,7 +155,7 @@ max_fun : int, default=15000
     Largest number of evaluations of 'lbfgs'."""
 
 _FASTBPS = """\
-dtype : {'float32', 'float64'}, default=None
+dtype : {'float32', 'float64'}, NumPy type or dtype, default=None
     Type of all arithmetic; data of the other type are converted once.  None takes the type of X, and float64 for
     'lbfgs'.  Most of what the kernels do is twice as fast in float32.
 initializer : str, default='auto'
@@ -143,10 +168,13 @@ l1_penalty : float, default=0.0
 clip_norm : float, default=None
     Largest Euclidean norm of a step's gradient; a longer one is scaled down to it.  For 'sgd' and 'adam'.
 scoring : str or callable, default=None
-    What early stopping watches: None the estimator's own score, 'loss' the validation loss, or a scorer as in
-    ``sklearn.model_selection.cross_val_score``.
+    What early stopping watches: 'loss' the validation loss, or a scorer as in
+    ``sklearn.model_selection.cross_val_score``, a name or ``scorer(estimator, X, y)``, which is passed
+    ``sample_weight=`` if there are weights and it takes them.  None is what scikit-learn watches, the accuracy and R^2,
+    but the validation loss for the regression losses that scikit-learn does not have.
 warm_start_optimizer : bool, default=False
-    Whether a warm start also goes on with the optimizer's moments, number of steps and learning rate.
+    Whether a warm start also goes on with the optimizer's moments, number of steps and learning rate, but for a
+    schedule's, which begins anew.
 weight_normalization : {'auto', 'batch', 'data'}, default='auto'
     What the weighted sum of a mini-batch's gradients is divided by, for 'sgd' and 'adam'.  'data' is the mini-batch's
     number of rows times the mean weight of all rows, so that on average a step follows the gradient of the weighted
@@ -157,7 +185,7 @@ weight_normalization : {'auto', 'batch', 'data'}, default='auto'
 n_threads : int, default=None
     Threads to use; None for all that the process may use.  The results do not depend on it, to the last bit.
 progress : bool, default=False
-    Whether to show a progress bar on standard error."""
+    Whether to show a progress bar on standard error, where that is a terminal or a notebook."""
 
 _ATTRIBUTES = """\
 coefs_, intercepts_ : list of ndarray
@@ -169,11 +197,11 @@ loss_curve_ : list of float
 best_loss_ : float or None
     The smallest of them; None with early stopping.
 validation_scores_ : list of float or None
-    With early stopping, the score of each epoch.
+    With early stopping, the score of each epoch; where the validation loss is watched, minus that loss.
 best_validation_score_ : float or None
-    The largest of them.
+    The largest of them; a warm fit with validation data of your own begins with that of its first parameters.
 validation_loss_curve_ : list of float or None
-    With an `eval_set`, its loss after each epoch, without penalties; NaN where it is not finite.
+    With validation data in `fit`, their loss after each epoch, without penalties; NaN where it is not finite.
 n_iter_ : int
     Epochs or iterations of the last fit.
 t_ : int
@@ -188,6 +216,38 @@ feature_names_in_ : ndarray of shape (n_features_in_,)
     Names of the features, if X had them.
 network_ : fastbp.Network
     The network inside."""
+
+
+class Fitted:
+    """The types of the attributes of a fitted estimator, for type checkers; `_ATTRIBUTES` says what they are."""
+
+    coefs_: list[NDArray[Any]]
+    intercepts_: list[NDArray[Any]]
+    loss_: float
+    loss_curve_: list[float]
+    best_loss_: float | None
+    validation_scores_: list[float] | None
+    best_validation_score_: float | None
+    validation_loss_curve_: list[float] | None
+    n_iter_: int
+    t_: int
+    n_layers_: int
+    n_outputs_: int
+    out_activation_: str
+    n_features_in_: int
+    feature_names_in_: NDArray[Any]
+
+
+def hint(estimator: Any, message: str) -> str:
+    """Return what an error about a parameter ends with: the names here for what other libraries call otherwise."""
+    for name, constraints in estimator._parameter_constraints.items():
+        value = getattr(estimator, name)
+        if isinstance(value, str) and message.startswith(f"The {name!r} parameter of "):
+            options = [option for rule in constraints if isinstance(rule, StrOptions) for option in rule.options]
+            close = same_elsewhere(value, tuple(sorted(options)))
+            return f" Did you mean {' or '.join(map(repr, close))}?" if close else ""
+    return ""
+
 
 _T = TypeVar("_T", bound=type)
 

@@ -2,22 +2,25 @@
 
 from __future__ import annotations
 
-from typing import Any
+import datetime
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from sklearn.base import RegressorMixin, _fit_context
+from sklearn.base import RegressorMixin
 from sklearn.metrics import r2_score
-from sklearn.utils import column_or_1d
-from sklearn.utils.metaestimators import available_if
 
 from fastbp.functions import Activation, Loss
 from fastbp.kernels import tables as t
 from fastbp.neural_network.base import BaseMLP
-from fastbp.neural_network.callbacks import with_callbacks
 from fastbp.neural_network.epochs import Data, Objective
+from fastbp.neural_network.errors import warn_of_column
+from fastbp.neural_network.held_out import given
+from fastbp.neural_network.methods import fit_method, partial_fit_method
 from fastbp.neural_network.parameters import NETWORK_LOSSES, NETWORK_NAMES, REGRESSOR_CONSTRAINTS, documented
-from fastbp.validation import Targets
+from fastbp.validation import Targets, all_finite
+
+_TIMES = (np.datetime64, np.timedelta64, datetime.date, datetime.time, datetime.timedelta)  # pandas' are of them
 
 
 @documented
@@ -26,8 +29,8 @@ class MLPRegressor(RegressorMixin, BaseMLP):
 
     Parameters, attributes, methods, messages and, with the same `random_state`, all numbers are those of
     ``sklearn.neural_network.MLPRegressor``.  What scikit-learn does not have are the losses beyond 'squared_error' and
-    'poisson', the parameters from `output_activation` on, `eval_set`, `loss_gradient`, `input_gradient` and `network_`;
-    their defaults change nothing.
+    'poisson', the parameters from `output_activation` on, validation data in `fit`, `loss_gradient`, `input_gradient`
+    and `network_`; their defaults change nothing.
 
     Parameters
     ----------
@@ -52,6 +55,11 @@ class MLPRegressor(RegressorMixin, BaseMLP):
     With several outputs scikit-learn reports the mean over the outputs of half the squared error, but follows the
     gradient of their sum; so does this class.  All other losses are sums over the outputs in both.  A mini-batch whose
     sample weights are all 0 is passed over, where scikit-learn raises ZeroDivisionError.
+
+    `score` is R^2 whatever the loss, as in all regressors of scikit-learn but its generalised linear models; it says
+    little of a quantile.  What a model with another loss explains, between 0 and 1, is ``d2_pinball_score(y,
+    model.predict(X), alpha=quantile)``, ``d2_absolute_error_score``, or ``d2_tweedie_score(..., power=1)`` for
+    'poisson', all of ``sklearn.metrics``; `scoring` and ``cross_val_score`` take scorers made of them.
 
     Examples
     --------
@@ -107,13 +115,35 @@ class MLPRegressor(RegressorMixin, BaseMLP):
         n_threads: int | None = None,
         progress: bool = False,
     ) -> None:
-        self._store(locals())
+        self.loss, self.hidden_layer_sizes, self.activation = loss, hidden_layer_sizes, activation
+        self.solver, self.alpha, self.batch_size = solver, alpha, batch_size
+        self.learning_rate, self.learning_rate_init, self.power_t = learning_rate, learning_rate_init, power_t
+        self.max_iter, self.shuffle, self.random_state = max_iter, shuffle, random_state
+        self.tol, self.verbose, self.warm_start = tol, verbose, warm_start
+        self.momentum, self.nesterovs_momentum = momentum, nesterovs_momentum
+        self.early_stopping, self.validation_fraction = early_stopping, validation_fraction
+        self.beta_1, self.beta_2, self.epsilon = beta_1, beta_2, epsilon
+        self.n_iter_no_change, self.max_fun = n_iter_no_change, max_fun
+        self.output_activation, self.quantile, self.huber_slope = output_activation, quantile, huber_slope
+        self.dtype, self.initializer, self.dropout = dtype, initializer, dropout
+        self.l1_penalty, self.clip_norm, self.scoring = l1_penalty, clip_norm, scoring
+        self.warm_start_optimizer, self.weight_normalization = warm_start_optimizer, weight_normalization
+        self.n_threads, self.progress = n_threads, progress
 
     # --- fit ----------------------------------------------------------------------------------------------------------
 
-    @_fit_context(prefer_skip_nested_validation=True)
-    @with_callbacks
-    def fit(self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None = None, *, eval_set: Any = None) -> Any:
+    @fit_method
+    def fit(
+        self,
+        X: Any,
+        y: Any,
+        sample_weight: ArrayLike | None = None,
+        *,
+        X_val: Any = None,
+        y_val: Any = None,
+        sample_weight_val: ArrayLike | None = None,
+        eval_set: Any = None,
+    ) -> Self:
         """Fit the model to data.
 
         Parameters
@@ -124,9 +154,15 @@ class MLPRegressor(RegressorMixin, BaseMLP):
             Targets.
         sample_weight : array-like of shape (n_samples,), default=None
             Sample weights; see `weight_normalization`.
-        eval_set : tuple, default=None
-            ``(X_val, y_val)`` or ``(X_val, y_val, sample_weight_val)``: validation data whose loss after each epoch is
-            `validation_loss_curve_`.  Early stopping watches them instead of setting rows aside.
+        X_val, y_val : array-like, default=None
+            Validation data, of the shapes of X and y, whose loss after each epoch is `validation_loss_curve_`.  Early
+            stopping watches them instead of setting rows aside.  A ``Pipeline(..., transform_input=["X_val"])``
+            transforms `X_val` as X, with scikit-learn's metadata routing switched on.
+        sample_weight_val : array-like of shape (n_val,), default=None
+            Sample weights of the validation data.
+        eval_set : tuple or list of one tuple, default=None
+            The same as one argument, ``(X_val, y_val)`` or ``(X_val, y_val, sample_weight_val)``.  No pipeline
+            transforms it: pass inputs that are transformed already.
 
         Returns
         -------
@@ -138,12 +174,11 @@ class MLPRegressor(RegressorMixin, BaseMLP):
         FitDivergedError
             If the loss becomes NaN or infinite; the model keeps finite weights.
         """
-        return self._fit(X, y, sample_weight, incremental=False, eval_set=eval_set)
+        validation = given(eval_set, X_val, y_val, sample_weight_val)
+        return self._fit(X, y, sample_weight, incremental=False, given=validation)
 
-    @available_if(lambda estimator: estimator._check_solver())
-    @_fit_context(prefer_skip_nested_validation=True)
-    @with_callbacks
-    def partial_fit(self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None = None) -> Any:
+    @partial_fit_method
+    def partial_fit(self, X: Any, y: Any, sample_weight: ArrayLike | None = None) -> Self:
         """Train one epoch on some data.
 
         Parameters
@@ -162,9 +197,18 @@ class MLPRegressor(RegressorMixin, BaseMLP):
         """
         return self._fit(X, y, sample_weight, incremental=True)
 
+    def _checked(self, X: Any, y: Any, reset: bool) -> tuple[Any, NDArray[Any]]:
+        _check_numbers(y)
+        return super()._checked(X, y, reset)
+
+    def _watched(self) -> Any:
+        # the loss, as in HistGradientBoostingRegressor, for R^2 falls while a high quantile is learned; but what
+        # scikit-learn's MLPRegressor watches for the losses that it has
+        has_scikit_learns_loss = isinstance(self.loss, str) and self.loss in ("squared_error", "poisson")
+        return "loss" if self.scoring is None and not has_scikit_learns_loss else self.scoring
+
     def _learn_targets(self, y: NDArray[Any], incremental: bool) -> None:
-        if y.ndim == 2 and y.shape[1] == 1:
-            column_or_1d(y, warn=True)  # only for its warning
+        warn_of_column(y)
         if self._is_poisson and y.min() < 0:
             raise ValueError(f"`y` must be at least 0 for loss='poisson'; its smallest value is {y.min()}.")
 
@@ -173,7 +217,15 @@ class MLPRegressor(RegressorMixin, BaseMLP):
         return isinstance(self.loss, str) and self.loss == "poisson"
 
     def _encoded(self, y: NDArray[Any], dtype: np.dtype) -> Targets:
-        return Targets(np.ascontiguousarray(y.reshape(len(y), -1), dtype), None)
+        with np.errstate(over="ignore"):
+            array = np.ascontiguousarray(y.reshape(len(y), -1), dtype)
+        if not all_finite(array):
+            row = int(np.argmin(np.isfinite(array).all(axis=1)))
+            raise ValueError(
+                f"`y` must hold numbers that are finite in {dtype.name}, the type of all arithmetic; got {y[row]} in "
+                f"row {row}. Scale the targets, set dtype='float64', or leave such rows out."
+            )
+        return Targets(array, None)
 
     def _count_outputs(self, targets: Targets) -> int:
         return 0 if targets.array is None else targets.array.shape[1]
@@ -199,7 +251,7 @@ class MLPRegressor(RegressorMixin, BaseMLP):
 
     # --- predictions --------------------------------------------------------------------------------------------------
 
-    def predict(self, X: ArrayLike) -> NDArray[Any]:
+    def predict(self, X: Any) -> NDArray[Any]:
         """Predict targets.
 
         Parameters
@@ -231,3 +283,18 @@ class MLPRegressor(RegressorMixin, BaseMLP):
         tags = super().__sklearn_tags__()
         tags.input_tags.sparse = True
         return tags
+
+
+def _check_numbers(y: Any) -> None:
+    """Check that targets are no dates, durations or texts, whose numbers would depend on their unit or spelling."""
+    try:
+        array = np.asarray(y)
+    except ValueError:  # rows of different lengths, as scikit-learn says
+        return
+    found, is_time = f"dtype {array.dtype}", array.dtype.kind in "mM"
+    if array.dtype.kind == "O":  # scikit-learn makes numbers of objects, be they numbers, texts of numbers or times
+        times = [type(value).__name__ for value in array.flat if isinstance(value, _TIMES)]
+        found, is_time = f"a {times[0]}" if times else "", bool(times)
+    if is_time or array.dtype.kind in "UST":
+        cure = "Choose a unit, as by (y - origin) / np.timedelta64(1, 'D')" if is_time else "Write y.astype(float)"
+        raise TypeError(f"`y` must hold real numbers; got {found}. {cure}.")

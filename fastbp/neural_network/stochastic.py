@@ -4,19 +4,18 @@ from __future__ import annotations
 
 import contextlib
 import sys
-import warnings
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from sklearn.exceptions import ConvergenceWarning
-from sklearn.model_selection import train_test_split
 from sklearn.utils import check_random_state
 
+from fastbp import caller
 from fastbp.neural_network.epochs import Data, Epochs, OptimizerState, adam_state, sgd_state
-from fastbp.neural_network.errors import diverged
-from fastbp.neural_network.held_out import HeldOut
+from fastbp.neural_network.errors import diverged, warn
+from fastbp.neural_network.held_out import HeldOut, set_aside
 from fastbp.progress import progress_bar
 from fastbp.schedules import Schedule
 
@@ -26,7 +25,8 @@ _DEFAULT_BATCH_ROWS = 200  # scikit-learn's batch_size='auto'
 
 def say(text: str) -> None:
     """Write a line of `verbose` to standard output, as scikit-learn's print does."""
-    sys.stdout.write(f"{text}\n")
+    if sys.stdout is not None:  # a program without a console, such as pythonw's, has none; print() knows that, too
+        sys.stdout.write(f"{text}\n")
 
 
 class StochasticFit:
@@ -47,6 +47,8 @@ class StochasticFit:
     def __init__(self, estimator: Any, data: Data, held_out: HeldOut | None, incremental: bool) -> None:
         self._estimator, self._incremental = estimator, incremental
         self._state = self._optimizer_state()
+        # each `fit` goes through a schedule from its start, all calls of `partial_fit` together through one
+        self._first_step = 0 if incremental else self._state.t
         if estimator.early_stopping and incremental:
             raise ValueError("partial_fit does not support early_stopping=True")
         self._train_rows, self._held_out = self._split(data, held_out)
@@ -88,17 +90,8 @@ class StochasticFit:
         est = self._estimator
         if not est.early_stopping or held_out is not None:
             return None, held_out
-        train, test = train_test_split(
-            np.arange(len(data)),
-            random_state=est._random_state,
-            test_size=est.validation_fraction,
-            stratify=est._labels_to_stratify_by(data),
-        )
-        if len(test) < 2:
-            raise ValueError(
-                "The validation set is too small. Increase 'validation_fraction' or the size of your dataset."
-            )
-        return train, HeldOut(est, data.rows(test), None, with_losses=False)
+        train, test = set_aside(data, est.validation_fraction, est._random_state, est._labels_to_stratify_by(data))
+        return train, HeldOut(est, data.rows(test), with_losses=False)
 
     def _mean_weight(self, weights: NDArray[Any] | None) -> float:
         """Return what the weights of a mini-batch's rows are compared with; 0 for the mini-batch's own mean.
@@ -117,9 +110,7 @@ class StochasticFit:
         if batch_size == "auto":
             return min(_DEFAULT_BATCH_ROWS, n_train)
         if batch_size > n_train:
-            warnings.warn(
-                "Got `batch_size` less than 1 or larger than sample size. It is going to be clipped", stacklevel=2
-            )
+            warn("Got `batch_size` less than 1 or larger than sample size. It is going to be clipped")
         return int(min(batch_size, n_train))
 
     def _dropout_seed(self) -> int:
@@ -134,6 +125,7 @@ class StochasticFit:
         est = self._estimator
         n_epochs = 1 if self._incremental else est.max_iter
         est.n_iter_ = 0
+        self._note_first_score()
         with (
             self._interruptible(),
             progress_bar(n_epochs, "epoch", wanted=bool(est.progress and not self._incremental)) as advance,
@@ -147,11 +139,10 @@ class StochasticFit:
                 if finished or stopped or self._incremental:
                     break
             else:
-                warnings.warn(
+                warn(
                     f"Stochastic Optimizer: Maximum iterations ({est.max_iter}) reached and the optimization hasn't "
                     "converged yet.",
                     ConvergenceWarning,
-                    stacklevel=2,
                 )
         if est.early_stopping and self._best is not None:
             est._network.params[...] = self._best
@@ -162,7 +153,7 @@ class StochasticFit:
         try:
             yield
         except KeyboardInterrupt:
-            warnings.warn("Training interrupted by user.", stacklevel=2)
+            warn("Training interrupted by user.")
 
     def _epoch(self, epoch: int) -> bool:
         """Train one epoch and take note of it; whether training is finished."""
@@ -183,10 +174,9 @@ class StochasticFit:
         improved = self._note_score(has_diverged) if est.early_stopping else self._note_loss()
         est._no_improvement_count = 0 if improved else est._no_improvement_count + 1
         if has_diverged:
-            warnings.warn(
+            caller.warn(
                 f"The loss became NaN or infinite in epoch {epoch + 1}; training stops with the best weights so far.",
                 ConvergenceWarning,
-                stacklevel=2,
             )
             return True
         if est.solver == "sgd" and est.learning_rate == "invscaling":
@@ -206,9 +196,9 @@ class StochasticFit:
         """Return the learning rate of each step of this epoch."""
         est, n_steps = self._estimator, self._epochs.n_steps
         if isinstance(est.learning_rate, Schedule):
-            first = self._state.t
-            horizon = max(est.max_iter * n_steps, first + n_steps)
-            rates = np.array(est.learning_rate(np.arange(first, first + n_steps), horizon), dtype=np.float64)
+            first = self._state.t - self._first_step
+            steps = np.arange(first, first + n_steps)
+            rates = np.array(est.learning_rate(steps, est.max_iter * n_steps), dtype=np.float64)
             self._state.learning_rate = float(rates[-1])
             return rates
         return np.full(n_steps, self._state.learning_rate)
@@ -221,6 +211,18 @@ class StochasticFit:
         best = est.best_loss_
         est.best_loss_ = min(best, loss)
         return bool(not loss > best - est.tol)
+
+    def _note_first_score(self) -> None:
+        """Have a warm fit with the user's validation data begin with its first parameters as the best so far.
+
+        Those data, or what is watched, may be others than in the fit before.  scikit-learn's class, which sets rows
+        aside, keeps the best score of its former fits instead, and ends with its last parameters where none is better.
+        """
+        est, held_out = self._estimator, self._held_out
+        if est.early_stopping and held_out is not None and held_out.has_losses and est.t_ > 0:
+            score = held_out.score()
+            est.best_validation_score_ = -np.inf if np.isnan(score) else score
+            self._best = est._network.params.copy()
 
     def _note_score(self, has_diverged: bool) -> bool:
         """Take note of the validation score; whether it improved by `tol`.  NaN is no improvement."""

@@ -9,6 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastbp.functions import Activation
+from fastbp.jacobian import OutputErrors
+from fastbp.names import ActivationName, OutputName
 from fastbp.network import Network
 from fastbp.plotting.canvas import COLORS, MARKERS, axes_or_new, checked_network
 
@@ -47,7 +49,7 @@ class ActivationDisplay:
 
     @classmethod
     def from_names(
-        cls, names: Sequence[str | Activation], *, limits: tuple[float, float] = (-4.0, 4.0), ax: Any = None
+        cls, names: Sequence[ActivationName | Activation], *, limits: tuple[float, float] = (-4.0, 4.0), ax: Any = None
     ) -> ActivationDisplay:
         """Draw activations by name, or one's own.
 
@@ -72,7 +74,7 @@ class ActivationDisplay:
         ImportError
             If matplotlib is not installed.
         """
-        chosen = [names] if isinstance(names, str | Activation) else list(names)
+        chosen: list[Any] = [names] if isinstance(names, str | Activation) else list(names)
         z = np.linspace(*limits, _POINTS)
         return cls(z, {_name(activation): _curve(activation, z) for activation in chosen}).plot(ax)
 
@@ -140,14 +142,10 @@ def _name(activation: str | Activation) -> str:
     return activation.name if isinstance(activation, Activation) else activation
 
 
-def _curve(activation: str | Activation, z: NDArray[Any]) -> tuple[NDArray[Any], NDArray[Any]]:
-    """Return f(z) and f'(z) by a network of one neuron whose weighted input is its input.
-
-    Its quadratic cost with the target a - 1 has dC/da = 1, so that its delta is f'(z).
-    """
+def _curve(activation: OutputName | Activation, z: NDArray[Any]) -> tuple[NDArray[Any], NDArray[Any]]:
+    """Return f(z) and f'(z) by a network of one neuron whose weighted input is its input."""
     if activation == "softmax":
         raise ValueError("`names` must be functions of one z; softmax is one of the whole layer.")
     net = Network([1, 1], output=activation, initializer="zeros")
     net.params = [1.0, 0.0]
-    a = net.predict(z[:, None])
-    return a[:, 0], net.trace(z[:, None], a - 1.0).layers[0].delta[:, 0]
+    return net.predict(z[:, None])[:, 0], OutputErrors(net, z[:, None]).of(0)[:, 0]

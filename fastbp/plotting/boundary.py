@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from typing import Any
 
 import numpy as np
@@ -10,8 +11,13 @@ from numpy.typing import ArrayLike, NDArray
 from fastbp import validation
 from fastbp.network import Network
 from fastbp.plotting.canvas import MARKERS, axes_or_new, checked_network, pyplot
-from fastbp.plotting.classes import class_numbers
+from fastbp.plotting.classes import class_numbers, class_scores
+from fastbp.sparse_rows import as_dense
 
+_FEATURES = ("feature 1 (unit of X)", "feature 2 (unit of X)")
+# of Okabe and Ito, as in `canvas`, with a grey
+_FILLS = ("#0072B2", "#F0E442", "#CC79A7", "#009E73", "#56B4E9", "#D55E00", "#999999", "#E69F00")
+_TINT = 0.3  # how much of a class's colour its region has
 _HATCHES = ("", "///", "...", "\\\\\\", "xxx", "---", "ooo", "|||", "+++", "***")
 
 
@@ -19,7 +25,7 @@ class DecisionBoundaryDisplay:
     """What a classifier says on a plane of two features, and the points that it is about.
 
     Two classes: shades of grey from 0 to 1 for the output, the probability of the second class, with a line at 1/2.
-    More classes: each in a shade and a hatch of its own, with lines between them.
+    More classes: each in a tint and a hatch of its own, with lines between them.  Axes are named as the features are.
 
     Parameters
     ----------
@@ -33,6 +39,10 @@ class DecisionBoundaryDisplay:
         Their classes, counted from 0; None draws no points.
     class_names : list of str
         What the legend says.
+    scores : ndarray, shape (grid_resolution, grid_resolution, n_classes)
+        What the classes are given on the grid; the boundary is where two of them are equal.
+    feature_names : tuple of str
+        What the axes say.
 
     Attributes
     ----------
@@ -58,10 +68,18 @@ class DecisionBoundaryDisplay:
     """
 
     def __init__(
-        self, boundary: Any, n_classes: int, X: NDArray[Any], y: NDArray[np.int64] | None, class_names: list[str]
+        self,
+        boundary: Any,
+        n_classes: int,
+        X: NDArray[Any],
+        y: NDArray[np.int64] | None,
+        class_names: list[str],
+        scores: NDArray[Any],
+        feature_names: tuple[str, str] = _FEATURES,
     ) -> None:
         self.boundary_ = boundary
         self.n_classes, self.X, self.y, self.class_names = n_classes, X, y, class_names
+        self.scores, self.feature_names = scores, feature_names
 
     @classmethod
     def from_network(
@@ -111,10 +129,9 @@ class DecisionBoundaryDisplay:
         points = _plane(X, net.sizes[0])
 
         def response(grid: NDArray[Any]) -> NDArray[Any]:
-            outputs = net.predict(grid.astype(net.dtype))
-            return outputs[:, 0] if net.sizes[-1] == 1 else _likeliest(outputs)
+            return net.predict(np.asarray(grid, net.dtype))
 
-        return cls._draw(response, range(n_classes), points, y, ax, grid_resolution, eps, class_names)
+        return cls._draw(response, range(n_classes), points, X, y, ax, grid_resolution, eps, class_names)
 
     @classmethod
     def from_estimator(
@@ -134,8 +151,8 @@ class DecisionBoundaryDisplay:
         ----------
         estimator : object
             Fitted, with two features, `classes_` and `predict_proba`.
-        X : array_like, shape (n, 2)
-            Points; the picture is as large as they need.
+        X : array_like or data frame, shape (n, 2)
+            Points; the picture is as large as they need.  A data frame's columns name the axes.
         y : array_like, shape (n,), optional
             Their classes, among `classes_`.
         ax, grid_resolution, eps, class_names
@@ -158,17 +175,18 @@ class DecisionBoundaryDisplay:
         points = _plane(X, getattr(estimator, "n_features_in_", 2))
 
         def response(grid: NDArray[Any]) -> NDArray[Any]:
-            probabilities = estimator.predict_proba(grid)
-            return probabilities[:, 1] if len(estimator.classes_) == 2 else _likeliest(probabilities)
+            probabilities: NDArray[Any] = estimator.predict_proba(grid)
+            return probabilities[:, 1:] if len(estimator.classes_) == 2 else probabilities
 
-        return cls._draw(response, estimator.classes_, points, y, ax, grid_resolution, eps, class_names)
+        return cls._draw(response, estimator.classes_, points, X, y, ax, grid_resolution, eps, class_names)
 
     @classmethod
     def _draw(
         cls,
         response: Any,
         classes: Any,
-        X: NDArray[Any],
+        points: NDArray[Any],
+        X: Any,
         y: ArrayLike | None,
         ax: Any,
         grid_resolution: int,
@@ -177,12 +195,14 @@ class DecisionBoundaryDisplay:
     ) -> DecisionBoundaryDisplay:
         """Let scikit-learn work out grid and response, and draw."""
         pyplot()  # before the work
-        labels = None if y is None else class_numbers(y, classes, len(X))
-        names = [f"class {label}" for label in classes] if class_names is None else list(class_names)
+        labels = None if y is None else class_numbers(y, classes, len(points))
+        own = [label if isinstance(label, str) else f"class {label}" for label in classes]
+        names = own if class_names is None else list(class_names)
         if len(names) != len(classes):
             raise ValueError(f"`class_names` must have one name for each of the {len(classes)} classes; got {names!r}.")
-        boundary = _grid_display(response, X, grid_resolution, eps)
-        return cls(boundary, len(classes), X, labels, names).plot(ax)
+        columns = [str(name) for name in getattr(X, "columns", _FEATURES)]
+        boundary, scores = _grid_display(response, X if columns != [*_FEATURES] else points, grid_resolution, eps)
+        return cls(boundary, len(classes), points, labels, names, scores, (columns[0], columns[1])).plot(ax)
 
     def plot(self, ax: Any = None) -> DecisionBoundaryDisplay:
         """Draw into axes, or into a new figure.
@@ -197,39 +217,89 @@ class DecisionBoundaryDisplay:
         DecisionBoundaryDisplay
             This display, with `ax_`, `figure_`, `boundary_` and `points_`.
         """
-        ax = axes_or_new(ax, (5.5, 4.5))
-        grid = self.boundary_.xx0, self.boundary_.xx1, self.boundary_.response
+        beside = 0.5 + 0.08 * max(map(len, self.class_names)) if self.n_classes > 2 else 0.0  # inches of the legend
+        ax = axes_or_new(ax, (5.5 + beside, 4.5))
+        grid = self.boundary_.xx0, self.boundary_.xx1
+        margins = _margins(self.scores)
         if self.n_classes == 2:
             looks = {"levels": np.linspace(0, 1, 11), "cmap": "Greys", "vmin": -0.3, "vmax": 1.6}
             response = self.boundary_.response
             beyond = response.min() < 0 or response.max() > 1  # an output that is no probability
             self.boundary_.plot(ax=ax, extend="both" if beyond else "neither", **looks)
-            ax.contour(*grid, levels=[0.5], colors="black", linewidths=1.5)
             bar = ax.figure.colorbar(self.boundary_.surface_, ax=ax)
             bar.set_label(f"output (probability of {self.class_names[1]})")
+            ax.contour(*grid, margins[..., 1], levels=[0], colors="black", linewidths=1.5)
         else:
-            levels = np.linspace(-0.5, self.n_classes - 0.5, self.n_classes + 1)
-            hatches = [_HATCHES[i % len(_HATCHES)] for i in range(self.n_classes)]
-            self.boundary_.plot(ax=ax, levels=levels, cmap="Greys", vmin=-1, vmax=2 * self.n_classes, hatches=hatches)
-            ax.contour(*grid, levels=levels[1:-1], colors="black", linewidths=1)
+            self.boundary_.surface_ = [
+                self._plot_region(ax, label, margins[..., label]) for label in range(self.n_classes)
+            ]
         self._plot_points(ax)
-        ax.set_xlabel("feature 1 (unit of X)")
-        ax.set_ylabel("feature 2 (unit of X)")
+        ax.set_xlabel(self.feature_names[0])
+        ax.set_ylabel(self.feature_names[1])
         self.ax_, self.figure_ = ax, ax.figure
         return self
 
+    def _plot_region(self, ax: Any, label: int, margin: NDArray[Any]) -> Any:
+        """Draw where a class has the largest score, and the line around that."""
+        grid = self.boundary_.xx0, self.boundary_.xx1
+        looks = {"colors": [_tint(label)], "hatches": [_HATCHES[label % len(_HATCHES)]], "zorder": 0.5}
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "No contour levels were found")  # a class that is nowhere the likeliest
+            region = ax.contourf(*grid, margin, levels=[0, np.inf], **looks)
+            ax.contour(*grid, margin, levels=[0], colors="black", linewidths=1, zorder=0.9)
+        region.set_edgecolor("0.75")  # the hatch
+        region.set_linewidth(0.0)
+        return region
+
     def _plot_points(self, ax: Any) -> None:
-        """Draw the points of each class in a marker of its own."""
+        """Draw the points of each class in a marker of its own, and the legend beside them if there is room."""
         self.points_ = []
-        if self.y is None:
-            return
-        fills = ("#0072B2", "#F0E442", "#CC79A7", "#009E73", "#56B4E9", "#D55E00")
-        for label, name in enumerate(self.class_names):
+        for label, name in enumerate(self.class_names if self.y is not None else []):
             points = self.X[self.y == label]
-            marker, fill = MARKERS[label % len(MARKERS)], fills[label % len(fills)]
+            marker, fill = MARKERS[label % len(MARKERS)], _FILLS[label % len(_FILLS)]
             looks = {"marker": marker, "color": fill, "edgecolors": "black", "linewidths": 0.3, "s": 14}
             self.points_.append(ax.scatter(points[:, 0], points[:, 1], label=name, **looks))
-        ax.legend(loc="upper right", framealpha=0.9)
+        if self.n_classes == 2:
+            if self.points_:
+                ax.legend(loc="best", framealpha=0.9)
+            return
+        from matplotlib.legend_handler import HandlerTuple
+        from matplotlib.patches import Patch
+
+        patches = [
+            Patch(facecolor=_tint(label), edgecolor="0.75", linewidth=0, hatch=2 * _HATCHES[label % len(_HATCHES)])
+            for label in range(self.n_classes)
+        ]
+        handles = [(patch, *self.points_[label : label + 1]) for label, patch in enumerate(patches)]
+        is_laid_out = ax.figure.get_layout_engine() is not None  # else it would be cut off
+        beside = {"loc": "upper left", "bbox_to_anchor": (1.0, 1.0), "frameon": False}
+        ax.legend(
+            handles,
+            self.class_names,
+            handler_map={tuple: HandlerTuple(ndivide=1, pad=0)},
+            **(beside if is_laid_out else {"loc": "best", "framealpha": 0.9}),
+        )
+
+
+def _tint(label: int) -> tuple[float, float, float]:
+    """Return a pale form of the colour of a class's points."""
+    from matplotlib.colors import to_rgb
+
+    red, green, blue = (1 - _TINT * (1 - part) for part in to_rgb(_FILLS[label % len(_FILLS)]))
+    return red, green, blue
+
+
+def _margins(scores: NDArray[Any]) -> NDArray[Any]:
+    """Return by how much each score surpasses the largest of the others; logarithms of those that are probabilities.
+
+    Between two points of the grid these go through 0 nearly in a straight line, where probabilities jump from 0 to 1.
+    """
+    if scores.min() >= 0:
+        scores = np.log(np.maximum(scores, np.finfo(scores.dtype).tiny))
+    ordered = np.sort(scores, axis=-1)
+    others = np.where(scores == ordered[..., -1:], ordered[..., -2:-1], ordered[..., -1:])
+    margins: NDArray[Any] = scores - others
+    return margins
 
 
 def _plane(X: ArrayLike, n_features: int) -> NDArray[Any]:
@@ -237,18 +307,12 @@ def _plane(X: ArrayLike, n_features: int) -> NDArray[Any]:
     points = np.asarray(X, float)
     if n_features != 2:
         raise ValueError(f"A decision boundary is drawn over two features; got a model with {n_features}.")
-    checked: NDArray[Any] = validation.inputs(points, 2, np.dtype(np.float64))
+    checked: NDArray[Any] = as_dense(validation.inputs(points, 2, np.dtype(np.float64)))
     return checked
 
 
-def _likeliest(outputs: NDArray[Any]) -> NDArray[Any]:
-    """Return the number of the largest output of each row, as floats, which contours need."""
-    numbers: NDArray[Any] = outputs.argmax(axis=1).astype(float)
-    return numbers
-
-
-def _grid_display(response: Any, X: NDArray[Any], grid_resolution: int, eps: float) -> Any:
-    """Return scikit-learn's display with the response on a grid.
+def _grid_display(response: Any, X: Any, grid_resolution: int, eps: float) -> tuple[Any, NDArray[Any]]:
+    """Return scikit-learn's display with the response on a grid, and a score of each class on the grid.
 
     scikit-learn draws it at once; that picture is thrown away, for ours has levels that depend on the response.
     """
@@ -259,6 +323,8 @@ def _grid_display(response: Any, X: NDArray[Any], grid_resolution: int, eps: flo
     class Surface(RegressorMixin, BaseEstimator):
         """The response as a regressor, which scikit-learn draws with contours in all its versions."""
 
+        scores: NDArray[Any]
+
         def fit(self, X: NDArray[Any], y: NDArray[Any]) -> Surface:
             """Do nothing: by this method scikit-learn knows an estimator."""
             return self
@@ -267,11 +333,14 @@ def _grid_display(response: Any, X: NDArray[Any], grid_resolution: int, eps: flo
             return True
 
         def predict(self, X: NDArray[Any]) -> NDArray[Any]:
-            """Return the response of each row."""
-            values: NDArray[Any] = response(X)
+            """Return the only output of each row, or the number of the largest."""
+            outputs = np.asarray(response(X))
+            self.scores = class_scores(outputs, len(outputs))
+            values: NDArray[Any] = outputs[:, 0] if outputs.shape[1] == 1 else outputs.argmax(axis=1).astype(float)
             return values
 
-    thrown_away = Figure().add_subplot()
-    return Boundary.from_estimator(
-        Surface(), X, response_method="predict", grid_resolution=grid_resolution, eps=eps, ax=thrown_away
+    surface, thrown_away = Surface(), Figure().add_subplot()
+    boundary = Boundary.from_estimator(
+        surface, X, response_method="predict", grid_resolution=grid_resolution, eps=eps, ax=thrown_away
     )
+    return boundary, surface.scores.reshape(*boundary.xx0.shape, -1)

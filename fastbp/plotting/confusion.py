@@ -1,4 +1,4 @@
-"""Which classes a classifier confuses."""
+"""Which classes a classifier confuses, with scikit-learn's own display underneath."""
 
 from __future__ import annotations
 
@@ -9,14 +9,21 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from fastbp.network import Network
-from fastbp.plotting.canvas import axes_or_new, checked_network
+from fastbp.plotting.canvas import axes_or_new, checked_network, pyplot
 from fastbp.plotting.classes import class_numbers, class_scores
+
+_LEAST_CELL = 0.4  # inches
+_WIDE_TABLE = 4.0
+_DIGIT_WIDTH = 0.7  # of a bold digit, in font sizes
+_DIGIT_INCHES = 10 / 72 * _DIGIT_WIDTH  # at 10 points
+_LETTER_INCHES = 10 / 72 * 0.58  # of a name, on average
 
 
 class ConfusionDisplay:
     """How many samples of each class were taken for which class.
 
-    Right ones stand on the diagonal, without a shade; the mistakes are shaded by their number.
+    Right ones stand on the diagonal, without a shade; the mistakes are shaded by their number.  The figure is as large
+    as the numbers and the names of the classes need; in given axes the numbers become as small as these need.
 
     Parameters
     ----------
@@ -31,6 +38,8 @@ class ConfusionDisplay:
         Where the table is.
     figure_ : matplotlib figure
         The figure of the axes.
+    confusion_ : sklearn.metrics.ConfusionMatrixDisplay
+        With `confusion_matrix`, `im_` and `text_`.
     image_ : matplotlib image
         The shades.
     text_ : dict
@@ -148,25 +157,51 @@ class ConfusionDisplay:
         Returns
         -------
         ConfusionDisplay
-            This display, with `ax_`, `figure_`, `image_` and `text_`.
+            This display, with `ax_`, `figure_`, `confusion_`, `image_` and `text_`.
         """
-        ax = axes_or_new(ax, (5.0, 4.5))
-        mistakes = np.where(np.eye(len(self.counts), dtype=bool), 0, self.counts)
-        highest = max(1, int(mistakes.max()))
-        self.image_ = ax.imshow(mistakes, cmap="Greys", vmin=0, vmax=1.4 * highest)
-        self.text_ = {}
-        for row, column in np.argwhere(self.counts):
-            count = self.counts[row, column]
-            looks = {"fontweight": "bold"} if row == column else {}
-            dark = mistakes[row, column] > 0.7 * highest
-            where = int(row), int(column)
-            color = "white" if dark else "black"
-            self.text_[where] = ax.text(column, row, f"{count}", ha="center", va="center", color=color, **looks)
-        ax.set_xticks(range(len(self.counts)), self.class_names)
-        ax.set_yticks(range(len(self.counts)), self.class_names)
-        ax.set_xlabel("taken for (class)")
-        ax.set_ylabel("is (class)")
-        right = int(np.trace(self.counts))
-        ax.set_title(f"{right} of {self.counts.sum()} right", fontsize="medium")
+        pyplot()  # before scikit-learn asks for it
+        from sklearn.metrics import ConfusionMatrixDisplay
+
+        names = [str(name) for name in self.class_names]
+        longest = _LETTER_INCHES * max(map(len, names))
+        cell = max(_LEAST_CELL, _DIGIT_INCHES * (len(str(self.counts.max(initial=0))) + 1))  # inches
+        if len(names) * longest <= _WIDE_TABLE:  # then the names of few classes stand beside each other
+            cell = max(cell, longest)
+        if ax is None:
+            table, below = cell * len(names), 0.75 * longest if longest > cell else 0.2
+            ax = axes_or_new(None, (max(4.0, table + longest + 0.8), max(3.5, table + below + 0.9)))
+        else:
+            cell = axes_or_new(ax).get_window_extent().width / ax.figure.dpi / len(names)
+        display = ConfusionMatrixDisplay(self.counts, display_labels=names)
+        display.plot(ax=ax, cmap="Greys", colorbar=False, values_format="d")
+        if longest > cell:
+            ax.set_xticks(ax.get_xticks(), names, rotation=45, ha="right", rotation_mode="anchor")
+        self.confusion_, self.image_ = display, display.im_
+        self._shade_mistakes(ax)
+        right, total = int(np.trace(self.counts)), int(self.counts.sum())
+        ax.set_title(f"{right} of {total} right", fontsize="medium")
         self.ax_, self.figure_ = ax, ax.figure
         return self
+
+    def _shade_mistakes(self, ax: Any) -> None:
+        """Shade the mistakes only, which the many right ones would make pale, and let each number be seen."""
+        mistakes = np.where(np.eye(len(self.counts), dtype=bool), 0, self.counts)
+        highest = max(1, int(mistakes.max(initial=0)))
+        self.image_.set_data(mistakes)
+        self.image_.set_clim(0, 1.4 * highest)
+        size = _font_size(ax, self.counts)
+        self.text_ = {}
+        for (row, column), text in np.ndenumerate(self.confusion_.text_):
+            if not self.counts[row, column]:
+                text.set_visible(False)
+                continue
+            text.set(color="white" if mistakes[row, column] > 0.7 * highest else "black", fontsize=size)
+            text.set_fontweight("bold" if row == column else "normal")
+            self.text_[row, column] = text
+
+
+def _font_size(ax: Any, counts: NDArray[np.int64]) -> float:
+    """Return the size in points at which the longest number fits into a cell."""
+    box = ax.get_window_extent()
+    cell = min(box.width, box.height) / len(counts) * 72 / ax.figure.dpi
+    return float(np.clip(cell / (_DIGIT_WIDTH * (len(str(counts.max(initial=0))) + 0.7)), 4.0, 10.0))

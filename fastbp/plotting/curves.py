@@ -28,6 +28,8 @@ class HistoryDisplay:
         What the values are, with their unit: the label of the axis.
     best_epoch : int, optional
         The epoch, counted from 0, whose validation value gets a marker.
+    best_label : str
+        What the legend says of it.
 
     Attributes
     ----------
@@ -56,11 +58,12 @@ class HistoryDisplay:
         *,
         quantity: str = LOSS,
         best_epoch: int | None = None,
+        best_label: str = "best",
     ) -> None:
         self.training = np.asarray(training, float)
         self.validation = np.asarray(validation, float)
         self.quantity = quantity
-        self.best_epoch = best_epoch
+        self.best_epoch, self.best_label = best_epoch, best_label
 
     @classmethod
     def from_history(cls, history: History, *, ax: Any = None) -> HistoryDisplay:
@@ -89,6 +92,9 @@ class HistoryDisplay:
     def from_estimator(cls, estimator: Any, *, ax: Any = None) -> HistoryDisplay:
         """Draw the loss of a fitted `MLPClassifier` or `MLPRegressor`, fastbp's or scikit-learn's.
 
+        With validation data given to `fit` their loss is drawn too, and with early stopping the epoch of the best score
+        gets a marker.
+
         Parameters
         ----------
         estimator : object
@@ -113,7 +119,10 @@ class HistoryDisplay:
                 f"`estimator` must be fitted and have a `loss_curve_`, which the solvers sgd and adam leave; got "
                 f"{estimator!r}."
             )
-        return cls(estimator.loss_curve_).plot(ax)
+        validation = getattr(estimator, "validation_loss_curve_", None) or ()  # None without validation data
+        scores = getattr(estimator, "validation_scores_", None) or ()  # None without early stopping
+        best = int(np.argmax(scores)) if len(scores) == len(validation) > 0 else None
+        return cls(estimator.loss_curve_, validation, best_epoch=best, best_label="best score").plot(ax)
 
     def plot(self, ax: Any = None) -> HistoryDisplay:
         """Draw into axes, or into a new figure.
@@ -135,7 +144,7 @@ class HistoryDisplay:
             self.lines_ += ax.plot(epochs, self.validation, color="#D55E00", linestyle="--", label="validation")
             if self.best_epoch is not None:
                 best = self.best_epoch
-                label = f"best, epoch {best + 1}"
+                label = f"{self.best_label}, epoch {best + 1}"
                 ax.plot(best + 1, self.validation[best], "o", color="#D55E00", label=label)
         ax.set_xlabel("epoch")
         ax.set_ylabel(self.quantity)

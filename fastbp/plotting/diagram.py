@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from itertools import accumulate, pairwise
 from typing import Any
 
 import numpy as np
@@ -10,11 +12,15 @@ from numpy.typing import ArrayLike, NDArray
 from fastbp import validation
 from fastbp.network import Network
 from fastbp.plotting.canvas import NEGATIVE, POSITIVE, axes_or_new, checked_network, pyplot
+from fastbp.plotting.number_places import number_places
 from fastbp.trace import Trace
 
 _MOST_WEIGHTS = 60  # whose numbers a page has room for
 _RADIUS = 0.27
-_APART = 2.2  # distance of two layers, in distances of two neurons
+_APART = 2.2  # least distance of two layers, in distances of two neurons
+_APART_DENSE = 0.85  # times the square root of the number of weights between them, so that their numbers find room
+_INCHES = 1.2  # from one neuron to the next
+_DIGIT, _HEIGHT = 0.075, 0.13  # of the numbers at 8 points, in distances of two neurons
 _ARROWS = ("weights", "steps")
 
 
@@ -115,7 +121,7 @@ class NetworkDisplay:
         if arrows not in _ARROWS:
             raise ValueError(f"`arrows` must be 'weights' or 'steps'; got {arrows!r}.")
         rate = validation.real_number(learning_rate, "learning_rate", 0.0, open_low=True)
-        x = validation.inputs(X, net.sizes[0], net.dtype)
+        x = net.checked_inputs(X)
         if len(x) != 1:
             raise ValueError(f"`X` must have one row, the sample to draw; got {len(x)}.")
         trace = net.trace(X, Y)
@@ -138,48 +144,76 @@ class NetworkDisplay:
         NetworkDisplay
             This display, with `ax_`, `figure_` and `arrows_`.
         """
-        ax = axes_or_new(ax, (1.2 * _APART * len(self.sizes), 1.1 * max(self.sizes) + 1.0))
-        places = [_column(layer, size) for layer, size in enumerate(self.sizes)]
+        places = _places(self.sizes)
+        width, height = places[-1][0][0] + 1.0, max(self.sizes) + 0.25
+        if ax is None:
+            ax, self._scale = axes_or_new(None, (_INCHES * width, _INCHES * height + 0.3)), 1.0
+        else:
+            ax = axes_or_new(ax)
+            box = ax.get_window_extent()
+            inches = min(box.width / width, box.height / height) / ax.figure.dpi
+            self._scale = float(np.clip(inches / _INCHES, 0.4, 1.0))
         largest = max(float(np.abs(arrows).max()) for arrows, _ in self.numbers) or 1.0
-        self.arrows_ = [
-            self._arrow(ax, places[layer][i], places[layer + 1][j], float(arrows[i, j]), largest, (i + 2 * j) % 4)
-            for layer, (arrows, _) in enumerate(self.numbers)
-            for i, j in np.ndindex(arrows.shape)
-        ]
+        self.arrows_: list[Any] = []
+        for layer, (arrows, _) in enumerate(self.numbers):
+            self._draw_arrows(ax, places[layer], places[layer + 1], arrows, largest)
         for i, place in enumerate(places[0]):
-            _neuron(ax, place, f"x{i + 1}\n{number_text(self.x[i])}")
+            self._neuron(ax, place, f"x{i + 1}\n{number_text(self.x[i])}")
         for layer, (trace, (_, below)) in enumerate(zip(self.trace.layers, self.numbers, strict=True)):
             for j, place in enumerate(places[layer + 1]):
-                _neuron(ax, place, f"a {number_text(trace.a[0, j])}\n" + rf"$\delta$ {number_text(trace.delta[0, j])}")
-                text = f"b {number_text(below[j], self.arrows == 'steps')}"
-                ax.text(place[0], place[1] - _RADIUS - 0.03, text, ha="center", va="top", fontsize=8, color="0.25")
+                a, delta = number_text(trace.a[0, j]), number_text(trace.delta[0, j])
+                self._neuron(ax, place, f"a {a}\n" + rf"$\delta$ {delta}")
+                looks = {"ha": "center", "va": "top", "fontsize": 8 * self._scale, "color": "0.25"}
+                bias = number_text(below[j], self.arrows == "steps")
+                ax.text(place[0], place[1] - _RADIUS - 0.03, f"b {bias}", **looks)
         self._finish(ax, places)
         self.ax_, self.figure_ = ax, ax.figure
         return self
 
-    def _arrow(self, ax: Any, start: Any, end: Any, value: float, largest: float, shift: int) -> Any:
-        """Draw one weight or step between two neurons, with its number on it."""
+    def _draw_arrows(self, ax: Any, left: Any, right: Any, values: NDArray[Any], largest: float) -> None:
+        """Draw the weights or steps between two layers, with their numbers on them."""
+        is_step = self.arrows == "steps"
+        starts, ends = (np.repeat(left, len(right), axis=0), np.tile(right, (len(left), 1)))
+        texts = [number_text(float(value), is_step) for value in values.ravel()]
+        widths = np.array([_DIGIT * (len(text) + 1) for text in texts])
+        along = number_places(starts, ends, widths, _HEIGHT, _RADIUS + 0.12)
+        angles = np.degrees(np.arctan2(*(ends - starts).T[::-1]))
+        box = {"facecolor": "white", "edgecolor": "none", "pad": 1.2, "alpha": 0.9}
+        looks = {"ha": "center", "va": "center", "bbox": box, "zorder": 2, "fontsize": 8 * self._scale}
+        looks |= {"rotation_mode": "anchor", "transform_rotates_text": True}
+        for start, end, value, text, share, angle in zip(
+            starts, ends, values.ravel(), texts, along, angles, strict=True
+        ):
+            self.arrows_.append(self._arrow(ax, start, end, float(value), largest))
+            place = (1 - share) * start + share * end
+            ax.text(*place, text, rotation=angle, **looks)
+
+    def _arrow(self, ax: Any, start: Any, end: Any, value: float, largest: float) -> Any:
+        """Draw one weight or step between two neurons."""
         from matplotlib.patches import FancyArrowPatch
 
-        is_step = self.arrows == "steps"
+        rim = (_RADIUS + 0.02) * (end - start) / np.linalg.norm(end - start)  # from a neuron's centre to its edge
+        from_left = start + rim, end - rim
         patch = FancyArrowPatch(
-            end if is_step else start,
-            start if is_step else end,
+            *(from_left if self.arrows == "weights" else from_left[::-1]),
             arrowstyle="-|>",
-            mutation_scale=10,
-            shrinkA=22,
-            shrinkB=22,
+            mutation_scale=10 * self._scale,
+            shrinkA=0,
+            shrinkB=0,
             linewidth=0.6 + 3.4 * abs(value) / largest,
             linestyle="--" if value < 0 else "-",
             color=NEGATIVE if value < 0 else POSITIVE,
             zorder=1,
         )
         ax.add_patch(patch)
-        along = 0.3 + 0.12 * shift  # neighbours' numbers at different places, so that they do not cover each other
-        x, y = (1 - along) * np.asarray(start) + along * np.asarray(end)
-        box = {"facecolor": "white", "edgecolor": "none", "pad": 0.8, "alpha": 0.85}
-        ax.text(x, y, number_text(value, is_step), ha="center", va="center", fontsize=8, bbox=box, zorder=2)
         return patch
+
+    def _neuron(self, ax: Any, place: tuple[float, float], text: str) -> None:
+        """Draw a circle with a text."""
+        from matplotlib.patches import Circle
+
+        ax.add_patch(Circle(place, _RADIUS, facecolor="white", edgecolor="black", linewidth=1.2, zorder=3))
+        ax.text(*place, text, ha="center", va="center", fontsize=8 * self._scale, zorder=4)
 
     def _finish(self, ax: Any, places: Any) -> None:
         """Set limits, titles of the columns, and what the arrows mean."""
@@ -187,7 +221,8 @@ class NetworkDisplay:
         top = (rows - 1) / 2 + 0.4
         names = ["inputs", *[f"layer {i + 1}" for i in range(len(self.sizes) - 2)], "outputs"]
         for layer, name in enumerate(names):
-            ax.text(places[layer][0][0], top, name, ha="center", va="bottom", fontsize=9, color="0.25")
+            looks = {"ha": "center", "va": "bottom", "fontsize": 9 * self._scale, "color": "0.25"}
+            ax.text(places[layer][0][0], top, name, **looks)
         ax.set_xlim(-0.5, places[-1][0][0] + 0.5)
         ax.set_ylim(-(rows - 1) / 2 - 0.65, top + 0.2)
         ax.set_aspect("equal")
@@ -196,17 +231,11 @@ class NetworkDisplay:
         ax.set_title(f"arrows: {what}; solid +, dashed -; cost {self.trace.cost:.3g}", fontsize="medium")
 
 
-def _column(layer: int, size: int) -> list[tuple[float, float]]:
-    """Return the places of a layer's neurons, top to bottom."""
-    return [(_APART * layer, (size - 1) / 2 - i) for i in range(size)]
-
-
-def _neuron(ax: Any, place: tuple[float, float], text: str) -> None:
-    """Draw a circle with a text."""
-    from matplotlib.patches import Circle
-
-    ax.add_patch(Circle(place, _RADIUS, facecolor="white", edgecolor="black", linewidth=1.2, zorder=3))
-    ax.text(*place, text, ha="center", va="center", fontsize=8, zorder=4)
+def _places(sizes: tuple[int, ...]) -> list[list[tuple[float, float]]]:
+    """Return the places of each layer's neurons, top to bottom."""
+    apart = [max(_APART, _APART_DENSE * math.sqrt(fan_in * fan_out)) for fan_in, fan_out in pairwise(sizes)]
+    columns = accumulate([0.0, *apart])
+    return [[(x, (size - 1) / 2 - i) for i in range(size)] for x, size in zip(columns, sizes, strict=True)]
 
 
 def number_text(value: float, signed: bool = False) -> str:

@@ -12,7 +12,9 @@ from fastbp import validation
 from fastbp.network import Network
 from fastbp.plotting.canvas import axes_or_new, checked_network
 from fastbp.plotting.classes import class_numbers, class_scores
-from fastbp.plotting.mosaic import as_images, draw_images
+from fastbp.plotting.mosaic import Grid, as_images, draw_images
+
+_SHORT_NAME = 5  # letters of names of which two stand in one line
 
 
 class MistakesDisplay:
@@ -198,9 +200,13 @@ class MistakesDisplay:
         MistakesDisplay
             This display, with `ax_`, `figure_` and `images_`.
         """
-        ax = axes_or_new(ax)
         names = self.class_names
-        titles = [f"{names[label]} as {names[k]}" for label, k in zip(self.labels, self.predictions, strict=True)]
+        pairs = [(f"{names[label]}", f"{names[k]}") for label, k in zip(self.labels, self.predictions, strict=True)]
+        longest = max((len(name) for pair in pairs for name in pair), default=0)
+        between = " as " if longest <= _SHORT_NAME else "\nas "
+        titles = [between.join(pair) for pair in pairs]
+        n_images, height, width = self.images.shape
+        ax = axes_or_new(ax, Grid(n_images, height, width, titles).figure_size())
         limits = (float(self.images.min()), float(self.images.max())) if len(self.images) else (0.0, 1.0)
         self.images_ = draw_images(ax, self.images, "gray_r", limits, titles)
         ax.set_title("worst mistakes: what it is, as what it was taken", fontsize="medium")

@@ -1,0 +1,25 @@
+"""scikit-learn's decorators of `fit` and `partial_fit`, which have no types, such that the methods keep theirs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+from sklearn.base import _fit_context
+from sklearn.utils.metaestimators import available_if
+
+from fastbp.neural_network.callbacks import with_callbacks
+
+_Method = TypeVar("_Method", bound=Callable[..., Any])
+
+
+def fit_method(method: _Method) -> _Method:
+    """Have the parameters checked before a fit, and its callbacks set up and torn down."""
+    decorated: _Method = _fit_context(prefer_skip_nested_validation=True)(with_callbacks(method))
+    return decorated
+
+
+def partial_fit_method(method: _Method) -> _Method:
+    """Do the same, and have the method there for the stochastic solvers only."""
+    decorated: _Method = available_if(lambda estimator: estimator._check_solver())(fit_method(method))
+    return decorated

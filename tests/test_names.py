@@ -1,0 +1,90 @@
+"""Names of other libraries get the hint that is meant, and the types of names are the tables that the library uses."""
+
+from typing import get_args
+
+import pytest
+
+import fastbp as bp
+from fastbp import functions, initializers, names
+from fastbp.neural_network import parameters
+
+# As their users write them: scikit-learn, Keras, torch.nn and torch.nn.functional, jax.nn, MATLAB, FANN.
+HINTS = {
+    "output": {
+        "linear": "'identity'",
+        "none": "'identity'",
+        "logistic": "'sigmoid'",
+        "swish": "'silu'",
+        "SiLU": "'silu'",
+        "LeakyReLU": "'leaky_relu'",
+        "log_softmax": "'softmax'",
+        "exponential": "'exp'",
+        "tansig": "'tanh'",
+        "logsig": "'sigmoid'",
+        "FANN_SIGMOID_SYMMETRIC": None,  # C's constants are too far from any name
+        "sin": "'sine'",
+        "maxout": None,
+    },
+    "loss": {
+        "mse": "'quadratic'",
+        "MSELoss": "'quadratic'",
+        "mean_squared_error": "'quadratic'",
+        "squared_error": "'quadratic'",
+        "mae": "'absolute'",
+        "L1Loss": "'absolute'",
+        "absolute_error": "'absolute'",
+        "log_loss": "'cross_entropy'",
+        "logistic": "'cross_entropy'",
+        "crossentropy": "'cross_entropy'",
+        "binary_crossentropy": "'cross_entropy'",
+        "sparse_categorical_crossentropy": "'cross_entropy'",
+        "CrossEntropyLoss": "'cross_entropy'",
+        "BCEWithLogitsLoss": "'cross_entropy'",
+        "nll_loss": "'cross_entropy'",
+        "SmoothL1Loss": "'huber'",
+        "huber_loss": "'huber'",
+        "logcosh": "'log_cosh'",
+        "pinball": "'quantile'",
+        "PoissonNLLLoss": "'poisson'",
+        "hinge": None,
+    },
+    "initializer": {
+        "xavier_uniform": "'glorot_uniform'",
+        "xavier_normal": "'glorot_normal'",
+        "xavier": "'glorot_uniform' or 'glorot_normal'",
+        "glorot": "'glorot_uniform' or 'glorot_normal'",
+        "GlorotUniform": "'glorot_uniform'",
+        "he": "'he_uniform' or 'he_normal'",
+        "kaiming": "'he_uniform' or 'he_normal'",
+        "kaiming_normal_": "'he_normal'",
+        "lecun_normal": "'scaled_normal'",
+        "orthogonal": None,
+    },
+}
+
+
+@pytest.mark.parametrize(
+    ("argument", "name", "hint"), [(argument, *row) for argument, rows in HINTS.items() for row in rows.items()]
+)
+def test_hint_for_a_name_of_another_library(argument, name, hint):
+    with pytest.raises(ValueError, match=f"^`{argument}` must be the name of ") as caught:
+        bp.Network([3, 4, 2], **{argument: name})
+    begin = f"; got {name!r}. " + ("Known names: " if hint is None else f"Did you mean {hint}? Known names: ")
+    assert begin in str(caught.value)
+
+
+def test_every_name_of_the_table_leads_somewhere():
+    own = {*functions.ACTIVATION_NAMES, *functions.LOSS_NAMES, *initializers.names(), *parameters.NETWORK_LOSSES}
+    own |= {*parameters.NETWORK_NAMES, *parameters.STOCHASTIC_SOLVERS, "lbfgs"}
+    for name, meant in names._ELSEWHERE.items():
+        assert name == names._letters(name)
+        assert meant
+        assert own.issuperset(meant)
+        assert name not in meant
+
+
+def test_types_of_names_are_the_tables():
+    activations = get_args(names.ActivationName)
+    assert (*activations, "softmax") == functions.ACTIVATION_NAMES
+    assert get_args(names.LossName) == functions.LOSS_NAMES
+    assert get_args(names.InitializerName) == initializers.names()
