@@ -248,15 +248,15 @@ def _run(net: Network, trainer: Trainer, plan: _Plan, data: Any, record: Record,
         checkpoints.on_the_way_out(),
     ):
         while record.stopped_by is None and len(history) < plan.epochs:
-            done = len(history)
-            n_epochs = 1 if disturbed else min(trainer.epochs_at_once(shuffle=plan.shuffle), plan.epochs - done)
+            done, left = len(history), plan.epochs - len(history)
+            n_epochs = 1 if disturbed or left == 1 else min(trainer.epochs_at_once(shuffle=plan.shuffle), left)
             if n_epochs > 1:
                 (loss, converged), val_loss = trainer.epochs(n_epochs, horizon, history, shuffle=plan.shuffle), None
                 record.stopped_by = "tolerance" if converged else None
             else:
                 loss, val_loss = _epoch(net, trainer, plan, data, record, horizon, checkpoints)
-            shown = {"loss": f"{loss:.4g}"} | ({} if val_loss is None else {"val_loss": f"{val_loss:.4g}"})
-            advance(len(history) - done, **shown)
+            shown = {} if val_loss is None else {"val_loss": f"{val_loss:.4g}"}
+            advance(len(history) - done, loss=f"{loss:.4g}", **shown)
             if _asks_to_stop(plan.callbacks, net, history):
                 record.stopped_by = record.stopped_by or "callback"
             if len(history) == plan.epochs:
