@@ -50,6 +50,10 @@ class Peer:
         """Take training steps: part of an epoch, or whole epochs."""
         raise NotImplementedError
 
+    def single_steps(self, n: int) -> None:
+        """Take steps on all rows, each a call of its own that gives its cost, as where rows come one by one."""
+        raise NotImplementedError
+
     def layers(self) -> Layers:
         """The weights (fan_in, fan_out) and biases of each layer as NumPy arrays."""
         raise NotImplementedError
@@ -105,6 +109,13 @@ class FastBP(Peer):
             seed=0,
             n_threads=self.n_threads,
         )
+
+    def single_steps(self, n: int) -> None:
+        import fastbp
+
+        optimizer = fastbp.Adam(LEARNING_RATE, BETA_1, BETA_2, EPSILON)
+        for _ in range(n):
+            self.net.step(self.X, self.Y, optimizer=optimizer)
 
     def layers(self) -> Layers:
         return list(zip(self.net.weights, self.net.biases, strict=True))
@@ -181,6 +192,11 @@ class ScikitLearn(Peer):
         self.net.set_params(max_iter=epochs, shuffle=shuffle)
         self.net.fit(self.X[:n_rows], self.Y[:n_rows])
 
+    def single_steps(self, n: int) -> None:
+        vars(self.net).pop("_optimizer", None)  # begin afresh
+        for _ in range(n):
+            self.net.partial_fit(self.X, self.Y)
+
     def layers(self) -> Layers:
         return list(zip(self.net.coefs_, self.net.intercepts_, strict=True))
 
@@ -233,6 +249,14 @@ class Torch(Peer):
                 self._cost(X, Y).backward()
                 self.adam.step()
 
+    def single_steps(self, n: int) -> None:
+        for _ in range(n):
+            self.adam.zero_grad()
+            cost = self._cost(self.X, self.Y)
+            cost.backward()
+            self.adam.step()
+            float(cost)
+
     def layers(self) -> Layers:
         return [(linear.weight.detach().numpy().T, linear.bias.detach().numpy()) for linear in self.linear]
 
@@ -266,6 +290,7 @@ class Jax(Peer):
         self.X, self.Y = jax.numpy.asarray(X), jax.numpy.asarray(labels if shape.loss == "cross_entropy" else Y)
         self.rng = np.random.default_rng(0)
         self._epoch = jax.jit(self._scan, donate_argnums=0)
+        self._single = jax.jit(lambda state, X, Y: (self._cost(state[0], X, Y), self._step(state, X, Y)))
         self._predict = jax.jit(self._outputs)
         self._forward = jax.jit(self._cost)
         self._value_and_grad = jax.jit(jax.value_and_grad(self._cost))
@@ -319,6 +344,11 @@ class Jax(Peer):
         order = self.rng.permutation(n) if shuffle else np.arange(n)
         self.state = self._epoch(self.state, self.X, self.Y, order.astype(np.int32).reshape(n_steps, batch))
         self.jax.block_until_ready(self.state)
+
+    def single_steps(self, n: int) -> None:
+        for _ in range(n):
+            cost, self.state = self._single(self.state, self.X, self.Y)
+            float(cost)
 
     def layers(self) -> Layers:
         return [(np.asarray(W), np.asarray(b)) for W, b in self.state[0]]

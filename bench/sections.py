@@ -43,6 +43,34 @@ def training_section(results: dict[str, Any]) -> str:
     return f"## One training step\n\n{table([*header, *(f'first call {name}' for name in LIBRARIES)], rows)}\n"
 
 
+def _steps_section(results: dict[str, Any], kind: str, text: str) -> str:
+    """Steps on small data of all libraries."""
+    libraries = [name for name in LIBRARIES if name != "fastbp"]
+    rows = [
+        [
+            shape,
+            *(time_text(seconds(row.get(name))) for name in [*libraries, "fastbp"]),
+            number_text(speed_up(row)),
+            number_text(next(iter(row.values()))["extra_info"]["target"]),
+        ]
+        for shape, row in by_shape(records(results, kind)).items()
+    ]
+    header = ["network, batch", *libraries, "fastbp", "times faster", "target"]
+    return f"## {kind.capitalize()}\n\n{text}\n\n{table(header, rows)}\n"
+
+
+def small_fit_section(results: dict[str, Any]) -> str:
+    """Full-batch fits of small data."""
+    text = "A step of a fit with the full batch, in which a step is an epoch: `fit`, a jitted `lax.scan`."
+    return _steps_section(results, "small data, one fit", text)
+
+
+def single_step_section(results: dict[str, Any]) -> str:
+    """Steps that are calls."""
+    text = "A step that is a call and gives its cost: `net.step`, `partial_fit`, a jitted function."
+    return _steps_section(results, "small data, single steps", text)
+
+
 def roofline_section(results: dict[str, Any]) -> str:
     """fastbp's training steps beside what a large product and a copy of as many bytes would take, in one run."""
     kinds = "matrix product", "training step"
@@ -266,6 +294,8 @@ def published_section(results: dict[str, Any]) -> str:
 
 SECTIONS: dict[str, Callable[[dict[str, Any]], str]] = {
     "training step": training_section,
+    "small data, one fit": small_fit_section,
+    "small data, single steps": single_step_section,
     "copy": roofline_section,
     "threads": threads_section,
     "sweep": sweep_section,

@@ -188,6 +188,15 @@ TRAINING = (
     ),
 )
 
+# Data that fit into the first-level cache, as in textbooks, physics and reinforcement learning: what stands around a
+# step takes longer than the step.
+SMALL = tuple(
+    Shape(
+        (4, 16, 2), rows, rows, target=target, activation="tanh", output="identity", loss="quadratic", epochs=5000,
+    )
+    for rows, target in ((1, 2), (32, 5))
+)  # fmt: skip
+
 # One gradient and one forward pass over a whole batch.
 GRADIENT = tuple(
     Shape(sizes, batch, batch, target=1)
@@ -254,4 +263,5 @@ MATRIX_SIZE = 2048  # of the product whose rate stands for the machine's
 ALL = {f"{group}: {shape.name}": shape for group, shapes in (
     ("training", TRAINING), ("gradient", GRADIENT), ("perturbation", PERTURBATION), ("prediction", PREDICTION),
     ("few digits", DIGITS[:1]), ("digits", DIGITS[1:]), ("million", (MILLION,)), ("online", ONLINE), ("sweep", SWEEP),
+    ("small", SMALL),
 ) for shape in shapes}  # fmt: skip

@@ -51,6 +51,18 @@ def training(peer: Peer, **options: Any) -> Task:
     return Task(lambda n: peer.run_steps(n, shuffle=True), fingerprint, peer.restart, shapes.AGREEMENT_STEPS)
 
 
+def single_steps(peer: Peer, **options: Any) -> Task:
+    """Adam's steps on all rows, each a call of its own that gives its cost."""
+
+    def fingerprint() -> list[float]:
+        peer.restart()
+        before = peer.loss()
+        peer.single_steps(shapes.AGREEMENT_STEPS)
+        return [before, peer.loss()]
+
+    return Task(peer.single_steps, fingerprint, peer.restart, shapes.AGREEMENT_STEPS)
+
+
 def threads(peer: Peer, **options: Any) -> Task:
     """The same steps; the fingerprint is of the bits of all parameters after some of them."""
     task = training(peer)
@@ -135,7 +147,7 @@ def digits(peer: Any, **options: Any) -> Task:
 TASKS: dict[str, Callable[..., Task]] = {
     function.__name__: function
     for function in (
-        *(training, threads, sweep, online),
+        *(training, single_steps, threads, sweep, online),
         *(prediction, forward, gradient, perturbation, digits),
         *(matrix_product, copy),
     )

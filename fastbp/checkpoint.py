@@ -180,6 +180,11 @@ class Checkpoints:
         self._failed = False
 
     @property
+    def are_written(self) -> bool:
+        """Whether there are any."""
+        return self._path is not None
+
+    @property
     def deadline(self) -> float | None:
         """When the next one is due, if that goes by time."""
         return self._last + self._every if self._path is not None and isinstance(self._every, float) else None

@@ -55,6 +55,10 @@ class StepTime:
         few = int(LONG_CALL / 4 / self.seconds)
         return few if few >= _FEWEST_TIMED else n_steps
 
+    def steps_of_short_call(self) -> int:
+        """Return how many steps a call may take that Ctrl-C waits for."""
+        return int(LONG_CALL / self.seconds)
+
     def note(self, n_steps: int, seconds: float) -> None:
         """Take note that `n_steps`, those that were taken and not those asked for, took so long."""
         if not self._is_measured and n_steps >= _FEWEST_TIMED:

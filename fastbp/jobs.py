@@ -104,12 +104,16 @@ class Frame:
 
     def shuffle_rows(self, order: NDArray[np.int64], bits: np.random.BitGenerator) -> None:
         """Overwrite `order` with a random order of 0, 1, ..., as `fastbp.shuffling.permutation` is to return it."""
-        data, interface = self.data, bits.ctypes
-        data[t.N_ROWS], data[t.ORDER] = len(order), address_of(order)
-        data[t.NEXT_UINT32] = ctypes.cast(interface.next_uint32, ctypes.c_void_p).value or 0
-        data[t.RANDOM_STATE] = interface.state_address
+        self.data[t.N_ROWS], self.data[t.ORDER] = len(order), address_of(order)
+        self.set_random(bits)
         with bits.lock:
             run_kernel(entry.SHUFFLE, self.addresses, self.control, self.nothing, 0, self.no_rates)
+
+    def set_random(self, bits: np.random.BitGenerator) -> None:
+        """Point the kernels to a random generator, whose lock is to be held while they draw."""
+        interface = bits.ctypes
+        self.data[t.NEXT_UINT32] = ctypes.cast(interface.next_uint32, ctypes.c_void_p).value or 0
+        self.data[t.RANDOM_STATE] = interface.state_address
 
     def small_outputs(self, X: NDArray[Any], params: NDArray[Any], n_outputs: int) -> NDArray[Any]:
         """Return the outputs for a few rows, by way of arrays of the frame's own, whose addresses are known."""
@@ -143,9 +147,7 @@ class Frame:
         A call that is reckoned to take long, `seconds`, can be interrupted; for `deadline` see `call_interruptibly`.
         """
         control = self.control
-        self._point(entry.PARAMS, params)
-        self._point(entry.GRADS, self.grads)
-        self._point(entry.STATE, self.state)
+        self.point_to_vectors(params)
         self.addresses[entry.OUT] = 0 if out is None else address_of(out)
         tail = (self.addresses, control, self.nothing, first_step, self.no_rates if rates is None else rates)
         if seconds >= LONG_CALL:
@@ -183,6 +185,12 @@ class Frame:
         )
         step_time.note(int(scalars[t.STEP] - step_before), time.perf_counter() - began)
         return int(scalars[t.STATUS])
+
+    def point_to_vectors(self, params: NDArray[Any]) -> None:
+        """Have the kernels find the parameters, the gradient and the optimizer's state."""
+        self._point(entry.PARAMS, params)
+        self._point(entry.GRADS, self.grads)
+        self._point(entry.STATE, self.state)
 
     def _call(self, control: NDArray[np.int64], task: int, tail: tuple[Any, ...], n_threads: int) -> None:
         """Call the kernel with helpers, and with BLAS held at one thread if it is used."""

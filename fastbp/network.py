@@ -25,9 +25,11 @@ if TYPE_CHECKING:
     from fastbp.files import PathLike
     from fastbp.history import Callback, EarlyStopping, History
     from fastbp.optimizers import Optimizer
+    from fastbp.stepper import Stepper
 
 __all__ = ["LayerTrace", "Network", "Trace"]
 
+_MADE_BY_VIEWS = ("_weights", "_biases", "passes", "_stepper")  # attributes that depend on where the parameters lie
 _LONE_SOFTMAX = (
     "`output='softmax'` with one output is always 1, whatever the parameters are, so that nothing can be learned. Use "
     "`output='sigmoid'` for the probability of one of two classes, or one output for each class."
@@ -146,10 +148,11 @@ class Network(Definition, Portable):
         """Make what depends on where the parameters lie in memory."""
         self._weights, self._biases = map(LayerArrays, layout.views(self._params, self._sizes))
         self.passes = Passes(self)
+        self._stepper: Stepper | None = None
 
     def __getstate__(self) -> dict[str, Any]:
         """Return what `pickle` and `copy` need: everything but views and buffers."""
-        return {name: value for name, value in vars(self).items() if name not in ("_weights", "_biases", "passes")}
+        return {name: value for name, value in vars(self).items() if name not in _MADE_BY_VIEWS}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         """Take the state, and make views into new parameters.
@@ -354,6 +357,35 @@ class Network(Definition, Portable):
             checkpoint_every=checkpoint_every,
             resume=resume,
         )
+
+    def step(
+        self,
+        X: ArrayLike,
+        Y: ArrayLike,
+        sample_weight: ArrayLike | None = None,
+        *,
+        optimizer: Optimizer | None = None,
+        clip_norm: float | None = None,
+        n_threads: int | None = None,
+    ) -> float:
+        """Take one optimizer step on all of the given rows and return the cost before it; see `fastbp.stepper`.
+
+        The step of ``fit(X, Y, epochs=1, batch_size=None)``, to the bit, at a few microseconds: for online and
+        reinforcement learning.  `fastbp.stepper.Stepper.step` documents every argument.
+
+        Examples
+        --------
+        >>> import fastbp as bp
+        >>> net, optimizer = bp.Network([1, 1], initializer="zeros"), bp.SGD(0.5)
+        >>> [net.step([[1.0]], [[3.0]], optimizer=optimizer) for _ in range(3)]
+        [4.5, 0.0, 0.0]
+        """
+        stepper = self._stepper
+        if stepper is None:
+            from fastbp.stepper import Stepper
+
+            stepper = self._stepper = Stepper(self)
+        return stepper.step(X, Y, sample_weight, optimizer, clip_norm, n_threads)
 
     # --- what the rest of the package uses ----------------------------------------------------------------------------
 

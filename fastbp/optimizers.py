@@ -99,6 +99,12 @@ class Optimizer(ABC):
             )
         return rates
 
+    @property
+    def has_own_schedule(self) -> bool:
+        """Whether the learning rates come from a schedule that a user has written, which may do what it likes."""
+        rate = self.learning_rate
+        return isinstance(rate, Schedule) and type(rate).__module__ != Schedule.__module__
+
 
 def require_optimizer(optimizer: object) -> None:
     """Raise unless it is an optimizer or None."""

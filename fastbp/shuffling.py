@@ -57,11 +57,16 @@ def _is_pythons_shuffle() -> bool:
 
 def permutation(rng: np.random.Generator, n_rows: int, frame: Frame) -> NDArray[np.int64]:
     """Return ``rng.permutation(n_rows)`` and leave `rng` in the same state; the frame's kernel does it."""
-    if not _FEWEST_ROWS <= n_rows <= _MOST_ROWS or not _is_numpys_permutation():
+    if n_rows < _FEWEST_ROWS or not kernel_draws_permutation(n_rows):
         return rng.permutation(n_rows)
     order = np.empty(n_rows, np.int64)
     frame.shuffle_rows(order, rng.bit_generator)
     return order
+
+
+def kernel_draws_permutation(n_rows: int) -> bool:
+    """Whether `fastbp.kernels.random_order` draws the orders of so many rows as this NumPy does."""
+    return n_rows <= _MOST_ROWS and _is_numpys_permutation()
 
 
 @functools.cache

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import copy
 import math
+import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -13,12 +14,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastbp import validation
+from fastbp.history import History
 from fastbp.interruption import StepTime
-from fastbp.jobs import Frame, inputs_of
+from fastbp.jobs import Frame, address_of, inputs_of
 from fastbp.kernels import tables as t
 from fastbp.memory import require_memory
-from fastbp.optimizers import Optimizer
-from fastbp.shuffling import permutation
+from fastbp.optimizers import Adam, Optimizer
+from fastbp.shuffling import kernel_draws_permutation, permutation
 from fastbp.sparse_rows import Rows
 
 if TYPE_CHECKING:
@@ -27,6 +29,7 @@ if TYPE_CHECKING:
 # What a step is reckoned to take beyond its gradient; see `fastbp.interruption`.
 _SECONDS_PER_STEP = 1e-6
 _SECONDS_PER_UPDATE = 1e-9  # of one parameter, from memory
+_MOST_STEPS_TOGETHER = 1 << 14  # of several epochs in one call: 128 KiB of learning rates, and at least 2 ms
 
 
 class TrainingDivergedError(FloatingPointError):
@@ -83,6 +86,39 @@ def draw_seed(rng: np.random.Generator) -> int:
     return int(rng.integers(1 << 31))
 
 
+def state_to_go_on_with(net: Network, optimizer: Optimizer | None, seed: int | None) -> TrainingState:
+    """Return the state to go on from, or a fresh one where there is a new optimizer or none yet."""
+    old: TrainingState | None = net.training_state
+    new_numbers = seed is not None or old is None
+    rng = np.random.default_rng(seed) if old is None or new_numbers else old.rng
+    if old is None or not (optimizer is None or optimizer is old.optimizer):
+        return fresh_state(net, Adam() if optimizer is None else optimizer, rng)
+    dropout_seed = draw_seed(rng) if new_numbers else old.dropout_seed
+    return TrainingState(old.optimizer, old.vectors, old.step, old.powers, rng, dropout_seed)
+
+
+def prepare_frame(frame: Frame, net: Network, state: TrainingState, batch_rows: int) -> None:
+    """Tell the kernels of a network's penalties and dropout, of its optimizer, and where that is."""
+    frame.state = state.vectors
+    plan, scalars = frame.workspace.plan, frame.scalars
+    plan[t.OPTIMIZER] = state.optimizer.code
+    plan[t.N_STATE_VECTORS] = state.optimizer.n_state_vectors
+    plan[t.BATCH_SIZE] = batch_rows
+    plan[t.HAS_DROPOUT] = any(rate > 0 for rate in net.dropout)
+    plan[t.DROPOUT_SEED] = state.dropout_seed
+    scalars[t.CONSTANTS : t.CONSTANTS + 5] = state.optimizer.kernel_constants()
+    scalars[[t.L2_PENALTY, t.L1_PENALTY]] = net.penalties
+    scalars[t.STEP] = state.step
+    scalars[[t.POWER_1, t.POWER_2]] = state.powers
+    scalars[t.DROPOUT : t.DROPOUT + len(net.dropout)] = net.dropout
+
+
+def seconds_of_step(net: Network, batch_rows: int) -> float:
+    """Return about how long a step takes."""
+    gradient = 3 * batch_rows * net.passes.row_seconds
+    return gradient + _SECONDS_PER_STEP + _SECONDS_PER_UPDATE * net.n_params
+
+
 class Pauses(Protocol):
     """When training is to pause within an epoch, and what for."""
 
@@ -113,36 +149,22 @@ class Trainer:
         self._data = (X, targets, sample_weight)
         n_rows, self._batch_rows = len(X), batch_rows
         self.steps_per_epoch = -(-n_rows // batch_rows)
-        self._full_batch = batch_rows == n_rows
-        self._frame = self._make_frame(batch_rows, X, clip_norm, tol if self._full_batch else None)
+        self.is_full_batch = batch_rows == n_rows
+        self._frame = self._make_frame(batch_rows, X, clip_norm, tol if self.is_full_batch else None)
         flops = inputs_of(X).flops_per_step(net.sizes, batch_rows)
         self.n_threads = self._frame.useful_threads(n_threads, flops)
-        self._step_time = StepTime(
-            3 * batch_rows * net.passes.row_seconds + _SECONDS_PER_STEP + _SECONDS_PER_UPDATE * net.n_params
-        )
+        self._step_time = StepTime(seconds_of_step(net, batch_rows))
         self.position = 0  # steps of the epoch that are done
         self.before_epoch = net.params.copy()
         self._rng_state: Mapping[str, Any] | None = None  # at the beginning of the epoch at hand
 
     def _make_frame(self, batch_rows: int, X: Rows, clip_norm: float, tol: float | None) -> Frame:
-        net, state = self.net, self.state
-        frame = net.passes.training_frame(batch_rows, X)
-        frame.state = state.vectors
-        plan, scalars = frame.workspace.plan, frame.scalars
-        plan[t.OPTIMIZER] = state.optimizer.code
-        plan[t.N_STATE_VECTORS] = state.optimizer.n_state_vectors
-        plan[t.BATCH_SIZE] = batch_rows
-        plan[t.HAS_DROPOUT] = any(rate > 0 for rate in net.dropout)
-        plan[t.DROPOUT_SEED] = state.dropout_seed
-        scalars[t.CONSTANTS : t.CONSTANTS + 5] = state.optimizer.kernel_constants()
-        scalars[[t.L2_PENALTY, t.L1_PENALTY]] = net.penalties
+        frame = self.net.passes.training_frame(batch_rows, X)
+        prepare_frame(frame, self.net, self.state, batch_rows)
         weights = self._data[2]
-        scalars[t.MEAN_WEIGHT] = 0.0 if weights is None else weights.mean(dtype=np.float64)
-        scalars[t.CLIP_NORM] = clip_norm
-        scalars[t.TOLERANCE] = -1.0 if tol is None else tol
-        scalars[t.STEP] = state.step
-        scalars[[t.POWER_1, t.POWER_2]] = state.powers
-        scalars[t.DROPOUT : t.DROPOUT + len(net.dropout)] = net.dropout
+        frame.scalars[t.MEAN_WEIGHT] = 0.0 if weights is None else weights.mean(dtype=np.float64)
+        frame.scalars[t.CLIP_NORM] = clip_norm
+        frame.scalars[t.TOLERANCE] = -1.0 if tol is None else tol
         return frame
 
     @contextmanager
@@ -207,7 +229,7 @@ class Trainer:
             scalars[[t.COST_SUM, t.WEIGHT_SUM]] = 0.0
         rng = self.state.rng
         self._rng_state = rng.bit_generator.state
-        if shuffle and order is None and not self._full_batch:
+        if shuffle and order is None and not self.is_full_batch:
             order = permutation(rng, len(X), frame)
         frame.set_data(X, targets, sample_weight, order)
         first_of_epoch = int(scalars[t.STEP]) - self.position
@@ -229,6 +251,49 @@ class Trainer:
         weight = scalars[t.WEIGHT_SUM]
         return float(scalars[t.COST_SUM] / weight), float(rates[-1]), status == t.CONVERGED
 
+    def epochs_at_once(self, *, shuffle: bool) -> int:
+        """Return how many epochs `epochs` may take: as many as are no long call, or 1 where it cannot take several."""
+        draws = not shuffle or self.is_full_batch or kernel_draws_permutation(len(self._data[0]))
+        if self.position or not draws or self.state.optimizer.has_own_schedule:
+            return 1
+        n_steps = min(self._step_time.steps_of_short_call(), _MOST_STEPS_TOGETHER)
+        return max(1, n_steps // self.steps_per_epoch)
+
+    def epochs(self, n_epochs: int, horizon: int, history: History, *, shuffle: bool) -> tuple[float, bool]:
+        """Train several epochs in one call of the kernel, and record them; the last loss, and if the tolerance was met.
+
+        All bits are those of as many calls of `epoch`; the kernel does what is done there before and after the steps.
+        Whatever ends the call, the finished epochs are recorded.
+        """
+        scalars, plan, n_steps = self._frame.scalars, self._frame.workspace.plan, n_epochs * self.steps_per_epoch
+        X, targets, sample_weight = self._data
+        bits = self.state.rng.bit_generator if shuffle and not self.is_full_batch else None
+        order = None if bits is None else np.empty(len(X), np.int64)
+        self._frame.set_data(X, targets, sample_weight, order)
+        if bits is not None:
+            self._frame.set_random(bits)
+        first_step = int(scalars[t.STEP])
+        rates = self.state.optimizer.learning_rates(len(history) * self.steps_per_epoch, n_steps, horizon)
+        sums = np.empty((n_epochs, 2))
+        scalars[t.EPOCHS] = 0.0
+        plan[[t.EPOCH_SUMS, t.BEFORE, t.SHUFFLES]] = address_of(sums), address_of(self.before_epoch), bits is not None
+        began, done, status = time.perf_counter(), 0, t.INTERRUPTED
+        try:
+            with nullcontext() if bits is None else bits.lock:
+                while done < n_steps and status == t.INTERRUPTED:
+                    status = self._steps(done % self.steps_per_epoch, rates[done:])
+                    done = int(scalars[t.STEP]) - first_step
+        finally:
+            plan[t.EPOCH_SUMS] = 0
+            n = int(scalars[t.EPOCHS])
+            seconds = (time.perf_counter() - began) / max(1, n)
+            last_rates = rates[self.steps_per_epoch - 1 :: self.steps_per_epoch][:n]
+            losses = (sums[:n, 0] / sums[:n, 1]).tolist()
+            history.extend(losses, last_rates.tolist(), [seconds] * n)
+        if status == t.DIVERGED:
+            self._give_up(len(history), float(rates[n * self.steps_per_epoch]))
+        return losses[-1], status == t.CONVERGED
+
     def end_epoch(self) -> None:
         """Take note that the epoch is recorded."""
         self.position, self._rng_state = 0, None
@@ -249,7 +314,7 @@ class Trainer:
 
     def norm_at_most(self, tol: float, data: Any) -> bool:
         """Whether the gradient over all data is within the tolerance; full batches know before each step."""
-        if self._full_batch:
+        if self.is_full_batch:
             return False
         _, grad = self.net.passes.value_and_grad(*data, params=self.net.params, n_threads=self.n_threads)
         return float(np.linalg.norm(grad)) <= tol

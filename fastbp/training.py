@@ -1,6 +1,7 @@
 """The fit loop: epochs, mini-batches, validation, early stopping, callbacks, progress, checkpoints.
 
-The kernels take whole epochs of steps; Python looks in between epochs, and within them for a checkpoint or Ctrl-C.
+The kernels take whole epochs of steps, several short ones in one call; Python looks in between epochs where something
+is to happen there, and within them for a checkpoint or Ctrl-C.
 """
 
 from __future__ import annotations
@@ -30,10 +31,10 @@ from fastbp.checkpoint import (
 from fastbp.files import PathLike
 from fastbp.history import Best, Callback, EarlyStopping, History
 from fastbp.memory import require_writable
-from fastbp.optimizers import Adam, Optimizer, require_optimizer
+from fastbp.optimizers import Optimizer, require_optimizer
 from fastbp.progress import progress_bar
 from fastbp.storage import describe
-from fastbp.trainer import Trainer, TrainingDivergedError, TrainingState, draw_seed, fresh_state
+from fastbp.trainer import Trainer, TrainingDivergedError, state_to_go_on_with
 
 if TYPE_CHECKING:
     from fastbp.network import Network
@@ -126,7 +127,8 @@ def fit(
     -------
     History
         Loss, validation loss, learning rate and time of each epoch, and why training ended.  It is `net.history` as
-        well, also while the fit runs and when an exception ends it.
+        well, also while the fit runs and when an exception ends it.  Epochs that were trained together have equal
+        shares of their time.
 
     Raises
     ------
@@ -144,6 +146,9 @@ def fit(
     Ctrl-C ends a fit between two steps: the network has the parameters after the last finished step, `net.history` the
     finished epochs, and another fit goes on from there.  It is obeyed within the time of some blocks of at most 1024
     rows; a step of one block is always finished.
+
+    Short epochs are trained together, some 50 ms at a time, unless something is to happen after each: validation,
+    a callback, a checkpoint, `tol` with mini-batches, or a schedule of one's own.  The numbers are the same either way.
 
     Examples
     --------
@@ -175,7 +180,7 @@ def fit(
     path = None if checkpoint is None else checked_checkpoint(checkpoint)
     saved = SavedFit(path, net, optimizer) if _resumes(resume, path) and path is not None else None
     if saved is None:
-        state = _training_state(net, optimizer, plan.seed)
+        state = state_to_go_on_with(net, optimizer, plan.seed)
         description = {} if path is None else plan.describe(net, data, state.optimizer)
     else:
         description = plan.describe(net, data, saved.optimizer)
@@ -204,6 +209,11 @@ class _Plan:
     callbacks: tuple[Callback, ...]
     progress: bool
 
+    def looks_after_each_epoch(self, trainer: Trainer) -> bool:
+        """Whether something else than training is to happen between two epochs."""
+        watches_gradient = self.tol is not None and not trainer.is_full_batch  # which looks before each step anyway
+        return self.validation_set is not None or bool(self.callbacks) or watches_gradient
+
     def describe(self, net: Network, data: Any, optimizer: Optimizer) -> dict[str, Any]:
         """Return what a checkpoint says of the fit that it is of."""
         arguments = {
@@ -227,9 +237,10 @@ class _Plan:
 
 
 def _run(net: Network, trainer: Trainer, plan: _Plan, data: Any, record: Record, checkpoints: Checkpoints) -> History:
-    """Train epoch by epoch, from where the record ends."""
+    """Train from where the record ends: several epochs at once where nothing is to happen between them."""
     net.history = history = record.history
     horizon = plan.epochs * trainer.steps_per_epoch
+    disturbed = checkpoints.are_written or plan.looks_after_each_epoch(trainer)
     with (
         progress_bar(plan.epochs, "epoch", wanted=plan.progress, begun=len(history)) as advance,
         trainer.saving_state(),
@@ -237,17 +248,15 @@ def _run(net: Network, trainer: Trainer, plan: _Plan, data: Any, record: Record,
         checkpoints.on_the_way_out(),
     ):
         while record.stopped_by is None and len(history) < plan.epochs:
-            began = time.perf_counter()
-            loss, rate, converged = trainer.epoch(len(history), horizon, shuffle=plan.shuffle, pauses=checkpoints)
-            val_loss = None
-            if plan.validation_set is not None:
-                val_loss = net.passes.cost(*plan.validation_set, n_threads=trainer.n_threads)
-            converged = converged or (plan.tol is not None and trainer.norm_at_most(plan.tol, data))
-            exhausted = record.best is not None and val_loss is not None and record.best.should_stop(val_loss)
-            history.append(loss, rate, time.perf_counter() - began, val_loss)
-            trainer.end_epoch()
-            record.stopped_by = "tolerance" if converged else "early_stopping" if exhausted else None
-            advance(1, **({"loss": f"{loss:.4g}"} | ({} if val_loss is None else {"val_loss": f"{val_loss:.4g}"})))
+            done, left = len(history), plan.epochs - len(history)
+            n_epochs = 1 if disturbed or left == 1 else min(trainer.epochs_at_once(shuffle=plan.shuffle), left)
+            if n_epochs > 1:
+                (loss, converged), val_loss = trainer.epochs(n_epochs, horizon, history, shuffle=plan.shuffle), None
+                record.stopped_by = "tolerance" if converged else None
+            else:
+                loss, val_loss = _epoch(net, trainer, plan, data, record, horizon, checkpoints)
+            shown = {} if val_loss is None else {"val_loss": f"{val_loss:.4g}"}
+            advance(len(history) - done, loss=f"{loss:.4g}", **shown)
             if _asks_to_stop(plan.callbacks, net, history):
                 record.stopped_by = record.stopped_by or "callback"
             if len(history) == plan.epochs:
@@ -257,6 +266,23 @@ def _run(net: Network, trainer: Trainer, plan: _Plan, data: Any, record: Record,
     if record.best is not None:
         record.best.restore()
     return history
+
+
+def _epoch(
+    net: Network, trainer: Trainer, plan: _Plan, data: Any, record: Record, horizon: int, checkpoints: Checkpoints
+) -> tuple[float, float | None]:
+    """Train one epoch, look at what is to be looked at, and record it; its loss, and its validation loss if any."""
+    history, began = record.history, time.perf_counter()
+    loss, rate, converged = trainer.epoch(len(history), horizon, shuffle=plan.shuffle, pauses=checkpoints)
+    val_loss = None
+    if plan.validation_set is not None:
+        val_loss = net.passes.cost(*plan.validation_set, n_threads=trainer.n_threads)
+    converged = converged or (plan.tol is not None and trainer.norm_at_most(plan.tol, data))
+    exhausted = record.best is not None and val_loss is not None and record.best.should_stop(val_loss)
+    history.append(loss, rate, time.perf_counter() - began, val_loss)
+    trainer.end_epoch()
+    record.stopped_by = "tolerance" if converged else "early_stopping" if exhausted else None
+    return loss, val_loss
 
 
 def _asks_to_stop(callbacks: Sequence[Callback], net: Network, history: History) -> bool:
@@ -341,14 +367,3 @@ def _resumes(resume: Any, path: str | None) -> bool:
     if resume and path is None:
         raise ValueError("`resume=True` needs the file to go on from; pass it as `checkpoint`.")
     return bool(resume) and path is not None and os.path.exists(path)
-
-
-def _training_state(net: Network, optimizer: Optimizer | None, seed: int | None) -> TrainingState:
-    """Return the state to go on from, or a fresh one where there is a new optimizer or none yet."""
-    old: TrainingState | None = net.training_state
-    new_numbers = seed is not None or old is None
-    rng = np.random.default_rng(seed) if old is None or new_numbers else old.rng
-    if old is None or not (optimizer is None or optimizer is old.optimizer):
-        return fresh_state(net, Adam() if optimizer is None else optimizer, rng)
-    dropout_seed = draw_seed(rng) if new_numbers else old.dropout_seed
-    return TrainingState(old.optimizer, old.vectors, old.step, old.powers, rng, dropout_seed)

@@ -35,7 +35,7 @@ def test_shapes_are_consistent(shape):
 
 def test_shapes_have_names_of_their_own():
     groups = (shapes.TRAINING, shapes.GRADIENT, shapes.PERTURBATION, shapes.PREDICTION, shapes.DIGITS, shapes.ONLINE)
-    assert len(shapes.ALL) == sum(map(len, (*groups, shapes.SWEEP, [shapes.MILLION])))
+    assert len(shapes.ALL) == sum(map(len, (*groups, shapes.SWEEP, shapes.SMALL, [shapes.MILLION])))
     assert shapes.MILLION.n_params == 1_000_000
     assert shapes.TRAINING[2].name == "784-30-10, batch 10"
     assert shapes.TRAINING[-1].name == "4-32-16-4 tanh, full batch 10000"
@@ -129,6 +129,17 @@ def test_online_training_agrees_with_a_plain_loop(library):
     got, expected = fingerprint("online", peer), agreement.reference("online", shape)
     agreement.check(library, got, "NumPy", expected)
     agreement.check_progress(library, [before, got[0]])
+
+
+@pytest.mark.parametrize("library", ["fastbp", "scikit-learn"])
+@pytest.mark.parametrize("shape", shapes.SMALL, ids=lambda shape: shape.name)
+def test_single_steps_are_those_of_a_fit(shape, library):
+    peer = registry.PEERS[library](n_threads=1)
+    peer.prepare(shape)
+    costs = fingerprint("training", peer)
+    agreement.check_progress(library, costs)
+    for _ in range(2):
+        agreement.check(library, fingerprint("single_steps", peer), "a fit", costs)
 
 
 def test_onnxruntime_agrees_with_the_numpy_reference():

@@ -16,6 +16,7 @@ SECTIONS = ("Parameters", "Attributes", "Returns", "Yields", "Raises", "Warns", 
 INTERNAL = {
     "Activation.addresses",
     "History.append",
+    "History.extend",
     "Loss.addresses",
     "Network.checked",
     "Network.checked_data",

@@ -45,6 +45,7 @@ ROOMS = (
     "training",
     "checkpoint",
     "storage",
+    "stepper",
     "trainer",
     "shuffling",
     "history",
@@ -81,6 +82,7 @@ PACKAGES = {"kernels", "neural_network", "plotting"}
 # Imports against that order, made when they are needed: methods that are a door to a room above.
 DOORS = {
     ("network", "training"),
+    ("network", "stepper"),
     ("portable", "storage"),
     ("portable", "export"),
     ("portable", "torch_parameters"),

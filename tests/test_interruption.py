@@ -57,6 +57,8 @@ CALLS = {
     "fit, online": "net.fit(X, Y, epochs=10**6, batch_size=1)",
     "finite_difference_gradient": "bp.finite_difference_gradient(net, X, Y)",
     "node_perturbation": "bp.node_perturbation(net, X[:20000], Y[:20000])",
+    "fit, epochs together": "net.fit(*few, epochs=10**6, batch_size=None)",
+    "step": "many(lambda: net.step(*few))",
     "find_learning_rate": "bp.find_learning_rate(net, X, Y, batch_size=None, n_steps=10**6)",
     "random_weight_search": "bp.random_weight_search(net, X, Y, n_steps=10**9)",
 }
@@ -73,7 +75,7 @@ for name, call in {{{calls}}}.items():
     times = [latency(call, seconds) for seconds in (0.15, 0.3)]
     print(f"{{name}}: {{max(times):.3f}}")
     assert np.isfinite(net.params).all()
-    changes = name.startswith("fit") or name == "random_weight_search"
+    changes = name.startswith(("fit", "step")) or name == "random_weight_search"
     assert changes or (net.params == before).all()
 """
     output = run_python(SETTING + code)

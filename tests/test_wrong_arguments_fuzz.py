@@ -134,6 +134,8 @@ RIGHT = {
     "fit": (bp.Network.fit, {"X": X, "Y": Y, "epochs": 1, "batch_size": 2, "optimizer": None, "shuffle": True,
                              "seed": 0, "validation_data": None, "sample_weight": None, "early_stopping": None,
                              "tol": None, "clip_norm": None, "callbacks": (), "progress": False, "n_threads": 1}),
+    "step": (bp.Network.step, {"X": X, "Y": Y, "sample_weight": None, "optimizer": None, "clip_norm": None,
+                               "n_threads": 1}),
     "find_learning_rate": (bp.find_learning_rate,
                            {"net": None, "X": X, "Y": Y, "optimizer": None, "batch_size": 2, "lowest": 1e-6,
                             "highest": 1.0, "n_steps": 5, "sample_weight": None, "seed": 0, "n_threads": 1}),
@@ -158,7 +160,12 @@ RIGHT = {
     "to_onnx": (bp.Network.to_onnx, {"path": None}),
     "load": (bp.load, {"path": None, "mmap": False, "custom_functions": ()}),
 }  # fmt: skip
-CHANGING = {"fit", "random_weight_search", "load_torch_state_dict"}  # a call that succeeds may change the network
+CHANGING = {
+    "fit",
+    "step",
+    "random_weight_search",
+    "load_torch_state_dict",
+}  # a call that succeeds may change the network
 
 
 def test_every_public_callable_is_here():

@@ -47,8 +47,9 @@ def run(task, slot, addresses, control, like, first_step, rates):
     `addresses` are those of the tables and vectors above, so that a call from Python has few arguments to unpack;
     `like` is an empty array of the network's dtype.  Overwrites scalars, params (TRAIN only), grads, state, work,
     costs, out and control; SHUFFLE the order of rows and the random generator's state.  `rates` holds the learning
-    rates of the steps to take, the first of which is `first_step` of the epoch.  Returns FINISHED, or UNKNOWN where the
-    tables have a code that the kernels do not know; then nothing was overwritten.
+    rates of the steps to take, the first of which is `first_step` of the epoch; where the plan has EPOCH_SUMS, they go
+    on into the next epochs, and TRAIN overwrites what the plan points to, and with SHUFFLES what SHUFFLE does.  Returns
+    FINISHED, or UNKNOWN where the tables have a code that the kernels do not know; then nothing was overwritten.
     """
     table, reals, doubles = at(addresses, 0), at(like, 0), at(rates, 0)
     net = Net(

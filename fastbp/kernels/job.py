@@ -2,6 +2,8 @@
 
 from typing import Any, NamedTuple
 
+import numpy as np
+
 from fastbp.kernels.jit import leaf
 from fastbp.kernels.passes import Net
 
@@ -27,6 +29,15 @@ def is_finite(x):
     Not math.isfinite: that is x - x == 0, and where x is a sum, reassociation makes it true of every x.
     """
     return abs(x) <= _LARGEST_FLOAT
+
+
+@leaf
+def all_finite(n, x):
+    """Whether no element is NaN or infinite."""
+    n_wrong = 0
+    for i in range(n):
+        n_wrong += 0 if is_finite(np.float64(x[i])) else 1
+    return n_wrong == 0
 
 
 @leaf

@@ -108,6 +108,18 @@ def _copy(net, plain, packed_vector, inwards):
                     row[j] = packed_row[j]
 
 
+@leaf
+def unpack_params(job, out):
+    """Copy the packed parameters to `out`."""
+    _copy(job.net, out, packed(job, _W), False)
+
+
+@leaf
+def packed_params(job):
+    """Pointer to the packed parameters; where none is there are zeros."""
+    return packed(job, _W)
+
+
 # --- the step ---------------------------------------------------------------------------------------------------------
 
 

@@ -52,7 +52,10 @@ PER_BATCH = 21  # 1: each mini-batch divides BATCH_L2 and BATCH_L1 as its sample
 PARTS = 22  # offset of the first layer's sums over parts of the features, in mode BY_FEATURES
 NARROW = 23  # offset of what training a narrow network keeps in a slot; 0: there is no room for it
 PACKED_SIZE = 24  # elements of the packed parameters
-PLAN_LENGTH = 25
+EPOCH_SUMS = 25  # address of the sums of cost and weight of each epoch, float64 (n_epochs, 2); 0 within one epoch
+BEFORE = 26  # address of the parameters from before the epoch at hand, where there are EPOCH_SUMS
+SHUFFLES = 27  # 1: each of these epochs takes the rows in a new random order
+PLAN_LENGTH = 28
 
 # modes
 BY_ROWS = 0  # each piece takes some rows through the whole network and has a gradient of its own
@@ -102,8 +105,9 @@ BATCH_L1 = 19
 COST_FACTOR = 20  # what the reported cost of the data is multiplied by; the gradient is not
 LOSS_PARAMETER = 21  # of the Huber and quantile loss and the clipped cross-entropies
 MEAN_WEIGHT = 22  # of the whole data set's samples; 0: a mini-batch is divided by the sum of its own weights
-DROPOUT = 23  # from here on one rate a layer, 0 for none
-SCALARS_LENGTH = 23  # plus one for each layer
+EPOCHS = 23  # how many of EPOCH_SUMS are written
+DROPOUT = 24  # from here on one rate a layer, 0 for none
+SCALARS_LENGTH = 24  # plus one for each layer
 
 # status
 FINISHED = 0

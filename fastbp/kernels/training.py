@@ -5,10 +5,11 @@ import numpy as np
 from fastbp.kernels import tables as t
 from fastbp.kernels import team
 from fastbp.kernels.jit import leaf
-from fastbp.kernels.job import is_finite
-from fastbp.kernels.narrow import narrow_step, pack, trains_narrow, unpack
+from fastbp.kernels.job import all_finite, is_finite
+from fastbp.kernels.narrow import narrow_step, pack, packed_params, trains_narrow, unpack, unpack_params
 from fastbp.kernels.passes import field, row_of, weighted_cost
 from fastbp.kernels.pointers import from_address, shift
+from fastbp.kernels.random_order import shuffle_rows
 from fastbp.kernels.regions import (
     BACKWARD,
     COSTS_OF_ROWS,
@@ -232,13 +233,74 @@ def step(job, first, m):
 
 @leaf
 def train(job, first_step, n_steps, learning_rates):
-    """Steps [first_step, first_step + n_steps) of an epoch; the sums of cost and weight are added to the scalars."""
+    """Steps [first_step, first_step + n_steps) of an epoch; the sums of cost and weight are added to the scalars.
+
+    Where the plan has EPOCH_SUMS, the steps go on into the next epochs.
+    """
     is_narrow = trains_narrow(job.net)
     if is_narrow:
         pack(job)
-    _steps(job, is_narrow, first_step, n_steps, learning_rates)
+    if job.net.plan[t.EPOCH_SUMS] != 0:
+        _epochs(job, is_narrow, first_step, n_steps, learning_rates)
+    else:
+        _steps(job, is_narrow, first_step, n_steps, learning_rates)
     if is_narrow:
         unpack(job)
+
+
+@leaf
+def _epochs(job, is_narrow, first_step, n_steps, learning_rates):
+    """Steps of several epochs: an epoch begins with its order, and ends with its sums and a look at the parameters."""
+    net = job.net
+    s, plan = net.scalars, net.plan
+    steps_per_epoch = (net.data[t.N_ROWS] + plan[t.BATCH_SIZE] - 1) // plan[t.BATCH_SIZE]
+    sums, before = from_address(plan[t.EPOCH_SUMS], learning_rates), from_address(plan[t.BEFORE], net.params)
+    done, position = 0, first_step
+    while done < n_steps:
+        if position == 0:
+            _begin_epoch(job, is_narrow, before)
+        m = min(steps_per_epoch - position, n_steps - done)
+        _steps(job, is_narrow, position, m, shift(learning_rates, done))
+        if s[t.STATUS] != t.FINISHED and s[t.STATUS] != t.CONVERGED:
+            return
+        done += m
+        position += m
+        if position == steps_per_epoch:
+            if not _has_finite_params(job, is_narrow):
+                s[t.STATUS] = t.DIVERGED
+                return
+            k = 2 * np.int64(s[t.EPOCHS])
+            sums[k], sums[k + 1] = s[t.COST_SUM], s[t.WEIGHT_SUM]
+            s[t.EPOCHS] += 1.0
+            position = 0
+        if s[t.STATUS] == t.CONVERGED:
+            return
+        if done < n_steps and team.is_asked_to_pause(job.control):
+            s[t.STATUS] = t.INTERRUPTED
+            return
+
+
+@leaf
+def _begin_epoch(job, is_narrow, before):
+    """Draw the order of the rows, and keep the parameters, which an epoch that diverges gives back."""
+    net = job.net
+    net.scalars[t.COST_SUM] = 0.0
+    net.scalars[t.WEIGHT_SUM] = 0.0
+    if net.plan[t.SHUFFLES] != 0:
+        shuffle_rows(net)
+    if is_narrow:
+        unpack_params(job, before)
+    else:
+        for i in range(net.plan[t.N_PARAMS]):
+            before[i] = net.params[i]
+
+
+@leaf
+def _has_finite_params(job, is_narrow):
+    """Whether no parameter is NaN or infinite."""
+    if is_narrow:
+        return all_finite(job.net.plan[t.PACKED_SIZE], packed_params(job))
+    return all_finite(job.net.plan[t.N_PARAMS], job.net.params)
 
 
 @leaf
