@@ -12,10 +12,10 @@ from fastbp import caller, layout, validation
 from fastbp.definition import ActivationSpec, Definition, OutputSpec
 from fastbp.functions import Loss
 from fastbp.initializers import initialize
-from fastbp.jobs import Passes
 from fastbp.layer_arrays import LayerArrays
 from fastbp.memory import require_writable
 from fastbp.names import InitializerName, LossName
+from fastbp.passes import Passes
 from fastbp.portable import Portable
 from fastbp.trace import LayerTrace, Trace, make_trace
 

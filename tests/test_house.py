@@ -56,6 +56,7 @@ ROOMS = (
     "trace",
     "definition",
     "portable",
+    "passes",
     "jobs",
     "optimizers",
     "schedules",
