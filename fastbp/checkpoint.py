@@ -87,7 +87,7 @@ def digest(array: Rows) -> dict[str, Any]:
     if isinstance(array, SparseRows):
         for part in (array.indptr, array.indices, array.values):
             found.update(part.data)
-        return {"shape": list(array.shape), "digest": found.hexdigest()}
+        return {"shape": list(array.shape), "digest": found.hexdigest(), "form": "sparse"}
     step = max(1, _DIGEST_BYTES // max(1, array[:1].nbytes))
     for first in range(0, len(array), step):
         found.update(np.ascontiguousarray(array[first : first + step]).data)
@@ -283,6 +283,10 @@ class SavedFit:
         where = f"The checkpoint {self._content.path!r} is of a fit with"
         cure = "Resume with the network, data and arguments of that fit, or start afresh with resume=False."
         shapes = [value.get("shape") if isinstance(value, dict) else None for value in (saved, own)]
+        forms = [value.get("form") if isinstance(value, dict) else None for value in (saved, own)]
+        if forms[0] != forms[1] and shapes[0] == shapes[1]:
+            words = ("sparse", "dense") if forms[0] else ("dense", "sparse")
+            raise ValueError(f"{where} a {words[0]} `{name}`, and this fit's is {words[1]}. {cure}")
         if shapes[0] is not None and shapes[0] == shapes[1]:
             raise ValueError(f"{where} other values in `{name}` of the same shape. {cure}")
         if shapes != [None, None]:

@@ -12,7 +12,7 @@ from fastbp import layout, validation
 from fastbp.arrays import require_columns
 from fastbp.functions import Activation, Loss, activation_entry, loss_entry
 from fastbp.names import ActivationName, InitializerName, LossName, OutputName
-from fastbp.sparse_rows import Rows, SparseRows, as_dense
+from fastbp.sparse_rows import Rows, as_dense
 
 if TYPE_CHECKING:
     from fastbp.history import History
@@ -160,14 +160,14 @@ class Definition:
     ) -> tuple[Rows, validation.Targets, NDArray[Any] | None]:
         """Return valid inputs, sparse or not, targets and weights, or raise.
 
-        They are views: if the user sets the shape of an array of theirs during the call, these keep what was checked.
+        They are views that were made before they were looked at: if the user sets the shape of an array of theirs, at
+        any time, these keep what was checked.
         """
         rows = self.checked_rows(X)
-        rows = rows if isinstance(rows, SparseRows) else rows.view(np.ndarray)
         n_rows = len(rows)
         targets = validation.targets(Y, n_rows, self._sizes[-1], self._dtype, self._loss, softmax=self.has_softmax)
         weights = validation.sample_weights(sample_weight, n_rows, self._dtype)
-        return rows, targets.own_views(), None if weights is None else weights.view(np.ndarray)
+        return rows, targets, weights
 
 
 def require_network(net: object) -> None:

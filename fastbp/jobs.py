@@ -84,9 +84,18 @@ class Frame:
         sample_weight: NDArray[Any] | None = None,
         order: NDArray[np.int64] | None = None,
     ) -> None:
-        """Point the kernels to the caller's arrays, which must live until the call is over."""
-        data = self.data
-        data[t.N_ROWS] = len(X)
+        """Point the kernels to the caller's arrays, which must live until the call is over.
+
+        Their shapes fit unless they were set since they were checked; it is the last look at what the kernels rely on.
+        """
+        data, n_rows = self.data, X.shape[0]
+        layers = self.workspace.layers
+        arrays = () if targets is None else targets
+        if X.shape[1] != layers[0, t.FAN_IN] or any(
+            len(array) != n_rows for array in (*arrays, sample_weight) if array is not None
+        ):
+            raise ValueError("`X`, its targets and weights must keep their shapes during a call; got other ones.")
+        data[t.N_ROWS] = n_rows
         if isinstance(X, SparseRows):
             data[t.X : t.X + 3] = address_of(X.values), 0, 0
             data[[t.FORM, t.INDPTR, t.INDICES]] = self.form, address_of(X.indptr), address_of(X.indices)

@@ -127,21 +127,31 @@ def find_learning_rate(
 
 
 def _trial(trainer: Trainer, rates: NDArray[np.float64], n_rows: int, rng: np.random.Generator) -> Any:
-    """Return the running mean of the loss at each step, corrected for its start, until it blows up."""
+    """Return the running mean of the loss at each step, corrected for its start, until it blows up.
+
+    With sample weights it is that of the rows' losses by their weights: a mini-batch of light rows costs little
+    whatever the rate.
+    """
     losses: list[float] = []
-    mean = 0.0
+    mean = weight = 0.0
+    n_weightless = 0
     order = rng.permutation(n_rows)
     for i, rate in enumerate(rates):
         index = i % trainer.steps_per_epoch
         if index == 0:
             order = rng.permutation(n_rows)
-        cost = trainer.single_step(index, float(rate), order)
+        penalty = trainer.penalty()
+        cost = trainer.single_step(index, float(rate), order) - penalty
         mean = _SMOOTHING * mean + (1 - _SMOOTHING) * cost
-        smoothed = mean / (1 - _SMOOTHING ** (i + 1))
-        if not math.isfinite(smoothed) or (losses and smoothed > _BLOWN_UP * min(losses)):
+        weight = _SMOOTHING * weight + (1 - _SMOOTHING) * trainer.relative_weight(index, order)
+        if weight == 0:  # nothing has counted yet: as long as that lasts, the loss is what it is then
+            n_weightless += 1
+            continue
+        smoothed = mean / weight + penalty
+        if not math.isfinite(smoothed) or smoothed > _BLOWN_UP * min(losses, default=math.inf):
             break
         losses.append(smoothed)
-    return np.array(losses)
+    return np.array(losses[:1] * n_weightless + losses)
 
 
 def _steepest(rates: NDArray[np.float64], losses: NDArray[np.float64]) -> float:

@@ -178,9 +178,10 @@ class Network(Definition, Portable):
 
         Parameters
         ----------
-        X : array_like, shape (n, n_features)
+        X : {array_like, sparse matrix}, shape (n, n_features)
             Inputs, of the network's dtype; integers, booleans, lists, and data frames of pandas and polars are
-            converted.  The columns of a frame must be those of the frame that the network was fitted on.
+            converted.  The columns of a frame must be those of the frame that the network was fitted on.  Of a sparse
+            matrix, in CSR best, no zero is multiplied.
         n_threads : int, optional
             Threads to use; by default as many as the process may.
 

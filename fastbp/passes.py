@@ -48,8 +48,6 @@ class Passes:
             if n_threads is not None:
                 thread_count(n_threads)  # refuse wrong ones
             return self._small_outputs(X)
-        else:
-            X = X.view(np.ndarray)  # whose shape nobody else can set
         n_bytes = n_rows * net.sizes[-1] * net.dtype.itemsize
         require_memory(n_bytes, f"The outputs of {n_rows} rows", "Predict fewer rows at a time.")
         out = np.empty((n_rows, net.sizes[-1]), net.dtype)

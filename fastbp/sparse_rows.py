@@ -1,7 +1,7 @@
 """`SparseRows`: the rows of a sparse matrix as the kernels take them, their columns where nobody else can set them.
 
 The kernels read and write memory at the columns that a row names.  So the arrays that say which numbers are whose are
-copies of the user's, and what is checked is those copies; the numbers themselves are shared where that is possible.
+copies of the user's, made before they are looked at; the numbers themselves are shared where that is possible.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ class SparseRows:
         return self.shape[0]
 
     def to_scipy(self) -> sparse.csr_array:
-        """Return the same rows as SciPy's type; the arrays are shared."""
+        """Return the same rows as SciPy's type, which may share the arrays: not for others' hands."""
         from scipy import sparse
 
         return sparse.csr_array((self.values, self.indices, self.indptr), shape=self.shape, copy=False)
@@ -97,38 +97,58 @@ def sparse_rows(X: Any, argument: str = "X") -> SparseRows:
     """
     if X.ndim != 2:
         raise ValueError(f"`{argument}` must have two dimensions, rows and features; got shape {X.shape}.")
-    X = X.tocsr()
     n_rows, n_features = (int(size) for size in X.shape)
     if n_features > _MOST_FEATURES:
         raise ValueError(
             f"`{argument}` must have at most {_MOST_FEATURES} features where it is sparse; got {n_features}."
         )
-    indptr = np.array(X.indptr, np.int64)
-    n_numbers = int(indptr[-1]) if len(indptr) == n_rows + 1 else -1
-    columns = X.indices
-    is_whole = (
-        len(indptr) == n_rows + 1
-        and indptr[0] == 0
-        and bool((indptr[1:] >= indptr[:-1]).all())
-        and n_numbers <= min(len(columns), len(X.data))
-    )
-    if is_whole:
-        # columns that do not fit into int32 would become others
-        is_whole = not n_numbers or (columns[:n_numbers].min() >= 0 and columns[:n_numbers].max() < n_features)
-    if not is_whole:
+    X = X if X.format == "csr" else _as_csr(X, argument)
+    # Copies, and of the numbers a view: from here on nobody else can set what is looked at.
+    indptr, columns, values = np.array(X.indptr, np.int64), np.array(X.indices), np.asarray(X.data).view(np.ndarray)
+    if not _fit_each_other(indptr, columns, values, n_rows, n_features):
         raise ValueError(
             f"`{argument}` must be a sparse matrix whose arrays fit each other; an index lies outside of its "
             f"{n_rows} x {n_features} numbers, or a row ends before it begins. X.check_format() says more."
         )
-    indices, values = np.array(columns[:n_numbers], np.int32), np.ascontiguousarray(X.data[:n_numbers])
+    n_numbers = int(indptr[-1])
+    indices, values = columns[:n_numbers].astype(np.int32, copy=False), np.ascontiguousarray(values[:n_numbers])
     rising = indices[1:] >= indices[:-1]
     rising[indptr[(indptr > 0) & (indptr < n_numbers)] - 1] = True  # from one row to the next
     if not rising.all():
-        values = values.copy()  # which is sorted with its columns
-        rows = SparseRows(indptr, indices, values, n_features).to_scipy()
+        rows = SparseRows(indptr, indices, values.copy(), n_features).to_scipy()
         rows.has_sorted_indices = False
         rows.sort_indices()
         indices, values = rows.indices.astype(np.int32, copy=False), rows.data
-    if n_numbers and not (indices.min() >= 0 and indices.max() < n_features):  # what is used, after any change to X
-        raise ValueError(f"`{argument}` was changed while it was looked at.")
-    return SparseRows(indptr, np.ascontiguousarray(indices), np.ascontiguousarray(values), n_features)
+    return SparseRows(indptr, np.ascontiguousarray(indices), values, n_features)
+
+
+def _fit_each_other(
+    indptr: NDArray[np.int64], columns: NDArray[Any], values: NDArray[Any], n_rows: int, n_features: int
+) -> bool:
+    """Whether the arrays of CSR are those of a matrix."""
+    if indptr.shape != (n_rows + 1,) or columns.ndim != 1 or values.ndim != 1 or columns.dtype.kind not in "iu":
+        return False
+    n_numbers = int(indptr[-1])
+    if indptr[0] != 0 or (indptr[1:] < indptr[:-1]).any() or n_numbers > min(len(columns), len(values)):
+        return False
+    used = columns[:n_numbers]
+    return not n_numbers or bool(used.min() >= 0 and used.max() < n_features)
+
+
+def _as_csr(X: Any, argument: str) -> Any:
+    """Return a matrix of another format in CSR, by SciPy, which trusts the indices: those of a copy that is right."""
+    try:
+        X = X.copy()
+        if X.format in ("csc", "bsr"):
+            X.check_format(full_check=True)
+        elif X.format == "coo":
+            sizes = {len(array) for array in (X.data, *X.coords)}
+            pairs = zip(X.coords, X.shape, strict=True)
+            if len(sizes) > 1 or any(len(axis) and (axis.min() < 0 or axis.max() >= size) for axis, size in pairs):
+                raise ValueError("an index lies outside, or there are not as many of them as numbers")
+        return X.tocsr()
+    except (ValueError, IndexError, TypeError) as error:
+        raise ValueError(
+            f"`{argument}` must be a sparse matrix whose arrays fit each other, to be converted to CSR; SciPy says of "
+            f"this one in {X.format.upper()}: {error}."
+        ) from error

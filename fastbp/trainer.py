@@ -312,6 +312,22 @@ class Trainer:
         status = self._steps(index, np.array([rate]))
         return math.inf if status == t.DIVERGED else float(scalars[t.COST_SUM] / max(scalars[t.WEIGHT_SUM], 1e-300))
 
+    def penalty(self) -> float:
+        """L2 and L1 penalty of the weights as they are."""
+        l2, l1 = self.net.penalties
+        if l2 == 0 and l1 == 0:
+            return 0.0
+        weights = [W.astype(np.float64) for W in self.net.weights]
+        return float(sum(0.5 * l2 * (W * W).sum() + l1 * np.abs(W).sum() for W in weights))
+
+    def relative_weight(self, index: int, order: NDArray[np.int64]) -> float:
+        """Mean weight of the rows of a mini-batch over that of all rows; 1 without weights."""
+        weights = self._data[2]
+        if weights is None:
+            return 1.0
+        rows = order[index * self._batch_rows : (index + 1) * self._batch_rows]
+        return float(weights[rows].mean(dtype=np.float64) / weights.mean(dtype=np.float64))
+
     def norm_at_most(self, tol: float, data: Any) -> bool:
         """Whether the gradient over all data is within the tolerance; full batches know before each step."""
         if self.is_full_batch:

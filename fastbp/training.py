@@ -34,6 +34,7 @@ from fastbp.memory import require_writable
 from fastbp.optimizers import Optimizer, require_optimizer
 from fastbp.progress import progress_bar
 from fastbp.storage import describe
+from fastbp.threads import thread_count
 from fastbp.trainer import Trainer, TrainingDivergedError, state_to_go_on_with
 
 if TYPE_CHECKING:
@@ -176,6 +177,7 @@ def fit(
         progress=validation.flag(progress, "progress"),
     )
     require_optimizer(optimizer)
+    thread_count(n_threads)  # refuses a wrong one before any random number is drawn
     every = checked_interval(checkpoint_every)
     path = None if checkpoint is None else checked_checkpoint(checkpoint)
     saved = SavedFit(path, net, optimizer) if _resumes(resume, path) and path is not None else None

@@ -219,7 +219,7 @@ def inputs(X: Any, n_features: int, dtype: np.dtype, argument: str = "X") -> Row
         return cast("NDArray[Any]", X)  # a row or two in one look
     if type(X) is not np.ndarray and is_sparse(X):
         return _sparse_inputs(X, n_features, dtype, argument)
-    array = numeric_array(X, argument, dtype)
+    array = numeric_array(X, argument, dtype).view(np.ndarray)  # a view, whose shape only we can set, is looked at
     if array.ndim != 2 or array.shape[1] != n_features:
         hint = ""
         if array.ndim == 1 and array.size == n_features:
@@ -262,10 +262,6 @@ class Targets(NamedTuple):
     array: NDArray[Any] | None
     labels: NDArray[np.int64] | None
 
-    def own_views(self) -> "Targets":
-        """Return them in shapes that nobody else can set."""
-        return self if self.array is None else Targets(self.array.view(np.ndarray), None)
-
 
 def targets(
     Y: Any,
@@ -282,7 +278,7 @@ def targets(
     raw = Y if type(Y) is np.ndarray else as_array(Y, argument, dtype)
     if takes_labels and raw.ndim == 1 and raw.dtype.kind in "iu":
         return Targets(None, _labels(raw, n_rows, n_outputs, argument))
-    array = numeric_array(raw, argument, dtype)
+    array = numeric_array(raw, argument, dtype).view(np.ndarray)
     if array.ndim == 1 and n_outputs == 1:
         array = array.reshape(-1, 1)
     if array.shape != (n_rows, n_outputs):
@@ -301,9 +297,9 @@ def targets(
 
 def _labels(raw: NDArray[Any], n_rows: int, n_outputs: int, argument: str) -> NDArray[np.int64]:
     """Return integer labels (n,) in [0, n_outputs): always an array of our own, since the kernels index with them."""
-    if len(raw) != n_rows:
-        raise ValueError(f"`{argument}` must have one label for each of the {n_rows} rows of X; got {len(raw)}.")
     labels = np.array(raw, np.int64)  # first a copy, then a look: what is checked is what is used
+    if labels.shape != (n_rows,):
+        raise ValueError(f"`{argument}` must have one label for each of the {n_rows} rows of X; got {len(labels)}.")
     if (wrong := (labels < 0) | (labels >= n_outputs)).any():
         place = int(np.argmax(wrong))
         cure = "Map the classes with numpy.unique(y, return_inverse=True)."
@@ -345,6 +341,7 @@ def sample_weights(weights: Any, n_rows: int, dtype: np.dtype) -> NDArray[Any] |
     array = as_array(weights, "sample_weight", dtype)
     if array.dtype.kind not in "iubf":
         raise no_numbers(array, "sample_weight")
+    array = array.view(np.ndarray)  # see `inputs`
     if array.shape != (n_rows,):
         raise ValueError(f"`sample_weight` must have shape ({n_rows},), a weight for each row of X; got {array.shape}.")
     array = np.ascontiguousarray(array, dtype)

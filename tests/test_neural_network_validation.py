@@ -370,3 +370,26 @@ def test_a_program_without_a_console_can_be_verbose(settings, monkeypatch):
     monkeypatch.setattr(sys, "stderr", None)
     model = MLPClassifier(**QUICK | {"tol": 1.0, "n_iter_no_change": 2}, **settings).fit(X, Y)
     assert model.n_iter_ < 6
+
+
+@pytest.mark.parametrize("warm_start", [False, True])
+def test_a_refused_fit_leaves_the_model_as_it_was(warm_start):
+    """Whatever is wrong, however late it is noticed: an unfitted model stays one, a fitted one predicts as before."""
+    model = MLPClassifier(**QUICK, warm_start=warm_start)
+    wrong = {
+        "features of X_val": (X, Y, {"X_val": X[:9, :3], "y_val": Y[:9]}),
+        "labels of y_val": (X, Y, {"X_val": X[:9], "y_val": Y[:9] + 5}),
+        "weights": (X, np.where(Y, "x", "y"), {"sample_weight": np.zeros(80)}),
+    }
+    for inputs, labels, others in wrong.values():
+        with pytest.raises(ValueError):  # noqa: PT011  each says something else
+            model.fit(inputs, labels, **others)
+        assert not [name for name in vars(model) if name.endswith("_") and not name.startswith("_")]
+    model.fit(X, Y)
+    before = {name: value for name, value in vars(model).items() if name.endswith("_")}
+    probabilities = model.predict_proba(X)
+    for inputs, labels, others in wrong.values():
+        with pytest.raises(ValueError):  # noqa: PT011
+            model.fit(inputs, labels, **others)
+        assert all(getattr(model, name) is value for name, value in before.items())
+        assert np.array_equal(model.predict_proba(X), probabilities)

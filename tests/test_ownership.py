@@ -264,3 +264,46 @@ finally:
 print(done == 4 * len(calls))
 """
     assert run_python(code, time_limit=300) == "True\n"
+
+
+def test_another_thread_may_set_shapes_while_they_are_looked_at():
+    """The long look for NaN lies between check and kernel: what was checked is a view, whose shape nobody sets."""
+    code = """
+import sys, threading, numpy as np, fastbp as bp
+from fastbp.neural_network import MLPRegressor
+sys.setswitchinterval(1e-5)
+net = bp.Network([500, 2], initializer="zeros")
+model = MLPRegressor(hidden_layer_sizes=(), max_iter=1, solver="sgd", random_state=0)
+import warnings
+warnings.simplefilter("ignore")
+model.fit(np.ones((4, 500)), np.ones((4, 2)))
+over = threading.Event()
+arrays = []
+def reshape():
+    while not over.is_set():
+        for array in list(arrays):
+            array.shape = (array.size, 1)
+            array.shape = (4000, array.size // 4000)
+writer = threading.Thread(target=reshape)
+writer.start()
+wrong = 0
+try:
+    for _ in range(10):
+        X, Y, w = np.ones((4000, 500)), np.ones((4000, 2)), np.ones(4000)
+        arrays[:] = [X, Y]
+        for call in (lambda: net.predict(X), lambda: model.predict(X)):
+            try:
+                wrong += call().shape != (4000, 2)
+            except ValueError:
+                pass
+        for call in (lambda: net.loss_value(X, Y, w), lambda: net.fit(X, Y, epochs=1), lambda: model.fit(X, Y)):
+            try:
+                call()
+            except (ValueError, IndexError):
+                pass
+finally:
+    over.set()
+    writer.join()
+print(wrong)
+"""
+    assert run_python(code, time_limit=300) == "0\n"

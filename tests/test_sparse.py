@@ -232,6 +232,38 @@ def test_what_is_wrong_is_said(X, error, text):
     assert np.array_equal(net.params, before)
 
 
+def corrupted(form, array, place, value):
+    """A matrix of another format one of whose arrays was written to afterwards."""
+    X = matrix(5, 40).asformat(form)
+    parts = getattr(X, array)
+    (parts[0] if isinstance(parts, tuple) else parts)[place] = value
+    return X
+
+
+@pytest.mark.parametrize(
+    "X",
+    [corrupted("csc", "indices", 3, 200_000_000), corrupted("csc", "indptr", 5, 10**6),
+     corrupted("coo", "coords", 2, -7), corrupted("coo", "coords", 2, 10**8), corrupted("bsr", "indices", 1, 10**8)],
+    ids=lambda X: X.format,
+)  # fmt: skip
+def test_other_formats_are_looked_at_before_they_are_converted(X):
+    """SciPy's conversions trust the indices, and write where they point."""
+    with pytest.raises(
+        ValueError, match="`X` must be a sparse matrix whose arrays fit each other, to be converted to CSR"
+    ):
+        network().predict(X)
+
+
+def test_numbers_of_another_shape_or_length():
+    X = matrix(5, 40)
+    X.data = np.ones((X.nnz, 2))
+    with pytest.raises(ValueError, match="whose arrays fit each other"):
+        network().predict(X)
+    X.data = np.ones(1)
+    with pytest.raises(ValueError, match="whose arrays fit each other"):
+        network().predict(X)
+
+
 def test_a_callback_that_writes_to_the_matrix_moves_no_index():
     """Columns and beginnings of rows are those of the beginning; numbers may be the new ones."""
     params = []
@@ -280,6 +312,8 @@ def test_a_fit_of_sparse_rows_is_resumed(tmp_path):
     other.data[5] += 1
     with pytest.raises(ValueError, match="X"):
         network().fit(other, y, epochs=4, batch_size=8, seed=0, checkpoint=path, resume=True)
+    with pytest.raises(ValueError, match="is of a fit with a sparse `X`, and this fit's is dense"):
+        network().fit(X.toarray(), y, epochs=4, batch_size=8, seed=0, checkpoint=path, resume=True)
     again = network()
     again.fit(X, y, epochs=4, batch_size=8, seed=0, checkpoint=path, resume=True)
     assert same_bits(again.params, whole.params)
@@ -299,3 +333,26 @@ def test_estimators(solver, most_density, monkeypatch):
         expected_loss, expected, _ = sparse_model.loss_gradient(X.toarray(), target)
         assert loss == pytest.approx(expected_loss, rel=1e-12)
         assert relative_error(coefs[0], expected[0]) < 1e-12
+
+
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+def test_a_scorer_may_change_what_it_is_given():
+    """It gets rows of its own: neither the user's matrix nor the validation loss changes."""
+    X, y = matrix(80, 40), targets(80)
+    X_val = sparse.csr_array(matrix(20, 40, seed=1))
+    X_val.data[::3] = 0.0  # which eliminate_zeros would take out of the arrays
+    before = X_val.copy()
+
+    def scorer(estimator, X, y):
+        score = estimator.score(X, y)
+        X.eliminate_zeros()
+        X.data[:] = 7.0
+        return score
+
+    curves = []
+    for scoring in (scorer, None):
+        model = MLPClassifier((9,), max_iter=4, early_stopping=True, scoring=scoring, random_state=0)
+        curves.append(model.fit(X, y, X_val=X_val, y_val=targets(20)).validation_loss_curve_)
+    assert curves[0] == curves[1]
+    assert np.array_equal(X_val.data, before.data)
+    assert np.array_equal(X_val.indices, before.indices)

@@ -166,3 +166,21 @@ def test_weight_normalization_is_checked():
             ValueError, match="The 'weight_normalization' parameter of MLPClassifier must be a str among"
         ):
             ours.MLPClassifier(weight_normalization="row").fit(NOISE, RARE)
+
+
+@pytest.mark.parametrize("batch_size", [1, 32])
+def test_the_learning_rate_finder_judges_rows_by_their_weights(batch_size):
+    """A first mini-batch of light rows costs little; that the next one has a heavy row is no explosion."""
+    rng = np.random.default_rng(0)
+    X = rng.standard_normal((2000, 5))
+    Y = X[:, :1] + 0.1 * rng.standard_normal((2000, 1))
+    w = np.where(rng.random(2000) < 0.01, 1000.0, 1.0)
+    net = bp.Network([5, 8, 1], "tanh", seed=0, l2_penalty=0.01)
+    plain, weighted = (
+        bp.find_learning_rate(net, X, Y, batch_size=batch_size, sample_weight=weights, seed=0) for weights in (None, w)
+    )
+    assert len(weighted.losses) > 0.5 * len(plain.losses)
+    alike = bp.find_learning_rate(net, X, Y, batch_size=batch_size, sample_weight=np.full(2000, 7.0), seed=0)
+    assert alike.losses[:20] == pytest.approx(plain.losses[:20], rel=1e-9)
+    first = bp.find_learning_rate(net, X, Y, batch_size=batch_size, sample_weight=(np.arange(2000) == 5) * 1.0, seed=0)
+    assert np.isfinite(first.losses).all()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import operator
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from itertools import pairwise
 from typing import Any, Self
 
@@ -107,6 +108,18 @@ class BaseMLP(Fitted, Portable, Gradients, callbacks.Support, BaseEstimator, ABC
                 f"{given.argument} must be None except for the solvers 'adam' and 'sgd', which have epochs; got "
                 f"validation data for solver={self.solver!r}."
             )
+        before = self.__dict__.copy()
+        try:
+            run = self._ready(X, y, sample_weight, incremental, given)
+        except BaseException:  # a fit that is refused leaves the model as it was
+            self.__dict__.clear()
+            self.__dict__.update(before)
+            raise
+        run()
+        return self
+
+    def _ready(self, X: Any, y: Any, sample_weight: Any, incremental: bool, given: Given | None) -> Callable[[], None]:
+        """Check everything, make the network, and return what trains it."""
         hidden = self._hidden_sizes()
         first_pass = not hasattr(self, "coefs_") or not (self.warm_start or incremental)
         X, y = self._checked(X, y, reset=first_pass)
@@ -120,16 +133,19 @@ class BaseMLP(Fitted, Portable, Gradients, callbacks.Support, BaseEstimator, ABC
         self.n_outputs_ = n_outputs
         data = _data(X, targets, weights, dtype)
         held_out = None if given is None else self._held_out(given)
-        context = callbacks.begin(self, X, y, sample_weight, 1 if incremental else self.max_iter)
-        if self.solver in STOCHASTIC_SOLVERS:
-            initialise_record(self, first_pass, has_losses=held_out is not None)
-            fit = StochasticFit(self, data, held_out, incremental)
-            fit.run(context.on_epoch, context.is_wanted)
-        else:
-            cost = BatchCost(self._network, data, self._objective(), n_threads=self.n_threads)
-            lbfgs.minimise(self, cost, context.on_iteration if context.is_wanted else None)
-        context.end()
-        return self
+
+        def run() -> None:
+            context = callbacks.begin(self, X, y, sample_weight, 1 if incremental else self.max_iter)
+            if self.solver in STOCHASTIC_SOLVERS:
+                initialise_record(self, first_pass, has_losses=held_out is not None)
+                fit = StochasticFit(self, data, held_out, incremental)
+                fit.run(context.on_epoch, context.is_wanted)
+            else:
+                cost = BatchCost(self._network, data, self._objective(), n_threads=self.n_threads)
+                lbfgs.minimise(self, cost, context.on_iteration if context.is_wanted else None)
+            context.end()
+
+        return run
 
     def _hidden_sizes(self) -> list[int]:
         """Return the hidden layers' sizes as a list."""
@@ -283,6 +299,7 @@ class BaseMLP(Fitted, Portable, Gradients, callbacks.Support, BaseEstimator, ABC
     def _outputs(self, X: ArrayLike) -> NDArray[Any]:
         """Return the output neurons' values (n, n_outputs) for inputs that are checked here."""
         net = self._linked()
+        X = X.view() if type(X) is np.ndarray else X  # whose shape only we can set, from the first look on
         if (
             type(X) is np.ndarray
             and X.ndim == 2
@@ -323,7 +340,7 @@ def _in_dtype(X: Any, dtype: np.dtype) -> Rows:
     """Return inputs as the kernels take them: a contiguous array, or sparse rows, of the network's dtype."""
     if sparse.issparse(X):
         return sparse_rows(X).astype(dtype)
-    return np.ascontiguousarray(X, dtype)
+    return np.ascontiguousarray(X, dtype).view(np.ndarray)
 
 
 def _data(X: Any, targets: Targets, weights: NDArray[Any] | None, dtype: np.dtype) -> Data:

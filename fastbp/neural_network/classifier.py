@@ -50,8 +50,8 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
     Notes
     -----
     The loss is reported as scikit-learn does, from probabilities that are clipped to the resolution of their dtype; the
-    gradient is that of the loss without clipping.  A mini-batch whose sample weights are all 0 is passed over, where
-    scikit-learn raises ZeroDivisionError.
+    gradient is that of the loss without clipping.  A mini-batch that is divided by
+    its own sample weights, which are all 0, is passed over, where scikit-learn raises ZeroDivisionError.
 
     Examples
     --------

@@ -12,6 +12,7 @@ from sklearn.utils.validation import validate_data
 from fastbp.jacobian import OutputErrors
 from fastbp.network import Network
 from fastbp.neural_network.passes import BatchCost
+from fastbp.sparse_rows import as_dense, sparse_rows
 from fastbp.validation import all_finite
 
 SPARSE_FORMATS = ("csr", "csc")
@@ -81,7 +82,7 @@ class Gradients:
         """
         net = self.network_
         valid = validate_data(self, X, accept_sparse=SPARSE_FORMATS, reset=False)
-        X = np.ascontiguousarray(valid.toarray() if sparse.issparse(valid) else valid, net.dtype)
+        X = np.ascontiguousarray(as_dense(sparse_rows(valid)) if sparse.issparse(valid) else valid, net.dtype)
         _require_finite_outputs(net.passes.outputs(X, self.n_threads))
         errors = OutputErrors(net, X)
         gradient = np.empty((len(X), net.sizes[-1], X.shape[1]), net.dtype)

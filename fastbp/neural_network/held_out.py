@@ -168,7 +168,8 @@ class HeldOut:
         if self._by_loss:
             return -self.loss()
         if self._scorer is not None:
-            X = data.X.to_scipy() if isinstance(data.X, SparseRows) else data.X
+            # a copy: a scorer may change in place what SciPy gives it
+            X = data.X.to_scipy().copy() if isinstance(data.X, SparseRows) else data.X
             return float(self._scorer(self._probe, X, self._y, **self._weights))
         out: NDArray[Any] = est._network.passes.outputs(data.X, est.n_threads)
         if not np.isfinite(out).all():

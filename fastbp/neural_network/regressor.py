@@ -53,8 +53,9 @@ class MLPRegressor(RegressorMixin, BaseMLP):
     Notes
     -----
     With several outputs scikit-learn reports the mean over the outputs of half the squared error, but follows the
-    gradient of their sum; so does this class.  All other losses are sums over the outputs in both.  A mini-batch whose
-    sample weights are all 0 is passed over, where scikit-learn raises ZeroDivisionError.
+    gradient of their sum; so does this class.  All other losses are sums over the outputs in both.  A mini-batch
+    that is divided by its own sample weights, which are all 0, is passed over, where scikit-learn raises
+    ZeroDivisionError.
 
     `score` is R^2 whatever the loss, as in all regressors of scikit-learn but its generalised linear models; it says
     little of a quantile.  What a model with another loss explains, between 0 and 1, is ``d2_pinball_score(y,
