@@ -38,6 +38,11 @@ class Passes:
         self._flops_per_row = flops_per_row(net.sizes)
         self.row_seconds = seconds_per_row(net.sizes, self._flops_per_row)
 
+    def seconds_per_row(self, X: Rows) -> float:
+        """Return what a row's forward pass takes, pessimistically: whether a call is long enough to be interrupted."""
+        inputs, sizes = inputs_of(X), self._net.sizes
+        return seconds_per_row(sizes[1:], inputs.flops_per_row(sizes)) if inputs.is_by_numbers else self.row_seconds
+
     def outputs(self, X: Rows, n_threads: int | None) -> NDArray[Any]:
         """Return the outputs (n, n_outputs) for valid inputs."""
         net, n_rows = self._net, X.shape[0]
@@ -55,7 +60,7 @@ class Passes:
         frame.set_data(X)
         threads = frame.useful_threads(n_threads, flops)
         flat = out.reshape(-1)  # so that the root has one type
-        frame.run(entry.OUTPUTS, net.params, out=flat, n_threads=threads, seconds=n_rows * self.row_seconds)
+        frame.run(entry.OUTPUTS, net.params, out=flat, n_threads=threads, seconds=n_rows * self.seconds_per_row(X))
         self._give_back(frame)
         return out
 
@@ -81,7 +86,7 @@ class Passes:
         frame.set_data(X, targets, sample_weight)
         frame.scalars[[t.L2_PENALTY, t.L1_PENALTY]] = net.penalties
         threads = frame.useful_threads(n_threads, len(X) * inputs_of(X).flops_per_row(net.sizes))
-        frame.run(entry.COST, net.params, n_threads=threads, seconds=len(X) * self.row_seconds)
+        frame.run(entry.COST, net.params, n_threads=threads, seconds=len(X) * self.seconds_per_row(X))
         self._give_back(frame)
         return float(frame.scalars[t.COST_SUM])
 
@@ -100,7 +105,7 @@ class Passes:
         frame.set_data(X, targets, sample_weight)
         frame.scalars[[t.L2_PENALTY, t.L1_PENALTY]] = net.penalties
         threads = frame.useful_threads(n_threads, 3 * len(X) * inputs_of(X).flops_per_row(net.sizes))
-        frame.run(entry.VALUE_AND_GRAD, params, n_threads=threads, seconds=3 * len(X) * self.row_seconds)
+        frame.run(entry.VALUE_AND_GRAD, params, n_threads=threads, seconds=3 * len(X) * self.seconds_per_row(X))
         cost, grad = float(frame.scalars[t.COST_SUM]), frame.grads[: net.n_params].copy()
         self._give_back(frame)
         if not np.isfinite(cost):

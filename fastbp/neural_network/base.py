@@ -299,6 +299,7 @@ class BaseMLP(Fitted, Portable, Gradients, callbacks.Support, BaseEstimator, ABC
     def _outputs(self, X: ArrayLike) -> NDArray[Any]:
         """Return the output neurons' values (n, n_outputs) for inputs that are checked here."""
         net = self._linked()
+        valid: Any
         X = X.view() if type(X) is np.ndarray else X  # whose shape only we can set, from the first look on
         if (
             type(X) is np.ndarray
@@ -313,12 +314,26 @@ class BaseMLP(Fitted, Portable, Gradients, callbacks.Support, BaseEstimator, ABC
             if X.dtype == net.dtype:
                 return net.passes.outputs(X, self.n_threads)
             valid = X
+        elif sparse.issparse(X) and self._is_plain_csr(X, net):
+            valid = X
         else:
             check_is_fitted(self)
             valid = validate_data(self, X, accept_sparse=SPARSE_FORMATS, reset=False)
         if self.dtype is None and np.result_type(valid.dtype, net.dtype) != net.dtype:
             net = self._in_double(net)  # float64 inputs of a model in float32: float64 arithmetic, as NumPy's would be
         return net.passes.outputs(_in_dtype(valid, net.dtype), self.n_threads)
+
+    def _is_plain_csr(self, X: Any, net: Network) -> bool:
+        """Whether sparse inputs are such that scikit-learn's checks would let them pass unchanged."""
+        return bool(
+            X.format == "csr"
+            and X.ndim == 2
+            and X.dtype in _DTYPES
+            and X.shape[0]
+            and X.shape[1] == net.sizes[0]
+            and "feature_names_in_" not in vars(self)
+            and all_finite(X.data)
+        )
 
     def _in_double(self, net: Network) -> Network:
         """Return the network in float64: as it was made for an earlier call, but with the parameters of now."""
