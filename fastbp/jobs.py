@@ -65,6 +65,7 @@ class Frame:
         self.addresses = np.zeros(entry.N_ADDRESSES, np.int64)
         self._arrays: list[NDArray[Any] | None] = [None] * entry.N_ADDRESSES  # which must live as long as the addresses
         w = self.workspace
+        self.n_features = int(w.layers[0, t.FAN_IN])
         places = {entry.LAYERS: w.layers, entry.SEGMENTS: w.segments, entry.PLAN: w.plan, entry.WORK: w.work}
         places |= {entry.DATA: self.data, entry.SCALARS: self.scalars, entry.COSTS: w.costs}
         for place, array in places.items():
@@ -88,11 +89,13 @@ class Frame:
 
         Their shapes fit unless they were set since they were checked; it is the last look at what the kernels rely on.
         """
-        data, n_rows = self.data, X.shape[0]
-        layers = self.workspace.layers
-        arrays = () if targets is None else targets
-        if X.shape[1] != layers[0, t.FAN_IN] or any(
-            len(array) != n_rows for array in (*arrays, sample_weight) if array is not None
+        data, (n_rows, n_features) = self.data, X.shape
+        Y, labels = (None, None) if targets is None else targets
+        if (
+            n_features != self.n_features
+            or (Y is not None and len(Y) != n_rows)
+            or (labels is not None and len(labels) != n_rows)
+            or (sample_weight is not None and len(sample_weight) != n_rows)
         ):
             raise ValueError("`X`, its targets and weights must keep their shapes during a call; got other ones.")
         data[t.N_ROWS] = n_rows
@@ -102,8 +105,8 @@ class Frame:
         else:
             data[t.X : t.X + 3] = _matrix(X)
             data[t.FORM] = t.DENSE
-        data[t.Y : t.Y + 3] = (0, 0, 0) if targets is None or targets.array is None else _matrix(targets.array)
-        data[t.LABELS] = 0 if targets is None or targets.labels is None else address_of(targets.labels)
+        data[t.Y : t.Y + 3] = (0, 0, 0) if Y is None else _matrix(Y)
+        data[t.LABELS] = 0 if labels is None else address_of(labels)
         data[t.SAMPLE_WEIGHT] = 0 if sample_weight is None else address_of(sample_weight)
         data[t.ORDER] = 0 if order is None else address_of(order)
 
@@ -256,7 +259,7 @@ def _matrix(array: NDArray[Any]) -> tuple[int, int, int]:
 
 def inputs_of(X: Rows) -> layout.Inputs:
     """Return what X is like."""
-    return layout.sparse_inputs(*X.shape, len(X.values)) if isinstance(X, SparseRows) else layout.Inputs()
+    return layout.sparse_inputs(*X.shape, len(X.values)) if isinstance(X, SparseRows) else layout.DENSE
 
 
 def flops_per_row(sizes: tuple[int, ...]) -> int:
@@ -281,7 +284,7 @@ def make_frame(
     `loss` is what the kernels are to be told of the loss, where that is not the network's own; `inputs` is what X is
     like, where it is not dense.
     """
-    inputs = inputs or layout.Inputs()
+    inputs = inputs or layout.DENSE
     workspace = layout.make_workspace(
         net.sizes,
         net.layer_segments(),

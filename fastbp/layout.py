@@ -92,7 +92,7 @@ class Inputs(NamedTuple):
         return 3 * rows * self.flops_per_row(sizes) + step
 
 
-_DENSE = Inputs()
+DENSE = Inputs()
 
 
 def count_params(sizes: Sequence[int]) -> int:
@@ -198,7 +198,7 @@ def _rows_for_all_threads(sizes: Sequence[int], n_rows: int, block_rows: int) ->
     return min(block_rows, max(least, -(-n_rows // _FORWARD_BLOCKS)))
 
 
-def gradient_pieces(sizes: Sequence[int], rows: int, inputs: Inputs = _DENSE) -> tuple[int, int]:
+def gradient_pieces(sizes: Sequence[int], rows: int, inputs: Inputs = DENSE) -> tuple[int, int]:
     """Mode and number of row pieces of a gradient over `rows` rows: from the problem alone, never from the threads."""
     n_params = count_params(sizes)
     flops = 6 * rows * n_params
@@ -263,7 +263,7 @@ def make_workspace(
     keep_z: bool = False,
     whole_block: bool = False,
     shares_blocks: bool = False,
-    inputs: Inputs = _DENSE,
+    inputs: Inputs = DENSE,
 ) -> Workspace:
     """Lay out tables and buffers.
 

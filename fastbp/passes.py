@@ -38,8 +38,14 @@ class Passes:
         self._flops_per_row = flops_per_row(net.sizes)
         self.row_seconds = seconds_per_row(net.sizes, self._flops_per_row)
 
+    def _flops_of_row(self, X: Rows) -> int:
+        """Return the flops of a row's forward pass."""
+        return inputs_of(X).flops_per_row(self._net.sizes) if isinstance(X, SparseRows) else self._flops_per_row
+
     def seconds_per_row(self, X: Rows) -> float:
         """Return what a row's forward pass takes, pessimistically: whether a call is long enough to be interrupted."""
+        if not isinstance(X, SparseRows):
+            return self.row_seconds
         inputs, sizes = inputs_of(X), self._net.sizes
         return seconds_per_row(sizes[1:], inputs.flops_per_row(sizes)) if inputs.is_by_numbers else self.row_seconds
 
@@ -48,7 +54,7 @@ class Passes:
         net, n_rows = self._net, X.shape[0]
         flops = n_rows * self._flops_per_row
         if isinstance(X, SparseRows):
-            flops = n_rows * inputs_of(X).flops_per_row(net.sizes)
+            flops = n_rows * self._flops_of_row(X)
         elif flops <= _SMALL_FLOPS and X.size <= _SMALL_INPUT:
             if n_threads is not None:
                 thread_count(n_threads)  # refuse wrong ones
@@ -85,7 +91,7 @@ class Passes:
         frame = self._take("cost", X)
         frame.set_data(X, targets, sample_weight)
         frame.scalars[[t.L2_PENALTY, t.L1_PENALTY]] = net.penalties
-        threads = frame.useful_threads(n_threads, len(X) * inputs_of(X).flops_per_row(net.sizes))
+        threads = frame.useful_threads(n_threads, len(X) * self._flops_of_row(X))
         frame.run(entry.COST, net.params, n_threads=threads, seconds=len(X) * self.seconds_per_row(X))
         self._give_back(frame)
         return float(frame.scalars[t.COST_SUM])
@@ -104,7 +110,7 @@ class Passes:
         frame = self._take("gradient", X)
         frame.set_data(X, targets, sample_weight)
         frame.scalars[[t.L2_PENALTY, t.L1_PENALTY]] = net.penalties
-        threads = frame.useful_threads(n_threads, 3 * len(X) * inputs_of(X).flops_per_row(net.sizes))
+        threads = frame.useful_threads(n_threads, 3 * len(X) * self._flops_of_row(X))
         frame.run(entry.VALUE_AND_GRAD, params, n_threads=threads, seconds=3 * len(X) * self.seconds_per_row(X))
         cost, grad = float(frame.scalars[t.COST_SUM]), frame.grads[: net.n_params].copy()
         self._give_back(frame)
