@@ -33,12 +33,12 @@ Key = tuple[str, int, int, layout.Inputs, int | None]
 
 
 class UnknownCodeError(RuntimeError):
-    """The kernels were told of a loss, an activation or an optimizer that they do not know, or that do not fit."""
+    """The kernels were told of a loss, activation, optimizer or form of X that they do not know, or that do not fit."""
 
     def __init__(self) -> None:
         super().__init__(
-            "The kernels do not know the loss, an activation or the optimizer that they were told to use, or these do "
-            "not fit each other; nothing was computed. This is an error in fastbp: please report it."
+            "The kernels do not know the loss, an activation, the optimizer or the form of X that they were told of, "
+            "or these do not fit each other; nothing was computed. This is an error in fastbp: please report it."
         )
 
 
@@ -98,6 +98,8 @@ class Frame:
             or (sample_weight is not None and len(sample_weight) != n_rows)
         ):
             raise ValueError("`X`, its targets and weights must keep their shapes during a call; got other ones.")
+        if isinstance(X, SparseRows) == (self.form == t.DENSE):  # whose workspace has no room for the other
+            raise UnknownCodeError
         data[t.N_ROWS] = n_rows
         if isinstance(X, SparseRows):
             data[t.X : t.X + 3] = address_of(X.values), 0, 0

@@ -52,10 +52,8 @@ class Passes:
     def outputs(self, X: Rows, n_threads: int | None) -> NDArray[Any]:
         """Return the outputs (n, n_outputs) for valid inputs."""
         net, n_rows = self._net, X.shape[0]
-        flops = n_rows * self._flops_per_row
-        if isinstance(X, SparseRows):
-            flops = n_rows * self._flops_of_row(X)
-        elif flops <= _SMALL_FLOPS and X.size <= _SMALL_INPUT:
+        flops = n_rows * self._flops_of_row(X)
+        if flops <= _SMALL_FLOPS and not isinstance(X, SparseRows) and X.size <= _SMALL_INPUT:
             if n_threads is not None:
                 thread_count(n_threads)  # refuse wrong ones
             return self._small_outputs(X)

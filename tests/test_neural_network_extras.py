@@ -447,3 +447,14 @@ def test_a_file_keeps_the_loss_parameter(loss, parameter, tmp_path):
     net = bp.Network([2, 3, 1], loss=loss, loss_parameter=parameter, seed=0)
     net.save(tmp_path / "net.safetensors")
     assert bp.load(tmp_path / "net.safetensors").loss_parameter == parameter
+
+
+def test_a_pickle_from_before_a_parameter_was_there(classes):
+    """The parameter gets its default, so that the model can be fitted again."""
+    model = MLPClassifier(**QUICK).fit(*classes)
+    state = model.__getstate__()
+    del state["weight_normalization"]
+    again = MLPClassifier.__new__(MLPClassifier)
+    again.__setstate__(state)
+    assert again.weight_normalization == "auto"
+    assert_same_model(again.fit(*classes), model)

@@ -117,7 +117,9 @@ def test_every_path_knows_every_code_or_says_so(path, dtype, on_path):
             X, Y = rng.standard_normal((N_ROWS, SIZES[0])).astype(dtype), targets_for(loss, rng).astype(dtype)
             before = net.params.copy()
             if not fits(loss, output):
-                with pytest.raises(UnknownCodeError, match="do not know the loss, an activation or the optimizer"):
+                with pytest.raises(
+                    UnknownCodeError, match="do not know the loss, an activation, the optimizer or the form of X"
+                ):
                     one_step(net, X, Y, hidden=t.TANH, output=output, loss=loss)
                 assert np.array_equal(net.params, before)
                 continue

@@ -6,6 +6,7 @@ from scipy import sparse
 
 import fastbp as bp
 from fastbp import layout
+from fastbp.jobs import UnknownCodeError, make_frame
 from fastbp.kernels import tables as t
 from fastbp.neural_network import MLPClassifier, MLPRegressor
 from fastbp.sparse_rows import sparse_rows
@@ -356,3 +357,15 @@ def test_a_scorer_may_change_what_it_is_given():
     assert curves[0] == curves[1]
     assert np.array_equal(X_val.data, before.data)
     assert np.array_equal(X_val.indices, before.indices)
+
+
+def test_a_frame_made_for_one_form_of_x_takes_no_other():
+    """It has no room for the rows of the other one, and reads their numbers elsewhere."""
+    X, net = matrix(12, 40), network()
+    rows = sparse_rows(X)
+    for_sparse, for_dense = (
+        make_frame(net, 12, 12, gradient=True, inputs=inputs) for inputs in (layout.Inputs(t.NUMBERS, 0.25), None)
+    )
+    for frame, wrong in ((for_sparse, X.toarray()), (for_dense, rows)):
+        with pytest.raises(UnknownCodeError):
+            frame.set_data(wrong)

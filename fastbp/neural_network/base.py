@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import math
 import operator
 from abc import ABC, abstractmethod
@@ -19,12 +20,12 @@ from sklearn.utils.validation import _check_sample_weight, check_is_fitted, vali
 from fastbp.initializers import initialize
 from fastbp.network import Network
 from fastbp.neural_network import callbacks, lbfgs
+from fastbp.neural_network.batch_cost import BatchCost
 from fastbp.neural_network.epochs import Data, Objective, OptimizerState
 from fastbp.neural_network.files import Portable
 from fastbp.neural_network.gradients import SPARSE_FORMATS, Gradients
 from fastbp.neural_network.held_out import Given, HeldOut
 from fastbp.neural_network.parameters import NETWORK_NAMES, STOCHASTIC_SOLVERS, Fitted, hint
-from fastbp.neural_network.passes import BatchCost
 from fastbp.neural_network.stochastic import StochasticFit, initialise_record, random_state_of
 from fastbp.sparse_rows import Rows, sparse_rows
 from fastbp.validation import Targets, all_finite
@@ -285,8 +286,10 @@ class BaseMLP(Fitted, Portable, Gradients, callbacks.Support, BaseEstimator, ABC
         return {name: value for name, value in super().__getstate__().items() if name not in ("_network", "_double")}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        """Take the state, and make the network again."""
-        super().__setstate__(state)
+        """Take the state, and make the network again; a parameter that is younger than the pickle gets its default."""
+        parameters = inspect.signature(type(self).__init__).parameters
+        younger = {name: parameters[name].default for name in self._get_param_names() if name not in state}
+        super().__setstate__(younger | state)
         if hasattr(self, "_optimizer"):  # a shallow copy would share it, and a memory map may be read-only
             self._optimizer: OptimizerState = self._optimizer.copy()
         if hasattr(self, "coefs_"):

@@ -11,7 +11,7 @@ from sklearn.utils.validation import validate_data
 
 from fastbp.jacobian import OutputErrors
 from fastbp.network import Network
-from fastbp.neural_network.passes import BatchCost
+from fastbp.neural_network.batch_cost import BatchCost
 from fastbp.sparse_rows import as_dense, sparse_rows
 from fastbp.validation import all_finite
 

@@ -11,8 +11,8 @@ import scipy.optimize
 from numpy.typing import NDArray
 from sklearn.exceptions import ConvergenceWarning
 
+from fastbp.neural_network.batch_cost import BatchCost
 from fastbp.neural_network.errors import diverged, warn
-from fastbp.neural_network.passes import BatchCost
 
 
 def minimise(estimator: Any, cost: BatchCost, callback: Callable[[NDArray[Any]], None] | None) -> None:
