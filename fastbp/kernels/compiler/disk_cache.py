@@ -29,7 +29,7 @@ from fastbp.kernels.compiler.cache_folders import folders, pass_over, say_once
 from fastbp.version import __version__
 
 _DIGEST_LENGTH = 32  # bytes of a SHA-256
-_SOURCES = Path(__file__).parent
+_SOURCES = Path(__file__).parent.parent
 
 # What changes the machine code of a kernel beside its source, types and processor: attributes of `numba.config`, which
 # environment variables set (NUMBA_OPT, ...) and programs may.
