@@ -165,7 +165,7 @@ def test_a_network_around_a_checkpoints_array(path):
 # ---- Versions --------------------------------------------------------------------------------------------------------
 
 
-VERSION_1 = Path(__file__).parent / "files"
+VERSION_1 = Path(__file__).parent / "data"
 
 
 @dtypes
