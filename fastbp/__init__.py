@@ -13,6 +13,7 @@ from fastbp.files import FileError, PathLike
 from fastbp.functions import Activation, Loss
 from fastbp.history import Callback, EarlyStopping, History
 from fastbp.learning_rate_finder import LearningRateRange, find_learning_rate
+from fastbp.loading import load
 from fastbp.names import ActivationName, InitializerName, LossName, OutputName
 from fastbp.network import LayerTrace, Network, Trace
 from fastbp.optimizers import SGD, Adam, AdamW, Optimizer, RMSprop
@@ -27,7 +28,6 @@ from fastbp.perturbation import (
     random_weight_search,
 )
 from fastbp.schedules import Constant, Cosine, InverseScaling, OneCycle, Schedule, Step
-from fastbp.storage import load
 from fastbp.threads import get_num_threads, num_threads, set_num_threads
 from fastbp.torch_parameters import from_torch_state_dict
 from fastbp.trainer import TrainingDivergedError
