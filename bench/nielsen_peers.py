@@ -14,6 +14,7 @@ from bench import published
 from bench.agreement import projections
 from bench.peers import Peer
 from bench.shapes import Array, Shape
+from fastbp.nielsen import network
 
 ETA = 3.0
 AGREEMENT_SAMPLES = 200  # of the epoch whose weights are compared; a sample takes the published code some 50 us
@@ -84,9 +85,8 @@ class Nielsen(Published):
         return Peer.version.__func__(cls)  # type: ignore[attr-defined]
 
     def network(self) -> Any:
-        from fastbp import nielsen
 
-        return nielsen.Network(list(self.shape.sizes), dtype=self.dtype)
+        return network.Network(list(self.shape.sizes), dtype=self.dtype)
 
 
 class NielsenFloat32(Nielsen):

@@ -140,7 +140,7 @@ class FastBP(Peer):
 
     def perturbation(self, **options: Any) -> Array:
         """The gradient by perturbing each parameter."""
-        from fastbp.perturbation import finite_difference_gradient
+        from fastbp.derivatives.perturbation import finite_difference_gradient
 
         return finite_difference_gradient(self.net, self.X, self.Y, n_threads=self.n_threads, **options).gradient
 

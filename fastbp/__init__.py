@@ -7,17 +7,7 @@
 (13,)
 """
 
-from fastbp.definition import ActivationSpec, OutputSpec
-from fastbp.diagnostics import DiagnosticReport, DiagnosticWatch, LayerDiagnosis, diagnose
-from fastbp.files import FileError, PathLike
-from fastbp.functions import Activation, Loss
-from fastbp.history import Callback, EarlyStopping, History
-from fastbp.learning_rate_finder import LearningRateRange, find_learning_rate
-from fastbp.loading import load
-from fastbp.names import ActivationName, InitializerName, LossName, OutputName
-from fastbp.network import LayerTrace, Network, Trace
-from fastbp.optimizers import SGD, Adam, AdamW, Optimizer, RMSprop
-from fastbp.perturbation import (
+from fastbp.derivatives.perturbation import (
     FiniteDifferenceResult,
     GradientReport,
     LayerCheck,
@@ -27,13 +17,24 @@ from fastbp.perturbation import (
     node_perturbation,
     random_weight_search,
 )
-from fastbp.schedules import Constant, Cosine, InverseScaling, OneCycle, Schedule, Step
-from fastbp.threads import get_num_threads, num_threads, set_num_threads
-from fastbp.torch_parameters import from_torch_state_dict
-from fastbp.trainer import TrainingDivergedError
+from fastbp.engine.threads import get_num_threads, num_threads, set_num_threads
+from fastbp.export.torch import from_torch_state_dict
+from fastbp.functions.names import ActivationName, InitializerName, LossName, OutputName
+from fastbp.functions.own import Activation, Loss
+from fastbp.inspection.diagnostics import DiagnosticReport, DiagnosticWatch, LayerDiagnosis, diagnose
+from fastbp.inspection.weight_history import WeightHistory
+from fastbp.loading import load
+from fastbp.model.definition import ActivationSpec, OutputSpec
+from fastbp.network import LayerTrace, Network, Trace
+from fastbp.storage.atomic import FileError, PathLike
+from fastbp.training.early_stopping import EarlyStopping
+from fastbp.training.history import Callback, History
+from fastbp.training.learning_rate_finder import LearningRateRange, find_learning_rate
+from fastbp.training.optimizers import SGD, Adam, AdamW, Optimizer, RMSprop
+from fastbp.training.schedules import Constant, Cosine, InverseScaling, OneCycle, Schedule, Step
+from fastbp.training.state import TrainingDivergedError
 from fastbp.version import __version__
 from fastbp.warmup import warmup
-from fastbp.weight_history import WeightHistory
 
 __all__ = [
     "SGD",

@@ -19,9 +19,9 @@ from numpy.typing import NDArray
 
 import fastbp as bp
 from fastbp.digits import Digits, embedded_digits, read_digits
-from fastbp.functions import ACTIVATION_NAMES
-from fastbp.gradient_times import measure_gradient
-from fastbp.validation import DTYPES
+from fastbp.functions.own import ACTIVATION_NAMES
+from fastbp.inspection.gradient_times import measure_gradient
+from fastbp.validation.arrays import DTYPES
 from fastbp.warmup import FIRST_USE
 
 _PROGRAM = "python -m fastbp" if __name__ == "__main__" else "fastbp"  # as it was called
@@ -168,7 +168,7 @@ def _accuracy(net: bp.Network, X: NDArray[Any], y: NDArray[np.int64], n_threads:
 
 def _check(net: bp.Network, digits: Digits, options: argparse.Namespace) -> bool:
     """Compare backpropagation's gradient with differences of the cost; whether they agree."""
-    from fastbp.perturbation import check_gradient
+    from fastbp.derivatives.perturbation import check_gradient
 
     X, y = digits.X_test[:_CHECKED_ROWS], digits.y_test[:_CHECKED_ROWS]
     passes = _CHECK_FLOPS / (2 * net.n_params * len(X))  # two for each parameter

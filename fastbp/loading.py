@@ -6,12 +6,12 @@ from collections.abc import Iterable
 from typing import Any
 
 from fastbp import validation
-from fastbp.array_files import FileContent, read_arrays
-from fastbp.files import PathLike
-from fastbp.functions import Activation, Loss
+from fastbp.functions.own import Activation, Loss
 from fastbp.network import Network
-from fastbp.own_classes import listed, subclasses
-from fastbp.storage import ESTIMATOR_VERSION, NETWORK_VERSION, OwnFunctions, restore
+from fastbp.storage.arrays import FileContent, read_arrays
+from fastbp.storage.atomic import PathLike
+from fastbp.storage.networks import ESTIMATOR_VERSION, NETWORK_VERSION, OwnFunctions, restore
+from fastbp.storage.own_classes import listed, subclasses
 
 __all__ = ["load"]
 

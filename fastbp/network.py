@@ -8,24 +8,27 @@ from typing import TYPE_CHECKING, Any, Literal, Self
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike, NDArray
 
-from fastbp import caller, layout, validation
-from fastbp.definition import ActivationSpec, Definition, OutputSpec
-from fastbp.functions import Loss
-from fastbp.initializers import initialize
-from fastbp.layer_arrays import LayerArrays
-from fastbp.memory import require_writable
-from fastbp.names import InitializerName, LossName
-from fastbp.passes import Passes
+from fastbp import validation
+from fastbp.engine import parameters
+from fastbp.engine.passes import Passes
+from fastbp.functions.names import InitializerName, LossName
+from fastbp.functions.own import Loss
+from fastbp.model.definition import ActivationSpec, Definition, OutputSpec
+from fastbp.model.initializers import initialize
+from fastbp.model.layer_arrays import LayerArrays
+from fastbp.model.trace import LayerTrace, Trace, make_trace
 from fastbp.portable import Portable
-from fastbp.trace import LayerTrace, Trace, make_trace
+from fastbp.system import caller
+from fastbp.system.memory import require_writable
 
 if TYPE_CHECKING:
     from datetime import timedelta
 
-    from fastbp.files import PathLike
-    from fastbp.history import Callback, EarlyStopping, History
-    from fastbp.optimizers import Optimizer
-    from fastbp.stepper import Stepper
+    from fastbp.storage.atomic import PathLike
+    from fastbp.training.early_stopping import EarlyStopping
+    from fastbp.training.history import Callback, History
+    from fastbp.training.optimizers import Optimizer
+    from fastbp.training.single_steps import Stepper
 
 __all__ = ["LayerTrace", "Network", "Trace"]
 
@@ -146,7 +149,7 @@ class Network(Definition, Portable):
 
     def _make_views(self) -> None:
         """Make what depends on where the parameters lie in memory."""
-        self._weights, self._biases = map(LayerArrays, layout.views(self._params, self._sizes))
+        self._weights, self._biases = map(LayerArrays, parameters.views(self._params, self._sizes))
         self.passes = Passes(self)
         self._stepper: Stepper | None = None
 
@@ -335,7 +338,7 @@ class Network(Definition, Portable):
         >>> net.params.round(3)
         array([2., 1.])
         """
-        from fastbp.training import fit
+        from fastbp.training.fit import fit
 
         return fit(
             self,
@@ -369,10 +372,10 @@ class Network(Definition, Portable):
         clip_norm: float | None = None,
         n_threads: int | None = None,
     ) -> float:
-        """Take one optimizer step on all of the given rows and return the cost before it; see `fastbp.stepper`.
+        """Take one optimizer step on all of the given rows and return the cost before it.
 
         The step of ``fit(X, Y, epochs=1, batch_size=None)``, to the bit, at a few microseconds: for online and
-        reinforcement learning.  `fastbp.stepper.Stepper.step` documents every argument.
+        reinforcement learning.  `fastbp.training.single_steps.Stepper.step` documents every argument.
 
         Examples
         --------
@@ -383,7 +386,7 @@ class Network(Definition, Portable):
         """
         stepper = self._stepper
         if stepper is None:
-            from fastbp.stepper import Stepper
+            from fastbp.training.single_steps import Stepper
 
             stepper = self._stepper = Stepper(self)
         return stepper.step(X, Y, sample_weight, optimizer, clip_norm, n_threads)
@@ -395,6 +398,6 @@ class Network(Definition, Portable):
         """Return a network around existing parameters of its dtype; `settings` are all others, none has a default."""
         net = cls.__new__(cls)
         net._define(sizes, params.dtype, **settings)
-        net._params = validation.flat_params(params, layout.count_params(net._sizes), net._dtype)
+        net._params = validation.flat_params(params, parameters.count_params(net._sizes), net._dtype)
         net._make_views()
         return net

@@ -24,8 +24,7 @@ from typing import Any
 
 from numpy.typing import DTypeLike
 
-from fastbp import nielsen
-from fastbp.nielsen import CrossEntropyCost, QuadraticCost, sigmoid, sigmoid_prime, vectorized_result
+from fastbp.nielsen import CrossEntropyCost, QuadraticCost, network, sigmoid, sigmoid_prime, vectorized_result
 
 __all__ = [
     "CrossEntropyCost",
@@ -38,7 +37,7 @@ __all__ = [
 ]
 
 
-class Network(nielsen.Network):
+class Network(network.Network):
     """A network of sigmoid neurons in the improved form; see `fastbp.nielsen.Network`.
 
     Parameters
@@ -55,6 +54,6 @@ class Network(nielsen.Network):
         super().__init__(sizes, cost, dtype=dtype)
 
 
-def load(filename: str | PathLike[str]) -> nielsen.Network:
+def load(filename: str | PathLike[str]) -> network.Network:
     """Return the network that `Network.save` wrote; see `fastbp.nielsen.load`."""
-    return nielsen.load(filename, Network)
+    return network.load(filename, Network)

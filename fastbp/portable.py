@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Self, cast
 
 from numpy.typing import NDArray
 
-from fastbp.files import PathLike
+from fastbp.storage.atomic import PathLike
 
 if TYPE_CHECKING:
     from fastbp.network import Network
@@ -16,7 +16,7 @@ __all__ = ["Portable"]
 
 
 class Portable:
-    """What can be saved and exported, by `fastbp.storage`, `fastbp.export` and `fastbp.torch_parameters`.
+    """What can be saved and exported, by `fastbp.storage.networks`, `fastbp.export.onnx` and `fastbp.export.torch`.
 
     Examples
     --------
@@ -39,7 +39,7 @@ class Portable:
         Raises
         ------
         TypeError, ValueError, OSError
-            As `fastbp.storage.save`, which says more.
+            As `fastbp.storage.networks.save`, which says more.
 
         Examples
         --------
@@ -51,7 +51,7 @@ class Portable:
         <Network 2-3-1, loss quadratic, 13 parameters, float64>
         """
         from fastbp.network import Network
-        from fastbp.storage import save
+        from fastbp.storage.networks import save
 
         save(cast("Network", self), path, None if type(self) is Network else type(self).__name__)
 
@@ -68,7 +68,7 @@ class Portable:
         ImportError
             If the `onnx` package is missing.
         TypeError, ValueError, OSError
-            As `fastbp.export.to_onnx`, which says more.
+            As `fastbp.export.onnx.to_onnx`, which says more.
 
         Examples
         --------
@@ -76,7 +76,7 @@ class Portable:
         >>> with tempfile.TemporaryDirectory() as folder:
         ...     bp.Network([2, 3, 1], seed=0).to_onnx(os.path.join(folder, "net.onnx"))
         """
-        from fastbp.export import to_onnx
+        from fastbp.export.onnx import to_onnx
 
         to_onnx(cast("Network", self), path)
 
@@ -98,7 +98,7 @@ class Portable:
         >>> {name: array.shape for name, array in bp.Network([2, 3, 1]).torch_state_dict().items()}
         {'0.weight': (3, 2), '0.bias': (3,), '2.weight': (1, 3), '2.bias': (1,)}
         """
-        from fastbp.torch_parameters import torch_state_dict
+        from fastbp.export.torch import torch_state_dict
 
         return torch_state_dict(cast("Network", self))
 
@@ -128,7 +128,7 @@ class Portable:
         >>> (twin.params == bp.Network([2, 3, 1], seed=0).params).all()
         np.True_
         """
-        from fastbp.torch_parameters import load_torch_state_dict
+        from fastbp.export.torch import load_torch_state_dict
 
         load_torch_state_dict(cast("Network", self), state)
         return self

@@ -8,9 +8,9 @@ from typing import Any
 
 import numpy as np
 
+from fastbp.derivatives.perturbation import check_gradient, finite_difference_gradient
 from fastbp.network import Network
-from fastbp.perturbation import check_gradient, finite_difference_gradient
-from fastbp.validation import network_dtype
+from fastbp.validation.numbers import network_dtype
 
 # How long the kernels of a dtype are compiled: what `FASTBP_CACHE_DIR=$(mktemp -d) python -m fastbp warmup` printed for
 # the first one on the machine of the README's tables, rounded.  A test sees to it that every text says the same.
@@ -50,7 +50,7 @@ def warmup(dtypes: str | np.dtype[Any] | type | Collection[Any] = ("float32", "f
     A folder's files are executed, so one is used only if it and its files belong to the user or to root and nobody else
     may write to them. What root compiled when a container was built is read by every user to whom the folder is
     readable, also where it is read-only; new kernels then go to another folder. A folder that is passed over is
-    reported once, with the reason, by a warning of the logger ``fastbp.kernels.cache_folders``.
+    reported once, with the reason, by a warning of the logger ``fastbp.kernels.compiler.cache_folders``.
 
     Examples
     --------

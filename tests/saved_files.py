@@ -24,7 +24,7 @@ from sklearn.exceptions import ConvergenceWarning
 
 import fastbp as bp
 from fastbp import nielsen, nielsen2
-from fastbp.kernels.simd import VECTOR_BYTES
+from fastbp.kernels.machine.vector_writer import VECTOR_BYTES
 from fastbp.neural_network import MLPClassifier, MLPRegressor
 from tests.cases import DTYPES
 
@@ -169,7 +169,7 @@ class interrupted_after:  # noqa: N801 -- used as the context managers of contex
 
     def __enter__(self):
         """Replace the method that calls the kernel."""
-        from fastbp.jobs import Frame
+        from fastbp.engine.frame import Frame
 
         self._frame, self._whole = Frame, Frame.run
         if self._left is not None:

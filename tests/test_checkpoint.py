@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 import fastbp as bp
-from fastbp import checkpoint, schedules
+from fastbp.training import checkpoint, schedules
 from tests import cases
 from tests.fresh import TIME_LIMIT, run_python
 from tests.twins import same_bits
@@ -108,7 +108,7 @@ def test_resumed_after_an_epoch(name, dtype, tmp_path):
 
 def interrupt_within_an_epoch(monkeypatch, step):
     """Have Frame.run abandoned: the kernel takes `step` steps of the second epoch, and Ctrl-C is pressed."""
-    from fastbp.jobs import Frame
+    from fastbp.engine.frame import Frame
 
     whole = Frame.run
     calls = []

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import fastbp as bp
-from fastbp.kernels import entry
+from fastbp.kernels.roots import entry
 from tests import cases, problems, reference
 from tests.reference import relative_error
 from tests.twins import network, same_bits, value_and_gradient

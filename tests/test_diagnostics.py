@@ -183,7 +183,7 @@ def test_an_activation_of_ones_own_is_judged_by_its_derivative():
 def test_blocks_of_samples_add_up(monkeypatch):
     net = network("relu")
     whole = bp.diagnose(net, X)
-    monkeypatch.setattr("fastbp.diagnostics._BLOCK_ELEMENTS", 8 * 150)
+    monkeypatch.setattr("fastbp.inspection.diagnostics._BLOCK_ELEMENTS", 8 * 150)
     parts = bp.diagnose(net, X)
     for left, right in zip(whole.layers, parts.layers, strict=True):
         np.testing.assert_allclose(left.mean_slope, right.mean_slope, rtol=1e-12)

@@ -11,7 +11,7 @@ import pytest
 from numba.core.config import _OptLevel
 
 import fastbp as bp
-from fastbp.kernels import cache_folders, disk_cache, jit
+from fastbp.kernels.compiler import cache_folders, disk_cache, jit
 from tests.fresh import ROOT, run_python
 
 pytestmark = pytest.mark.skipif(numba.config.DISABLE_JIT, reason="nothing is compiled")
@@ -216,7 +216,7 @@ def test_no_folder_at_all(use, below_a_file, monkeypatch, caplog, temporary):
         "FASTBP_CACHE_DIR names a folder for them, which must belong to the user or to root.",
     ]
     assert {(record.name, record.levelname) for record in caplog.records} == {
-        ("fastbp.kernels.cache_folders", "WARNING")
+        ("fastbp.kernels.compiler.cache_folders", "WARNING")
     }
 
 

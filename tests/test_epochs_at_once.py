@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 
 import fastbp as bp
-from fastbp import jobs, shuffling
-from fastbp.kernels import entry, team
+from fastbp.engine import frame, shuffling
+from fastbp.kernels.machine import team
+from fastbp.kernels.roots import entry
 from tests import cases, reference
 from tests.reference import relative_error
 from tests.terminal import terminal
@@ -25,14 +26,14 @@ def nothing(net, history):
 @pytest.fixture
 def calls(monkeypatch):
     """The steps that were asked for in each call of the kernel that trains."""
-    asked, run = [], jobs.run_kernel
+    asked, run = [], frame.run_kernel
 
     def counted(task, *tail):
         if task == entry.TRAIN:
             asked.append(len(tail[-1]))
         run(task, *tail)
 
-    monkeypatch.setattr(jobs, "run_kernel", counted)
+    monkeypatch.setattr(frame, "run_kernel", counted)
     return asked
 
 
@@ -200,7 +201,7 @@ def test_a_numpy_that_draws_otherwise_is_obeyed(calls, monkeypatch):
 
 def test_long_epochs_are_single_calls(calls, monkeypatch):
     together = fit_of()
-    monkeypatch.setattr("fastbp.interruption.LONG_CALL", 0.0)
+    monkeypatch.setattr("fastbp.engine.interruption.LONG_CALL", 0.0)
     calls.clear()
     assert same_bits(fit_of().params, together.params)
     assert len(calls) >= 6
@@ -293,8 +294,8 @@ def test_an_interrupt_leaves_the_finished_epochs(presses, epochs, steps, monkeyp
             raise KeyboardInterrupt
 
     with monkeypatch.context() as patched:
-        patched.setattr("fastbp.jobs.LONG_CALL", 0.0)
-        patched.setattr("fastbp.jobs.call_interruptibly", call)
+        patched.setattr("fastbp.engine.frame.LONG_CALL", 0.0)
+        patched.setattr("fastbp.engine.frame.call_interruptibly", call)
         with pytest.raises(KeyboardInterrupt):
             net.fit(X, X[:, :1], epochs=50, batch_size=4, seed=0)
     assert (len(net.history), net.training_state.step) == (epochs, steps)

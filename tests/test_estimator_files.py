@@ -9,8 +9,8 @@ import pytest
 from sklearn.exceptions import NotFittedError
 
 import fastbp as bp
-from fastbp import array_files
 from fastbp.neural_network import MLPClassifier, MLPRegressor
+from fastbp.storage import arrays
 from tests.fuzz_files import mutated
 from tests.twins import same_bits
 
@@ -205,7 +205,7 @@ def test_mutated_descriptions(name, tmp_path):
     path = tmp_path / "model"
     model.save(path)
     kind = "classifier" if isinstance(model, MLPClassifier) else "regressor"
-    content = array_files.read_arrays(path, {kind: 1})
+    content = arrays.read_arrays(path, {kind: 1})
     rng, n_loaded = random.Random(name), 0
     for _ in range(300):
         changed = json.loads(json.dumps(content.description))
@@ -213,7 +213,7 @@ def test_mutated_descriptions(name, tmp_path):
             changed = mutated(changed, rng)
         if not isinstance(changed, dict):
             continue
-        array_files.write_arrays(path, kind, 1, changed, content.arrays)
+        arrays.write_arrays(path, kind, 1, changed, content.arrays)
         try:
             twin = bp.load(path)
         except bp.FileError:

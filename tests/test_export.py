@@ -7,7 +7,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import fastbp as bp
-from fastbp import export, torch_parameters
+from fastbp.export import onnx as export
+from fastbp.export import torch as torch_parameters
 from tests import cases, problems
 from tests.fresh import run_python
 from tests.twins import network, same_bits

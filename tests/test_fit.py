@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 import fastbp as bp
-from fastbp.history import Best
+from fastbp.training.early_stopping import Best
 from tests import cases
 from tests.terminal import terminal
 from tests.twins import network, same_bits, twins

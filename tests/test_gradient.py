@@ -6,8 +6,9 @@ import scipy.optimize
 from hypothesis import given, settings
 
 import fastbp as bp
-from fastbp import layout
-from fastbp.kernels import tables as t
+from fastbp.engine import workspace
+from fastbp.kernels.tables import layer as in_layer
+from fastbp.kernels.tables import plan as in_plan
 from tests import cases, problems, reference
 from tests.reference import relative_error
 from tests.twins import network, reference_value_and_gradient, same_bits, twins, value_and_gradient
@@ -106,26 +107,26 @@ def test_directional_derivative_of_a_larger_network(seed):
 
 # name: (case, rows, mode, several pieces, several blocks a piece); by neurons from 2^17 parameters on
 LARGE = {
-    "one-piece": (cases.Case("", [3, 6, 2]), 3000, t.BY_ROWS, 1, 3),
-    "pieces-of-rows": (cases.Case("", [20, 60, 5], "silu", "softmax", "cross_entropy"), 3000, t.BY_ROWS, 8, 1),
-    "pieces-of-blocks": (cases.Case("", [600, 40, 100], "tanh", "identity", "log_cosh"), 3000, t.BY_ROWS, 8, 5),
+    "one-piece": (cases.Case("", [3, 6, 2]), 3000, in_plan.BY_ROWS, 1, 3),
+    "pieces-of-rows": (cases.Case("", [20, 60, 5], "silu", "softmax", "cross_entropy"), 3000, in_plan.BY_ROWS, 8, 1),
+    "pieces-of-blocks": (cases.Case("", [600, 40, 100], "tanh", "identity", "log_cosh"), 3000, in_plan.BY_ROWS, 8, 5),
     "pieces-of-neurons": (
         cases.Case(
             "", [30, 300, 400, 5], [[("tanh", 50), ("relu", 183), ("gelu", 67)], "softplus"], "softmax",
             "cross_entropy", l2_penalty=0.1, l1_penalty=0.01,
         ),
-        1500, t.BY_NEURONS, 1, 6,
+        1500, in_plan.BY_NEURONS, 1, 6,
     ),
-    "one-block-of-neurons": (cases.Case("", [64, 340, 320, 10], "elu", "sigmoid"), 70, t.BY_NEURONS, 1, 1),
+    "one-block-of-neurons": (cases.Case("", [64, 340, 320, 10], "elu", "sigmoid"), 70, in_plan.BY_NEURONS, 1, 1),
     "rows-further-apart": (
         cases.Case("", [8, 1024, 4], [[("tanh", 500), ("gelu", 524)]], "softmax", "cross_entropy", 0.1), 60,
-        t.BY_NEURONS, 1, 1,
+        in_plan.BY_NEURONS, 1, 1,
     ),
     "pieces-of-features": (
         cases.Case("", [400, 20, 12, 5], ["silu", "tanh"], "softmax", "cross_entropy", 0.1, 0.01), 200,
-        t.BY_FEATURES, 4, 1,
+        in_plan.BY_FEATURES, 4, 1,
     ),
-    "features-and-no-hidden-layer": (cases.Case("", [333, 3], (), "identity", "huber"), 256, t.BY_FEATURES, 2, 1),
+    "features-and-no-hidden-layer": (cases.Case("", [333, 3], (), "identity", "huber"), 256, in_plan.BY_FEATURES, 2, 1),
 }  # fmt: skip
 
 
@@ -143,9 +144,9 @@ def large_twins(case, n, dtype="float64"):
 def test_many_rows_are_the_mean_of_few(name, dtype):
     case, n, mode, n_pieces, n_blocks = LARGE[name]
     problem, net = large_twins(case, n, dtype)
-    assert layout.gradient_pieces(case.sizes, n) == (mode, n_pieces)
-    block_rows = layout.block_rows_for(case.sizes, n, shared=mode != t.BY_ROWS)
-    assert -(-n // (n_pieces if mode == t.BY_ROWS else 1) // block_rows) == n_blocks
+    assert workspace.gradient_pieces(case.sizes, n) == (mode, n_pieces)
+    block_rows = workspace.block_rows_for(case.sizes, n, shared=mode != in_plan.BY_ROWS)
+    assert -(-n // (n_pieces if mode == in_plan.BY_ROWS else 1) // block_rows) == n_blocks
     expected = mean_of_chunks(problem, net, 5)
     for n_threads in (1, 2):
         assert_agree(value_and_gradient(problem, net, n_threads=n_threads), expected, dtype)
@@ -153,7 +154,7 @@ def test_many_rows_are_the_mean_of_few(name, dtype):
 
 def mean_of_chunks(problem, net, n_rows):
     """Value and gradient as the weighted mean over chunks of rows, each too small to be shared or cut."""
-    assert layout.gradient_pieces(net.sizes, n_rows) == (t.BY_ROWS, 1)
+    assert workspace.gradient_pieces(net.sizes, n_rows) == (in_plan.BY_ROWS, 1)
     value, grad, total = 0.0, np.zeros(net.n_params), problem.sample_weight.sum(dtype=np.float64)
     for first in range(0, len(problem.X), n_rows):
         rows = slice(first, first + n_rows)
@@ -188,7 +189,7 @@ def test_layers_whose_rows_lie_further_apart(dtype):
     rng = np.random.default_rng(4)
     X, Y = rng.standard_normal((n, sizes[0])).astype(dtype), rng.standard_normal((n, sizes[-1])).astype(dtype)
     frame = net.passes.training_frame(n, X)
-    assert (frame.workspace.layers[:, t.STRIDE] > sizes[1:]).tolist() == [True, dtype == "float64", True, False]
+    assert (frame.workspace.layers[:, in_layer.STRIDE] > sizes[1:]).tolist() == [True, dtype == "float64", True, False]
     a = [X.astype(np.float64)]
     for W, b in zip(net.weights, net.biases, strict=True):
         z = a[-1] @ W.astype(np.float64) + b

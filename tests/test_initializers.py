@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from fastbp import initializers
-from fastbp.initializers import initialize
+from fastbp.model import initializers
+from fastbp.model.initializers import initialize
 
 DTYPES = ["float32", "float64"]
 ALL = [

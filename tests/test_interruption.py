@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 import fastbp as bp
-from fastbp import interruption
-from fastbp.kernels import team
+from fastbp.engine import interruption
+from fastbp.kernels.machine import team
 from tests.fresh import run_python
 from tests.twins import same_bits
 
@@ -291,7 +291,7 @@ def test_short_calls_start_no_thread(monkeypatch):
     net = bp.Network([4, 8, 2], seed=0)
     X = np.random.default_rng(0).standard_normal((1000, 4))
     monkeypatch.setattr(interruption, "call_interruptibly", None)
-    monkeypatch.setattr("fastbp.jobs.call_interruptibly", None)
+    monkeypatch.setattr("fastbp.engine.frame.call_interruptibly", None)
     net.predict(X)
     net.fit(X, X[:, :2], epochs=5, seed=0)
     net.value_and_grad(X, X[:, :2])
@@ -303,13 +303,13 @@ def test_a_paused_epoch_has_the_bits_of_a_whole_one(batch_size, monkeypatch):
     X, Y = rng.standard_normal((500, 4)), rng.standard_normal((500, 2))
     expected, net = (bp.Network([4, 8, 2], "tanh", seed=0, dropout=0.3) for _ in range(2))
     expected_history = expected.fit(X, Y, epochs=3, seed=0, batch_size=batch_size)
-    monkeypatch.setattr("fastbp.jobs.LONG_CALL", 0.0)
+    monkeypatch.setattr("fastbp.engine.frame.LONG_CALL", 0.0)
 
     def call(run, control, deadline):
         control[team.REQUEST] = team.PAUSE  # a pause after every step
         run()
 
-    monkeypatch.setattr("fastbp.jobs.call_interruptibly", call)
+    monkeypatch.setattr("fastbp.engine.frame.call_interruptibly", call)
     history = net.fit(X, Y, epochs=3, seed=0, batch_size=batch_size)
     assert same_bits(net.params, expected.params)
     assert same_bits(history.loss, expected_history.loss)
@@ -319,13 +319,13 @@ def test_a_pause_does_not_make_steps_seem_quicker(monkeypatch):
     """The time of a call is that of the steps it took, however many were asked for."""
     noted = []
     monkeypatch.setattr(interruption.StepTime, "note", lambda self, n_steps, seconds: noted.append(n_steps))
-    monkeypatch.setattr("fastbp.jobs.LONG_CALL", 0.0)
+    monkeypatch.setattr("fastbp.engine.frame.LONG_CALL", 0.0)
 
     def call(run, control, deadline):
         control[team.REQUEST] = team.PAUSE  # a pause after every step
         run()
 
-    monkeypatch.setattr("fastbp.jobs.call_interruptibly", call)
+    monkeypatch.setattr("fastbp.engine.frame.call_interruptibly", call)
     bp.Network([4, 8, 2], "tanh", seed=0).fit(np.ones((500, 4)), np.ones((500, 2)), epochs=1, batch_size=10, seed=0)
     assert noted == [1] * 50
 
@@ -353,14 +353,14 @@ def test_an_abandoned_step_is_not_taken(monkeypatch):
         before, step = net.params.copy(), net.training_state.step
         vectors, powers = net.training_state.vectors.copy(), net.training_state.powers
         with monkeypatch.context() as patched:
-            patched.setattr("fastbp.jobs.LONG_CALL", 0.0)
+            patched.setattr("fastbp.engine.frame.LONG_CALL", 0.0)
 
             def call(run, control, deadline):
                 control[team.REQUEST] = team.ABANDON
                 run()
                 raise KeyboardInterrupt
 
-            patched.setattr("fastbp.jobs.call_interruptibly", call)
+            patched.setattr("fastbp.engine.frame.call_interruptibly", call)
             with pytest.raises(KeyboardInterrupt):
                 net.fit(X, Y, epochs=1, batch_size=None)
         assert same_bits(net.params, before)

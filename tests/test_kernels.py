@@ -11,8 +11,11 @@ from numba import types
 from numba.core import event
 
 import fastbp as bp
-from fastbp.kernels import activations, adam_step, dropout, entry, jit, losses, updates
-from fastbp.kernels import tables as t
+from fastbp.kernels.compiler import jit
+from fastbp.kernels.functions import activations, dropout, losses
+from fastbp.kernels.optimizers import adam_step, updates
+from fastbp.kernels.roots import entry
+from fastbp.kernels.tables import codes
 from tests import cases, problems
 from tests.twins import network
 
@@ -85,7 +88,7 @@ OTHERS = {
 @on_x86
 @pytest.mark.parametrize("name", FORWARD)
 def test_activation_forward_is_packed(name):
-    code = getattr(t, name.upper())
+    code = getattr(codes, name.upper())
     assembly = instructions(activations.activation_forward, code, 0, "n", "a", dtype="float32")
     assert packed(assembly, "float32") >= FORWARD[name]
     assert not library_calls(assembly) - ({"sinf"} if name == "sine" else set())  # for arguments above `sin_limit`
@@ -94,7 +97,7 @@ def test_activation_forward_is_packed(name):
 @on_x86
 @pytest.mark.parametrize("name", BACKWARD)
 def test_activation_backward_is_packed(name):
-    code = getattr(t, name.upper())
+    code = getattr(codes, name.upper())
     assembly = instructions(activations.activation_backward, code, 0, "n", "z", "a", "delta", dtype="float32")
     assert packed(assembly, "float32") >= BACKWARD[name] - ({"mul"} if name == "relu" else set())
     assert packed(assembly, "float32")
@@ -103,14 +106,14 @@ def test_activation_backward_is_packed(name):
 
 @on_x86
 def test_relu_is_packed():
-    assembly = instructions(activations.activation_forward, t.RELU, 0, "n", "a", dtype="float32")
+    assembly = instructions(activations.activation_forward, codes.RELU, 0, "n", "a", dtype="float32")
     assert packed(assembly, "float32") & {"max", "cmp"}
 
 
 @on_x86
 @pytest.mark.parametrize("name", LOSSES)
 def test_loss_is_packed(name):
-    code = getattr(t, name.upper())
+    code = getattr(codes, name.upper())
     arguments = (code, 0, 0, np.float32(1.0), "n", 200, "z", "a", "y", "scale", "sums", "costs", "delta")
     assembly = instructions(losses.loss_rows, *arguments, dtype="float32")
     assert packed(assembly, "float32") & {"mul", "add"}
@@ -162,7 +165,7 @@ def test_sums_are_packed_in_double_precision(name):
 @on_x86
 @pytest.mark.parametrize("name", ["sigmoid", "tanh", "gelu", "softplus"])
 def test_double_precision_is_packed_too(name):
-    code = getattr(t, name.upper())
+    code = getattr(codes, name.upper())
     assembly = instructions(activations.activation_forward, code, 0, "n", "a", dtype="float64")
     assert packed(assembly, "float64") >= FORWARD[name]
     assert not library_calls(assembly)

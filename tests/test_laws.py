@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import fastbp as bp
-from fastbp import layout
+from fastbp.engine import parameters
 from tests import cases, problems
 from tests.reference import relative_error
 from tests.twins import network, same_bits, twins, value_and_gradient
@@ -98,8 +98,8 @@ def trained(net, X, Y, **settings):
 
 @given(sizes=st.lists(st.integers(1, 9), min_size=2, max_size=6))
 def test_views_are_the_flat_vector(sizes):
-    params = np.arange(float(layout.count_params(sizes)))
-    weights, biases = layout.views(params, sizes)
+    params = np.arange(float(parameters.count_params(sizes)))
+    weights, biases = parameters.views(params, sizes)
     assert [W.shape for W in weights] == list(itertools.pairwise(sizes))
     assert [b.shape for b in biases] == [(size,) for size in sizes[1:]]
     packed = np.concatenate([part.ravel() for both in zip(weights, biases, strict=True) for part in both])

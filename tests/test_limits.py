@@ -4,8 +4,12 @@ import numpy as np
 import pytest
 
 import fastbp as bp
-from fastbp import layout, memory
-from fastbp.kernels import tables as t
+from fastbp.engine import workspace as layout
+from fastbp.functions.segments import Segment
+from fastbp.kernels.tables import codes
+from fastbp.kernels.tables import layer as in_layer
+from fastbp.kernels.tables import plan as in_plan
+from fastbp.system import memory
 from tests.twins import same_bits
 
 GIB = 1 << 30
@@ -155,13 +159,13 @@ def test_offsets_beyond_32_bits_are_counted_in_64(monkeypatch):
     monkeypatch.setattr(layout, "require_memory", lambda *arguments: None)
     monkeypatch.setattr(np, "empty", lambda n, dtype: np.broadcast_to(np.zeros(1, dtype), n).view(Unwritten))
     sizes = [3, 100_000, 1]
-    segments = [[layout.Segment(0, size, t.TANH)] for size in sizes[1:]]
+    segments = [[Segment(0, size, codes.TANH)] for size in sizes[1:]]
     workspace = layout.make_workspace(
-        sizes, segments, (t.QUADRATIC, 0, 0), np.dtype("f4"), batch_rows=50_000, n_rows=50_000, n_threads=1,
+        sizes, segments, (codes.QUADRATIC, 0, 0), np.dtype("f4"), batch_rows=50_000, n_rows=50_000, n_threads=1,
         gradient=True, whole_block=True,
     )  # fmt: skip
-    assert workspace.plan[t.SLOT_SIZE] > 2 * 5_000_000_000  # a and delta
-    assert workspace.layers[0, t.DELTA] == 5_000_000_000
+    assert workspace.plan[in_plan.SLOT_SIZE] > 2 * 5_000_000_000  # a and delta
+    assert workspace.layers[0, in_layer.DELTA] == 5_000_000_000
     assert workspace.layers.dtype == workspace.plan.dtype == np.int64
 
 

@@ -9,7 +9,7 @@ import pytest
 from numba.core.runtime import _nrt_python, rtsys
 
 import fastbp as bp
-from fastbp.kernels import entry
+from fastbp.kernels.roots import entry
 from tests import cases
 from tests.fresh import run_python
 

@@ -5,7 +5,9 @@ from typing import get_args
 import pytest
 
 import fastbp as bp
-from fastbp import functions, initializers, names
+from fastbp.functions import names
+from fastbp.functions import own as functions
+from fastbp.model import initializers
 from fastbp.neural_network import parameters
 
 # As their users write them: scikit-learn, Keras, torch.nn and torch.nn.functional, jax.nn, MATLAB, FANN.

@@ -5,13 +5,13 @@ import numpy as np
 import pytest
 
 import fastbp as bp
-from fastbp import layout
-from fastbp.jobs import make_frame
-from fastbp.kernels import tables as t
-from fastbp.kernels.narrow import trains_narrow
-from fastbp.kernels.passes import Net
-from fastbp.kernels.pointers import at
-from fastbp.kernels.vectors import VECTORS, lanes_of
+from fastbp.engine import workspace
+from fastbp.engine.frame import make_frame
+from fastbp.kernels.layers.narrow import trains_narrow
+from fastbp.kernels.layers.passes import Net
+from fastbp.kernels.machine.pointers import at
+from fastbp.kernels.tables import layer as in_layer
+from fastbp.kernels.vectors.values import VECTORS, lanes_of
 from tests import cases, reference
 from tests.reference import relative_error
 from tests.twins import same_bits, twins
@@ -48,8 +48,8 @@ def _asks_the_kernel(layers, segments, plan, data, scalars):
 
 def trained(monkeypatch, narrow, sizes, activation, output, loss, dtype, **fit):
     """Parameters and losses after some steps, in vectors or by the general passes."""
-    monkeypatch.setattr(layout, "_MOST_NARROW_ROWS", 1000 if narrow else 0)
-    monkeypatch.setattr(layout, "_MOST_NARROW_PRODUCTS", 1e9)
+    monkeypatch.setattr(workspace, "_MOST_NARROW_ROWS", 1000 if narrow else 0)
+    monkeypatch.setattr(workspace, "_MOST_NARROW_PRODUCTS", 1e9)
     net = bp.Network(
         sizes,
         activation,
@@ -154,16 +154,20 @@ def test_nothing_is_left_beside_the_packed_parameters(sizes, dtype):
     """Every parameter has a place of its own, and a whole number of vectors holds them."""
     net = bp.Network(sizes, "relu", "identity", dtype=dtype, seed=0)
     lanes = lanes_of(net.dtype.itemsize)
-    layers = np.zeros((len(sizes) - 1, t.LAYER_COLUMNS), np.int64)
-    layers[:, t.FAN_IN], layers[:, t.FAN_OUT] = sizes[:-1], sizes[1:]
-    size = layout.pack(layers, lanes)
+    layers = np.zeros((len(sizes) - 1, in_layer.LAYER_COLUMNS), np.int64)
+    layers[:, in_layer.FAN_IN], layers[:, in_layer.FAN_OUT] = sizes[:-1], sizes[1:]
+    size = workspace.pack(layers, lanes)
     places = []
     for row in layers:
-        pitch = 1 << row[t.PITCH]
-        assert row[t.FAN_OUT] <= pitch < 2 * row[t.FAN_OUT]
-        places += [row[t.PACKED] + k * pitch + j for k in range(row[t.FAN_IN]) for j in range(row[t.FAN_OUT])]
-        blocks = -(-row[t.FAN_IN] * pitch // lanes)
-        places += [row[t.PACKED] + blocks * lanes + j for j in range(row[t.FAN_OUT])]
+        pitch = 1 << row[in_layer.PITCH]
+        assert row[in_layer.FAN_OUT] <= pitch < 2 * row[in_layer.FAN_OUT]
+        places += [
+            row[in_layer.PACKED] + k * pitch + j
+            for k in range(row[in_layer.FAN_IN])
+            for j in range(row[in_layer.FAN_OUT])
+        ]
+        blocks = -(-row[in_layer.FAN_IN] * pitch // lanes)
+        places += [row[in_layer.PACKED] + blocks * lanes + j for j in range(row[in_layer.FAN_OUT])]
     assert len(set(places)) == net.n_params
     assert size % lanes == 0
     assert max(places) < size

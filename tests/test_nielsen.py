@@ -12,7 +12,7 @@ import fastbp as bp
 import fastbp.nielsen as network
 import fastbp.nielsen2 as network2
 from bench import published
-from fastbp.trainer import Trainer
+from fastbp.training.steps import Trainer
 
 MNIST = os.environ.get("FASTBP_MNIST")
 

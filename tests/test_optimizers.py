@@ -5,8 +5,8 @@ import pickle
 import numpy as np
 import pytest
 
-from fastbp.optimizers import SGD, Adam, AdamW, Optimizer, RMSprop
-from fastbp.schedules import Constant, Cosine, Schedule, Step
+from fastbp.training.optimizers import SGD, Adam, AdamW, Optimizer, RMSprop
+from fastbp.training.schedules import Constant, Cosine, Schedule, Step
 
 # One row an optimizer: object, code, state vectors, constants in the order of the docstrings.
 TABLE = [
@@ -141,7 +141,7 @@ def test_a_schedule_that_returns_a_wrong_number_is_refused(wrong):
 # ---- Messages ------------------------------------------------------------------------------------------
 
 RATE = "`learning_rate` must be a finite number above 0; got"
-RATE_CURE = "Try 0.01, or pass a schedule such as fastbp.schedules.Cosine(0.01)."
+RATE_CURE = "Try 0.01, or pass a schedule such as fastbp.training.schedules.Cosine(0.01)."
 UNIT = "must be a number in [0, 1); got"
 MOMENTUM_CURE = "Try 0.9, or 0.0 for no momentum."
 EPSILON = "`epsilon` must be a finite number above 0; got"

@@ -11,8 +11,8 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 import fastbp as bp
-from fastbp import array_files
 from fastbp.neural_network import MLPClassifier, MLPRegressor, register_onnx_converters
+from fastbp.storage.arrays import read_arrays, write_arrays
 from tests.fresh import run_python
 from tests.fuzz_files import mutated
 from tests.twins import same_bits
@@ -293,8 +293,8 @@ assert "evil" not in sys.modules and "sklearn" not in sys.modules, new
 
 def rewritten(path, kind, **optional):
     """The same file with another optional part."""
-    content = array_files.read_arrays(path, {kind: 1})
-    array_files.write_arrays(path, kind, 1, content.description, content.arrays, optional=optional)
+    content = read_arrays(path, {kind: 1})
+    write_arrays(path, kind, 1, content.description, content.arrays, optional=optional)
 
 
 def fails(path, **arguments):
@@ -329,8 +329,8 @@ def test_a_constructor_that_refuses(path):
 
 def test_what_is_optional_must_be_an_object(path):
     Tilted(4).save(path)
-    content = array_files.read_arrays(path, {"network": 1})
-    array_files.write_arrays(path, "network", 1, content.description, content.arrays, optional={"x": 1})
+    content = read_arrays(path, {"network": 1})
+    write_arrays(path, "network", 1, content.description, content.arrays, optional={"x": 1})
     found = bp.load(path, custom_classes=[Tilted])
     assert type(found) is bp.Network  # a field that a later release may write
     raw = path.read_bytes()
@@ -341,13 +341,13 @@ def test_mutated_subclasses(path):
     """With the right checksum, so that only the values themselves tell."""
     model = fitted("choosy")
     model.save(path)
-    content = array_files.read_arrays(path, {"classifier": 1})
+    content = read_arrays(path, {"classifier": 1})
     rng, n_loaded = random.Random(0), 0
     for _ in range(300):
         changed = mutated(content.optional, rng)
         if not isinstance(changed, dict):
             continue
-        array_files.write_arrays(path, "classifier", 1, content.description, content.arrays, optional=changed)
+        write_arrays(path, "classifier", 1, content.description, content.arrays, optional=changed)
         try:
             twin = bp.load(path, custom_classes=[Choosy])
         except bp.FileError:

@@ -5,13 +5,19 @@ import pytest
 import sklearn.neural_network as theirs
 
 import fastbp as bp
-from fastbp import functions, layout
 from fastbp import neural_network as ours
-from fastbp.jobs import UnknownCodeError, make_frame
-from fastbp.kernels import codes, entry, updates
-from fastbp.kernels import tables as t
-from fastbp.moves import Moves
-from fastbp.validation import Targets
+from fastbp.derivatives.moves import Moves
+from fastbp.engine import workspace
+from fastbp.engine.frame import UnknownCodeError, make_frame
+from fastbp.functions import own
+from fastbp.kernels.jobs import known_codes
+from fastbp.kernels.optimizers import updates
+from fastbp.kernels.roots import entry
+from fastbp.kernels.tables import codes
+from fastbp.kernels.tables import plan as in_plan
+from fastbp.kernels.tables import scalars as in_scalars
+from fastbp.kernels.tables import segment as in_segment
+from fastbp.validation.data import Targets
 from tests import cases, problems, reference
 from tests.reference import relative_error
 from tests.twins import network
@@ -20,23 +26,26 @@ dtypes = pytest.mark.parametrize("dtype", cases.DTYPES)
 
 # path: (mode, pieces, rows that are trained narrow)
 PATHS = {
-    "narrow": (t.BY_ROWS, 1, 1000),
-    "rows": (t.BY_ROWS, 1, 0),
-    "pieces-of-rows": (t.BY_ROWS, 3, 0),
-    "neurons": (t.BY_NEURONS, 1, 0),
-    "features": (t.BY_FEATURES, 2, 0),
+    "narrow": (in_plan.BY_ROWS, 1, 1000),
+    "rows": (in_plan.BY_ROWS, 1, 0),
+    "pieces-of-rows": (in_plan.BY_ROWS, 3, 0),
+    "neurons": (in_plan.BY_NEURONS, 1, 0),
+    "features": (in_plan.BY_FEATURES, 2, 0),
 }
 SIZES, N_ROWS = [3, 5, 4], 12
 CLIP = 1e-3
-ACTIVATION_OF_CODE = {getattr(t, row.name.upper()): row.name for row in cases.ACTIVATIONS} | {t.SOFTMAX: "softmax"}
+ACTIVATION_OF_CODE = {getattr(codes, row.name.upper()): row.name for row in cases.ACTIVATIONS} | {
+    codes.SOFTMAX: "softmax"
+}
 LOSS_OF_CODE = {
-    t.QUADRATIC: "quadratic", t.SIGMOID_CROSS_ENTROPY: "cross_entropy", t.SOFTMAX_CROSS_ENTROPY: "cross_entropy",
-    t.ABSOLUTE: "absolute", t.HUBER: "huber", t.LOG_COSH: "log_cosh", t.POISSON: "poisson", t.QUANTILE: "quantile",
-    t.CLIPPED_SOFTMAX_CROSS_ENTROPY: "cross_entropy", t.CLIPPED_SIGMOID_CROSS_ENTROPY: "cross_entropy",
-    t.POISSON_DEVIANCE: "poisson",
+    codes.QUADRATIC: "quadratic", codes.ABSOLUTE: "absolute", codes.HUBER: "huber", codes.LOG_COSH: "log_cosh",
+    codes.POISSON: "poisson", codes.QUANTILE: "quantile",
+    codes.SIGMOID_CROSS_ENTROPY: "cross_entropy", codes.SOFTMAX_CROSS_ENTROPY: "cross_entropy",
+    codes.CLIPPED_SOFTMAX_CROSS_ENTROPY: "cross_entropy", codes.CLIPPED_SIGMOID_CROSS_ENTROPY: "cross_entropy",
+    codes.POISSON_DEVIANCE: "poisson",
 }  # fmt: skip
 LOSS_PARAMETERS = {"huber": 1.0, "quantile": 0.5}
-WRONG_CODES = (-1, t.CUSTOM_ACTIVATION, 99)  # a code of one's own without the addresses of its functions is wrong
+WRONG_CODES = (-1, codes.CUSTOM_ACTIVATION, 99)  # a code of one's own without the addresses of its functions is wrong
 
 
 @pytest.fixture
@@ -45,56 +54,58 @@ def on_path(monkeypatch):
 
     def choose(path):
         mode, n_pieces, narrow_rows = PATHS[path]
-        monkeypatch.setattr(layout, "gradient_pieces", lambda *problem: (mode, n_pieces))
-        monkeypatch.setattr(layout, "_MOST_NARROW_ROWS", narrow_rows)
-        monkeypatch.setattr(layout, "_MOST_NARROW_PRODUCTS", 1e9)
+        monkeypatch.setattr(workspace, "gradient_pieces", lambda *problem: (mode, n_pieces))
+        monkeypatch.setattr(workspace, "_MOST_NARROW_ROWS", narrow_rows)
+        monkeypatch.setattr(workspace, "_MOST_NARROW_PRODUCTS", 1e9)
 
     return choose
 
 
 def fits(loss, output):
     """Whether a loss's code may follow an output activation's."""
-    if loss in (t.SOFTMAX_CROSS_ENTROPY, t.CLIPPED_SOFTMAX_CROSS_ENTROPY):
-        return output == t.SOFTMAX
-    if loss in (t.SIGMOID_CROSS_ENTROPY, t.CLIPPED_SIGMOID_CROSS_ENTROPY):
-        return output == t.SIGMOID
-    return output == t.EXP if loss == t.POISSON_DEVIANCE else loss in LOSS_OF_CODE and output in ACTIVATION_OF_CODE
+    if loss in (codes.SOFTMAX_CROSS_ENTROPY, codes.CLIPPED_SOFTMAX_CROSS_ENTROPY):
+        return output == codes.SOFTMAX
+    if loss in (codes.SIGMOID_CROSS_ENTROPY, codes.CLIPPED_SIGMOID_CROSS_ENTROPY):
+        return output == codes.SIGMOID
+    return (
+        output == codes.EXP if loss == codes.POISSON_DEVIANCE else loss in LOSS_OF_CODE and output in ACTIVATION_OF_CODE
+    )
 
 
 def one_step(net, X, Y, *, hidden, output, loss, optimizer=updates.SGD):
     """Gradient and cost, as a step of gradient descent with the learning rate 1 takes and reports them."""
     frame = make_frame(net, len(X), len(X), gradient=True, loss=(loss, 0, 0))
     plan, scalars, segments = frame.workspace.plan, frame.scalars, frame.workspace.segments
-    segments[:, t.CODE] = hidden, output
-    plan[[t.OPTIMIZER, t.BATCH_SIZE]] = optimizer, len(X)
-    scalars[[t.LOSS_PARAMETER, t.CONSTANTS]] = LOSS_PARAMETERS.get(LOSS_OF_CODE.get(loss), CLIP), 0.0
-    scalars[[t.POWER_1, t.POWER_2]] = 1.0
+    segments[:, in_segment.CODE] = hidden, output
+    plan[[in_plan.OPTIMIZER, in_plan.BATCH_SIZE]] = optimizer, len(X)
+    scalars[[in_scalars.LOSS_PARAMETER, in_scalars.CONSTANTS]] = LOSS_PARAMETERS.get(LOSS_OF_CODE.get(loss), CLIP), 0.0
+    scalars[[in_scalars.POWER_1, in_scalars.POWER_2]] = 1.0
     frame.set_data(X, Targets(Y, None))
     params = net.params.copy()
     frame.run(entry.TRAIN, params, rates=np.ones(1))
-    return scalars[t.COST_SUM] / scalars[t.WEIGHT_SUM], net.params - params
+    return scalars[in_scalars.COST_SUM] / scalars[in_scalars.WEIGHT_SUM], net.params - params
 
 
 def expected_step(case, params, X, Y, loss):
     """The same by the reference."""
     grad = reference.gradient(case, params, X, Y)
-    clipped = t.CLIPPED_SOFTMAX_CROSS_ENTROPY, t.CLIPPED_SIGMOID_CROSS_ENTROPY
-    if loss not in (*clipped, t.POISSON_DEVIANCE):
+    clipped = codes.CLIPPED_SOFTMAX_CROSS_ENTROPY, codes.CLIPPED_SIGMOID_CROSS_ENTROPY
+    if loss not in (*clipped, codes.POISSON_DEVIANCE):
         return reference.cost(case, params, X, Y), grad
     a = reference.forward(case.sizes, case.neuron_activations, params, X)[1][-1]
-    if loss == t.POISSON_DEVIANCE:
+    if loss == codes.POISSON_DEVIANCE:
         logs = np.where(Y > 0, Y * np.log(np.where(Y > 0, Y, 1) / a), 0)
         return (logs - Y + a).sum() / len(X), grad
-    p = np.clip((Y * a).sum(axis=1) if loss == t.CLIPPED_SOFTMAX_CROSS_ENTROPY else a, CLIP, 1 - CLIP)
-    q = p if loss == t.CLIPPED_SOFTMAX_CROSS_ENTROPY else Y * p + (1 - Y) * (1 - p)
+    p = np.clip((Y * a).sum(axis=1) if loss == codes.CLIPPED_SOFTMAX_CROSS_ENTROPY else a, CLIP, 1 - CLIP)
+    q = p if loss == codes.CLIPPED_SOFTMAX_CROSS_ENTROPY else Y * p + (1 - Y) * (1 - p)
     return -np.log(q).sum() / len(X), grad
 
 
 def targets_for(loss, rng):
     """Targets that a loss's code takes: one-hot rows, zeros and ones, counts, or numbers."""
-    if loss in (t.SOFTMAX_CROSS_ENTROPY, t.CLIPPED_SOFTMAX_CROSS_ENTROPY):
+    if loss in (codes.SOFTMAX_CROSS_ENTROPY, codes.CLIPPED_SOFTMAX_CROSS_ENTROPY):
         return np.eye(SIZES[-1])[rng.integers(SIZES[-1], size=N_ROWS)]
-    if loss in (t.SIGMOID_CROSS_ENTROPY, t.CLIPPED_SIGMOID_CROSS_ENTROPY):
+    if loss in (codes.SIGMOID_CROSS_ENTROPY, codes.CLIPPED_SIGMOID_CROSS_ENTROPY):
         return rng.integers(2, size=(N_ROWS, SIZES[-1])).astype(float)
     return rng.poisson(2.0, (N_ROWS, SIZES[-1])).astype(float)
 
@@ -107,10 +118,10 @@ def test_every_path_knows_every_code_or_says_so(path, dtype, on_path):
     rng = np.random.default_rng(1)
     positive = {"sigmoid", "softplus", "exp", "softmax"}
     tried = set()
-    for loss in (*LOSS_OF_CODE, t.CUSTOM_LOSS, -1, 99):
+    for loss in (*LOSS_OF_CODE, codes.CUSTOM_LOSS, -1, 99):
         for output in (*ACTIVATION_OF_CODE, *WRONG_CODES):
             name = ACTIVATION_OF_CODE.get(output, "identity")
-            if loss == t.POISSON and output in ACTIVATION_OF_CODE and name not in positive:
+            if loss == codes.POISSON and output in ACTIVATION_OF_CODE and name not in positive:
                 continue  # the logarithm of a negative output: NaN in both
             case = cases.Case("", SIZES, "tanh", name, LOSS_OF_CODE.get(loss, "quadratic"))
             net = network(cases.Case("", SIZES, "tanh", name), problems.random_params(case, rng) / 2, dtype)
@@ -120,10 +131,10 @@ def test_every_path_knows_every_code_or_says_so(path, dtype, on_path):
                 with pytest.raises(
                     UnknownCodeError, match="do not know the loss, an activation, the optimizer or the form of X"
                 ):
-                    one_step(net, X, Y, hidden=t.TANH, output=output, loss=loss)
+                    one_step(net, X, Y, hidden=codes.TANH, output=output, loss=loss)
                 assert np.array_equal(net.params, before)
                 continue
-            cost, grad = one_step(net, X, Y, hidden=t.TANH, output=output, loss=loss)
+            cost, grad = one_step(net, X, Y, hidden=codes.TANH, output=output, loss=loss)
             wanted_cost, wanted_grad = expected_step(case, before.astype(float), X.astype(float), Y.astype(float), loss)
             rtol = 20 * cases.VALUE_RTOL[dtype]
             assert abs(cost - wanted_cost) <= rtol * max(1, abs(wanted_cost)), (loss, name)
@@ -138,19 +149,19 @@ def test_hidden_layers_and_optimizers_of_unknown_codes(path, on_path):
     on_path(path)
     net = network(cases.Case("", SIZES, "tanh", "identity"))
     X, Y = np.ones((N_ROWS, SIZES[0])), np.ones((N_ROWS, SIZES[-1]))
-    for hidden in (*WRONG_CODES, t.SOFTMAX):
+    for hidden in (*WRONG_CODES, codes.SOFTMAX):
         with pytest.raises(UnknownCodeError):
-            one_step(net, X, Y, hidden=hidden, output=t.IDENTITY, loss=t.QUADRATIC)
+            one_step(net, X, Y, hidden=hidden, output=codes.IDENTITY, loss=codes.QUADRATIC)
     for optimizer in (-1, 4, 99):
         with pytest.raises(UnknownCodeError):
-            one_step(net, X, Y, hidden=t.TANH, output=t.IDENTITY, loss=t.QUADRATIC, optimizer=optimizer)
+            one_step(net, X, Y, hidden=codes.TANH, output=codes.IDENTITY, loss=codes.QUADRATIC, optimizer=optimizer)
 
 
 def test_the_codes_of_the_tables_are_those_that_the_kernels_know():
-    assert {*codes.ELEMENTWISE_ACTIVATIONS, t.SOFTMAX} == set(ACTIVATION_OF_CODE)
-    assert {*codes.LOSSES_OF_OUTPUTS, *t.LOSSES_FROM_LOGITS} == set(LOSS_OF_CODE)
-    assert set(codes.OPTIMIZERS) == {rule.code for rule in (bp.SGD, bp.Adam, bp.AdamW, bp.RMSprop)}
-    assert set(functions.LOSSES.values()) | {t.SIGMOID_CROSS_ENTROPY} <= set(LOSS_OF_CODE)
+    assert {*known_codes.ELEMENTWISE_ACTIVATIONS, codes.SOFTMAX} == set(ACTIVATION_OF_CODE)
+    assert {*known_codes.LOSSES_OF_OUTPUTS, *codes.LOSSES_FROM_LOGITS} == set(LOSS_OF_CODE)
+    assert set(known_codes.OPTIMIZERS) == {rule.code for rule in (bp.SGD, bp.Adam, bp.AdamW, bp.RMSprop)}
+    assert set(own.LOSSES.values()) | {codes.SIGMOID_CROSS_ENTROPY} <= set(LOSS_OF_CODE)
 
 
 @pytest.mark.parametrize("path", PATHS)
@@ -159,16 +170,16 @@ def test_a_derivative_from_z_needs_z(path, on_path):
     on_path(path)
     net = network(cases.Case("", SIZES, "tanh", "identity"))
     X, Y = np.ones((N_ROWS, SIZES[0])), np.ones((N_ROWS, SIZES[-1]))
-    for hidden in (t.GELU, t.SILU, t.SINE):
+    for hidden in (codes.GELU, codes.SILU, codes.SINE):
         with pytest.raises(UnknownCodeError):
-            one_step(net, X, Y, hidden=hidden, output=t.IDENTITY, loss=t.QUADRATIC)
+            one_step(net, X, Y, hidden=hidden, output=codes.IDENTITY, loss=codes.QUADRATIC)
 
 
 def test_perturbation_says_so_as_well():
     net = network(cases.Case("", SIZES, "tanh", "identity"))
     data = net.checked(np.ones((N_ROWS, SIZES[0])), np.ones((N_ROWS, SIZES[-1])), None)
     moves = Moves(net, *data, dtype=net.dtype, n_threads=1)
-    moves._tables[2][t.LOSS] = 99
+    moves._tables[2][in_plan.LOSS] = 99
     with pytest.raises(UnknownCodeError):
         moves.measure(0, np.arange(1), [np.ones(1)], [np.zeros(1)])
 

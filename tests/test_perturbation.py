@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 import fastbp as bp
-from fastbp import moves
-from fastbp.kernels import perturbation as kernel
+from fastbp.derivatives import moves
+from fastbp.kernels.roots import perturbation as kernel
 from tests import cases, problems, reference
 from tests.reference import relative_error
 from tests.terminal import terminal

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 import fastbp as bp
-from fastbp.gradient_times import measure_gradient
+from fastbp.inspection.gradient_times import measure_gradient
 
 plt = pytest.importorskip("matplotlib.pyplot")
 import matplotlib  # noqa: E402 - behind the check that it is there

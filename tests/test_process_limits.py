@@ -13,7 +13,8 @@ import numpy as np
 import pytest
 
 import fastbp as bp
-from fastbp import control_groups, memory, threads
+from fastbp.engine import threads
+from fastbp.system import control_groups, memory
 from tests.fresh import run_python
 from tests.twins import same_bits
 

@@ -10,10 +10,12 @@ import numpy as np
 import pytest
 
 import fastbp as bp
-from fastbp.kernels import adam_step, products, rows, short_rows, tiles, updates
-from fastbp.kernels.pointers import at
-from fastbp.kernels.simd import TILING
-from fastbp.kernels.tiles import NOTHING
+from fastbp.kernels.functions import softmax_of_short_rows
+from fastbp.kernels.machine.pointers import at
+from fastbp.kernels.machine.vector_writer import TILING
+from fastbp.kernels.matrix import products, rows, tiles
+from fastbp.kernels.matrix.tiles import NOTHING
+from fastbp.kernels.optimizers import adam_step, updates
 from tests import cases
 
 pytestmark = pytest.mark.skipif(numba.config.DISABLE_JIT, reason="explicit vectors exist only compiled")
@@ -152,13 +154,13 @@ def test_rows_and_sums(m, n, dtype):
 
 @compiled
 def softmax_of(m, n, z, a):
-    short_rows.softmax(m, n, at(z, 0), at(a, 0))
+    softmax_of_short_rows.softmax(m, n, at(z, 0), at(a, 0))
 
 
 @compiled
 def cross_entropy_of(m, n, z, y, scale, a, sums, delta):
     cost, total, target = at(sums, 0), at(sums, m), at(sums, 2 * m)
-    short_rows.softmax_cross_entropy(
+    softmax_of_short_rows.softmax_cross_entropy(
         m, n, at(z, 0), at(y, 0), at(scale, 0), at(a, 0), cost, total, target, at(delta, 0)
     )
 

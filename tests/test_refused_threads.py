@@ -9,9 +9,10 @@ import numpy as np
 import pytest
 
 import fastbp as bp
-from fastbp import __main__, interruption, jobs
-from fastbp.kernels import team
-from fastbp.threads import _Helpers
+from fastbp import __main__
+from fastbp.engine import frame, interruption
+from fastbp.engine.threads import _Helpers
+from fastbp.kernels.machine import team
 from tests.fresh import run_python
 from tests.twins import same_bits
 
@@ -191,7 +192,7 @@ def test_an_error_of_a_signals_handler_is_no_refusal(monkeypatch):
 
 def test_a_fit_with_checkpoints_that_cannot_have_a_thread(refused, monkeypatch, tmp_path):
     """Their time is a deadline of each call, which nobody can ask for."""
-    monkeypatch.setattr(jobs, "LONG_CALL", 0.0)
+    monkeypatch.setattr(frame, "LONG_CALL", 0.0)
     rng = np.random.default_rng(0)
     X, Y = rng.standard_normal((500, 4)), rng.standard_normal((500, 2))
     nets = [bp.Network([4, 8, 2], "tanh", seed=0) for _ in range(2)]

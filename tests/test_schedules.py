@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fastbp.schedules import Constant, Cosine, InverseScaling, OneCycle, Schedule, Step
+from fastbp.training.schedules import Constant, Cosine, InverseScaling, OneCycle, Schedule, Step
 
 SCHEDULES = [
     Constant(0.1),

@@ -6,14 +6,15 @@ import numpy as np
 import pytest
 
 import fastbp as bp
-from fastbp import shuffling
+from fastbp.engine import shuffling
+from fastbp.nielsen import shuffling as pythons_shuffling
 
 # ---- Python's --------------------------------------------------------------------------------------------------------
 
 
 def test_this_python_shuffles_as_expected():
     """If this fails, a new Python draws in another way: results stay right, and epochs take longer."""
-    assert shuffling._is_pythons_shuffle()
+    assert pythons_shuffling._is_pythons_shuffle()
 
 
 @pytest.mark.parametrize("n", [0, 1, 2, 3, 4, 5, 7, 8, 9, 63, 64, 65, 1000, 1023, 1024, 1025, 5000])
@@ -24,26 +25,26 @@ def test_it_is_pythons_shuffle(n):
         random.shuffle(pythons)
         after = random.getstate()
         random.seed(seed)
-        shuffling.shuffle(ours)
+        pythons_shuffling.shuffle(ours)
         assert ours == pythons
         assert random.getstate() == after
 
 
 def test_a_python_that_draws_otherwise_is_obeyed(monkeypatch):
-    monkeypatch.setattr(shuffling, "_is_pythons_shuffle", lambda: False)
-    monkeypatch.setattr(shuffling, "_fisher_yates", None)
+    monkeypatch.setattr(pythons_shuffling, "_is_pythons_shuffle", lambda: False)
+    monkeypatch.setattr(pythons_shuffling, "_fisher_yates", None)
     ours, pythons = list(range(100)), list(range(100))
     random.seed(3)
     random.shuffle(pythons)
     random.seed(3)
-    shuffling.shuffle(ours)
+    pythons_shuffling.shuffle(ours)
     assert ours == pythons
 
 
 def test_a_program_that_replaces_shuffle_is_obeyed(monkeypatch):
     monkeypatch.setattr(random, "shuffle", lambda x: x.reverse())
     places = [1, 2, 3]
-    shuffling.shuffle(places)
+    pythons_shuffling.shuffle(places)
     assert places == [3, 2, 1]
 
 
@@ -54,7 +55,7 @@ def test_another_way_of_drawing_is_noticed(monkeypatch):
             x.reverse()
 
     monkeypatch.setattr(random, "Random", Other)
-    assert not shuffling._is_pythons_shuffle.__wrapped__()
+    assert not pythons_shuffling._is_pythons_shuffle.__wrapped__()
 
 
 # ---- NumPy's ---------------------------------------------------------------------------------------------------------

@@ -5,11 +5,12 @@ import pytest
 from scipy import sparse
 
 import fastbp as bp
-from fastbp import layout
-from fastbp.jobs import UnknownCodeError, make_frame
-from fastbp.kernels import tables as t
+from fastbp.engine import workspace
+from fastbp.engine.frame import UnknownCodeError, make_frame
+from fastbp.kernels.tables import data as in_data
+from fastbp.kernels.tables import plan as in_plan
 from fastbp.neural_network import MLPClassifier, MLPRegressor
-from fastbp.sparse_rows import sparse_rows
+from fastbp.validation.sparse_rows import sparse_rows
 from tests import cases, reference
 from tests.reference import relative_error
 from tests.twins import same_bits
@@ -45,7 +46,7 @@ def network(width=20, dtype="float64", n_features=40, **settings):
 @forms
 @pytest.mark.parametrize("width", WIDTHS)
 def test_outputs_costs_and_gradients(width, most_density, dtype, monkeypatch):
-    monkeypatch.setattr(layout, "_MOST_DENSITY", most_density)
+    monkeypatch.setattr(workspace, "_MOST_DENSITY", most_density)
     X, y, w = matrix(70, 40, dtype=dtype), targets(70), np.linspace(0, 2, 70)
     net = network(width, dtype, l2_penalty=0.1)
     rtol = cases.VALUE_RTOL[dtype]
@@ -68,10 +69,10 @@ def test_gradients_are_the_reference_s():
 
 # name: (sizes, rows, rows of a mini-batch, mode, pieces)
 CUTS = {
-    "one piece": ([40, 20, 3], 60, 20, t.BY_ROWS, 1),
-    "pieces of rows": ([400, 60, 3], 4000, 4000, t.BY_ROWS, 8),
-    "neurons": ([3000, 60, 50, 3], 90, 40, t.BY_NEURONS, 1),
-    "several blocks": ([3000, 300, 3], 700, 600, t.BY_NEURONS, 1),
+    "one piece": ([40, 20, 3], 60, 20, in_plan.BY_ROWS, 1),
+    "pieces of rows": ([400, 60, 3], 4000, 4000, in_plan.BY_ROWS, 8),
+    "neurons": ([3000, 60, 50, 3], 90, 40, in_plan.BY_NEURONS, 1),
+    "several blocks": ([3000, 300, 3], 700, 600, in_plan.BY_NEURONS, 1),
 }
 
 
@@ -79,7 +80,7 @@ CUTS = {
 @forms
 @pytest.mark.parametrize("optimizer", cases.OPTIMIZER_CASES, ids=str)
 def test_steps_of_every_optimizer(optimizer, most_density, dtype, monkeypatch):
-    monkeypatch.setattr(layout, "_MOST_DENSITY", most_density)
+    monkeypatch.setattr(workspace, "_MOST_DENSITY", most_density)
     X, y, w = matrix(60, 40, dtype=dtype), targets(60), np.linspace(0, 2, 60)
     params = []
     for Z in (X, X.toarray()):
@@ -97,10 +98,10 @@ def test_steps_of_every_optimizer(optimizer, most_density, dtype, monkeypatch):
 def test_however_the_work_is_cut(name, penalty, monkeypatch):
     sizes, n_rows, batch_rows, mode, n_pieces = CUTS[name]
     X, y = matrix(n_rows, sizes[0], 0.03), targets(n_rows)
-    monkeypatch.setattr(layout, "_MOST_DENSITY", 0.9)
-    inputs = layout.sparse_inputs(*X.shape, X.nnz)
+    monkeypatch.setattr(workspace, "_MOST_DENSITY", 0.9)
+    inputs = workspace.sparse_inputs(*X.shape, X.nnz)
     assert inputs.is_by_numbers
-    assert layout.gradient_pieces(sizes, batch_rows, inputs) == (mode, n_pieces)
+    assert workspace.gradient_pieces(sizes, batch_rows, inputs) == (mode, n_pieces)
     params = []
     for Z, n_threads in ((X.toarray(), 1), (X, 1), (X, 2), (X, 3)):
         net = bp.Network(sizes, "relu", "softmax", "cross_entropy", seed=0, l2_penalty=penalty)
@@ -152,7 +153,7 @@ def test_every_format(kind, form):
 
 @forms
 def test_columns_in_any_order_and_more_than_once(most_density, monkeypatch):
-    monkeypatch.setattr(layout, "_MOST_DENSITY", most_density)
+    monkeypatch.setattr(workspace, "_MOST_DENSITY", most_density)
     rng = np.random.default_rng(0)
     indices, indptr = rng.integers(40, size=90), np.array([0, 30, 30, 60, 90])
     X = sparse.csr_array((rng.standard_normal(90), indices, indptr), shape=(4, 40))
@@ -324,7 +325,7 @@ def test_a_fit_of_sparse_rows_is_resumed(tmp_path):
 @forms
 @pytest.mark.parametrize("solver", ["sgd", "adam", "lbfgs"])
 def test_estimators(solver, most_density, monkeypatch):
-    monkeypatch.setattr(layout, "_MOST_DENSITY", most_density)
+    monkeypatch.setattr(workspace, "_MOST_DENSITY", most_density)
     X, y = matrix(80, 40), targets(80)
     for kind, target in ((MLPClassifier, y), (MLPRegressor, y.astype(float))):
         settings = {"hidden_layer_sizes": (9,), "solver": solver, "max_iter": 5, "random_state": 0}
@@ -364,7 +365,8 @@ def test_a_frame_made_for_one_form_of_x_takes_no_other():
     X, net = matrix(12, 40), network()
     rows = sparse_rows(X)
     for_sparse, for_dense = (
-        make_frame(net, 12, 12, gradient=True, inputs=inputs) for inputs in (layout.Inputs(t.NUMBERS, 0.25), None)
+        make_frame(net, 12, 12, gradient=True, inputs=inputs)
+        for inputs in (workspace.Inputs(in_data.NUMBERS, 0.25), None)
     )
     for frame, wrong in ((for_sparse, X.toarray()), (for_dense, rows)):
         with pytest.raises(UnknownCodeError):

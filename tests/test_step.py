@@ -9,8 +9,8 @@ import pytest
 from scipy import sparse
 
 import fastbp as bp
-from fastbp import stepper
-from fastbp.kernels import entry
+from fastbp.kernels.roots import entry
+from fastbp.training import single_steps
 from tests import cases, reference
 from tests.reference import relative_error
 from tests.twins import same_bits, twins
@@ -299,10 +299,10 @@ def test_values_are_those_of_each_call():
 
 def test_a_step_is_one_call_of_the_kernel_and_makes_no_frame_again(monkeypatch):
     calls, frames = [], []
-    run, make = entry.run, stepper.make_frame
+    run, make = entry.run, single_steps.make_frame
     monkeypatch.setattr(entry, "run", lambda *arguments: calls.append(1) or run(*arguments))
     monkeypatch.setattr(
-        stepper, "make_frame", lambda *arguments, **keywords: frames.append(1) or make(*arguments, **keywords)
+        single_steps, "make_frame", lambda *arguments, **keywords: frames.append(1) or make(*arguments, **keywords)
     )
     net = bp.Network([4, 16, 2], "tanh", dtype="float32", seed=0)
     X, Y = np.ones((32, 4), np.float32), np.ones((32, 2), np.float32)

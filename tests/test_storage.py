@@ -17,7 +17,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import fastbp as bp
-from fastbp import array_files, files, storage
+from fastbp.storage import arrays as array_files
+from fastbp.storage import atomic, networks
 from tests import cases, problems
 from tests.fresh import run_python
 from tests.twins import network, same_bits
@@ -146,12 +147,12 @@ def test_an_activation_of_ones_own_is_never_taken_for_the_built_in_one(path):
 
 def test_a_network_around_a_checkpoints_array(path):
     net = bp.Network([2, 3, 1], "tanh", seed=0)
-    own = {"net": storage.describe(net), "step": 7, "state": 2**127, "note": "\ud800 \u00e9"}
+    own = {"net": networks.describe(net), "step": 7, "state": 2**127, "note": "\ud800 \u00e9"}
     arrays = {"w": net.params, "loss": np.array([np.nan, 1.0]), "order": np.arange(5), "none": np.zeros((0, 3))}
     array_files.write_arrays(path, "run", 2, own, arrays)
     content = array_files.read_arrays(path, {"run": 3, "other": 1})
     assert (content.kind, content.version, content.description) == ("run", 2, own)
-    assert_twins(storage.rebuild(content, bp.Network, content.description["net"], "w", {}), net)
+    assert_twins(networks.rebuild(content, bp.Network, content.description["net"], "w", {}), net)
     assert content.take("order", (5,), "int64").tolist() == [0, 1, 2, 3, 4]
     assert content.take("none", (0, 3), "float64").shape == (0, 3)
     assert np.isnan(content.take("loss", (2,), "float64", finite=False)[0])
@@ -485,7 +486,7 @@ def test_arguments_of_load(keywords, error, message, path):
 
 def test_what_cannot_be_saved(path):
     calls = [
-        (lambda: storage.save([1], path), TypeError, "`net` must be a bp.Network; got list."),
+        (lambda: networks.save([1], path), TypeError, "`net` must be a bp.Network; got list."),
         (lambda: bp.Network([1, 2, 2, 1], [CUBE, OTHER_CUBE]).save(path), ValueError,
          "Functions of your own must have different names to be saved; two have the name 'cube'."),
     ]  # fmt: skip
@@ -665,7 +666,7 @@ def test_files_do_not_depend_on_the_process(path):
     first = path.read_bytes()
     net.save(str(path))
     assert path.read_bytes() == first
-    assert files.checked_path(path) == str(path)
+    assert atomic.checked_path(path) == str(path)
 
 
 @pytest.mark.skipif(os.name != "posix", reason="permission bits of a POSIX system")

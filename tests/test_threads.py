@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 
 import fastbp as bp
-from fastbp import layout
-from fastbp.jobs import make_frame
-from fastbp.kernels import tables as t
-from fastbp.kernels.team import CONTROL_LENGTH, STOP
-from fastbp.threads import helpers, thread_count
+from fastbp.engine import workspace
+from fastbp.engine.frame import make_frame
+from fastbp.engine.threads import helpers, thread_count
+from fastbp.kernels.machine.team import CONTROL_LENGTH, STOP
+from fastbp.kernels.tables import plan as in_plan
 from tests import cases, problems
 from tests.fresh import run_python
 from tests.twins import network, same_bits
@@ -23,21 +23,21 @@ dtypes = pytest.mark.parametrize("dtype", cases.DTYPES)
 
 # name: (case, rows of a batch, mode, pieces of rows)
 SHAPES = {
-    "small": (cases.Case("", [5, 8, 3], "tanh"), 32, t.BY_ROWS, 1),
-    "pieces-of-rows": (cases.Case("", [20, 100, 10], "relu", "softmax", "cross_entropy"), 600, t.BY_ROWS, 4),
+    "small": (cases.Case("", [5, 8, 3], "tanh"), 32, in_plan.BY_ROWS, 1),
+    "pieces-of-rows": (cases.Case("", [20, 100, 10], "relu", "softmax", "cross_entropy"), 600, in_plan.BY_ROWS, 4),
     "wide": (
         cases.Case("", [64, 600, 600, 10], ["relu", [("tanh", 250), ("silu", 350)]], "softmax", "cross_entropy"),
-        128, t.BY_NEURONS, 1,
+        128, in_plan.BY_NEURONS, 1,
     ),
     "first-layer": (
-        cases.Case("", [300, 40, 10], "relu", "softmax", "cross_entropy", 0.01), 100, t.BY_FEATURES, 3,
+        cases.Case("", [300, 40, 10], "relu", "softmax", "cross_entropy", 0.01), 100, in_plan.BY_FEATURES, 3,
     ),
     "rows-further-apart": (
         cases.Case("", [12, 1024, 512, 3], ["relu", [("tanh", 250), ("silu", 262)]], "softmax", "cross_entropy"),
-        40, t.BY_NEURONS, 1,
+        40, in_plan.BY_NEURONS, 1,
     ),
     "wide-penalties": (cases.Case("", [64, 500, 300, 2], "sigmoid", "identity", "quadratic", 0.1, 0.01), 200,
-                       t.BY_NEURONS, 1),
+                       in_plan.BY_NEURONS, 1),
 }  # fmt: skip
 shapes = pytest.mark.parametrize("name", SHAPES)
 
@@ -54,7 +54,7 @@ def data_and_params(case, n, dtype):
 @shapes
 def test_same_gradient(name, dtype):
     case, n, mode, n_pieces = SHAPES[name]
-    assert layout.gradient_pieces(case.sizes, n) == (mode, n_pieces)
+    assert workspace.gradient_pieces(case.sizes, n) == (mode, n_pieces)
     X, Y, params = data_and_params(case, n, dtype)
     net = network(case, params, dtype)
     results = [net.value_and_grad(X, Y, n_threads=n_threads) for n_threads in THREADS for _ in range(3)]
@@ -83,7 +83,7 @@ def test_same_outputs_and_cost(name, dtype):
 def test_a_forward_pass_of_one_block_is_shared(sizes, n_rows, n_pieces):
     net = bp.Network(sizes, seed=0)
     frame = make_frame(net, n_rows, n_rows, gradient=False)
-    assert frame.workspace.plan[t.FORWARD_PIECES] == n_pieces
+    assert frame.workspace.plan[in_plan.FORWARD_PIECES] == n_pieces
     X = np.random.default_rng(1).standard_normal((n_rows, sizes[0]))
     by_row = np.concatenate([net.predict(row[None]) for row in X])
     for n_threads in THREADS:
@@ -104,7 +104,7 @@ def fitted(case, optimizer, dtype, n_threads, batch_size, n, **keywords):
 def test_every_optimizer_is_among_the_cases():
     kinds = {name for name in bp.__all__ if inspect.isclass(getattr(bp, name)) and is_rule(getattr(bp, name))}
     assert {optimizer.kind for optimizer in cases.OPTIMIZER_CASES} == kinds
-    assert {case[2] for case in SHAPES.values()} == {t.BY_ROWS, t.BY_NEURONS, t.BY_FEATURES}
+    assert {case[2] for case in SHAPES.values()} == {in_plan.BY_ROWS, in_plan.BY_NEURONS, in_plan.BY_FEATURES}
 
 
 def is_rule(kind):

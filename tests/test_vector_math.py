@@ -1,4 +1,4 @@
-"""The scalar functions of `fastbp.kernels.vector_math`: accuracy, order and special values."""
+"""The scalar functions of `fastbp.kernels.vectors.elementary`: accuracy, order and special values."""
 
 import itertools
 from math import inf, log, nan, pi
@@ -7,7 +7,7 @@ import mpmath
 import numpy as np
 import pytest
 
-from fastbp.kernels import vector_math as vm
+from fastbp.kernels.vectors import elementary as vm
 from tests.vector_cases import (
     CASES,
     DTYPES,

@@ -1,4 +1,4 @@
-"""The scalar functions of `fastbp.kernels.vector_math` in compiled code and in plain Python."""
+"""The scalar functions of `fastbp.kernels.vectors.elementary` in compiled code and in plain Python."""
 
 import itertools
 import os
@@ -11,7 +11,7 @@ import numba
 import numpy as np
 import pytest
 
-from fastbp.kernels import vector_math as vm
+from fastbp.kernels.vectors import elementary as vm
 from tests.vector_cases import IS_X86, NAMES, compiled_only, each_case, each_dtype, each_name, loop, values
 
 

@@ -1,4 +1,4 @@
-"""The functions of `fastbp.kernels.vector_math`: what each should be, where, and how near; and a loop around it."""
+"""The functions of `fastbp.kernels.vectors.elementary`: what each should be, and how near; and a loop around it."""
 
 import functools
 import platform
@@ -14,8 +14,8 @@ import numpy as np
 import pytest
 from scipy.special import ndtr
 
-from fastbp.kernels import vector_math as vm
-from fastbp.kernels.jit import FAST_MATH
+from fastbp.kernels.compiler.jit import FAST_MATH
+from fastbp.kernels.vectors import elementary as vm
 
 IS_X86 = platform.machine().lower() in ("x86_64", "amd64")
 HAS_FMA = not IS_X86 or llvmlite.binding.get_host_cpu_features().get("fma", False)

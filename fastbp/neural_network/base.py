@@ -17,7 +17,7 @@ from sklearn.base import BaseEstimator
 from sklearn.utils._param_validation import InvalidParameterError
 from sklearn.utils.validation import _check_sample_weight, check_is_fitted, validate_data
 
-from fastbp.initializers import initialize
+from fastbp.model.initializers import initialize
 from fastbp.network import Network
 from fastbp.neural_network import callbacks, lbfgs
 from fastbp.neural_network.batch_cost import BatchCost
@@ -27,8 +27,8 @@ from fastbp.neural_network.gradients import SPARSE_FORMATS, Gradients
 from fastbp.neural_network.held_out import Given, HeldOut
 from fastbp.neural_network.parameters import NETWORK_NAMES, STOCHASTIC_SOLVERS, Fitted, hint
 from fastbp.neural_network.stochastic import StochasticFit, initialise_record, random_state_of
-from fastbp.sparse_rows import Rows, sparse_rows
-from fastbp.validation import Targets, all_finite
+from fastbp.validation.data import Targets, all_finite
+from fastbp.validation.sparse_rows import Rows, sparse_rows
 
 _DTYPES = (np.dtype(np.float32), np.dtype(np.float64))
 _MOST_DOUBLED = 1 << 20  # parameters, 8 MiB, up to which a copy in float64 is kept, which saves making it at each call

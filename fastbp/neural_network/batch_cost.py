@@ -7,9 +7,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fastbp.jobs import inputs_of
-from fastbp.kernels import entry
-from fastbp.kernels import tables as t
+from fastbp.engine.frame import inputs_of
+from fastbp.kernels.roots import entry
+from fastbp.kernels.tables import scalars as in_scalars
 from fastbp.network import Network
 from fastbp.neural_network.epochs import Data, Objective
 
@@ -40,14 +40,14 @@ class BatchCost:
         weight = float(n_rows if weights is None else weights.sum(dtype=np.float64))
         self._frame = frame = objective.make_frame(net, data.X, n_rows, n_rows, gradient=gradient)
         frame.set_data(data.X, data.targets, weights)
-        frame.scalars[[t.L2_PENALTY, t.L1_PENALTY]] = objective.l2 / weight, objective.l1 / weight
+        frame.scalars[[in_scalars.L2_PENALTY, in_scalars.L1_PENALTY]] = objective.l2 / weight, objective.l1 / weight
         flops = (3 if gradient else 1) * n_rows * inputs_of(data.X).flops_per_row(net.sizes)
         self._n_threads = frame.useful_threads(n_threads, flops)
 
     def cost(self, params: NDArray[Any]) -> float:
         """Cost, penalties included."""
         self._frame.run(self._task, params, n_threads=self._n_threads)
-        return float(self._frame.scalars[t.COST_SUM])
+        return float(self._frame.scalars[in_scalars.COST_SUM])
 
     def value_and_grad(self, params: NDArray[Any]) -> tuple[float, NDArray[Any]]:
         """Cost and gradient (n_params,), a new array, both with penalties; where the cost is not finite, all NaN."""

@@ -13,7 +13,7 @@ from sklearn.preprocessing import LabelBinarizer
 from sklearn.utils import column_or_1d
 from sklearn.utils.multiclass import _check_partial_fit_first_call, type_of_target, unique_labels
 
-from fastbp.kernels import tables as t
+from fastbp.kernels.tables import codes
 from fastbp.neural_network.base import BaseMLP
 from fastbp.neural_network.class_weights import weights_by_class
 from fastbp.neural_network.epochs import Data, Objective
@@ -21,7 +21,7 @@ from fastbp.neural_network.errors import warn_of_column
 from fastbp.neural_network.held_out import given
 from fastbp.neural_network.methods import fit_method, partial_fit_method
 from fastbp.neural_network.parameters import CLASSIFIER_CONSTRAINTS, documented
-from fastbp.validation import Targets
+from fastbp.validation.data import Targets
 
 
 @documented
@@ -280,7 +280,7 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         }
 
     def _objective(self, with_penalties: bool = True) -> Objective:
-        code = t.CLIPPED_SOFTMAX_CROSS_ENTROPY if self._is_multiclass else t.CLIPPED_SIGMOID_CROSS_ENTROPY
+        code = codes.CLIPPED_SOFTMAX_CROSS_ENTROPY if self._is_multiclass else codes.CLIPPED_SIGMOID_CROSS_ENTROPY
         resolution = float(np.finfo(self._network.dtype).eps)
         penalties = (self.alpha, self.l1_penalty) if with_penalties else (0.0, 0.0)
         return Objective(code, resolution, 1.0, *penalties)

@@ -8,12 +8,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fastbp.export import Graph, require_exportable
+from fastbp.export.onnx import Graph, require_exportable
 from fastbp.network import Network
 from fastbp.neural_network.classifier import MLPClassifier
 from fastbp.neural_network.onnx_models import classifier_model, regressor_model
 from fastbp.neural_network.regressor import MLPRegressor
-from fastbp.own_classes import subclasses
+from fastbp.storage.own_classes import subclasses
 
 __all__ = ["register_onnx_converters"]
 

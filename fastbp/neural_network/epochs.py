@@ -12,14 +12,16 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fastbp.interruption import StepTime
-from fastbp.jobs import Frame, inputs_of, make_frame
-from fastbp.kernels import tables as t
-from fastbp.kernels import updates
+from fastbp.engine.frame import Frame, inputs_of, make_frame
+from fastbp.engine.interruption import StepTime
+from fastbp.kernels.optimizers import updates
+from fastbp.kernels.tables import data as in_data
+from fastbp.kernels.tables import plan as in_plan
+from fastbp.kernels.tables import scalars as in_scalars
 from fastbp.network import Network
-from fastbp.optimizers import N_CONSTANTS
-from fastbp.sparse_rows import Rows
-from fastbp.validation import Targets, all_finite
+from fastbp.training.optimizers import N_CONSTANTS
+from fastbp.validation.data import Targets, all_finite
+from fastbp.validation.sparse_rows import Rows
 
 
 @dataclass(frozen=True)
@@ -55,8 +57,8 @@ class Objective:
         loss = None if self.loss_code is None else (self.loss_code, 0, 0)
         frame = make_frame(net, batch_rows, n_rows, gradient=gradient, loss=loss, inputs=inputs_of(X))
         plan, scalars = frame.workspace.plan, frame.scalars
-        plan[t.PER_BATCH] = 1
-        names = [t.LOSS_PARAMETER, t.COST_FACTOR, t.BATCH_L2, t.BATCH_L1]
+        plan[in_plan.PER_BATCH] = 1
+        names = [in_scalars.LOSS_PARAMETER, in_scalars.COST_FACTOR, in_scalars.BATCH_L2, in_scalars.BATCH_L1]
         scalars[names] = self.loss_parameter, self.cost_factor, self.l2, self.l1
         return frame
 
@@ -148,12 +150,12 @@ class Epochs:
         self._frame = frame = objective.make_frame(net, data.X, batch_rows, n_train, gradient=True)
         frame.state = state.vectors
         plan, scalars = frame.workspace.plan, frame.scalars
-        plan[[t.OPTIMIZER, t.N_STATE_VECTORS, t.BATCH_SIZE]] = state.code, state.n_vectors, batch_rows
-        plan[[t.HAS_DROPOUT, t.DROPOUT_SEED]] = any(rate > 0 for rate in net.dropout), dropout_seed
-        scalars[t.CONSTANTS : t.CONSTANTS + N_CONSTANTS] = state.constants
-        scalars[[t.STEP, t.POWER_1, t.POWER_2]] = state.t, *state.powers
-        scalars[[t.MEAN_WEIGHT, t.CLIP_NORM]] = mean_weight, clip_norm
-        scalars[t.DROPOUT : t.DROPOUT + len(net.dropout)] = net.dropout
+        plan[[in_plan.OPTIMIZER, in_plan.N_STATE_VECTORS, in_plan.BATCH_SIZE]] = state.code, state.n_vectors, batch_rows
+        plan[[in_plan.HAS_DROPOUT, in_plan.DROPOUT_SEED]] = any(rate > 0 for rate in net.dropout), dropout_seed
+        scalars[in_scalars.CONSTANTS : in_scalars.CONSTANTS + N_CONSTANTS] = state.constants
+        scalars[[in_scalars.STEP, in_scalars.POWER_1, in_scalars.POWER_2]] = state.t, *state.powers
+        scalars[[in_scalars.MEAN_WEIGHT, in_scalars.CLIP_NORM]] = mean_weight, clip_norm
+        scalars[in_scalars.DROPOUT : in_scalars.DROPOUT + len(net.dropout)] = net.dropout
         flops = inputs_of(data.X).flops_per_step(net.sizes, batch_rows)
         self._n_threads = frame.useful_threads(n_threads, flops)
         # as reckoned for `Trainer`: it only decides whether a call is long enough to be made interruptible
@@ -172,25 +174,29 @@ class Epochs:
         """
         scalars = self._frame.scalars
         self._before[...] = self._net.params
-        scalars[[t.COST_SUM, t.WEIGHT_SUM, t.STATUS]] = 0.0, 0.0, t.FINISHED
+        scalars[[in_scalars.COST_SUM, in_scalars.WEIGHT_SUM, in_scalars.STATUS]] = 0.0, 0.0, in_scalars.FINISHED
         try:
             self._steps(order, rates)
         finally:
-            self._state.t = int(scalars[t.STEP])
-            self._state.powers = float(scalars[t.POWER_1]), float(scalars[t.POWER_2])
-        if scalars[t.STATUS] != t.FINISHED or not all_finite(self._net.params):
+            self._state.t = int(scalars[in_scalars.STEP])
+            self._state.powers = float(scalars[in_scalars.POWER_1]), float(scalars[in_scalars.POWER_2])
+        if scalars[in_scalars.STATUS] != in_scalars.FINISHED or not all_finite(self._net.params):
             self._net.params[...] = self._before
             return math.nan
-        return float(scalars[t.COST_SUM] / scalars[t.WEIGHT_SUM]) if scalars[t.WEIGHT_SUM] else math.nan
+        return (
+            float(scalars[in_scalars.COST_SUM] / scalars[in_scalars.WEIGHT_SUM])
+            if scalars[in_scalars.WEIGHT_SUM]
+            else math.nan
+        )
 
     def _steps(self, order: NDArray[np.int64] | None, rates: NDArray[np.float64]) -> None:
         """Call the kernel; a long call can be interrupted."""
         frame, data = self._frame, self._data
         frame.set_data(data.X, data.targets, data.sample_weight, order)
         if order is not None:
-            frame.data[t.N_ROWS] = self._n_train
-        rates, status, done = np.ascontiguousarray(rates), t.FINISHED, 0
-        while done < len(rates) and status == t.FINISHED:
+            frame.data[in_data.N_ROWS] = self._n_train
+        rates, status, done = np.ascontiguousarray(rates), in_scalars.FINISHED, 0
+        while done < len(rates) and status == in_scalars.FINISHED:
             end = done + self._step_time.steps_to_try(len(rates) - done)
             status = frame.train(
                 self._net.params, rates[done:end], self._step_time, first_step=done, n_threads=self._n_threads

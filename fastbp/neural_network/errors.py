@@ -6,8 +6,8 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.exceptions import DataConversionWarning
 
-from fastbp import caller
-from fastbp.trainer import TrainingDivergedError
+from fastbp.system import caller
+from fastbp.training.state import TrainingDivergedError
 
 # Filters that programs have for scikit-learn's warnings, such as `module="sklearn"` in its gallery, go on to work.
 _MODULE = "sklearn.neural_network._multilayer_perceptron"

@@ -11,14 +11,14 @@ from sklearn.base import is_classifier
 from sklearn.preprocessing import LabelBinarizer
 from sklearn.utils.validation import check_is_fitted
 
-from fastbp.array_files import FileContent, write_arrays
-from fastbp.checkpoint import describe_optimizer
-from fastbp.files import PathLike, checked_path, write_atomically
-from fastbp.functions import Activation, Loss
+from fastbp.functions.own import Activation, Loss
 from fastbp.network import Network
 from fastbp.neural_network.onnx_models import onnx_model
-from fastbp.schedules import SCHEDULES
-from fastbp.storage import ESTIMATOR_VERSION, OwnFunctions, describe, finite_params, rebuild
+from fastbp.storage.arrays import FileContent, write_arrays
+from fastbp.storage.atomic import PathLike, checked_path, write_atomically
+from fastbp.storage.networks import ESTIMATOR_VERSION, OwnFunctions, describe, finite_params, rebuild
+from fastbp.training.checkpoint import describe_optimizer
+from fastbp.training.schedules import SCHEDULES
 
 # What a fit leaves behind beside the network, the classes and what only training on needs.
 _RECORD = (
@@ -56,7 +56,7 @@ class Portable:
         NotFittedError
             If the estimator is not fitted.
         TypeError, ValueError, OSError
-            If a parameter is no plain value, such as a ``RandomState``; and as `fastbp.storage.save`.
+            If a parameter is no plain value, such as a ``RandomState``; and as `fastbp.storage.networks.save`.
 
         Examples
         --------
@@ -88,7 +88,7 @@ class Portable:
         NotFittedError
             If the estimator is not fitted.
         ImportError, TypeError, ValueError, OSError
-            As `fastbp.export.to_onnx`.
+            As `fastbp.export.onnx.to_onnx`.
 
         Examples
         --------

@@ -9,11 +9,11 @@ from numpy.typing import ArrayLike, NDArray
 from scipy import sparse
 from sklearn.utils.validation import validate_data
 
-from fastbp.jacobian import OutputErrors
+from fastbp.derivatives.jacobian import OutputErrors
 from fastbp.network import Network
 from fastbp.neural_network.batch_cost import BatchCost
-from fastbp.sparse_rows import as_dense, sparse_rows
-from fastbp.validation import all_finite
+from fastbp.validation.data import all_finite
+from fastbp.validation.sparse_rows import as_dense, sparse_rows
 
 SPARSE_FORMATS = ("csr", "csc")
 

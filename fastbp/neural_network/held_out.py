@@ -13,7 +13,7 @@ from sklearn.model_selection import train_test_split
 
 from fastbp.neural_network.batch_cost import BatchCost
 from fastbp.neural_network.epochs import Data
-from fastbp.sparse_rows import SparseRows
+from fastbp.validation.sparse_rows import SparseRows
 
 # --- passed to `fit` --------------------------------------------------------------------------------------------------
 

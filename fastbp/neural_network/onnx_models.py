@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.base import is_classifier
 
-from fastbp.export import Graph, require_exportable
+from fastbp.export.onnx import Graph, require_exportable
 from fastbp.network import Network
 
 __all__ = ["classifier_model", "onnx_model", "regressor_model"]

@@ -9,11 +9,12 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.utils._param_validation import Interval, Options, StrOptions
 
-from fastbp.functions import ACTIVATION_NAMES, Activation, Loss
-from fastbp.initializers import names as initializer_names
-from fastbp.names import same_elsewhere
-from fastbp.schedules import Schedule
-from fastbp.validation import DTYPES, network_dtype
+from fastbp.functions.names import same_elsewhere
+from fastbp.functions.own import ACTIVATION_NAMES, Activation, Loss
+from fastbp.model.initializers import names as initializer_names
+from fastbp.training.schedules import Schedule
+from fastbp.validation.arrays import DTYPES
+from fastbp.validation.numbers import network_dtype
 
 STOCHASTIC_SOLVERS = ("sgd", "adam")
 # scikit-learn's names of activations and losses -> fastbp's; the others are the same

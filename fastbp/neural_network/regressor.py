@@ -10,15 +10,15 @@ from numpy.typing import ArrayLike, NDArray
 from sklearn.base import RegressorMixin
 from sklearn.metrics import r2_score
 
-from fastbp.functions import Activation, Loss
-from fastbp.kernels import tables as t
+from fastbp.functions.own import Activation, Loss
+from fastbp.kernels.tables import codes
 from fastbp.neural_network.base import BaseMLP
 from fastbp.neural_network.epochs import Data, Objective
 from fastbp.neural_network.errors import warn_of_column
 from fastbp.neural_network.held_out import given
 from fastbp.neural_network.methods import fit_method, partial_fit_method
 from fastbp.neural_network.parameters import NETWORK_LOSSES, NETWORK_NAMES, REGRESSOR_CONSTRAINTS, documented
-from fastbp.validation import Targets, all_finite
+from fastbp.validation.data import Targets, all_finite
 
 _TIMES = (np.datetime64, np.timedelta64, datetime.date, datetime.time, datetime.timedelta)  # pandas' are of them
 
@@ -248,7 +248,7 @@ class MLPRegressor(RegressorMixin, BaseMLP):
         penalties = (self.alpha, self.l1_penalty) if with_penalties else (0.0, 0.0)
         is_mean = isinstance(self.loss, str) and self.loss == "squared_error"
         factor = 1.0 / self.n_outputs_ if is_mean else 1.0
-        code = t.POISSON_DEVIANCE if self._is_poisson and self.out_activation_ == "exp" else None
+        code = codes.POISSON_DEVIANCE if self._is_poisson and self.out_activation_ == "exp" else None
         return Objective(code, self._network.loss_parameter or 0.0, factor, *penalties)
 
     # --- predictions --------------------------------------------------------------------------------------------------

@@ -12,12 +12,12 @@ from numpy.typing import NDArray
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils import check_random_state
 
-from fastbp import caller
 from fastbp.neural_network.epochs import Data, Epochs, OptimizerState, adam_state, sgd_state
 from fastbp.neural_network.errors import diverged, warn
 from fastbp.neural_network.held_out import HeldOut, set_aside
-from fastbp.progress import progress_bar
-from fastbp.schedules import Schedule
+from fastbp.system import caller
+from fastbp.system.progress import progress_bar
+from fastbp.training.schedules import Schedule
 
 _LEAST_ADAPTIVE_RATE = 1e-6  # scikit-learn's: below it, 'adaptive' stops instead of dividing by 5
 _DEFAULT_BATCH_ROWS = 200  # scikit-learn's batch_size='auto'

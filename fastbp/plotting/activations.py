@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fastbp.functions import Activation
-from fastbp.jacobian import OutputErrors
-from fastbp.names import ActivationName, OutputName
+from fastbp.derivatives.jacobian import OutputErrors
+from fastbp.functions.names import ActivationName, OutputName
+from fastbp.functions.own import Activation
 from fastbp.network import Network
 from fastbp.plotting.canvas import COLORS, MARKERS, axes_or_new, checked_network
 

@@ -12,7 +12,7 @@ from fastbp import validation
 from fastbp.network import Network
 from fastbp.plotting.canvas import MARKERS, axes_or_new, checked_network, pyplot
 from fastbp.plotting.classes import class_numbers, class_scores
-from fastbp.sparse_rows import as_dense
+from fastbp.validation.sparse_rows import as_dense
 
 _FEATURES = ("feature 1 (unit of X)", "feature 2 (unit of X)")
 # of Okabe and Ito, as in `canvas`, with a grey

@@ -10,7 +10,7 @@ from numpy.typing import ArrayLike
 from fastbp.plotting.canvas import axes_or_new
 
 if TYPE_CHECKING:
-    from fastbp.history import History
+    from fastbp.training.history import History
 
 LOSS = "loss (mean cost per sample)"
 

@@ -10,10 +10,10 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from fastbp import validation
+from fastbp.model.trace import Trace
 from fastbp.network import Network
 from fastbp.plotting.canvas import NEGATIVE, POSITIVE, axes_or_new, checked_network, pyplot
 from fastbp.plotting.number_places import number_places
-from fastbp.trace import Trace
 
 _MOST_WEIGHTS = 60  # whose numbers a page has room for
 _RADIUS = 0.27

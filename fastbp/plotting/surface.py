@@ -8,9 +8,9 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from fastbp import validation
+from fastbp.inspection.weight_history import WeightHistory, parameter_names
 from fastbp.network import Network
 from fastbp.plotting.canvas import axes_or_new, checked_network, pyplot
-from fastbp.weight_history import WeightHistory, parameter_names
 
 
 class ErrorSurfaceDisplay:

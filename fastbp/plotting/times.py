@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from fastbp.gradient_times import measure_gradient
+from fastbp.inspection.gradient_times import measure_gradient
 from fastbp.network import Network
 from fastbp.plotting.canvas import axes_or_new, checked_network, pyplot
 

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
+from fastbp.inspection.weight_history import WeightHistory, parameter_sample
 from fastbp.plotting.canvas import axes_or_new, style
-from fastbp.weight_history import WeightHistory, parameter_sample
 
 _MOST_LINES = 1000  # more than these cover each other, and take seconds to draw
 

@@ -1,0 +1,1 @@
+"""Derivatives other than the gradient by backpropagation: finite differences, perturbations, Jacobians."""

@@ -1,0 +1,256 @@
+"""Activations and losses by name, and those that a user brings: what the kernels know as codes and addresses."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import numba
+import numpy as np
+from numba import types
+from numpy.typing import NDArray
+
+from fastbp.functions.names import LossName, OutputName
+from fastbp.kernels.tables import codes
+
+# name -> (code, whether f' is computed from z, whether every output is positive)
+_ACTIVATIONS: dict[OutputName, tuple[int, bool, bool]] = {
+    "identity": (codes.IDENTITY, False, False),
+    "sigmoid": (codes.SIGMOID, False, True),
+    "tanh": (codes.TANH, False, False),
+    "relu": (codes.RELU, False, False),
+    "leaky_relu": (codes.LEAKY_RELU, False, False),
+    "elu": (codes.ELU, False, False),
+    "softplus": (codes.SOFTPLUS, False, True),
+    "gelu": (codes.GELU, True, False),
+    "silu": (codes.SILU, True, False),
+    "sine": (codes.SINE, True, False),
+    "exp": (codes.EXP, False, True),
+    "softmax": (codes.SOFTMAX, False, True),
+}
+LOSSES: dict[LossName, int] = {
+    "quadratic": codes.QUADRATIC,
+    "cross_entropy": codes.SOFTMAX_CROSS_ENTROPY,
+    "absolute": codes.ABSOLUTE,
+    "huber": codes.HUBER,
+    "log_cosh": codes.LOG_COSH,
+    "poisson": codes.POISSON,
+    "quantile": codes.QUANTILE,
+}
+ACTIVATION_NAMES = tuple(_ACTIVATIONS)
+LOSS_NAMES = tuple(LOSSES)
+KINKED_ACTIVATIONS = frozenset({"relu", "leaky_relu"})  # f' jumps at z = 0
+KINKED_LOSSES = frozenset({"absolute", "quantile"})  # C' jumps at a = y
+
+_CHECK_STEP = 1e-5  # central difference of the check in float64: truncation 1e-10, rounding 1e-11 of the value
+_CHECK_TOLERANCE = 1e-5
+
+
+@dataclass(frozen=True)
+class Activation:
+    """An activation function of your own, as a pair of jitted scalar functions.
+
+    Parameters
+    ----------
+    name : str
+        What the activation is called in messages and tables.
+    f : callable
+        ``f(z) -> a``, one number to one number, compiled with `numba.njit`.
+    df : callable
+        Its derivative ``df(z) -> f'(z)``, compiled likewise.  It is compared with central differences of `f` at once.
+    positive : bool
+        Whether every value of `f` is positive, as the Poisson loss needs.
+
+    Raises
+    ------
+    TypeError
+        If `f` or `df` is not compiled by Numba.
+    ValueError
+        If `df` is not the derivative of `f`.
+
+    Examples
+    --------
+    >>> import numba, fastbp as bp
+    >>> cube = bp.Activation("cube", numba.njit(lambda z: z**3), numba.njit(lambda z: 3 * z**2))
+    >>> bp.Network([2, 3, 1], activation=cube, seed=0).n_params
+    13
+    """
+
+    name: str
+    f: Callable[..., Any]  # of one number; stubs of Numba say that what `njit` returns takes a function
+    df: Callable[..., Any]
+    positive: bool = False
+    _compiled: dict[str, tuple[Any, Any]] = field(default_factory=dict, init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        """Check that `df` is the derivative of `f`."""
+        _require_jitted("Activation", f=self.f, df=self.df)
+        z = np.arange(-41, 42) * 0.0971 + 0.0123  # -4 to 4, off the round numbers where kinks tend to be
+        numeric = _central_difference(self.f, z)
+        _compare_derivatives("df", "f", z, np.array([self.df(x) for x in z], dtype=float), numeric)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Return what `pickle` and `copy` need; the compiled loops are made again where they are used."""
+        return Activation, (self.name, self.f, self.df, self.positive)
+
+    def addresses(self, dtype: np.dtype) -> tuple[int, int]:
+        """Addresses of the compiled loops ``f(n, a)`` and ``df(n, z, a, delta)`` for a dtype."""
+        if dtype.name not in self._compiled:
+            self._compiled[dtype.name] = _activation_loops(self.f, self.df, dtype)
+        forward, backward = self._compiled[dtype.name]
+        return forward.address, backward.address
+
+
+@dataclass(frozen=True)
+class Loss:
+    """A loss of your own, as a pair of jitted scalar functions; a sample's loss is the sum over its outputs.
+
+    Parameters
+    ----------
+    name : str
+        What the loss is called in messages and tables.
+    value : callable
+        ``value(a, y) -> C``: the loss of one output `a` with target `y`, compiled with `numba.njit`.
+    derivative : callable
+        ``derivative(a, y) -> dC/da``, compiled likewise.  It is compared with central differences of `value` at once.
+
+    Raises
+    ------
+    TypeError
+        If `value` or `derivative` is not compiled by Numba.
+    ValueError
+        If `derivative` is not the derivative of `value`.
+
+    Examples
+    --------
+    >>> import numba, fastbp as bp
+    >>> quartic = bp.Loss("quartic", numba.njit(lambda a, y: (a - y) ** 4), numba.njit(lambda a, y: 4 * (a - y) ** 3))
+    >>> net = bp.Network([1, 1], loss=quartic, initializer="zeros")
+    >>> net.loss_value([[1.0]], [[2.0]])
+    16.0
+    """
+
+    name: str
+    value: Callable[..., Any]  # of two numbers; see `Activation`
+    derivative: Callable[..., Any]
+    _compiled: dict[str, tuple[Any, Any]] = field(default_factory=dict, init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        """Check that `derivative` is the derivative of `value`."""
+        _require_jitted("Loss", value=self.value, derivative=self.derivative)
+        a = np.arange(-20, 21) * 0.0971 + 0.0123
+        for y in (-0.7321, 0.2171, 0.9173):
+            numeric = _central_difference(functools.partial(self._value_for, y), a)
+            exact = np.array([self.derivative(x, y) for x in a], dtype=float)
+            _compare_derivatives("derivative", "value", a, exact, numeric)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Return what `pickle` and `copy` need; the compiled loops are made again where they are used."""
+        return Loss, (self.name, self.value, self.derivative)
+
+    def _value_for(self, y: float, a: float) -> float:
+        return float(self.value(a, y))
+
+    def addresses(self, dtype: np.dtype) -> tuple[int, int]:
+        """Addresses of the compiled loops ``value(n, a, y)`` and ``derivative(n, a, y, delta)`` for a dtype."""
+        if dtype.name not in self._compiled:
+            self._compiled[dtype.name] = _loss_loops(self.value, self.derivative, dtype)
+        value, derivative = self._compiled[dtype.name]
+        return value.address, derivative.address
+
+
+def activation_entry(activation: OutputName | Activation, dtype: np.dtype) -> tuple[int, int, int, bool]:
+    """Code, addresses, and whether z must be kept, of a known activation."""
+    if isinstance(activation, Activation):
+        return (codes.CUSTOM_ACTIVATION, *activation.addresses(dtype), True)
+    code, needs_z, _ = _ACTIVATIONS[activation]
+    return code, 0, 0, needs_z
+
+
+def is_positive(activation: OutputName | Activation) -> bool:
+    """Whether every value of an activation is positive."""
+    return activation.positive if isinstance(activation, Activation) else _ACTIVATIONS[activation][2]
+
+
+def loss_entry(loss: LossName | Loss, softmax: bool, dtype: np.dtype) -> tuple[int, int, int]:
+    """Code and addresses of a known loss."""
+    if isinstance(loss, Loss):
+        return (codes.CUSTOM_LOSS, *loss.addresses(dtype))
+    if loss == "cross_entropy" and not softmax:
+        return codes.SIGMOID_CROSS_ENTROPY, 0, 0
+    return LOSSES[loss], 0, 0
+
+
+# --- compiling and checking a user's functions ------------------------------------------------------------------------
+
+
+def _activation_loops(f: Callable[..., Any], df: Callable[..., Any], dtype: np.dtype) -> tuple[Any, Any]:
+    pointer = types.CPointer(numba.from_dtype(dtype))
+
+    @numba.cfunc(types.void(types.int64, pointer), error_model="numpy")
+    def forward(n, a):  # type: ignore[no-untyped-def]
+        for i in range(n):
+            a[i] = f(a[i])
+
+    @numba.cfunc(types.void(types.int64, pointer, pointer, pointer), error_model="numpy")
+    def backward(n, z, a, delta):  # type: ignore[no-untyped-def]
+        for i in range(n):
+            delta[i] *= df(z[i])
+
+    return forward, backward
+
+
+def _loss_loops(value: Callable[..., Any], derivative: Callable[..., Any], dtype: np.dtype) -> tuple[Any, Any]:
+    pointer = types.CPointer(numba.from_dtype(dtype))
+
+    @numba.cfunc(types.float64(types.int64, pointer, pointer), error_model="numpy")
+    def value_loop(n, a, y):  # type: ignore[no-untyped-def]
+        total = 0.0
+        for i in range(n):
+            total += value(a[i], y[i])
+        return total
+
+    @numba.cfunc(types.void(types.int64, pointer, pointer, pointer), error_model="numpy")
+    def derivative_loop(n, a, y, delta):  # type: ignore[no-untyped-def]
+        for i in range(n):
+            delta[i] = derivative(a[i], y[i])
+
+    return value_loop, derivative_loop
+
+
+def _require_jitted(kind: str, **functions: Any) -> None:
+    for argument, function in functions.items():
+        if not numba.extending.is_jitted(function) and not numba.config.DISABLE_JIT:
+            raise TypeError(
+                f"`{argument}` of a bp.{kind} must be a function compiled by Numba, because the kernels call it "
+                f"without Python; got {type(function).__name__}. Put @numba.njit above its definition."
+            )
+
+
+def _central_difference(function: Callable[[float], float], x: NDArray[np.floating[Any]]) -> NDArray[np.floating[Any]]:
+    above = np.array([function(v + _CHECK_STEP) for v in x], dtype=float)
+    below = np.array([function(v - _CHECK_STEP) for v in x], dtype=float)
+    difference: NDArray[np.floating[Any]] = (above - below) / (2 * _CHECK_STEP)
+    return difference
+
+
+def _compare_derivatives(
+    argument: str,
+    of: str,
+    x: NDArray[np.floating[Any]],
+    exact: NDArray[np.floating[Any]],
+    numeric: NDArray[np.floating[Any]],
+) -> None:
+    """Refuse a derivative that differs from the differences wherever both are finite."""
+    defined = np.isfinite(numeric)
+    wrong = defined & ~(np.abs(exact - numeric) <= _CHECK_TOLERANCE * (1 + np.abs(numeric)))
+    if not defined.any():
+        raise ValueError(f"`{of}` must be finite somewhere between -4 and 4; it is not at any of {x.size} points.")
+    if wrong.any():
+        worst = int(np.argmax(np.where(wrong, np.nan_to_num(np.abs(exact - numeric), nan=np.inf), 0.0)))
+        raise ValueError(
+            f"`{argument}` must be the derivative of `{of}`; at {x[worst]:.4g} it gives {exact[worst]:.6g}, and a "
+            f"central difference of `{of}` gives {numeric[worst]:.6g} (wrong at {int(wrong.sum())} of {x.size} points)."
+        )

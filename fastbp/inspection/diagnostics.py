@@ -1,0 +1,386 @@
+"""Neurons in trouble: saturated, dead, or starved of input, at one moment or over the epochs of a fit."""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from fastbp import validation
+from fastbp.derivatives.jacobian import OutputErrors
+from fastbp.functions.own import Activation
+from fastbp.model.definition import require_network
+from fastbp.network import Network
+
+if TYPE_CHECKING:
+    from fastbp.training.history import History
+
+__all__ = ["DiagnosticReport", "DiagnosticWatch", "LayerDiagnosis", "diagnose"]
+
+# The gradient of a weight is a product with f'(z) and with the input a_prev (equations 2 and 4).  Where one of them is
+# a hundred times smaller than usual, plain gradient descent needs a hundred times as many steps.  For the logistic
+# function this is beyond abs(z) = 6, for tanh beyond abs(z) = 3; at z = 15 the logistic derivative is 3.1e-7.
+_NEAR_ZERO = 0.01
+# "Nearly all" samples.  The few others still teach the neuron something, but its other samples nothing.
+_NEARLY_ALL = 0.95
+# The largest derivative, what "usual" means; 1 or little above for all others, and taken as 1 for a user's own.
+_LARGEST_SLOPE = {"sigmoid": 0.25, "softmax": 0.25}
+# Outputs whose error is a - y, without f': flat there does no harm (Nielsen 2015, chapter 3).
+_MATCHED = {("sigmoid", "cross_entropy"), ("softmax", "cross_entropy"), ("exp", "poisson")}
+# Activations that are flat nowhere, or for single values of z only.
+_NEVER_FLAT = {"identity", "leaky_relu", "sine"}
+
+_BLOCK_ELEMENTS = 1 << 20  # numbers of one layer that are looked at at once: some 8 MiB
+_MOST_NAMED = 10  # neurons that are listed in the text; the arrays have all
+
+_SATURATED_ADVICE = (
+    "Saturated neurons: inputs scaled to mean 0 and variance 1; smaller initial weights, initializer='glorot_uniform'; "
+    "a smaller learning rate or an L2 penalty; relu in hidden layers; loss='cross_entropy' for sigmoid outputs."
+)
+_DEAD_ADVICE = (
+    "Dead neurons: a smaller learning rate or clip_norm, initializer='he_uniform', inputs scaled to mean 0; "
+    "leaky_relu or elu, which are flat nowhere or less abruptly; more neurons than needed do no harm."
+)
+_STARVED_DATA_ADVICE = "Starved first layer: scale the inputs to mean 0 and variance 1."
+_STARVED_ADVICE = (
+    "Starved layers: larger weights in the layer before (initializer='he_uniform' for relu, 'glorot_uniform' for "
+    "others), fewer layers, or first a cure for dead or saturated neurons there."
+)
+
+
+@dataclass(frozen=True, eq=False)
+class LayerDiagnosis:
+    """One layer's part of a report.
+
+    Attributes
+    ----------
+    activation : str
+        Name of its activation, or names with counts.
+    mean_slope : ndarray, shape (fan_out,)
+        Mean over the samples of ``abs(f'(z))``.
+    flat_share : ndarray, shape (fan_out,)
+        Share of the samples for which the derivative is below 1 % of the activation's largest one.
+    dead_share : ndarray, shape (fan_out,)
+        Share of the samples for which a relu neuron's output is 0; 0 for other neurons.
+    input_magnitude : ndarray, shape (fan_in,)
+        Mean over the samples of ``abs(a_prev)``.
+    saturated : ndarray of int
+        Neurons that are flat for at least 95 % of the samples, but for relu.
+    dead : ndarray of int
+        Relu neurons whose output is 0 for all samples.
+    starved : bool
+        Whether the mean input magnitude is below 0.01, so that all the layer's weights learn slowly.
+
+    Examples
+    --------
+    >>> import fastbp as bp
+    >>> net = bp.Network([1, 2], initializer="zeros", output="relu")
+    >>> net.biases[0][...] = -1.0, 1.0
+    >>> layer = bp.diagnose(net, [[0.5], [1.0]]).layers[0]
+    >>> layer.dead, layer.dead_share, layer.input_magnitude
+    (array([0]), array([1., 0.]), array([0.75]))
+    """
+
+    activation: str
+    mean_slope: NDArray[np.float64]
+    flat_share: NDArray[np.float64]
+    dead_share: NDArray[np.float64]
+    input_magnitude: NDArray[np.float64]
+    saturated: NDArray[np.int64]
+    dead: NDArray[np.int64]
+    starved: bool
+
+    @property
+    def n_neurons(self) -> int:
+        """Neurons of the layer."""
+        return self.mean_slope.size
+
+    @property
+    def mean_input(self) -> float:
+        """Mean of `input_magnitude` over the inputs."""
+        return float(self.input_magnitude.mean())
+
+    @property
+    def ok(self) -> bool:
+        """Whether no neuron of the layer is in trouble."""
+        return not (self.saturated.size or self.dead.size or self.starved)
+
+
+@dataclass(frozen=True, repr=False, eq=False)
+class DiagnosticReport:
+    """What `diagnose` found; prints as a table.
+
+    Attributes
+    ----------
+    layers : list of LayerDiagnosis
+        The layers of weights, first one first, the output layer last.
+    n_samples : int
+        Samples that were looked at.
+
+    Examples
+    --------
+    >>> import fastbp as bp
+    >>> report = bp.diagnose(bp.Network([2, 3, 1], activation="tanh", seed=0), [[0.5, -1.0], [1.0, 0.0]])
+    >>> report.ok, len(report.layers), report.n_samples, report.advice
+    (True, 2, 2, [])
+    """
+
+    layers: list[LayerDiagnosis]
+    n_samples: int
+
+    @property
+    def ok(self) -> bool:
+        """Whether no neuron is in trouble."""
+        return all(layer.ok for layer in self.layers)
+
+    @property
+    def advice(self) -> list[str]:
+        """What usually helps against what was found; empty if all is well."""
+        cases = (
+            (any(layer.saturated.size for layer in self.layers), _SATURATED_ADVICE),
+            (any(layer.dead.size for layer in self.layers), _DEAD_ADVICE),
+            (self.layers[0].starved, _STARVED_DATA_ADVICE),
+            (any(layer.starved for layer in self.layers[1:]), _STARVED_ADVICE),
+        )
+        return [advice for found, advice in cases if found]
+
+    def __str__(self) -> str:
+        verdict = "no neuron is in trouble" if self.ok else "neurons IN TROUBLE"
+        lines = [
+            f"{verdict} ({self.n_samples} {'sample' if self.n_samples == 1 else 'samples'})",
+            f"{'layer':>5} {'neurons':>8} {'saturated':>9} {'dead':>6} {'flat for':>8} {'mean slope':>10} "
+            f"{'mean input':>10}  activation",
+        ]
+        lines += [
+            f"{i:>5} {layer.n_neurons:>8} {layer.saturated.size:>9} {layer.dead.size:>6} "
+            f"{layer.flat_share.mean():>8.1%} {layer.mean_slope.mean():>10.2g} {layer.mean_input:>10.2g}  "
+            f"{layer.activation}"
+            for i, layer in enumerate(self.layers)
+        ]
+        wrapped = [line for advice in self.advice for line in textwrap.wrap(advice, 100, subsequent_indent="  ")]
+        return "\n".join([*lines, *self._troubles(), *wrapped])
+
+    __repr__ = __str__
+
+    def _troubles(self) -> Iterator[str]:
+        for i, layer in enumerate(self.layers):
+            for word, neurons, share in (
+                ("saturated", layer.saturated, layer.flat_share),
+                ("dead", layer.dead, layer.dead_share),
+            ):
+                if neurons.size:
+                    named = ", ".join(f"{j} ({share[j]:.0%})" for j in neurons[:_MOST_NAMED])
+                    more = f" and {neurons.size - _MOST_NAMED} more" if neurons.size > _MOST_NAMED else ""
+                    yield f"layer {i}: {neurons.size} of {layer.n_neurons} neurons {word}: {named}{more}"
+            if layer.starved:
+                yield f"layer {i}: all {layer.n_neurons} neurons starved: their mean input is {layer.mean_input:.2g}"
+
+
+def diagnose(net: Network, X: ArrayLike) -> DiagnosticReport:
+    """Say which neurons of which layers are saturated, dead or starved.
+
+    A neuron is *saturated* if the derivative of its activation is near 0 for nearly all samples (below 1 % of its
+    largest value, for 95 % of them), *dead* if it is a relu neuron with output 0 for all samples, and *starved* if the
+    inputs of its layer are near 0 (mean magnitude below 0.01).  Gradient descent hardly moves the weights of all three.
+    Output neurons whose loss matches their activation (sigmoid or softmax with cross_entropy, exp with poisson) are
+    never saturated: their error is a - y, however flat the activation.
+
+    Parameters
+    ----------
+    net : Network
+        The network, trained or not; it is not changed.
+    X : array_like, shape (n, n_features)
+        Inputs, a few hundred are enough; of the network's dtype.
+
+    Returns
+    -------
+    DiagnosticReport
+        ``report.ok``, arrays for each layer, ``report.advice``; ``print(report)`` shows a table.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an argument has the wrong type or shape, or activations are not finite.
+
+    References
+    ----------
+    Glorot & Bengio, "Understanding the difficulty of training deep feedforward neural networks", AISTATS 2010.
+    Lu, Shin, Su & Karniadakis, "Dying ReLU and initialization: theory and numerical examples",
+    Communications in Computational Physics 28 (2020).
+
+    Examples
+    --------
+    >>> import fastbp as bp
+    >>> net = bp.Network([2, 3, 1], activation="sigmoid", seed=0)
+    >>> net.biases[0][1] = 15.0
+    >>> report = bp.diagnose(net, [[0.5, -1.0], [1.0, 0.0]])
+    >>> report.ok, report.layers[0].saturated
+    (False, array([1]))
+    """
+    require_network(net)
+    a = net.checked_inputs(X)
+    rows = max(1, _BLOCK_ELEMENTS // max(net.sizes))
+    counts = [_Counts(net, layer) for layer in range(len(net.sizes) - 1)]
+    for first in range(0, len(a), rows):
+        block = a[first : first + rows]
+        for layer in counts:
+            block = layer.add(block)
+    return DiagnosticReport([layer.diagnosis(len(a)) for layer in counts], len(a))
+
+
+class DiagnosticWatch:
+    """A callback for `fit` that keeps a report for each epoch.
+
+    Parameters
+    ----------
+    X : array_like, shape (n, n_features)
+        Inputs to look at, as for `diagnose`.
+    every : int
+        Look after every so many epochs, first after the first one of them.
+
+    Attributes
+    ----------
+    epochs : list of int
+        After which epochs it looked, counted from 1 and over all fits that it was part of.
+    reports : list of DiagnosticReport
+        What it found then; ``print(watch)`` shows a table.
+
+    Examples
+    --------
+    >>> import fastbp as bp
+    >>> net = bp.Network([2, 3, 1], activation="tanh", seed=0)
+    >>> X, Y = [[0.5, -1.0], [1.0, 0.0]], [[1.0], [0.0]]
+    >>> watch = bp.DiagnosticWatch(X, every=2)
+    >>> history = net.fit(X, Y, epochs=4, callbacks=[watch])
+    >>> watch.epochs, watch.reports[-1].ok
+    ([2, 4], True)
+    """
+
+    def __init__(self, X: ArrayLike, every: int = 1) -> None:
+        self._X = X
+        self._every = validation.positive_integer(every, "every")
+        self._n_epochs = 0
+        self.epochs: list[int] = []
+        self.reports: list[DiagnosticReport] = []
+
+    def __call__(self, net: Network, history: History) -> None:
+        """Look at the network after an epoch, if it is time."""
+        self._n_epochs += 1
+        if self._n_epochs % self._every == 0:
+            self.reports.append(diagnose(net, self._X))
+            self.epochs.append(self._n_epochs)
+
+    def saturated_share(self) -> NDArray[np.float64]:
+        """Return the share of each layer's neurons that was saturated, shape (n_reports, n_layers).
+
+        Examples
+        --------
+        >>> import fastbp as bp
+        >>> watch = bp.DiagnosticWatch([[1.0], [2.0]])
+        >>> history = bp.Network([1, 4, 1], "tanh", seed=0).fit([[0.0], [1.0]], [1, 3], epochs=3, callbacks=[watch])
+        >>> watch.saturated_share().shape
+        (3, 2)
+        """
+        return np.array([[layer.saturated.size / layer.n_neurons for layer in r.layers] for r in self.reports])
+
+    def dead_share(self) -> NDArray[np.float64]:
+        """Return the share of each layer's neurons that was dead, shape (n_reports, n_layers).
+
+        Examples
+        --------
+        >>> import fastbp as bp
+        >>> watch = bp.DiagnosticWatch([[1.0], [2.0]])
+        >>> history = bp.Network([1, 4, 1], "tanh", seed=0).fit([[0.0], [1.0]], [1, 3], epochs=3, callbacks=[watch])
+        >>> watch.dead_share()[-1]
+        array([0., 0.])
+        """
+        return np.array([[layer.dead.size / layer.n_neurons for layer in r.layers] for r in self.reports])
+
+    def __repr__(self) -> str:
+        lines = [f"{'epoch':>5} {'layer':>5} {'neurons':>8} {'saturated':>9} {'dead':>6} {'mean slope':>10} starved"]
+        for epoch, report in zip(self.epochs, self.reports, strict=True):
+            lines += [
+                f"{epoch:>5} {i:>5} {layer.n_neurons:>8} {layer.saturated.size:>9} {layer.dead.size:>6} "
+                f"{layer.mean_slope.mean():>10.2g} {'yes' if layer.starved else 'no'}"
+                for i, layer in enumerate(report.layers)
+            ]
+        return "\n".join(lines)
+
+
+# --- one layer --------------------------------------------------------------------------------------------------------
+
+
+class _Counts:
+    """Sums over the samples of one layer, which is looked at as a network of its own."""
+
+    def __init__(self, net: Network, layer: int) -> None:
+        self._layer, self._runs = layer, net.activations[layer]
+        fan_in, fan_out = net.sizes[layer : layer + 2]
+        output: Any = self._runs[0][0] if len(self._runs) == 1 else self._runs
+        params = np.concatenate([net.weights[layer].ravel(), net.biases[layer]])
+        settings = net.settings() | {"activation": [], "output": output, "dropout": 0.0}
+        settings |= {"loss": "absolute", "loss_parameter": None}
+        self._net = Network.from_params(params, [fan_in, fan_out], **settings)
+        is_output = layer == len(net.sizes) - 2
+        names = [name for activation, count in self._runs for name in [_name(activation)] * count]
+        matched = [is_output and (name, net.loss) in _MATCHED for name in names]
+        self._is_relu = np.array([name == "relu" for name in names])
+        never = np.array([name in _NEVER_FLAT for name in names]) | matched
+        largest = np.array([_LARGEST_SLOPE.get(name, 1.0) for name in names])
+        self._flat_below = np.where(never, 0.0, _NEAR_ZERO * largest)
+        self._slopes, self._n_flat, self._n_zero = np.zeros(fan_out), np.zeros(fan_out), np.zeros(fan_out)
+        self._inputs = np.zeros(fan_in)
+
+    def add(self, a_prev: NDArray[Any]) -> NDArray[Any]:
+        """Take note of some samples; the layer's outputs for them."""
+        a = self._net.predict(a_prev)
+        if not validation.all_finite(a):
+            raise ValueError(
+                f"`net` must have finite activations; layer {self._layer} gives NaN or infinity for these `X`. Scale "
+                "the inputs, or go back to parameters that are not so large."
+            )
+        slopes = self._derivatives(a_prev, a)
+        self._slopes += slopes.sum(axis=0)
+        self._n_flat += (slopes < self._flat_below).sum(axis=0)
+        self._n_zero += (a == 0).sum(axis=0)
+        self._inputs += np.abs(a_prev).sum(axis=0, dtype=np.float64)
+        return a
+
+    def _derivatives(self, a_prev: NDArray[Any], a: NDArray[Any]) -> NDArray[np.float64]:
+        """Return abs(f'(z)), as the kernels have it."""
+        if self._net.has_softmax:
+            diagonal: NDArray[np.float64] = (a * (1 - a)).astype(np.float64)  # of the Jacobian
+            return diagonal
+        slopes: NDArray[np.float64] = np.abs(OutputErrors(self._net, a_prev).of(slice(None))).astype(np.float64)
+        return slopes
+
+    def diagnosis(self, n: int) -> LayerDiagnosis:
+        """Judge what was seen of n samples."""
+        flat, zero = self._n_flat / n, self._n_zero / n * self._is_relu
+        magnitude = self._inputs / n
+        return LayerDiagnosis(
+            activation=_described(self._runs),
+            mean_slope=self._slopes / n,
+            flat_share=flat,
+            dead_share=zero,
+            input_magnitude=magnitude,
+            saturated=np.flatnonzero((flat >= _NEARLY_ALL) & ~self._is_relu),
+            dead=np.flatnonzero(zero == 1),
+            starved=bool(magnitude.mean() < _NEAR_ZERO),
+        )
+
+
+def _name(activation: str | Activation) -> str:
+    """Return a built-in activation's name; a user's own is judged by its derivative, whatever it is called."""
+    return "a user's own" if isinstance(activation, Activation) else activation
+
+
+def _described(runs: Sequence[tuple[str | Activation, int]]) -> str:
+    names = [activation.name if isinstance(activation, Activation) else activation for activation, _ in runs]
+    if len(runs) == 1:
+        return names[0]
+    return ", ".join(f"{count} {name}" for name, (_, count) in zip(names, runs, strict=True))

@@ -1,0 +1,1 @@
+"""How kernels are compiled and kept on disk: the only place with Numba's options."""

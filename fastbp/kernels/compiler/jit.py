@@ -1,0 +1,95 @@
+"""The compiler's options, in one place.
+
+Four kinds of compiled function, named after the storeys of the package:
+
+``root``
+    Called from Python.  Releases the GIL, is cached on disk (see `disk_cache`), one compilation for each dtype.
+``leaf``
+    Called by other kernels only; does one thing to arrays.  Never validates, allocates or raises.
+``inlined``
+    A leaf that is part of another one, or of few: no call passes its many arguments on.
+``formula``
+    A scalar function that must be inlined into the loop that calls it, so that the loop can be vectorised.
+
+With ``NUMBA_DISABLE_JIT=1`` all four return the plain Python function.
+"""
+
+import gc
+from collections.abc import Callable
+from typing import Any
+
+import numba
+from numba.core.compiler import Compiler
+
+from fastbp.kernels.compiler.disk_cache import KernelCache
+from fastbp.kernels.compiler.leaf_compiler import LeafCompiler
+
+# Everything that lets a loop be reordered and vectorised, without `nnan` and `ninf`: with those two the compiler may
+# assume that no NaN exists and removes the checks for a diverged loss.
+FAST_MATH = {"nsz", "arcp", "contract", "afn", "reassoc"}
+
+# `error_model="numpy"`: x / 0 is inf as in NumPy.  Python's model puts a check into every loop with a division, and
+# such a loop is not vectorised.
+_COMMON: dict[str, Any] = {"nogil": True, "error_model": "numpy"}
+_LEAF: dict[str, Any] = {
+    "forceinline": False,  # where it is not said, a leaf takes it over from the caller for which it is compiled
+    "no_cpython_wrapper": True,
+    "no_cfunc_wrapper": True,
+    "pipeline_class": LeafCompiler,
+} | _COMMON
+
+# New objects until Python looks for garbage again: a compilation makes millions that stay, and its own 700 cost 0.6 s.
+# The process grows by 4 MB.
+_OBJECTS = 10_000
+
+
+class RootCompiler(Compiler):
+    """Numba's compiler, while Python looks for garbage less often."""
+
+    def compile_extra(self, func: Callable[..., Any]) -> Any:
+        """Compile a function and all leaves below it."""
+        objects, *others = gc.get_threshold()
+        gc.set_threshold(max(objects, _OBJECTS) if objects else 0, *others)  # 0: the user wants no garbage collected
+        try:
+            return super().compile_extra(func)
+        finally:
+            gc.set_threshold(objects, *others)
+
+
+def root(function: Callable[..., Any]) -> Any:
+    """Compile a kernel that is called from Python, cached on disk."""
+    dispatcher = numba.njit(fastmath=FAST_MATH, pipeline_class=RootCompiler, **_COMMON)(function)
+    if not numba.config.DISABLE_JIT:
+        dispatcher._cache = KernelCache(function)
+    return dispatcher
+
+
+def leaf(function: Callable[..., Any]) -> Any:
+    """Compile a kernel that is called by other kernels; the compiler decides whether to inline it."""
+    return _without_literals(numba.njit(fastmath=FAST_MATH, **_LEAF)(function))
+
+
+def inlined(function: Callable[..., Any]) -> Any:
+    """Compile a leaf that is always inlined."""
+    return _without_literals(numba.njit(fastmath=FAST_MATH, **_LEAF | {"forceinline": True})(function))
+
+
+def formula(function: Callable[..., Any]) -> Any:
+    """Compile a scalar function that is always inlined.
+
+    Only `contract` of the fast-math flags: reassociation would undo the compensated sums and the two-part constants
+    that the formulas' accuracy rests on.  The flags stay with the instructions when they are inlined.
+    """
+    return _without_literals(numba.njit(fastmath={"contract"}, **_LEAF | {"forceinline": True})(function))
+
+
+def _without_literals(dispatcher: Any) -> Any:
+    """Keep Numba from compiling a function again for every constant that it is called with."""
+    if not numba.config.DISABLE_JIT:
+        resolve = dispatcher.get_call_template
+
+        def get_call_template(args: Any, kws: Any) -> Any:
+            return resolve(tuple(numba.types.unliteral(arg) for arg in args), kws)
+
+        dispatcher.get_call_template = get_call_template
+    return dispatcher

@@ -1,0 +1,1 @@
+"""Activations, losses and dropout, value and derivative side by side."""

@@ -1,0 +1,1 @@
+"""The machine: vector instructions, pointers, threads that wait for each other, calls of C functions."""

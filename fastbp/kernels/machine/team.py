@@ -1,0 +1,238 @@
+"""Sharing the pieces of a job between threads, without a threading runtime.
+
+One thread, the leader, runs a job from beginning to end.  Where there is work for several it publishes a *region*: an
+operation with its arguments and a number of pieces.  Threads that have joined the job take pieces by tickets,
+and so does the leader; when all are done it goes on.  So a job never waits for a thread that has not joined, is late or
+has died; a region costs one to two microseconds; and as pieces are made by the problem alone and every sum over pieces
+has a fixed order, who does which piece changes no bit of the result.
+
+A region's pieces lie in *lanes*, one for each thread, and a thread empties its own lane before it helps in others.  So
+the same thread does the same pieces in every step, and finds their parameters in its own cache.
+
+The threads share one int64 vector, `control`.  The words that several threads write lie on cache lines of their own.
+A lane's ticket holds three numbers in one word, so that they are always read together: the region's number, the end of
+the lane's pieces, and the next piece to take.
+"""
+
+import os
+from typing import Any
+
+import numba
+from llvmlite import ir
+from numba import types
+from numba.core import cgutils
+from numba.extending import intrinsic
+
+from fastbp.kernels.compiler.jit import leaf
+from fastbp.kernels.machine.denormals import IS_X86
+from fastbp.kernels.machine.pointers import shift
+
+MOST_LANES = 16
+LANE_WORDS = 8  # a cache line; lane i's ticket is word LANE_WORDS * i
+DONE = LANE_WORDS * MOST_LANES  # pieces of the region that are finished
+STOP = DONE + 8  # 1 when the job is over
+REQUEST = STOP + 1  # what the caller asks for while the job runs: written by Python, see below
+N_LANES = STOP + 8  # written before the job begins: one for each thread that may join; 0 counts as 1
+OPERATION = N_LANES + 1  # the region's operation and arguments: written by the leader before the tickets
+N_PIECES = OPERATION + 1
+LAYER = OPERATION + 2
+FIRST = OPERATION + 3
+ROWS = OPERATION + 4
+ADD = OPERATION + 5
+UPDATE = OPERATION + 6
+NEXT = OPERATION + 7  # the first sample of the next mini-batch and how many it has, 0 if nobody knows
+NEXT_ROWS = OPERATION + 8
+CONTROL_LENGTH = N_LANES + 16
+
+# requests
+PAUSE = 1  # return after the step at hand
+ABANDON = 2  # return as soon as possible; a step that cannot be finished is not taken
+
+_POLLS_BEFORE_YIELD = 64  # some 2 to 4 us: a yield costs less than that where nobody waits for the processor
+
+NONE = -1  # instead of a piece: none is left
+SOON = -2  # the last one will be taken by another thread
+PATIENCE = 256  # looks at that last piece, some 5 to 10 us, before it is taken from a thread that may be held up
+
+_PIECE_BITS = 20
+_PIECE_MASK = (1 << _PIECE_BITS) - 1
+_REGION_MASK = (1 << 22) - 1
+
+if numba.config.DISABLE_JIT:
+
+    def load(p: Any) -> int:
+        """Plain Python twin."""
+        return int(p[0])
+
+    def store(p: Any, value: int) -> None:
+        """Plain Python twin."""
+        p[0] = value
+
+    def fetch_add(p: Any, value: int) -> int:
+        """Plain Python twin; one thread only."""
+        old = int(p[0])
+        p[0] = old + value
+        return old
+
+    def pause() -> None:
+        """Plain Python twin."""
+
+    def yield_processor() -> None:
+        """Plain Python twin."""
+
+else:
+
+    @intrinsic
+    def load(typingctx, p):
+        """Atomic load of an int64."""
+
+        def codegen(context, builder, signature, args):
+            return builder.load_atomic(args[0], "seq_cst", 8)
+
+        return types.int64(p), codegen
+
+    @intrinsic
+    def store(typingctx, p, value):
+        """Atomic store of an int64."""
+
+        def codegen(context, builder, signature, args):
+            builder.store_atomic(args[1], args[0], "seq_cst", 8)
+            return context.get_dummy_value()
+
+        return types.void(p, types.int64), codegen
+
+    @intrinsic
+    def fetch_add(typingctx, p, value):
+        """Atomic p[0] += value; the value before."""
+
+        def codegen(context, builder, signature, args):
+            return builder.atomic_rmw("add", args[0], args[1], "seq_cst")
+
+        return types.int64(p, types.int64), codegen
+
+    @intrinsic
+    def pause(typingctx):
+        """Tell the processor that this is a waiting loop."""
+
+        def codegen(context, builder, signature, args):
+            if IS_X86:
+                void = ir.FunctionType(ir.VoidType(), [])
+                builder.call(builder.module.declare_intrinsic("llvm.x86.sse2.pause", (), void), [])
+            return context.get_dummy_value()
+
+        return types.void(), codegen
+
+    @intrinsic
+    def yield_processor(typingctx):
+        """Let another thread run, where the system has POSIX's sched_yield."""
+
+        def codegen(context, builder, signature, args):
+            if os.name == "posix":
+                function_type = ir.FunctionType(ir.IntType(32), [])
+                builder.call(cgutils.get_or_insert_function(builder.module, function_type, "sched_yield"), [])
+            return context.get_dummy_value()
+
+        return types.void(), codegen
+
+
+@leaf
+def pieces_left(ticket):
+    """How many pieces of the lane of a ticket nobody has taken."""
+    return ((ticket >> _PIECE_BITS) & _PIECE_MASK) - (ticket & _PIECE_MASK)
+
+
+@leaf
+def region_of(ticket):
+    """The number of the region that a ticket is for."""
+    return (ticket >> (2 * _PIECE_BITS)) & _REGION_MASK
+
+
+@leaf
+def lanes_of(control):
+    """How many lanes the regions of this job have."""
+    return max(1, control[N_LANES])
+
+
+@leaf
+def take_piece(control, slot, patience):
+    """The next piece of the open region for the thread in a slot; `NONE` or `SOON` if there is none for it.
+
+    Its own lane's first, then others'.  But the last piece of a lane whose thread is at work is left to it, while the
+    caller has patience: it will take it soon, and has its parameters in its cache.
+    """
+    n_lanes, answer = lanes_of(control), NONE
+    region = region_of(load(shift(control, slot % n_lanes * LANE_WORDS)))
+    for i in range(n_lanes):
+        number = (slot + i) % n_lanes
+        lane = shift(control, number * LANE_WORDS)
+        ticket = load(lane)
+        left = pieces_left(ticket)
+        if left > 0 and region_of(ticket) == region:  # else its own lane is about to be opened
+            begun = (ticket & _PIECE_MASK) != control[N_PIECES] * number // n_lanes
+            if i > 0 and left == 1 and begun and patience > 0:
+                answer = SOON
+            else:
+                ticket = fetch_add(lane, 1)
+                if pieces_left(ticket) > 0:
+                    return ticket & _PIECE_MASK
+    return answer
+
+
+@leaf
+def open_region(control, n_pieces):
+    """Publish a region; its operation and arguments must stand in `control`, and the last region must be finished."""
+    region = (region_of(load(control)) + 1) & _REGION_MASK
+    n_lanes = lanes_of(control)
+    control[N_PIECES] = n_pieces
+    store(shift(control, DONE), 0)
+    for i in range(n_lanes):
+        begin, end = n_pieces * i // n_lanes, n_pieces * (i + 1) // n_lanes
+        store(shift(control, i * LANE_WORDS), (region << (2 * _PIECE_BITS)) | (end << _PIECE_BITS) | begin)
+
+
+@leaf
+def piece_done(control):
+    """Count a finished piece."""
+    fetch_add(shift(control, DONE), 1)
+
+
+@leaf
+def close_region(control, n_pieces):
+    """Wait until every piece is finished."""
+    polls = 0
+    while load(shift(control, DONE)) < n_pieces:
+        polls += 1
+        wait(polls)
+
+
+@leaf
+def wait(polls):
+    """Pass a moment in a waiting loop; from time to time leave the processor to a thread that may have the piece."""
+    if polls % _POLLS_BEFORE_YIELD == 0:
+        yield_processor()
+    else:
+        pause()
+
+
+@leaf
+def stop(control):
+    """Tell the helpers that the job is over."""
+    store(shift(control, STOP), 1)
+
+
+@leaf
+def is_stopped(control):
+    """Whether the job is over."""
+    return load(shift(control, STOP)) != 0
+
+
+@leaf
+def is_asked_to_pause(control):
+    """Whether the caller wants to have a look after this step."""
+    return load(shift(control, REQUEST)) >= PAUSE
+
+
+@leaf
+def is_abandoned(control):
+    """Whether the caller no longer wants the results."""
+    return load(shift(control, REQUEST)) == ABANDON

@@ -1,0 +1,1 @@
+"""Matrix products, in tiles that stay in registers, or by BLAS."""

@@ -1,0 +1,1 @@
+"""Functions of whole vectors, held in registers: exponential, logarithm, sine, and what they are made of."""

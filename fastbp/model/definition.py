@@ -1,0 +1,195 @@
+"""`Definition`: everything that a network is, but its parameters."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from fastbp import validation
+from fastbp.functions.names import ActivationName, InitializerName, LossName, OutputName
+from fastbp.functions.own import Activation, Loss, activation_entry, loss_entry
+from fastbp.functions.segments import Segment
+from fastbp.validation.arrays import require_columns
+from fastbp.validation.sparse_rows import Rows, as_dense
+
+if TYPE_CHECKING:
+    from fastbp.training.history import History
+    from fastbp.training.state import TrainingState
+
+__all__ = ["ActivationSpec", "Definition", "OutputSpec", "require_network"]
+
+_Runs = Sequence[validation.Run]
+ActivationSpec = ActivationName | Activation | Sequence[ActivationName | Activation | _Runs]
+OutputSpec = OutputName | Activation | _Runs
+
+
+# default, lower and upper bound (both excluded) of the losses that have a parameter
+_LOSS_PARAMETERS: dict[LossName, tuple[float, float, float]] = {
+    "huber": (1.0, 0.0, np.inf),
+    "quantile": (0.5, 0.0, 1.0),
+}
+
+
+class Definition:
+    """Sizes, activations, loss, penalties and dropout of a network, and what follows from them."""
+
+    feature_names: tuple[str, ...] | None = None  # of the last data frame that it was fitted on
+
+    def _define(
+        self,
+        sizes: Sequence[int],
+        dtype: np.dtype,
+        activation: ActivationSpec,
+        output: OutputSpec,
+        loss: LossName | Loss,
+        initializer: InitializerName,
+        l2_penalty: float,
+        l1_penalty: float,
+        dropout: float | Sequence[float],
+        loss_parameter: float | None = None,
+    ) -> None:
+        """Check and keep everything but the parameters."""
+        self._sizes, self._dtype, self._initializer = validation.layer_sizes(sizes), dtype, initializer
+        self._runs = validation.activation_runs(activation, output, self._sizes)
+        self._loss = validation.loss_for_output(loss, self._runs[-1])
+        self._loss_parameter = _checked_parameter(loss_parameter, self._loss)
+        self._l2_penalty = validation.real_number(l2_penalty, "l2_penalty", 0.0)
+        self._l1_penalty = validation.real_number(l1_penalty, "l1_penalty", 0.0)
+        self._dropout = validation.dropout_rates(dropout, len(self._sizes) - 2)
+        self.training_state: TrainingState | None = None
+        self.history: History | None = None
+
+    @property
+    def sizes(self) -> tuple[int, ...]:
+        """Layer sizes, inputs first."""
+        return self._sizes
+
+    @property
+    def dtype(self) -> np.dtype:
+        """Type of parameters, inputs and outputs: float32 or float64."""
+        return self._dtype
+
+    @property
+    def loss(self) -> LossName | Loss:
+        """The loss."""
+        return self._loss
+
+    @property
+    def loss_parameter(self) -> float | None:
+        """The loss's parameter; None where it has none."""
+        return self._loss_parameter
+
+    @property
+    def activations(self) -> tuple[tuple[validation.Run, ...], ...]:
+        """For each layer the runs (activation, number of neurons)."""
+        return tuple(tuple(runs) for runs in self._runs)
+
+    @property
+    def initializer(self) -> InitializerName:
+        """Name of the distribution of the initial parameters."""
+        return self._initializer
+
+    @property
+    def penalties(self) -> tuple[float, float]:
+        """`l2_penalty` and `l1_penalty`."""
+        return self._l2_penalty, self._l1_penalty
+
+    @property
+    def dropout(self) -> tuple[float, ...]:
+        """Each hidden layer's dropout rate."""
+        return tuple(self._dropout)
+
+    @property
+    def has_softmax(self) -> bool:
+        """Whether the output layer is a softmax."""
+        return self._runs[-1][0][0] == "softmax"
+
+    # --- what the rest of the package uses ----------------------------------------------------------------------------
+
+    def settings(self) -> dict[str, Any]:
+        """Return the arguments of `Network` that define it, all but sizes and dtype."""
+        *hidden, output = self._runs
+        return {
+            "activation": hidden,
+            "output": "softmax" if self.has_softmax else output,
+            "loss": self._loss,
+            "initializer": self._initializer,
+            "l2_penalty": self._l2_penalty,
+            "l1_penalty": self._l1_penalty,
+            "dropout": self._dropout,
+            "loss_parameter": self._loss_parameter,
+        }
+
+    def layer_segments(self, dtype: np.dtype | None = None) -> list[list[Segment]]:
+        """Each layer's activations as the kernels know them; custom ones are compiled here."""
+        layers = []
+        for runs in self._runs:
+            segments, begin = [], 0
+            for activation, count in runs:
+                code, forward, backward, needs_z = activation_entry(activation, dtype or self._dtype)
+                segments.append(Segment(begin, begin + count, code, forward, backward, needs_z))
+                begin += count
+            layers.append(segments)
+        return layers
+
+    def loss_entry(self, dtype: np.dtype | None = None) -> tuple[int, int, int]:
+        """Return the loss as the kernels know it."""
+        return loss_entry(self._loss, self.has_softmax, dtype or self._dtype)
+
+    def checked_rows(self, X: ArrayLike) -> Rows:
+        """Return valid inputs, sparse or not, with the columns that the network was fitted on, or raise."""
+        if self.feature_names is not None:
+            require_columns(X, self.feature_names)
+        return validation.inputs(X, self._sizes[0], self._dtype)
+
+    def checked_inputs(self, X: ArrayLike) -> NDArray[Any]:
+        """Return the same as an array."""
+        return as_dense(self.checked_rows(X))
+
+    def checked(
+        self, X: ArrayLike, Y: ArrayLike, sample_weight: ArrayLike | None
+    ) -> tuple[NDArray[Any], validation.Targets, NDArray[Any] | None]:
+        """Return valid inputs, as an array, targets and weights, or raise."""
+        rows, targets, weights = self.checked_data(X, Y, sample_weight)
+        return as_dense(rows), targets, weights
+
+    def checked_data(
+        self, X: ArrayLike, Y: ArrayLike, sample_weight: ArrayLike | None
+    ) -> tuple[Rows, validation.Targets, NDArray[Any] | None]:
+        """Return valid inputs, sparse or not, targets and weights, or raise.
+
+        They are views that were made before they were looked at: if the user sets the shape of an array of theirs, at
+        any time, these keep what was checked.
+        """
+        rows = self.checked_rows(X)
+        n_rows = len(rows)
+        targets = validation.targets(Y, n_rows, self._sizes[-1], self._dtype, self._loss, softmax=self.has_softmax)
+        weights = validation.sample_weights(sample_weight, n_rows, self._dtype)
+        return rows, targets, weights
+
+
+def require_network(net: object) -> None:
+    """Raise unless it is a network."""
+    if not isinstance(net, Definition):
+        raise TypeError(f"`net` must be a bp.Network; got {type(net).__name__}.")
+
+
+def _checked_parameter(value: Any, loss: LossName | Loss) -> float | None:
+    """Return the parameter of a known loss; None where it has none."""
+    if not isinstance(loss, str) or loss not in _LOSS_PARAMETERS:
+        if value is None:
+            return None
+        raise ValueError(
+            f"`loss_parameter` must be None, except for the losses {' and '.join(map(repr, _LOSS_PARAMETERS))}; got "
+            f"{value!r}."
+        )
+    default, low, high = _LOSS_PARAMETERS[loss]
+    number = default if value is None else validation.real_number(value, "loss_parameter", low, open_low=True)
+    if number >= high:
+        raise ValueError(
+            f"`loss_parameter` must be above {low:g} and below {high:g} for `loss={loss!r}`; got {value!r}."
+        )
+    return number

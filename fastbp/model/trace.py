@@ -1,0 +1,116 @@
+"""`Trace`: every quantity of one forward and backward pass, layer by layer."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fastbp.engine import parameters
+from fastbp.engine.frame import make_frame
+from fastbp.kernels.roots import entry
+from fastbp.kernels.tables import layer as in_layer
+from fastbp.kernels.tables import plan as in_plan
+from fastbp.validation.data import Targets
+
+if TYPE_CHECKING:
+    from fastbp.network import Network
+
+
+@dataclass(frozen=True)
+class LayerTrace:
+    """One layer's part of a trace.
+
+    Attributes
+    ----------
+    z : ndarray, shape (n, fan_out)
+        Weighted inputs ``a_prev @ W + b``.
+    a : ndarray, shape (n, fan_out)
+        Activations ``f(z)``.
+    delta : ndarray, shape (n, fan_out)
+        Errors ``dC_x/dz`` of each sample's own cost.
+    dW : ndarray, shape (fan_in, fan_out)
+        Gradient of the cost with respect to the weights.
+    db : ndarray, shape (fan_out,)
+        Gradient of the cost with respect to the biases.
+
+    Examples
+    --------
+    >>> import fastbp as bp
+    >>> layer = bp.Network([1, 1], initializer="zeros").trace([[3.0]], [[2.0]]).layers[0]
+    >>> layer.z, layer.delta, layer.db
+    (array([[0.]]), array([[-2.]]), array([-2.]))
+    """
+
+    z: NDArray[Any]
+    a: NDArray[Any]
+    delta: NDArray[Any]
+    dW: NDArray[Any]
+    db: NDArray[Any]
+
+
+@dataclass(frozen=True)
+class Trace:
+    """What one pass through a network computed.
+
+    Attributes
+    ----------
+    cost : float
+        The cost, penalties included.
+    sample_costs : ndarray, shape (n,)
+        Each sample's own cost C_x, in float64.
+    layers : list of LayerTrace
+        One entry for each layer of weights; the last one is the output layer.
+
+    Examples
+    --------
+    >>> import fastbp as bp
+    >>> trace = bp.Network([1, 4, 1], initializer="zeros").trace([[3.0], [1.0]], [[2.0], [1.0]])
+    >>> trace.cost, trace.sample_costs, len(trace.layers)
+    (1.25, array([2. , 0.5]), 2)
+    """
+
+    cost: float
+    sample_costs: NDArray[np.float64]
+    layers: list[LayerTrace]
+
+
+def make_trace(net: Network, X: NDArray[Any], targets: Targets, sample_weight: NDArray[Any] | None) -> Trace:
+    """Run one gradient that keeps everything; see `Network.trace`; the cost's gradient comes from a second pass."""
+    blocks, sample_costs = layer_blocks(net, X, targets)
+    cost, grad = net.value_and_grad(X, _array(targets), sample_weight=sample_weight)
+    weights, biases = parameters.views(grad, net.sizes)
+    layers = [LayerTrace(z, a, delta, dW, db) for (z, a, delta), dW, db in zip(blocks, weights, biases, strict=True)]
+    return Trace(cost, sample_costs, layers)
+
+
+def layer_blocks(
+    net: Network, X: NDArray[Any], targets: Targets
+) -> tuple[list[list[NDArray[Any]]], NDArray[np.float64]]:
+    """Return each layer's z, a and delta, and each sample's cost.
+
+    The kernels scale a row's delta by its weight over the sum of weights.  Here the rows are scaled by 1, so that what
+    stays in the workspace is the delta of each sample's own cost.
+    """
+    n_rows = len(X)
+    frame = make_frame(net, n_rows, n_rows, gradient=True, keep_z=True, whole_block=True)
+    frame.workspace.plan[[in_plan.MODE, in_plan.N_PIECES]] = in_plan.BY_ROWS, 1
+    frame.set_data(X, targets, None)
+    frame.run(entry.TRACE, net.params)
+    plan, work = frame.workspace.plan, frame.workspace.work
+    blocks = [
+        [
+            frame.workspace.layer_block(column, layer, n_rows).copy()
+            for column in (in_layer.Z, in_layer.A, in_layer.DELTA)
+        ]
+        for layer in range(len(net.sizes) - 1)
+    ]
+    return blocks, work[plan[in_plan.COST] : plan[in_plan.COST] + n_rows].astype(np.float64)
+
+
+def _array(targets: Targets) -> NDArray[Any]:
+    array = targets.labels if targets.array is None else targets.array
+    assert array is not None
+    return array

@@ -1,0 +1,164 @@
+"""`find_learning_rate`: a short trial run with a growing learning rate, which leaves the network as it was."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from fastbp import validation
+from fastbp.model.definition import require_network
+from fastbp.system.memory import require_writable
+from fastbp.training.fit import batch_rows_for
+from fastbp.training.optimizers import Adam, Optimizer, require_optimizer
+from fastbp.training.state import fresh_state
+from fastbp.training.steps import Trainer
+
+if TYPE_CHECKING:
+    from fastbp.network import Network
+
+_SMOOTHING = 0.9  # share of the old mean in the running mean of the loss
+_BLOWN_UP = 4.0  # the trial ends when the smoothed loss is this many times its lowest value
+
+
+@dataclass(frozen=True)
+class LearningRateRange:
+    """The result of `find_learning_rate`.
+
+    Attributes
+    ----------
+    learning_rates : ndarray, shape (n_steps,)
+        Learning rate of each step of the trial.
+    losses : ndarray, shape (n_steps,)
+        Running mean of the mini-batches' cost before each step.
+    suggestion : float
+        The rate at which the loss fell fastest, per factor of the rate.
+
+    Examples
+    --------
+    >>> import fastbp as bp
+    >>> found = bp.find_learning_rate(bp.Network([1, 1], seed=0), [[0.0], [1.0]], [[1.0], [3.0]], n_steps=50, seed=0)
+    >>> len(found.learning_rates) == len(found.losses), found.suggestion in found.learning_rates
+    (True, True)
+    """
+
+    learning_rates: NDArray[np.float64]
+    losses: NDArray[np.float64]
+    suggestion: float
+
+
+def find_learning_rate(
+    net: Network,
+    X: ArrayLike,
+    Y: ArrayLike,
+    *,
+    optimizer: Optimizer | None = None,
+    batch_size: int | Literal["auto"] | None = "auto",
+    lowest: float = 1e-6,
+    highest: float = 10.0,
+    n_steps: int = 200,
+    sample_weight: ArrayLike | None = None,
+    seed: int | None = None,
+    n_threads: int | None = None,
+) -> LearningRateRange:
+    """Train for some steps with a learning rate that grows from step to step, and look where the loss falls.
+
+    Parameters
+    ----------
+    net : Network
+        The network; its parameters and its training state are the same afterwards.
+    X, Y, batch_size, sample_weight, n_threads
+        As for `fastbp.training.fit`.
+    optimizer : Optimizer, optional
+        The rule of a step, ``Adam()`` by default; its learning rate is not used.
+    lowest, highest : float
+        First and last learning rate per step, growing by a constant factor.
+    n_steps : int
+        Steps of the trial; it ends early when the loss blows up.
+    seed : int, optional
+        Seed of the order of the rows.
+
+    Returns
+    -------
+    LearningRateRange
+        Rates, losses, and a suggestion.
+
+    Raises
+    ------
+    TypeError, ValueError
+        For a wrong argument.
+
+    References
+    ----------
+    Smith, "Cyclical learning rates for training neural networks", WACV 2017, section 3.3.
+
+    Examples
+    --------
+    >>> import numpy as np, fastbp as bp
+    >>> X = np.linspace(-1, 1, 64).reshape(-1, 1)
+    >>> net = bp.Network([1, 16, 1], activation="tanh", seed=0)
+    >>> found = bp.find_learning_rate(net, X, X**2, seed=0)
+    >>> 1e-4 < found.suggestion < 1
+    True
+    """
+    require_network(net)
+    require_optimizer(optimizer)
+    data = net.checked_data(X, Y, sample_weight)
+    require_writable(net)
+    n_rows = len(data[0])
+    batch_rows = batch_rows_for(batch_size, n_rows)
+    low = validation.real_number(lowest, "lowest", 0.0, open_low=True)
+    high = validation.real_number(highest, "highest", low, open_low=True)
+    count = validation.positive_integer(n_steps, "n_steps", 3)
+    rng = np.random.default_rng(validation.seed(seed))
+    before = net.params.copy()
+    trainer = Trainer(
+        net, *data, fresh_state(net, Adam() if optimizer is None else optimizer, rng), batch_rows, 0.0, None, n_threads
+    )
+    rates = np.geomspace(low, high, count)
+    try:
+        losses = _trial(trainer, rates, n_rows, rng)
+    finally:
+        net.params[...] = before
+    rates = rates[: len(losses)]
+    return LearningRateRange(rates, losses, _steepest(rates, losses))
+
+
+def _trial(trainer: Trainer, rates: NDArray[np.float64], n_rows: int, rng: np.random.Generator) -> Any:
+    """Return the running mean of the loss at each step, corrected for its start, until it blows up.
+
+    With sample weights it is that of the rows' losses by their weights: a mini-batch of light rows costs little
+    whatever the rate.
+    """
+    losses: list[float] = []
+    mean = weight = 0.0
+    n_weightless = 0
+    order = rng.permutation(n_rows)
+    for i, rate in enumerate(rates):
+        index = i % trainer.steps_per_epoch
+        if index == 0:
+            order = rng.permutation(n_rows)
+        penalty = trainer.penalty()
+        cost = trainer.single_step(index, float(rate), order) - penalty
+        mean = _SMOOTHING * mean + (1 - _SMOOTHING) * cost
+        weight = _SMOOTHING * weight + (1 - _SMOOTHING) * trainer.relative_weight(index, order)
+        if weight == 0:  # nothing has counted yet: as long as that lasts, the loss is what it is then
+            n_weightless += 1
+            continue
+        smoothed = mean / weight + penalty
+        if not math.isfinite(smoothed) or smoothed > _BLOWN_UP * min(losses, default=math.inf):
+            break
+        losses.append(smoothed)
+    return np.array(losses[:1] * n_weightless + losses)
+
+
+def _steepest(rates: NDArray[np.float64], losses: NDArray[np.float64]) -> float:
+    """Return the rate at which the loss falls fastest against the logarithm of the rate."""
+    if len(losses) < 3:
+        return float(rates[0]) if len(rates) else float("nan")
+    width = max(1, len(losses) // 20)  # a difference over a tenth of the trial: mini-batches make neighbours noisy
+    fall = losses[2 * width :] - losses[: -2 * width]
+    return float(rates[width + int(np.argmin(fall))])

@@ -1,0 +1,361 @@
+"""`Stepper`: single steps of the optimizer, as online and reinforcement learning take them, with little around each.
+
+A step on few rows takes less time than it takes to check and to describe its arguments.  So the first step on arrays of
+some shapes and dtypes makes a frame of the kernel with room for their values, and keeps it; another step on such arrays
+copies the values there, looks at the copies, and calls the kernel.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from fastbp import validation
+from fastbp.engine import workspace
+from fastbp.engine.frame import UnknownCodeError, address_of, inputs_of, make_frame
+from fastbp.engine.interruption import LONG_CALL, StepTime
+from fastbp.engine.threads import process_limit, thread_count
+from fastbp.kernels.roots import entry
+from fastbp.kernels.tables import plan as in_plan
+from fastbp.kernels.tables import scalars as in_scalars
+from fastbp.system.memory import require_writable, require_writable_arrays
+from fastbp.training.optimizers import Adam, Optimizer, require_optimizer
+from fastbp.training.schedules import Cosine, OneCycle, Schedule
+from fastbp.training.state import TrainingDivergedError, TrainingState, state_to_go_on_with
+from fastbp.training.steps import prepare_frame, seconds_of_step
+from fastbp.validation.arrays import column_names
+from fastbp.validation.data import Targets
+from fastbp.validation.sparse_rows import Rows, SparseRows
+
+if TYPE_CHECKING:
+    from fastbp.network import Network
+
+_MOST_COPIED = 1 << 12  # elements that are copied: more of them are quicker described where they lie
+_FEW_VALUES = 48  # that Python adds up as quickly as NumPy
+_MOST_KINDS = 32  # of arrays that frames are kept for; fewer where each takes much memory
+_MOST_LARGE_KINDS = 4
+_FEW_PARAMS = 1 << 16
+_LOSSES_OF_RANGES = ("cross_entropy", "poisson")  # whose targets must lie in a range
+
+Key = Any  # of a kind of arrays: their shapes and dtypes; or a number of rows, what X is like, and the threads set
+Data = tuple[Rows, Targets, NDArray[Any] | None]  # X, Y and weights as they were checked
+
+
+class Stepper:
+    """The single steps of one network."""
+
+    def __init__(self, net: Network) -> None:
+        self._net = net
+        self._spare: dict[Key, list[Any]] = {}  # places that nobody uses now
+
+    def step(
+        self,
+        X: ArrayLike,
+        Y: ArrayLike,
+        sample_weight: ArrayLike | None = None,
+        optimizer: Optimizer | None = None,
+        clip_norm: float | None = None,
+        n_threads: int | None = None,
+    ) -> float:
+        """Take one step on all of the given rows; the same as ``net.step(...)``.
+
+        It is the step of ``net.fit(X, Y, epochs=1, batch_size=None)``, with the same numbers to the bit; `net.history`
+        stays as it is.  `fit` and `step` may take turns: each goes on where the other was.
+
+        Parameters
+        ----------
+        X : array_like or sparse matrix, shape (n, n_features)
+            Inputs, of the network's dtype; integers and lists are converted.  Arrays are quicker, and quickest those of
+            shapes and dtypes that the last steps had.
+        Y : array_like, shape (n, n_outputs)
+            Targets; for softmax with cross-entropy also integer labels (n,).
+        sample_weight : array_like, shape (n,), optional
+            How often each row counts; only their ratios matter.
+        optimizer : Optimizer, optional
+            The rule of the step.  None goes on with the optimizer of the last step or fit, its state included; the
+            first step uses ``Adam()``.  The same object as in the last step goes on as well.  A new one starts afresh,
+            so make it once, before the loop.  Its learning rate may follow a schedule that does not depend on how many
+            steps there will be; it is asked for the number of steps that the optimizer has taken.
+        clip_norm : float, optional
+            Scale a gradient whose Euclidean norm is larger than this down to it.
+        n_threads : int, optional
+            Threads to use; by default as many as the process may.
+
+        Returns
+        -------
+        float
+            The cost of the rows before the step, penalties included.
+
+        Raises
+        ------
+        TypeError, ValueError
+            For a wrong argument, also a schedule that spans a whole fit; the network is unchanged.
+        TrainingDivergedError
+            If the cost is NaN or infinite, or a parameter would be; the network has the parameters from before the
+            step, and the optimizer's state was reset.
+
+        Notes
+        -----
+        Dropout draws from the random numbers of the last fit; ``net.fit(X, Y, epochs=0, seed=0)`` seeds them.  Threads
+        that step one network at once mix their steps, and may lose parts of some.
+
+        Examples
+        --------
+        >>> import numpy as np, fastbp as bp
+        >>> rng = np.random.default_rng(0)
+        >>> net, optimizer = bp.Network([3, 8, 1], activation="tanh", seed=0), bp.Adam(0.01)
+        >>> for _ in range(1000):  # rows as they come
+        ...     X = rng.normal(size=(4, 3))
+        ...     cost = net.step(X, X[:, :1] * X[:, 1:2], optimizer=optimizer)
+        >>> cost < 0.1
+        True
+        """
+        state: TrainingState | None = self._net.training_state
+        key = _kind(X, Y, sample_weight)
+        spare = self._spare.get(key)
+        if spare and n_threads is None and state is not None and (optimizer is None or optimizer is state.optimizer):
+            try:
+                place = spare.pop()
+            except IndexError:  # another thread was faster
+                pass
+            else:
+                if place.takes(X, Y, sample_weight):
+                    cost: float = place.step(state, clip_norm, None)
+                    spare.append(place)
+                    return cost
+        return self._step(key, X, Y, sample_weight, optimizer, clip_norm, n_threads)
+
+    def _step(
+        self,
+        key: Key | None,
+        X: Any,
+        Y: Any,
+        sample_weight: Any,
+        optimizer: Optimizer | None,
+        clip_norm: Any,
+        n_threads: int | None,
+    ) -> float:
+        """Take the step after a look at every argument; nothing changes before."""
+        net = self._net
+        require_optimizer(optimizer)
+        data = net.checked_data(X, Y, sample_weight)
+        _checked_clip_norm(clip_norm)
+        if n_threads is not None:
+            thread_count(n_threads)  # refuse wrong ones
+        require_writable(net)
+        old: TrainingState | None = net.training_state
+        if old is not None and (optimizer is None or optimizer is old.optimizer):
+            _rates(old.optimizer, old.step)  # refuse a schedule that needs to know the whole
+            state = old
+        else:
+            _rates(Adam() if optimizer is None else optimizer, 0)
+            state = state_to_go_on_with(net, optimizer, None)
+        net.feature_names = column_names(X) or net.feature_names
+        place = self._place(key, X, Y, sample_weight, data)
+        cost = place.step(state, clip_norm, n_threads)
+        place.spare.append(place)
+        return cost
+
+    def _place(self, key: Key | None, X: Any, Y: Any, sample_weight: Any, data: Data) -> _Place:
+        """Return a place that nobody else uses, with the data in it or pointing to them."""
+        rows, targets, weights = data
+        place: _Place
+        is_small = len(rows) * (self._net.sizes[0] + self._net.sizes[-1]) <= _MOST_COPIED
+        if is_small and not isinstance(rows, SparseRows):
+            if key is None:
+                X, Y, sample_weight = rows, targets.labels if targets.array is None else targets.array, weights
+                key = _kind(X, Y, sample_weight)
+            spare = self._spare_of(key)
+            copies = spare.pop() if spare else _Copies(self._net, data, spare, X, Y, sample_weight)
+            if copies.takes(X, Y, sample_weight):
+                return copies
+        spare = self._spare_of((len(rows), inputs_of(rows), process_limit.n_threads))
+        place = spare.pop() if spare else _Place(self._net, len(rows), spare, inputs_of(rows))
+        place.point_to(data)
+        return place
+
+    def _spare_of(self, key: Key) -> list[Any]:
+        """Return the list of places for a kind of arrays, or for a number of rows."""
+        most = _MOST_KINDS if self._net.n_params <= _FEW_PARAMS else _MOST_LARGE_KINDS
+        if key not in self._spare and len(self._spare) >= most:
+            self._spare = {}
+        return self._spare.setdefault(key, [])
+
+
+def _kind(X: Any, Y: Any, sample_weight: Any) -> Key | None:
+    """Return shapes and dtypes of plain arrays, by which the places for them are found; None for anything else."""
+    if type(X) is not np.ndarray or type(Y) is not np.ndarray:
+        return None
+    if sample_weight is None:
+        return X.shape, X.dtype, Y.shape, Y.dtype
+    if type(sample_weight) is not np.ndarray:
+        return None
+    return X.shape, X.dtype, Y.shape, Y.dtype, sample_weight.shape, sample_weight.dtype
+
+
+class _Place:
+    """A frame of the kernel for steps on so many rows.
+
+    The kernel takes a step as an epoch of one step: it keeps the parameters from before it, and looks at the new ones.
+    """
+
+    def __init__(self, net: Network, n_rows: int, spare: list[Any], inputs: workspace.Inputs) -> None:
+        self._net, self._n_rows, self.spare = net, n_rows, spare
+        self._frame = frame = make_frame(net, n_rows, n_rows, gradient=True, inputs=inputs)
+        self._scalars, plan = frame.scalars, frame.workspace.plan
+        self._results = frame.scalars[in_scalars.STEP : in_scalars.STATUS + 1]
+        self._before, self._sums = np.empty_like(net.params), np.empty((1, 2))
+        plan[[in_plan.EPOCH_SUMS, in_plan.BEFORE]] = address_of(self._sums), address_of(self._before)
+        self._flops = inputs.flops_per_step(net.sizes, n_rows)
+        self._step_time = StepTime(seconds_of_step(net, n_rows))
+        is_shared = self._flops >= frame.workspace.least_shared_flops or frame.workspace.calls_blas
+        self._is_small = not is_shared and self._step_time.seconds < LONG_CALL
+        self._state: TrainingState | None = None  # that the frame was prepared for
+        self._n_steps = 0  # of that state, as the frame has it
+        self._clip_norm: Any = None
+
+    def point_to(self, data: Data) -> None:
+        """Point the kernel to the caller's arrays."""
+        self._frame.set_data(*data)
+        weights = data[2]
+        self._scalars[in_scalars.MEAN_WEIGHT] = 0.0 if weights is None else weights.mean(dtype=np.float64)
+
+    def step(self, state: TrainingState, clip_norm: Any, n_threads: int | None) -> float:
+        """Take a step; the cost before it."""
+        net, frame, scalars = self._net, self._frame, self._scalars
+        if self._state is not state:
+            self._prepare(state)
+        elif self._n_steps != state.step:  # other steps were taken in between, in another place
+            scalars[in_scalars.STEP] = state.step
+            scalars[[in_scalars.POWER_1, in_scalars.POWER_2]] = state.powers
+        if clip_norm is not self._clip_norm:
+            scalars[in_scalars.CLIP_NORM], self._clip_norm = _checked_clip_norm(clip_norm), clip_norm
+        if self._has_schedule:
+            self._set_rates(_rates(state.optimizer, state.step))
+        if not all([array.flags.writeable for array in self._written]):  # noqa: C419  a list takes half the time
+            require_writable_arrays(*self._written)
+        scalars[in_scalars.EPOCHS] = 0.0
+        first = state.step + 1
+        net.training_state = state
+        try:
+            if self._is_small:
+                if entry.run(*self._call) != in_scalars.FINISHED:
+                    raise UnknownCodeError
+            else:
+                threads = frame.useful_threads(n_threads, self._flops)
+                frame.train(net.params, self._call[-1], self._step_time, first_step=0, n_threads=threads)
+        finally:  # also after Ctrl-C: a step that was taken counts
+            step, power_1, power_2, rate, _, cost_sum, weight_sum, _, status = self._results.tolist()
+            state.step = self._n_steps = int(step)
+            state.powers = power_1, power_2
+        if status != in_scalars.FINISHED:
+            self._give_up(state, first, rate)
+        cost: float = cost_sum / weight_sum
+        return cost
+
+    def _prepare(self, state: TrainingState) -> None:
+        """Tell the kernel of an optimizer and of the steps that it has taken."""
+        net, frame = self._net, self._frame
+        prepare_frame(frame, net, state, self._n_rows)
+        frame.point_to_vectors(net.params)
+        self._scalars[in_scalars.STATUS] = in_scalars.FINISHED
+        self._written = (net.params, *net.weights, *net.biases, state.vectors)
+        rate = state.optimizer.learning_rate
+        self._has_schedule = isinstance(rate, Schedule)
+        if not self._has_schedule:
+            self._set_rates(np.array([rate], np.float64))
+        self._state, self._n_steps = state, state.step
+
+    def _set_rates(self, rates: NDArray[np.float64]) -> None:
+        """Make ready the arguments of the kernel."""
+        frame = self._frame
+        self._call = (entry.TRAIN, entry.LEADER, frame.addresses, frame.control, frame.nothing, 0, rates)
+
+    def _give_up(self, state: TrainingState, step: int, rate: float) -> None:
+        """Return to the parameters from before the step, forget the optimizer's state, and say so."""
+        self._net.params[...] = self._before
+        state.vectors.fill(0)
+        state.step, state.powers = 0, (1.0, 1.0)
+        raise TrainingDivergedError(
+            f"The loss became NaN or infinite in step {step} with a learning rate of {rate:g}. The network has the "
+            "parameters from before that step, and the optimizer's state was reset. Try a smaller learning rate, "
+            "clip_norm=1.0, or inputs scaled to mean 0 and variance 1."
+        )
+
+
+class _Copies(_Place):
+    """The same with room for the values of small arrays of one kind, where the kernel finds them."""
+
+    def __init__(self, net: Network, data: Data, spare: list[Any], X: Any, Y: Any, sample_weight: Any) -> None:
+        n_rows, n_outputs = len(X), net.sizes[-1]
+        super().__init__(net, n_rows, spare, workspace.Inputs())
+        has_labels = data[1].array is None
+        sizes = (X.size, 0 if has_labels else n_rows * n_outputs, 0 if sample_weight is None else n_rows)
+        self._values = workspace.aligned_empty(sum(sizes), net.dtype)
+        self._zeros = np.zeros_like(self._values)
+        x, y, w = np.split(self._values, np.cumsum(sizes[:2]))
+        self._x, self._weights = x.reshape(X.shape), None if sample_weight is None else w
+        self._labels = np.empty(n_rows, np.int64) if has_labels else None
+        self._y: NDArray[Any] = y.reshape(Y.shape) if self._labels is None else self._labels  # (n,) for one output too
+        self._targets = Targets(None if has_labels else y.reshape(n_rows, n_outputs), self._labels)
+        self._has_range = not has_labels and net.loss in _LOSSES_OF_RANGES
+        self._is_plain = sample_weight is None and not has_labels and not self._has_range  # finite values will do
+        self._frame.set_data(self._x, self._targets, self._weights)
+
+    def takes(self, X: NDArray[Any], Y: NDArray[Any], sample_weight: NDArray[Any] | None) -> bool:
+        """Copy the values of arrays of this kind; whether they are such as they should be."""
+        self._x[...] = X
+        self._y[...] = Y
+        if self._weights is not None:
+            self._weights[...] = sample_weight
+        return self._are_finite() and (self._is_plain or (self._has_targets() and self._has_weights()))
+
+    def _are_finite(self) -> bool:
+        """Whether no value is NaN or infinite; in rare cases it cannot be told, and the answer is no."""
+        values = self._values
+        if values.size <= _FEW_VALUES:
+            return math.isfinite(sum(values.tolist()))
+        return bool(np.vdot(values, self._zeros) == 0.0)  # NaN where a value is none; vdot never warns
+
+    def _has_targets(self) -> bool:
+        """Whether labels and targets lie in their ranges; targets that do not are an error."""
+        net = self._net
+        if self._labels is not None:
+            labels: list[int] = self._labels.tolist()
+            return min(labels) >= 0 and max(labels) < net.sizes[-1]
+        if self._has_range:
+            y, softmax = self._targets.array, net.has_softmax
+            validation.targets(y, self._n_rows, net.sizes[-1], net.dtype, net.loss, softmax=softmax)
+        return True
+
+    def _has_weights(self) -> bool:
+        """Whether no weight is negative and not all are 0; their mean is noted, in the way of `ndarray.mean`."""
+        weights = self._weights
+        if weights is None:
+            return True
+        self._scalars[in_scalars.MEAN_WEIGHT] = np.add.reduce(weights, dtype=np.float64) / self._n_rows
+        values: list[float] = weights.tolist()
+        return min(values) >= 0.0 and max(values) > 0.0
+
+
+def _checked_clip_norm(clip_norm: Any) -> float:
+    """Return the largest norm of a gradient; 0 for any."""
+    return 0.0 if clip_norm is None else validation.real_number(clip_norm, "clip_norm", 0.0, open_low=True)
+
+
+def _rates(optimizer: Optimizer, step: int) -> NDArray[np.float64]:
+    """Return the learning rate of one step, which must be the same however many steps there will be."""
+    schedule = optimizer.learning_rate
+    rates = optimizer.learning_rates(step, 1, step + 1)
+    if isinstance(schedule, Schedule):
+        spans_all = isinstance(schedule, Cosine | OneCycle) and schedule.n_steps is None
+        if spans_all or rates[0] != optimizer.learning_rates(step, 1, 2 * step + 2)[0]:
+            raise ValueError(
+                "`optimizer` must have a learning rate that does not depend on the number of all steps, which is "
+                f"unknown where they are taken one by one; got {schedule!r}. Give the schedule its `n_steps`, or take "
+                "all steps in one fit."
+            )
+    return rates
