@@ -17,7 +17,7 @@ SETTING = """
 import os, sys, time, warnings
 import numpy as np
 import fastbp as bp
-from fastbp.threads import thread_count
+from fastbp.engine.threads import thread_count
 
 def problem():
     rng = np.random.default_rng(0)

@@ -61,7 +61,7 @@ def test_a_fresh_process_compiles_nothing():
     code = f"""
 from numba.core import event
 import fastbp as bp
-from fastbp.kernels import entry
+from fastbp.kernels.roots import entry
 net = bp.Network([2, 3, 1], seed=0)
 with event.install_recorder("numba:compile") as recorder:
     cost, _ = net.value_and_grad([[1.0, 2.0]], [[1.0]])
@@ -154,7 +154,7 @@ def test_a_kernel_of_other_compiler_options_is_not_used(use, tmp_path, monkeypat
 TOY = """
 import os
 import numpy as np
-from fastbp.kernels import jit
+from fastbp.kernels.compiler import jit
 def toy(x):
     return 2.0 * x[0]
 def use():
@@ -172,7 +172,7 @@ def test_a_kernel_that_was_compiled_without_optimisation_is_not_used_with_it(tmp
     assert outputs == ["compiled\n", "compiled\n", "found\n", "found\n"]
 
 
-@pytest.mark.parametrize("name", ["updates.py", "jit.py", "more/again/new.py"])
+@pytest.mark.parametrize("name", ["optimizers/updates.py", "compiler/jit.py", "more/again/new.py"])
 def test_every_edit_of_a_kernel_makes_another_stamp(tmp_path, name):
     package = tmp_path / "fastbp"
     shutil.copytree(ROOT / "fastbp", package, ignore=shutil.ignore_patterns("__pycache__"))
@@ -180,7 +180,7 @@ def test_every_edit_of_a_kernel_makes_another_stamp(tmp_path, name):
     edited.parent.mkdir(parents=True, exist_ok=True)
     before = edited.read_text(encoding="utf-8") if edited.exists() else ""
     edited.write_text(before + "\n# an edit\n", encoding="utf-8")
-    code = "from fastbp.kernels import disk_cache; print(disk_cache.__file__, disk_cache.source_stamp())"
+    code = "from fastbp.kernels.compiler import disk_cache; print(disk_cache.__file__, disk_cache.source_stamp())"
     file, stamp = run_python(code, folder=tmp_path).split()
     assert Path(file).is_relative_to(tmp_path)
     assert stamp != disk_cache.source_stamp()

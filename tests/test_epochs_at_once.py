@@ -88,8 +88,8 @@ def test_bits_of_every_optimizer(case, optimizer, calls):
 @pytest.mark.parametrize(
     "schedule",
     [
-        bp.schedules.Constant(0.1), bp.schedules.InverseScaling(0.1, power=0.37), bp.schedules.Step(0.1, step_size=3),
-        bp.schedules.Cosine(0.1, warmup_steps=5), bp.schedules.OneCycle(0.1),
+        bp.Constant(0.1), bp.InverseScaling(0.1, power=0.37), bp.Step(0.1, step_size=3),
+        bp.Cosine(0.1, warmup_steps=5), bp.OneCycle(0.1),
     ],
     ids=lambda schedule: type(schedule).__name__,
 )  # fmt: skip

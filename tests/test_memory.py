@@ -158,7 +158,7 @@ GROWTH = """
 import os
 import numpy as np
 import fastbp as bp
-from fastbp.kernels import entry
+from fastbp.kernels.roots import entry
 
 def resident(what):
     with open("/proc/self/status") as status:

@@ -41,7 +41,7 @@ def test_plain_python_agrees_with_compiled() -> None:
 
 
 def test_plain_python_is_plain() -> None:
-    program = "from fastbp.kernels.entry import run; import types; assert isinstance(run, types.FunctionType)"
+    program = "from fastbp.kernels.roots.entry import run; import types; assert isinstance(run, types.FunctionType)"
     environment = os.environ | {"NUMBA_DISABLE_JIT": "1"}
     subprocess.run([sys.executable, "-c", program], timeout=120, check=True, env=environment)
     with pytest.raises(subprocess.CalledProcessError):

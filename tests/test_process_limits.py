@@ -170,7 +170,7 @@ def test_a_real_limit_of_memory_of_version_1():
     with own_group("memory", limit_in_bytes=700 * MIB) as file:
         code = """
 import fastbp as bp
-from fastbp.memory import available_memory
+from fastbp.system.memory import available_memory
 print(available_memory() // 2**20)
 try:
     bp.Network([3000, 20000, 3])
@@ -193,7 +193,7 @@ def test_what_a_limit_of_the_process_leaves_is_what_the_system_gives(limit, shar
     code = f"""
 import mmap, resource
 import fastbp
-from fastbp.memory import _sizes, available_memory, Path
+from fastbp.system.memory import _sizes, available_memory, Path
 used = _sizes(Path("/proc/self/status"))["VmSize"]
 resource.setrlimit(resource.{limit}, (used + 300 * 2**20, resource.RLIM_INFINITY))
 left = available_memory()

@@ -278,7 +278,7 @@ PROGRAM = """
 import json
 import numpy as np
 import fastbp as bp
-from fastbp.kernels import simd
+from fastbp.kernels.machine import vector_writer as simd
 rng = np.random.default_rng(0)
 X, Y = rng.normal(size=(50, 37)), rng.normal(size=(50, 3))
 net = bp.Network([37, 20, 3], activation="tanh", dtype="float64", seed=0)

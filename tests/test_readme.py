@@ -35,7 +35,7 @@ def test_the_four_equations_are_where_the_readme_says():
     rows = re.findall(r"^\| `(d.+?)` \| `(\w+)` \| `(.+)` \|$", text, re.MULTILINE)
     assert len(rows) == 4
     for equation, function, line in rows:
-        assert line in function_source("fastbp/kernels/passes.py", function), equation
+        assert line in function_source("fastbp/kernels/layers/passes.py", function), equation
 
 
 def test_every_picture_is_shown_and_small():

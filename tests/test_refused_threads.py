@@ -23,8 +23,8 @@ WORK = """
 import os, resource, threading
 import numpy as np
 import fastbp as bp
-from fastbp import jobs
-from fastbp.threads import helpers
+from fastbp.engine import frame as jobs
+from fastbp.engine.threads import helpers
 jobs.LONG_CALL = 0.0  # every call is made by a thread of its own, where there is one
 rng = np.random.default_rng(0)
 X, Y = rng.standard_normal((4000, 40)), rng.standard_normal((4000, 3))

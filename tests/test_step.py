@@ -174,8 +174,8 @@ class Linear(bp.Schedule):
 @pytest.mark.parametrize(
     "schedule",
     [
-        bp.schedules.Constant(0.1), bp.schedules.InverseScaling(0.1), bp.schedules.Step(0.1, step_size=2),
-        bp.schedules.Cosine(0.1, n_steps=4), bp.schedules.OneCycle(0.1, n_steps=4), Halving(),
+        bp.Constant(0.1), bp.InverseScaling(0.1), bp.Step(0.1, step_size=2),
+        bp.Cosine(0.1, n_steps=4), bp.OneCycle(0.1, n_steps=4), Halving(),
     ],
     ids=lambda schedule: type(schedule).__name__,
 )  # fmt: skip
@@ -189,7 +189,7 @@ def test_every_step_has_the_rate_of_the_schedule(schedule):
 
 
 @pytest.mark.parametrize(
-    "schedule", [bp.schedules.Cosine(0.1), bp.schedules.OneCycle(0.1), Linear()],
+    "schedule", [bp.Cosine(0.1), bp.OneCycle(0.1), Linear()],
     ids=lambda schedule: type(schedule).__name__,
 )  # fmt: skip
 def test_a_schedule_that_spans_a_fit_is_refused(schedule):

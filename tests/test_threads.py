@@ -212,7 +212,7 @@ def agree(i=0):
 def test_blas_is_held_at_one_thread_by_every_thread():
     code = """
 import threading
-from fastbp.threads import blas_threads
+from fastbp.engine.threads import blas_threads
 from threadpoolctl import ThreadpoolController
 def threads():
     return [library.num_threads for library in ThreadpoolController().lib_controllers if library.user_api == "blas"]

@@ -83,7 +83,7 @@ def run_python(program, **environment):
 def test_runs_without_the_compiler():
     program = """
         import numba, numpy as np
-        from fastbp.kernels import vector_math as vm
+        from fastbp.kernels.vectors import elementary as vm
         apply = numba.njit(lambda name, z: getattr(vm, name)(z))
         for name in vm.__all__:
             if name.islower():
@@ -100,7 +100,7 @@ def test_import_compiles_nothing():
     program = """
         from numba.core.event import install_recorder
         with install_recorder("numba:compile") as recorder:
-            from fastbp.kernels import vector_math
+            from fastbp.kernels.vectors import elementary as vector_math
         print(len(recorder.buffer))
     """
     assert run_python(program).strip() == "0"
@@ -111,7 +111,7 @@ def test_kernel_that_calls_them_is_cached_on_disk(tmp_path):
     calls = " + ".join(f"vm.{name}(z)" for name in NAMES)
     (tmp_path / "cached_kernel.py").write_text(
         "import numba\n"
-        "from fastbp.kernels import vector_math as vm\n\n"
+        "from fastbp.kernels.vectors import elementary as vm\n\n"
         f"@numba.njit(cache=True)\ndef total(z):\n    return {calls}\n"
     )
     program = f"""

@@ -20,7 +20,7 @@ compiled = pytest.mark.skipif(numba.config.DISABLE_JIT, reason="nothing is compi
 USE = """
 from numba.core import event
 import numpy as np
-from fastbp.kernels import entry, perturbation
+from fastbp.kernels.roots import entry, perturbation
 def found():
     stats = [root.stats for root in (entry.run, perturbation.run)]
     return sum(sum(s.cache_hits.values()) for s in stats), sum(sum(s.cache_misses.values()) for s in stats)

@@ -64,7 +64,7 @@ def measure_gradient(
     Examples
     --------
     >>> import fastbp as bp
-    >>> from fastbp.gradient_times import measure_gradient
+    >>> from fastbp.inspection.gradient_times import measure_gradient
     >>> times = measure_gradient(bp.Network([8, 12, 4], activation="tanh", seed=0))
     >>> times.n_params, times.perturbation > times.backpropagation
     (160, True)
