@@ -23,10 +23,11 @@ from fastbp.functions.names import ActivationName, InitializerName, LossName, Ou
 from fastbp.functions.own import Activation, Loss
 from fastbp.inspection.diagnostics import DiagnosticReport, DiagnosticWatch, LayerDiagnosis, diagnose
 from fastbp.inspection.weight_history import WeightHistory
+from fastbp.loading import load
 from fastbp.model.definition import ActivationSpec, OutputSpec
 from fastbp.network import LayerTrace, Network, Trace
+from fastbp.old_names import register as _register_old_names
 from fastbp.storage.atomic import FileError, PathLike
-from fastbp.storage.networks import load
 from fastbp.training.early_stopping import EarlyStopping
 from fastbp.training.history import Callback, History
 from fastbp.training.learning_rate_finder import LearningRateRange, find_learning_rate
@@ -35,6 +36,8 @@ from fastbp.training.schedules import Constant, Cosine, InverseScaling, OneCycle
 from fastbp.training.state import TrainingDivergedError
 from fastbp.version import __version__
 from fastbp.warmup import warmup
+
+_register_old_names()
 
 __all__ = [
     "SGD",

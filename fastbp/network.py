@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, Self
 
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike, NDArray
@@ -394,7 +394,7 @@ class Network(Definition, Portable):
     # --- what the rest of the package uses ----------------------------------------------------------------------------
 
     @classmethod
-    def from_params(cls, params: NDArray[Any], sizes: Sequence[int], **settings: Any) -> Network:
+    def from_params(cls, params: NDArray[Any], sizes: Sequence[int], **settings: Any) -> Self:
         """Return a network around existing parameters of its dtype; `settings` are all others, none has a default."""
         net = cls.__new__(cls)
         net._define(sizes, params.dtype, **settings)

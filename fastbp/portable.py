@@ -28,6 +28,9 @@ class Portable:
     def save(self, path: PathLike) -> None:
         """Write the network to a file, whole or not at all; `load` reads it.
 
+        Of a subclass the file has the name: ``load(path, custom_classes=[Mine])`` makes one of that class again,
+        without what it added, and ``load(path)`` a `Network`.
+
         Parameters
         ----------
         path : str or os.PathLike
@@ -47,9 +50,10 @@ class Portable:
         ...     bp.load(os.path.join(folder, "net.safetensors"))
         <Network 2-3-1, loss quadratic, 13 parameters, float64>
         """
+        from fastbp.network import Network
         from fastbp.storage.networks import save
 
-        save(cast("Network", self), path)
+        save(cast("Network", self), path, None if type(self) is Network else type(self).__name__)
 
     def to_onnx(self, path: PathLike) -> None:
         """Write the network as an ONNX model; needs the `onnx` package, ``pip install "fastbp[onnx]"``.
