@@ -192,7 +192,7 @@ class interrupted_after:  # noqa: N801 -- used as the context managers of contex
 
 def end_of(net, history):
     """What a fit left behind: everything but its seconds."""
-    state = net.training_state
+    state = net._training_state
     return {
         "params": net.params,
         "vectors": state.vectors,

@@ -50,16 +50,16 @@ def test_networks_go_on(folder, name, row):
     assert net.feature_names == (("a", "b", "c") if row == "adam" else None)
     assert len(net.history) == len(twin.history) == (2 if row == "adam" else 6)
     assert net.history.stopped_by == twin.history.stopped_by
-    assert net.training_state.optimizer == OPTIMIZERS[row]
-    assert net.training_state.step == twin.training_state.step > 0
-    assert net.training_state.rng.bit_generator.state == twin.training_state.rng.bit_generator.state
+    assert net._training_state.optimizer == OPTIMIZERS[row]
+    assert net._training_state.step == twin._training_state.step > 0
+    assert net._training_state.rng.bit_generator.state == twin._training_state.rng.bit_generator.state
     net.feature_names = None
     inputs = X.astype(net.dtype)
     for each in (net, twin):
         each.fit(inputs, LABELS, epochs=2, batch_size=8)
     rtol = RTOL[net.dtype.name]
     np.testing.assert_allclose(net.params, twin.params, rtol=rtol, atol=rtol)
-    assert net.training_state.step == twin.training_state.step
+    assert net._training_state.step == twin._training_state.step
 
 
 @folders

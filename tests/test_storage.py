@@ -40,7 +40,7 @@ def assert_twins(twin, net):
     assert same_bits(twin.params, net.params)
     assert twin.params.flags.carray
     assert type(twin.params) is np.ndarray
-    assert twin.training_state is None
+    assert twin._training_state is None
 
 
 @pytest.fixture

@@ -8,7 +8,7 @@ from __future__ import annotations
 import functools
 import time
 from collections.abc import Callable, Iterator, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,11 +23,9 @@ from fastbp.kernels.roots import perturbation as kernel
 from fastbp.kernels.tables import data as in_data
 from fastbp.kernels.tables import plan as in_plan
 from fastbp.kernels.tables import scalars as in_scalars
+from fastbp.model.model import Model
 from fastbp.system.memory import require_memory
 from fastbp.validation.data import Targets
-
-if TYPE_CHECKING:
-    from fastbp.network import Network
 
 # A call of the kernel takes about this long, so that Ctrl-C is obeyed soon.  The first call is reckoned with a
 # pessimistic speed, the later ones follow the clock; results do not depend on how the moves are cut into calls.
@@ -41,7 +39,7 @@ class Moves:
 
     Parameters
     ----------
-    net : Network
+    net : Model
         The network.
     X, targets, sample_weight
         Valid data, as `Network.checked` returns them.
@@ -55,7 +53,7 @@ class Moves:
 
     def __init__(
         self,
-        net: Network,
+        net: Model,
         X: NDArray[Any],
         targets: Targets,
         sample_weight: NDArray[Any] | None,
@@ -86,7 +84,7 @@ class Moves:
         self._scale = (weights / weights.sum()).astype(dtype)
         self._allocate(net)
 
-    def _allocate(self, net: Network) -> None:
+    def _allocate(self, net: Model) -> None:
         """Lay out the kernel's tables and buffers."""
         segments, loss = net.layer_segments(self._dtype), net.loss_entry(self._dtype)
         workspace = functools.partial(

@@ -14,19 +14,19 @@ from fastbp import validation
 from fastbp.engine import parameters
 from fastbp.functions.own import Loss
 from fastbp.model.definition import ActivationSpec, OutputSpec, require_network
-from fastbp.network import Network
+from fastbp.model.model import Model, from_params
 
 __all__ = ["from_torch_state_dict", "load_torch_state_dict", "torch_state_dict"]
 
 _NUMBER = re.compile(r"[0-9]+")
 
 
-def torch_state_dict(net: Network) -> dict[str, NDArray[Any]]:
+def torch_state_dict(net: Model) -> dict[str, NDArray[Any]]:
     """Return the parameters as a ``torch.nn.Sequential(Linear, activation, Linear, ...)`` names them.
 
     Parameters
     ----------
-    net : Network
+    net : Model
         Any network.
 
     Returns
@@ -48,12 +48,12 @@ def torch_state_dict(net: Network) -> dict[str, NDArray[Any]]:
     return state
 
 
-def load_torch_state_dict(net: Network, state: Mapping[str, Any]) -> None:
+def load_torch_state_dict(net: Model, state: Mapping[str, Any]) -> None:
     """Give a network the parameters of a torch model that has the same layers.
 
     Parameters
     ----------
-    net : Network
+    net : Model
         The network, which keeps its activations, loss and penalties.
     state : mapping of str to tensor or ndarray
         What ``model.state_dict()`` returns for a model whose only layers with parameters are `Linear`; of the
@@ -84,7 +84,7 @@ def from_torch_state_dict(
     activation: ActivationSpec = "relu",
     output: OutputSpec = "identity",
     loss: str | Loss = "quadratic",
-) -> Network:
+) -> Model:
     """Return a network with the sizes, parameters and dtype of a torch model.
 
     Parameters
@@ -120,7 +120,8 @@ def from_torch_state_dict(
     array([[12.]])
     """
     params, sizes = _torch_params(state)
-    return Network.from_params(
+    return from_params(
+        Model,
         params,
         sizes,
         activation=activation,

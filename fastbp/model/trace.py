@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,10 +13,8 @@ from fastbp.engine.frame import make_frame
 from fastbp.kernels.roots import entry
 from fastbp.kernels.tables import layer as in_layer
 from fastbp.kernels.tables import plan as in_plan
+from fastbp.model.definition import Definition
 from fastbp.validation.data import Targets
-
-if TYPE_CHECKING:
-    from fastbp.network import Network
 
 
 @dataclass(frozen=True)
@@ -77,17 +75,19 @@ class Trace:
     layers: list[LayerTrace]
 
 
-def make_trace(net: Network, X: NDArray[Any], targets: Targets, sample_weight: NDArray[Any] | None) -> Trace:
-    """Run one gradient that keeps everything; see `Network.trace`; the cost's gradient comes from a second pass."""
-    blocks, sample_costs = layer_blocks(net, X, targets)
-    cost, grad = net.value_and_grad(X, _array(targets), sample_weight=sample_weight)
+def make_trace(
+    net: Definition, params: NDArray[Any], X: NDArray[Any], targets: Targets, value_and_grad: tuple[float, NDArray[Any]]
+) -> Trace:
+    """Run one gradient that keeps everything; see `Network.trace`; the cost and its gradient come from another pass."""
+    blocks, sample_costs = layer_blocks(net, params, X, targets)
+    cost, grad = value_and_grad
     weights, biases = parameters.views(grad, net.sizes)
     layers = [LayerTrace(z, a, delta, dW, db) for (z, a, delta), dW, db in zip(blocks, weights, biases, strict=True)]
     return Trace(cost, sample_costs, layers)
 
 
 def layer_blocks(
-    net: Network, X: NDArray[Any], targets: Targets
+    net: Definition, params: NDArray[Any], X: NDArray[Any], targets: Targets
 ) -> tuple[list[list[NDArray[Any]]], NDArray[np.float64]]:
     """Return each layer's z, a and delta, and each sample's cost.
 
@@ -98,7 +98,7 @@ def layer_blocks(
     frame = make_frame(net, n_rows, n_rows, gradient=True, keep_z=True, whole_block=True)
     frame.workspace.plan[[in_plan.MODE, in_plan.N_PIECES]] = in_plan.BY_ROWS, 1
     frame.set_data(X, targets, None)
-    frame.run(entry.TRACE, net.params)
+    frame.run(entry.TRACE, params)
     plan, work = frame.workspace.plan, frame.workspace.work
     blocks = [
         [
@@ -108,9 +108,3 @@ def layer_blocks(
         for layer in range(len(net.sizes) - 1)
     ]
     return blocks, work[plan[in_plan.COST] : plan[in_plan.COST] + n_rows].astype(np.float64)
-
-
-def _array(targets: Targets) -> NDArray[Any]:
-    array = targets.labels if targets.array is None else targets.array
-    assert array is not None
-    return array

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from fastbp import validation
 from fastbp.functions.names import LossName
+from fastbp.model.model import passes_of
 from fastbp.network import Network as RowNetwork
 from fastbp.nielsen import columns
 from fastbp.nielsen.costs import QuadraticCost
@@ -82,7 +83,7 @@ class Watched:
         """Return the mean cost, with the L2 penalty ``lmbda / (2 n)`` times the sum of squared weights."""
         net, n = self._net, len(self.X)
         if net._compiled_loss() is not None and not net._overrides("feedforward"):
-            mean = net._row_network().passes.cost(self.X, self.targets, None, n_threads=None)
+            mean = passes_of(net._row_network()).cost(self.X, self.targets, None, n_threads=None)
         else:
             cost, ends = net.cost or QuadraticCost, zip(self._outputs(), self.vectors, strict=True)
             mean = sum(float(cost.fn(a.reshape(-1, 1), y.reshape(-1, 1))) for a, y in ends) / n
@@ -93,7 +94,7 @@ class Watched:
         net = self._net
         if net._overrides("feedforward"):
             return np.hstack([net.feedforward(x.reshape(-1, 1)) for x in self.X]).T
-        return net._row_network().passes.outputs(self.X, None)
+        return passes_of(net._row_network()).outputs(self.X, None)
 
 
 class CompiledEpochs:

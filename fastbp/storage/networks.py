@@ -17,14 +17,14 @@ from fastbp.engine import parameters
 from fastbp.functions.own import Activation, Loss
 from fastbp.model.definition import require_network
 from fastbp.model.initializers import INITIALIZERS
-from fastbp.network import Network
+from fastbp.model.model import Model, from_params
 from fastbp.storage.arrays import FileContent, write_arrays
 from fastbp.storage.atomic import FileError, PathLike
 
 __all__ = ["FileError", "describe", "rebuild", "save"]
 
 OwnFunctions = Mapping[tuple[type, str], Activation | Loss]
-_Net = TypeVar("_Net", bound=Network)
+_Net = TypeVar("_Net", bound=Model)
 
 NETWORK_VERSION = 1  # of the description below; a release that adds a field counts on, and still reads the earlier ones
 _MOST_NEURONS = 1 << 48  # of a layer, for whose weights no address space would do
@@ -41,7 +41,7 @@ _FIELDS = (
 )
 
 
-def save(net: Network, path: PathLike, subclass: str | None = None) -> None:
+def save(net: Model, path: PathLike, subclass: str | None = None) -> None:
     """Write a network to a file, whole or not at all.
 
     The file is in the safetensors format.  It is written under a temporary name in the same folder, flushed to the
@@ -49,7 +49,7 @@ def save(net: Network, path: PathLike, subclass: str | None = None) -> None:
 
     Parameters
     ----------
-    net : Network
+    net : Model
         The network.  Of one of a subclass the file has the name, and nothing that the subclass adds; `load` makes a
         `Network` of it unless it is passed that class.  The state of its optimizer is not saved.  An `Activation` or
         `Loss` of your own is saved by its name only, since a file holds no code: pass it to `load` as well.
@@ -89,7 +89,7 @@ def restore(content: FileContent, kind: type[_Net], custom_functions: OwnFunctio
     return rebuild(content, kind, content.description, "params", custom_functions)
 
 
-def finite_params(net: Network) -> NDArray[Any]:
+def finite_params(net: Model) -> NDArray[Any]:
     """Return a network's parameters, or raise if one is NaN or infinite."""
     if not validation.all_finite(net.params):
         raise ValueError(
@@ -101,12 +101,12 @@ def finite_params(net: Network) -> NDArray[Any]:
 # --- description ------------------------------------------------------------------------------------------------------
 
 
-def describe(net: Network) -> dict[str, Any]:
+def describe(net: Model) -> dict[str, Any]:
     """Return everything but the parameters, in plain values, as `rebuild` reads it.
 
     Parameters
     ----------
-    net : Network
+    net : Model
         Any network whose functions of the user's own have different names.
 
     Returns
@@ -216,7 +216,8 @@ def rebuild(
     runs = [[(function(Activation, name), count) for name, count in layer] for layer in layers]
     is_softmax = runs[-1] == [("softmax", sizes[-1])]
     try:
-        return kind.from_params(
+        return from_params(
+            kind,
             vector,
             sizes,
             activation=runs[:-1],
