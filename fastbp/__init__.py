@@ -9,21 +9,18 @@
 
 from fastbp.derivatives.perturbation import (
     FiniteDifferenceResult,
-    GradientReport,
-    LayerCheck,
     RandomSearchResult,
-    check_gradient,
     finite_difference_gradient,
     node_perturbation,
     random_weight_search,
 )
 from fastbp.engine.threads import get_num_threads, num_threads, set_num_threads
-from fastbp.export.torch import from_torch_state_dict
 from fastbp.functions.names import ActivationName, InitializerName, LossName, OutputName
 from fastbp.functions.own import Activation, Loss
 from fastbp.inspection.diagnostics import DiagnosticReport, DiagnosticWatch, LayerDiagnosis, diagnose
+from fastbp.inspection.gradient_check import GradientReport, LayerCheck, check_gradient
 from fastbp.inspection.weight_history import WeightHistory
-from fastbp.loading import load
+from fastbp.loading import from_torch_state_dict, load
 from fastbp.model.definition import ActivationSpec, OutputSpec
 from fastbp.network import LayerTrace, Network, Trace
 from fastbp.old_names import register as _register_old_names

@@ -1,19 +1,22 @@
-"""`load`: what `save` wrote, as what it was."""
+"""Networks and estimators from elsewhere: `load`, what `save` wrote, as what it was; and networks of torch."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from fastbp import validation
+from fastbp.export.torch import torch_params
 from fastbp.functions.own import Activation, Loss
+from fastbp.model.definition import ActivationSpec, OutputSpec
+from fastbp.model.model import from_params
 from fastbp.network import Network
 from fastbp.storage.arrays import FileContent, read_arrays
 from fastbp.storage.atomic import PathLike
 from fastbp.storage.networks import ESTIMATOR_VERSION, NETWORK_VERSION, OwnFunctions, restore
 from fastbp.storage.own_classes import listed, subclasses
 
-__all__ = ["load"]
+__all__ = ["from_torch_state_dict", "load"]
 
 _VERSIONS = {"network": NETWORK_VERSION, "classifier": ESTIMATOR_VERSION, "regressor": ESTIMATOR_VERSION}
 _OwnClasses = dict[tuple[str, str], type]  # by kind of file and name
@@ -89,6 +92,62 @@ def load(
 
     base = _estimators()[content.kind]
     return restore_estimator(content, base, own or base, functions)
+
+
+def from_torch_state_dict(
+    state: Mapping[str, Any],
+    activation: ActivationSpec = "relu",
+    output: OutputSpec = "identity",
+    loss: str | Loss = "quadratic",
+) -> Network:
+    """Return a network with the sizes, parameters and dtype of a torch model.
+
+    Parameters
+    ----------
+    state : mapping of str to tensor or ndarray
+        What ``model.state_dict()`` returns for a model whose only layers with parameters are `Linear`; of dtype float32
+        or float64.
+    activation, output, loss
+        As for `Network`: a state dict does not tell them.
+
+    Returns
+    -------
+    Network
+        The network, whose parameters are copies.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If `state` is not that of a dense network, or another argument is wrong.
+
+    Notes
+    -----
+    The layers are taken in the order of `state`, but names that differ in one number only, such as ``0`` and ``10``, or
+    ``fc2`` and ``fc10``, in the order of that number: files often have them sorted as words.  A state dict has the
+    layers as the module defines them.  Where it applies them in another order, nothing in it says so, and where the
+    widths allow that too, the network is another one: compare the outputs of one row.
+
+    Examples
+    --------
+    >>> import numpy as np, fastbp as bp
+    >>> net = bp.from_torch_state_dict({"0.weight": np.array([[3.0, 4.0]]), "0.bias": np.array([5.0])})
+    >>> net.predict([[1.0, 1.0]])
+    array([[12.]])
+    """
+    params, sizes = torch_params(state)
+    return from_params(
+        Network,
+        params,
+        sizes,
+        activation=activation,
+        output=output,
+        loss=loss,
+        initializer="glorot_uniform",
+        l2_penalty=0.0,
+        l1_penalty=0.0,
+        dropout=0.0,
+        loss_parameter=None,
+    )
 
 
 def _estimators() -> dict[str, type]:

@@ -15,7 +15,6 @@ from numpy.typing import ArrayLike, DTypeLike, NDArray
 from fastbp import validation
 from fastbp.derivatives.moves import Moves
 from fastbp.functions.names import nearest
-from fastbp.inspection.gradient_check import GradientReport, LayerCheck, check_gradient
 from fastbp.kernels.roots import perturbation as kernel
 from fastbp.model.checks import checked
 from fastbp.model.definition import require_network
@@ -25,10 +24,7 @@ from fastbp.system.progress import progress_bar
 
 __all__ = [
     "FiniteDifferenceResult",
-    "GradientReport",
-    "LayerCheck",
     "RandomSearchResult",
-    "check_gradient",
     "finite_difference_gradient",
     "node_perturbation",
     "random_weight_search",

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,8 +22,33 @@ from fastbp.training import optimizers
 from fastbp.training.state import fresh_state
 from fastbp.training.steps import Trainer
 
-if TYPE_CHECKING:
-    from fastbp.nielsen.network import Network
+
+class Network(Protocol):
+    """What is used here of a `fastbp.nielsen.Network`, some of whose methods a subclass may have written anew."""
+
+    sizes: Sequence[int]
+    dtype: np.dtype
+    weights: list[NDArray[Any]]
+    biases: list[NDArray[Any]]
+    cost: Any
+
+    def feedforward(self, a: Any) -> NDArray[Any]:
+        """Return the outputs for one column of inputs."""
+
+    def update_mini_batch(self, mini_batch: Any, eta: Any, lmbda: Any = ..., n: Any = ...) -> None:
+        """Take one step."""
+
+    def accuracy(self, data: Any, convert: bool = False) -> int:
+        """Return how many samples have their largest output at their label."""
+
+    def total_cost(self, data: Any, lmbda: float, convert: bool = False) -> float:
+        """Return the mean cost with the penalty."""
+
+    def _compiled_loss(self) -> LossName | None: ...
+
+    def _row_network(self) -> RowNetwork: ...
+
+    def _overrides(self, name: str) -> bool: ...
 
 
 def row_network(sizes: Any, loss: LossName, dtype: np.dtype, l2_penalty: float = 0.0) -> RowNetwork:
