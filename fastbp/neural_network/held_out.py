@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 from sklearn.metrics import check_scoring
 from sklearn.model_selection import train_test_split
 
-from fastbp.neural_network.batch_cost import BatchCost
-from fastbp.neural_network.epochs import Data
+from fastbp.engine.batch_cost import BatchCost
+from fastbp.engine.rows import Data
 from fastbp.validation.sparse_rows import SparseRows
 
 # --- passed to `fit` --------------------------------------------------------------------------------------------------
