@@ -8,7 +8,8 @@ import fastbp as bp
 from fastbp import neural_network as ours
 from fastbp.derivatives.moves import Moves
 from fastbp.engine import workspace
-from fastbp.engine.frame import UnknownCodeError, make_frame
+from fastbp.engine.calls import UnknownCodeError
+from fastbp.engine.frame import make_frame
 from fastbp.functions import own
 from fastbp.kernels.jobs import known_codes
 from fastbp.kernels.optimizers import updates
@@ -180,7 +181,7 @@ def test_perturbation_says_so_as_well():
     net = network(cases.Case("", SIZES, "tanh", "identity"))
     data = checked(net, np.ones((N_ROWS, SIZES[0])), np.ones((N_ROWS, SIZES[-1])), None)
     moves = Moves(net, *data, dtype=net.dtype, n_threads=1)
-    moves._tables[2][in_plan.LOSS] = 99
+    moves._kernel._tables[2][in_plan.LOSS] = 99
     with pytest.raises(UnknownCodeError):
         moves.measure(0, np.arange(1), [np.ones(1)], [np.zeros(1)])
 

@@ -6,7 +6,8 @@ from scipy import sparse
 
 import fastbp as bp
 from fastbp.engine import workspace
-from fastbp.engine.frame import UnknownCodeError, make_frame
+from fastbp.engine.calls import UnknownCodeError
+from fastbp.engine.frame import make_frame
 from fastbp.kernels.tables import data as in_data
 from fastbp.kernels.tables import plan as in_plan
 from fastbp.neural_network import MLPClassifier, MLPRegressor

@@ -11,7 +11,6 @@ from fastbp.engine.frame import Frame, Key, flops_per_row, inputs_of, make_frame
 from fastbp.engine.interruption import seconds_per_row
 from fastbp.engine.threads import process_limit, thread_count
 from fastbp.kernels.roots import entry
-from fastbp.kernels.tables import scalars as in_scalars
 from fastbp.system.memory import require_memory
 from fastbp.validation.data import Targets
 from fastbp.validation.sparse_rows import Rows, SparseRows
@@ -88,11 +87,11 @@ class Passes:
         net = self._net
         frame = self._take("cost", X)
         frame.set_data(X, targets, sample_weight)
-        frame.scalars[[in_scalars.L2_PENALTY, in_scalars.L1_PENALTY]] = net.penalties
+        frame.set_penalties(*net.penalties)
         threads = frame.useful_threads(n_threads, len(X) * self._flops_of_row(X))
-        frame.run(entry.COST, net.params, n_threads=threads, seconds=len(X) * self.seconds_per_row(X))
+        cost = frame.value(net.params, n_threads=threads, seconds=len(X) * self.seconds_per_row(X))
         self._give_back(frame)
-        return float(frame.scalars[in_scalars.COST_SUM])
+        return cost
 
     def value_and_grad(
         self,
@@ -107,14 +106,11 @@ class Passes:
         net = self._net
         frame = self._take("gradient", X)
         frame.set_data(X, targets, sample_weight)
-        frame.scalars[[in_scalars.L2_PENALTY, in_scalars.L1_PENALTY]] = net.penalties
+        frame.set_penalties(*net.penalties)
         threads = frame.useful_threads(n_threads, 3 * len(X) * self._flops_of_row(X))
-        frame.run(entry.VALUE_AND_GRAD, params, n_threads=threads, seconds=3 * len(X) * self.seconds_per_row(X))
-        cost, grad = float(frame.scalars[in_scalars.COST_SUM]), frame.grads[: net.n_params].copy()
+        result = frame.value_and_grad(params, n_threads=threads, seconds=3 * len(X) * self.seconds_per_row(X))
         self._give_back(frame)
-        if not np.isfinite(cost):
-            grad.fill(np.nan)  # the backward pass of an infinite cost is not made
-        return cost, grad
+        return result
 
     def training_frame(self, batch_rows: int, X: Rows) -> Frame:
         """Return a frame for the steps of a fit; for a small one, making it takes longer than a hundred steps."""

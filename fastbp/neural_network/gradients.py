@@ -10,9 +10,9 @@ from scipy import sparse
 from sklearn.utils.validation import validate_data
 
 from fastbp.derivatives.jacobian import OutputErrors
+from fastbp.engine.batch_cost import BatchCost
 from fastbp.model.model import passes_of
 from fastbp.network import Network
-from fastbp.neural_network.batch_cost import BatchCost
 from fastbp.validation.data import all_finite
 from fastbp.validation.sparse_rows import as_dense, sparse_rows
 

@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 from sklearn.metrics import check_scoring
 from sklearn.model_selection import train_test_split
 
+from fastbp.engine.batch_cost import BatchCost
+from fastbp.engine.rows import Data
 from fastbp.model.model import passes_of
-from fastbp.neural_network.batch_cost import BatchCost
-from fastbp.neural_network.epochs import Data
 from fastbp.validation.sparse_rows import SparseRows
 
 # --- passed to `fit` --------------------------------------------------------------------------------------------------
