@@ -93,6 +93,20 @@ class TrainingState(OptimizerState):
         """Return a state whose vectors and random numbers are its own."""
         return replace(self, vectors=np.array(self.vectors), rng=copy.deepcopy(self.rng))
 
+    def with_numbers(self, rng: np.random.Generator, dropout_seed: int) -> TrainingState:
+        """Return a state with other random numbers and the same vectors; for a short fit, `replace` is slow."""
+        return TrainingState(
+            self.code,
+            self.constants,
+            self.n_vectors,
+            self.vectors,
+            self.step,
+            self.powers,
+            optimizer=self.optimizer,
+            rng=rng,
+            dropout_seed=dropout_seed,
+        )
+
     def __setstate__(self, state: dict[str, Any]) -> None:
         """Take the state; that of version 0.1.0 leaves to the optimizer what follows from it."""
         super().__setstate__(_told(state["optimizer"]) | state)
@@ -164,4 +178,4 @@ def state_to_go_on_with(
     if old is None or not (optimizer is None or optimizer is old.optimizer):
         return fresh_state(net, Adam() if optimizer is None else optimizer, rng)
     dropout_seed = draw_seed(rng) if new_numbers else old.dropout_seed
-    return replace(old, rng=rng, dropout_seed=dropout_seed)
+    return old.with_numbers(rng, dropout_seed)

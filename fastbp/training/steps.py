@@ -167,12 +167,12 @@ class Steps:
         Outcome
             Where it has diverged, the parameters are those from before the epoch; the optimizer is as it was left.
         """
-        frame = self._frame
+        frame, state = self._frame, self.state
         if self.position == 0:
             self.before_epoch[...] = self.model.params
             frame.sums = 0.0
         self._set_data(order)
-        first_of_epoch = frame.step - self.position
+        first_of_epoch = state.step - self.position
         status = FINISHED
         while self.position < self.per_epoch:
             now = self._step_time.steps_to_try(self.per_epoch - self.position)
@@ -180,8 +180,8 @@ class Steps:
             try:
                 status = self._take(self.position, rest, None if pauses is None else pauses.deadline)
             finally:
-                self.position = frame.step - first_of_epoch
                 self._note_steps()
+                self.position = state.step - first_of_epoch
             if status == INTERRUPTED and pauses is not None:
                 pauses.take()
             elif status != FINISHED:
