@@ -197,7 +197,7 @@ def test_nothing_is_changed():
     bp.diagnose(net, inputs)
     np.testing.assert_array_equal(net.params, before)
     np.testing.assert_array_equal(inputs, X)
-    assert net.training_state is None
+    assert net._training_state is None
 
 
 # --- what it says -----------------------------------------------------------------------------------------------------

@@ -188,7 +188,7 @@ def test_layers_whose_rows_lie_further_apart(dtype):
     net = bp.Network(sizes, "tanh", "identity", "quadratic", dtype=dtype, seed=4)
     rng = np.random.default_rng(4)
     X, Y = rng.standard_normal((n, sizes[0])).astype(dtype), rng.standard_normal((n, sizes[-1])).astype(dtype)
-    frame = net.passes.training_frame(n, X)
+    frame = net._passes.training_frame(n, X)
     assert (frame.workspace.layers[:, in_layer.STRIDE] > sizes[1:]).tolist() == [True, dtype == "float64", True, False]
     a = [X.astype(np.float64)]
     for W, b in zip(net.weights, net.biases, strict=True):

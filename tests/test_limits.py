@@ -64,7 +64,7 @@ def test_training_that_does_not_fit(monkeypatch):
         "memory, and 629145600 (0.6 GiB) are available. Make the layers smaller, use dtype='float32', or bp.SGD "
         "without momentum, which keeps no vectors."
     )
-    assert net.training_state is None
+    assert net._training_state is None
 
 
 def test_outputs_that_do_not_fit(eight_gib):

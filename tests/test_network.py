@@ -132,10 +132,10 @@ def test_learning_rate_finder_leaves_the_network_as_it_was(schedule: str) -> Non
     inputs = rng.normal(size=(100, 3))
     net = bp.Network([3, 8, 1], activation="tanh", seed=0)
     net.fit(inputs, inputs[:, 0], epochs=2, optimizer=bp.SGD(getattr(bp, schedule)(0.01)), seed=0)
-    before, state = net.params.copy(), net.training_state
+    before, state = net.params.copy(), net._training_state
     found = bp.find_learning_rate(net, inputs, inputs[:, 0], seed=0)
     np.testing.assert_array_equal(net.params, before)
-    assert net.training_state is state
+    assert net._training_state is state
     assert found.learning_rates.shape == found.losses.shape
     assert found.learning_rates[0] <= found.suggestion <= found.learning_rates[-1]
     assert np.isfinite(found.losses).all()

@@ -62,8 +62,8 @@ def test_a_network_owns_its_parameters_however_it_came(way, dtype, tmp_path):
     assert twin.params.flags.writeable
     assert twin.params.flags.owndata
     assert not np.shares_memory(twin.params, net.params)
-    assert twin.training_state.vectors.flags.writeable
-    assert not np.shares_memory(twin.training_state.vectors, net.training_state.vectors)
+    assert twin._training_state.vectors.flags.writeable
+    assert not np.shares_memory(twin._training_state.vectors, net._training_state.vectors)
     data = X.astype(dtype), Y.astype(dtype)
     twin.fit(*data, epochs=2)
     assert np.array_equal(net.params, before)
@@ -141,7 +141,7 @@ def test_a_callback_that_makes_them_read_only_ends_the_fit():
 
 def test_the_optimizer_s_vectors_are_not_written_either():
     net = trained()
-    net.training_state.vectors.setflags(write=False)
+    net._training_state.vectors.setflags(write=False)
     with pytest.raises(ValueError, match="must be writable"):
         net.fit(X, Y, epochs=1)
     pickle.loads(pickle.dumps(net)).fit(X, Y, epochs=1)  # whose vectors are its own

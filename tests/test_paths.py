@@ -18,6 +18,7 @@ from fastbp.kernels.tables import codes
 from fastbp.kernels.tables import plan as in_plan
 from fastbp.kernels.tables import scalars as in_scalars
 from fastbp.kernels.tables import segment as in_segment
+from fastbp.model.checks import checked
 from fastbp.validation.data import Targets
 from tests import cases, problems, reference
 from tests.reference import relative_error
@@ -178,7 +179,7 @@ def test_a_derivative_from_z_needs_z(path, on_path):
 
 def test_perturbation_says_so_as_well():
     net = network(cases.Case("", SIZES, "tanh", "identity"))
-    data = net.checked(np.ones((N_ROWS, SIZES[0])), np.ones((N_ROWS, SIZES[-1])), None)
+    data = checked(net, np.ones((N_ROWS, SIZES[0])), np.ones((N_ROWS, SIZES[-1])), None)
     moves = Moves(net, *data, dtype=net.dtype, n_threads=1)
     moves._kernel._tables[2][in_plan.LOSS] = 99
     with pytest.raises(UnknownCodeError):

@@ -284,14 +284,14 @@ def test_any_wrong_derivative_is_found(case):
 
 def test_the_sign_of_a_whole_layer_is_found(monkeypatch):
     net, X, labels, _ = digits(n=20)
-    value_and_grad = net.passes.value_and_grad
+    value_and_grad = net._passes.value_and_grad
 
     def wrong(*data, **settings):
         cost, grad = value_and_grad(*data, **settings)
         grad[: 91 * 12] *= -1
         return cost, grad
 
-    monkeypatch.setattr(net.passes, "value_and_grad", wrong)
+    monkeypatch.setattr(net._passes, "value_and_grad", wrong)
     report = bp.check_gradient(net, X, labels)
     assert not report.ok
     assert [layer.weight_error > 0.1 for layer in report.layers] == [True, False, False]

@@ -98,7 +98,7 @@ def fitted(case, optimizer, dtype, n_threads, batch_size, n, **keywords):
         X, Y, epochs=3, batch_size=batch_size, optimizer=getattr(bp, optimizer.kind)(**optimizer.hyper_parameters),
         clip_norm=optimizer.clip_norm, seed=3, validation_data=(X, Y), n_threads=n_threads,
     )  # fmt: skip
-    return net.params, history.loss, history.val_loss, net.training_state.vectors
+    return net.params, history.loss, history.val_loss, net._training_state.vectors
 
 
 def test_every_optimizer_is_among_the_cases():
@@ -160,7 +160,7 @@ def test_a_late_helper_cannot_join_the_next_job(monkeypatch):
     lent_to = [argument for job in lent for argument in job.args if isinstance(argument, np.ndarray)]
     monkeypatch.undo()
     net.value_and_grad(X, Y, n_threads=1)
-    frames = [frame for spare in net.passes._spare.values() for frame in spare]
+    frames = [frame for spare in net._passes._spare.values() for frame in spare]
     assert frames
     assert not any(frame.control is argument for frame in frames for argument in lent_to)
 

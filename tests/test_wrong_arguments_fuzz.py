@@ -226,7 +226,7 @@ def check(name, changed, tmp_path):
     except (TypeError, ValueError) as error:
         check_error(error, right)
         assert same_bits(net.params, kept)
-        assert net.training_state is None
+        assert net._training_state is None
     except bp.TrainingDivergedError:
         assert same_bits(net.params, kept)
     except OSError:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,11 +18,9 @@ from fastbp.engine.perturbed import Perturbed
 from fastbp.engine.threads import blas_threads, thread_count
 from fastbp.engine.workspace import LEAST_SHARED_FLOPS
 from fastbp.kernels.roots import perturbation as kernel
+from fastbp.model.model import Model
 from fastbp.system.memory import require_memory
 from fastbp.validation.data import Targets
-
-if TYPE_CHECKING:
-    from fastbp.network import Network
 
 # A call of the kernel takes about this long, so that Ctrl-C is obeyed soon.  The first call is reckoned with a
 # pessimistic speed, the later ones follow the clock; results do not depend on how the moves are cut into calls.
@@ -36,7 +34,7 @@ class Moves:
 
     Parameters
     ----------
-    net : Network
+    net : Model
         The network.
     X, targets, sample_weight
         Valid data, as `Network.checked` returns them.
@@ -50,7 +48,7 @@ class Moves:
 
     def __init__(
         self,
-        net: Network,
+        net: Model,
         X: NDArray[Any],
         targets: Targets,
         sample_weight: NDArray[Any] | None,

@@ -12,7 +12,7 @@ from fastbp.engine.objective import Objective
 from fastbp.engine.rows import Data
 
 if TYPE_CHECKING:
-    from fastbp.network import Network
+    from fastbp.model.definition import Definition as Network
 
 
 class BatchCost:

@@ -27,7 +27,7 @@ from fastbp.validation.data import Targets
 from fastbp.validation.sparse_rows import Rows, SparseRows
 
 if TYPE_CHECKING:
-    from fastbp.network import Network
+    from fastbp.model.definition import Definition as Network
 
 
 # What a frame is for, the rows of the data set and of a gradient, what X is like, and the threads set when its slots
@@ -328,7 +328,7 @@ def make_frame(
         inputs=inputs,
     )
     n_gradients = workspace.n_gradients if gradient else 0
-    n_bytes = (n_gradients + n_state_vectors) * net.params.nbytes
+    n_bytes = (n_gradients + n_state_vectors) * net.n_params * net.dtype.itemsize
     require_memory(n_bytes, f"A gradient of {net.n_params} parameters", "Make the layers smaller.")
     grads = np.empty(max(1, n_gradients * net.n_params), net.dtype)
     state = np.zeros(max(1, n_state_vectors * net.n_params), net.dtype)

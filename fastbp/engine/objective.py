@@ -9,7 +9,7 @@ from fastbp.engine.frame import Frame, inputs_of, make_frame
 from fastbp.validation.sparse_rows import Rows
 
 if TYPE_CHECKING:
-    from fastbp.network import Network
+    from fastbp.model.definition import Definition as Network
 
 
 @dataclass(frozen=True)

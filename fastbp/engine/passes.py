@@ -16,7 +16,7 @@ from fastbp.validation.data import Targets
 from fastbp.validation.sparse_rows import Rows, SparseRows
 
 if TYPE_CHECKING:
-    from fastbp.network import Network
+    from fastbp.model.model import Model as Network
 
 _SMALL_INPUT = 1 << 10  # elements of X up to which copying is quicker than asking for its address
 _SMALL_FLOPS = 1 << 16  # that no thread would share, and no thread of a BLAS either

@@ -13,8 +13,9 @@ from numpy.typing import ArrayLike, NDArray
 from fastbp import validation
 from fastbp.derivatives.jacobian import OutputErrors
 from fastbp.functions.own import Activation
+from fastbp.model.checks import checked_inputs
 from fastbp.model.definition import require_network
-from fastbp.network import Network
+from fastbp.model.model import Model, from_params
 
 if TYPE_CHECKING:
     from fastbp.training.history import History
@@ -180,7 +181,7 @@ class DiagnosticReport:
                 yield f"layer {i}: all {layer.n_neurons} neurons starved: their mean input is {layer.mean_input:.2g}"
 
 
-def diagnose(net: Network, X: ArrayLike) -> DiagnosticReport:
+def diagnose(net: Model, X: ArrayLike) -> DiagnosticReport:
     """Say which neurons of which layers are saturated, dead or starved.
 
     A neuron is *saturated* if the derivative of its activation is near 0 for nearly all samples (below 1 % of its
@@ -191,7 +192,7 @@ def diagnose(net: Network, X: ArrayLike) -> DiagnosticReport:
 
     Parameters
     ----------
-    net : Network
+    net : Model
         The network, trained or not; it is not changed.
     X : array_like, shape (n, n_features)
         Inputs, a few hundred are enough; of the network's dtype.
@@ -222,7 +223,7 @@ def diagnose(net: Network, X: ArrayLike) -> DiagnosticReport:
     (False, array([1]))
     """
     require_network(net)
-    a = net.checked_inputs(X)
+    a = checked_inputs(net, X)
     rows = max(1, _BLOCK_ELEMENTS // max(net.sizes))
     counts = [_Counts(net, layer) for layer in range(len(net.sizes) - 1)]
     for first in range(0, len(a), rows):
@@ -267,7 +268,7 @@ class DiagnosticWatch:
         self.epochs: list[int] = []
         self.reports: list[DiagnosticReport] = []
 
-    def __call__(self, net: Network, history: History) -> None:
+    def __call__(self, net: Model, history: History) -> None:
         """Look at the network after an epoch, if it is time."""
         self._n_epochs += 1
         if self._n_epochs % self._every == 0:
@@ -317,14 +318,14 @@ class DiagnosticWatch:
 class _Counts:
     """Sums over the samples of one layer, which is looked at as a network of its own."""
 
-    def __init__(self, net: Network, layer: int) -> None:
+    def __init__(self, net: Model, layer: int) -> None:
         self._layer, self._runs = layer, net.activations[layer]
         fan_in, fan_out = net.sizes[layer : layer + 2]
         output: Any = self._runs[0][0] if len(self._runs) == 1 else self._runs
         params = np.concatenate([net.weights[layer].ravel(), net.biases[layer]])
         settings = net.settings() | {"activation": [], "output": output, "dropout": 0.0}
         settings |= {"loss": "absolute", "loss_parameter": None}
-        self._net = Network.from_params(params, [fan_in, fan_out], **settings)
+        self._net = from_params(Model, params, [fan_in, fan_out], **settings)
         is_output = layer == len(net.sizes) - 2
         names = [name for activation, count in self._runs for name in [_name(activation)] * count]
         matched = [is_output and (name, net.loss) in _MATCHED for name in names]

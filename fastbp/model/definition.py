@@ -3,21 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
 
 from fastbp import validation
+from fastbp.engine import parameters
 from fastbp.functions.names import ActivationName, InitializerName, LossName, OutputName
 from fastbp.functions.own import Activation, Loss, activation_entry, loss_entry
 from fastbp.functions.segments import Segment
-from fastbp.validation.arrays import require_columns
-from fastbp.validation.sparse_rows import Rows, as_dense
-
-if TYPE_CHECKING:
-    from fastbp.training.history import History
-    from fastbp.training.state import TrainingState
 
 __all__ = ["ActivationSpec", "Definition", "OutputSpec", "require_network"]
 
@@ -59,8 +53,6 @@ class Definition:
         self._l2_penalty = validation.real_number(l2_penalty, "l2_penalty", 0.0)
         self._l1_penalty = validation.real_number(l1_penalty, "l1_penalty", 0.0)
         self._dropout = validation.dropout_rates(dropout, len(self._sizes) - 2)
-        self.training_state: TrainingState | None = None
-        self.history: History | None = None
 
     @property
     def sizes(self) -> tuple[int, ...]:
@@ -71,6 +63,11 @@ class Definition:
     def dtype(self) -> np.dtype:
         """Type of parameters, inputs and outputs: float32 or float64."""
         return self._dtype
+
+    @property
+    def n_params(self) -> int:
+        """Number of weights and biases."""
+        return parameters.count_params(self._sizes)
 
     @property
     def loss(self) -> LossName | Loss:
@@ -138,37 +135,6 @@ class Definition:
     def loss_entry(self, dtype: np.dtype | None = None) -> tuple[int, int, int]:
         """Return the loss as the kernels know it."""
         return loss_entry(self._loss, self.has_softmax, dtype or self._dtype)
-
-    def checked_rows(self, X: ArrayLike) -> Rows:
-        """Return valid inputs, sparse or not, with the columns that the network was fitted on, or raise."""
-        if self.feature_names is not None:
-            require_columns(X, self.feature_names)
-        return validation.inputs(X, self._sizes[0], self._dtype)
-
-    def checked_inputs(self, X: ArrayLike) -> NDArray[Any]:
-        """Return the same as an array."""
-        return as_dense(self.checked_rows(X))
-
-    def checked(
-        self, X: ArrayLike, Y: ArrayLike, sample_weight: ArrayLike | None
-    ) -> tuple[NDArray[Any], validation.Targets, NDArray[Any] | None]:
-        """Return valid inputs, as an array, targets and weights, or raise."""
-        rows, targets, weights = self.checked_data(X, Y, sample_weight)
-        return as_dense(rows), targets, weights
-
-    def checked_data(
-        self, X: ArrayLike, Y: ArrayLike, sample_weight: ArrayLike | None
-    ) -> tuple[Rows, validation.Targets, NDArray[Any] | None]:
-        """Return valid inputs, sparse or not, targets and weights, or raise.
-
-        They are views that were made before they were looked at: if the user sets the shape of an array of theirs, at
-        any time, these keep what was checked.
-        """
-        rows = self.checked_rows(X)
-        n_rows = len(rows)
-        targets = validation.targets(Y, n_rows, self._sizes[-1], self._dtype, self._loss, softmax=self.has_softmax)
-        weights = validation.sample_weights(sample_weight, n_rows, self._dtype)
-        return rows, targets, weights
 
 
 def require_network(net: object) -> None:

@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from fastbp.engine import parameters
 from fastbp.engine.frame import make_frame
+from fastbp.model.definition import Definition
 from fastbp.validation.data import Targets
-
-if TYPE_CHECKING:
-    from fastbp.network import Network
 
 
 @dataclass(frozen=True)
@@ -74,26 +72,22 @@ class Trace:
     layers: list[LayerTrace]
 
 
-def make_trace(net: Network, X: NDArray[Any], targets: Targets, sample_weight: NDArray[Any] | None) -> Trace:
-    """Run one gradient that keeps everything; see `Network.trace`; the cost's gradient comes from a second pass."""
-    blocks, sample_costs = layer_blocks(net, X, targets)
-    cost, grad = net.value_and_grad(X, _array(targets), sample_weight=sample_weight)
+def make_trace(
+    net: Definition, params: NDArray[Any], X: NDArray[Any], targets: Targets, value_and_grad: tuple[float, NDArray[Any]]
+) -> Trace:
+    """Run one gradient that keeps everything; see `Network.trace`; the cost and its gradient come from another pass."""
+    blocks, sample_costs = layer_blocks(net, params, X, targets)
+    cost, grad = value_and_grad
     weights, biases = parameters.views(grad, net.sizes)
     layers = [LayerTrace(z, a, delta, dW, db) for (z, a, delta), dW, db in zip(blocks, weights, biases, strict=True)]
     return Trace(cost, sample_costs, layers)
 
 
 def layer_blocks(
-    net: Network, X: NDArray[Any], targets: Targets
+    net: Definition, params: NDArray[Any], X: NDArray[Any], targets: Targets
 ) -> tuple[list[list[NDArray[Any]]], NDArray[np.float64]]:
     """Return each layer's z, a and delta of each sample's own cost, and each sample's cost."""
     n_rows = len(X)
     frame = make_frame(net, n_rows, n_rows, gradient=True, keep_z=True, whole_block=True)
     frame.set_data(X, targets, None)
-    return frame.layer_blocks(net.params)
-
-
-def _array(targets: Targets) -> NDArray[Any]:
-    array = targets.labels if targets.array is None else targets.array
-    assert array is not None
-    return array
+    return frame.layer_blocks(params)

@@ -10,8 +10,8 @@ category, message or ``module="sklearn"``.
 """
 
 from fastbp.neural_network.classifier import MLPClassifier
+from fastbp.neural_network.converters import register_onnx_converters
 from fastbp.neural_network.errors import FitDivergedError
-from fastbp.neural_network.onnx_models import register_onnx_converters
 from fastbp.neural_network.regressor import MLPRegressor
 
 __all__ = ["FitDivergedError", "MLPClassifier", "MLPRegressor", "register_onnx_converters"]

@@ -21,6 +21,7 @@ from fastbp.engine.batch_cost import BatchCost
 from fastbp.engine.objective import Objective
 from fastbp.engine.rows import Data
 from fastbp.model.initializers import initialize
+from fastbp.model.model import passes_of
 from fastbp.network import Network
 from fastbp.neural_network import callbacks, lbfgs
 from fastbp.neural_network.epochs import OptimizerState
@@ -317,7 +318,7 @@ class BaseMLP(Fitted, Portable, Gradients, callbacks.Support, BaseEstimator, ABC
             and all_finite(X)
         ):  # what scikit-learn's checks would let pass unchanged; anything else gets the checks, and their messages
             if X.dtype == net.dtype:
-                return net.passes.outputs(X, self.n_threads)
+                return passes_of(net).outputs(X, self.n_threads)
             valid = X
         elif sparse.issparse(X) and self._is_plain_csr(X, net):
             valid = X
@@ -326,7 +327,7 @@ class BaseMLP(Fitted, Portable, Gradients, callbacks.Support, BaseEstimator, ABC
             valid = validate_data(self, X, accept_sparse=SPARSE_FORMATS, reset=False)
         if self.dtype is None and np.result_type(valid.dtype, net.dtype) != net.dtype:
             net = self._in_double(net)  # float64 inputs of a model in float32: float64 arithmetic, as NumPy's would be
-        return net.passes.outputs(_in_dtype(valid, net.dtype), self.n_threads)
+        return passes_of(net).outputs(_in_dtype(valid, net.dtype), self.n_threads)
 
     def _is_plain_csr(self, X: Any, net: Network) -> bool:
         """Whether sparse inputs are such that scikit-learn's checks would let them pass unchanged."""

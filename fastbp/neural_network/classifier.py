@@ -65,6 +65,7 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
     """
 
     _parameter_constraints = CLASSIFIER_CONSTRAINTS
+    _kind_of_file = "classifier"
 
     classes_: NDArray[Any]
 

@@ -19,6 +19,7 @@ from fastbp.engine.objective import Objective
 from fastbp.engine.rows import Data
 from fastbp.engine.settings import N_CONSTANTS
 from fastbp.kernels.optimizers import updates
+from fastbp.model.model import passes_of
 from fastbp.network import Network
 from fastbp.validation.data import all_finite
 
@@ -115,7 +116,7 @@ class Epochs:
         flops = inputs_of(data.X).flops_per_step(net.sizes, batch_rows)
         self._n_threads = frame.useful_threads(n_threads, flops)
         # as reckoned for `Trainer`: it only decides whether a call is long enough to be made interruptible
-        self._step_time = StepTime(3 * batch_rows * net.passes.row_seconds + 1e-9 * net.n_params)
+        self._step_time = StepTime(3 * batch_rows * passes_of(net).row_seconds + 1e-9 * net.n_params)
         self._before = net.params.copy()
 
     def run(self, order: NDArray[np.int64] | None, rates: NDArray[np.float64]) -> float:

@@ -11,6 +11,7 @@ from sklearn.utils.validation import validate_data
 
 from fastbp.derivatives.jacobian import OutputErrors
 from fastbp.engine.batch_cost import BatchCost
+from fastbp.model.model import passes_of
 from fastbp.network import Network
 from fastbp.validation.data import all_finite
 from fastbp.validation.sparse_rows import as_dense, sparse_rows
@@ -83,7 +84,7 @@ class Gradients:
         net = self.network_
         valid = validate_data(self, X, accept_sparse=SPARSE_FORMATS, reset=False)
         X = np.ascontiguousarray(as_dense(sparse_rows(valid)) if sparse.issparse(valid) else valid, net.dtype)
-        _require_finite_outputs(net.passes.outputs(X, self.n_threads))
+        _require_finite_outputs(passes_of(net).outputs(X, self.n_threads))
         errors = OutputErrors(net, X)
         gradient = np.empty((len(X), net.sizes[-1], X.shape[1]), net.dtype)
         for j in range(net.sizes[-1]):

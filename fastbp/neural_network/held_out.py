@@ -13,6 +13,7 @@ from sklearn.model_selection import train_test_split
 
 from fastbp.engine.batch_cost import BatchCost
 from fastbp.engine.rows import Data
+from fastbp.model.model import passes_of
 from fastbp.validation.sparse_rows import SparseRows
 
 # --- passed to `fit` --------------------------------------------------------------------------------------------------
@@ -171,7 +172,7 @@ class HeldOut:
             # a copy: a scorer may change in place what SciPy gives it
             X = data.X.to_scipy().copy() if isinstance(data.X, SparseRows) else data.X
             return float(self._scorer(self._probe, X, self._y, **self._weights))
-        out: NDArray[Any] = est._network.passes.outputs(data.X, est.n_threads)
+        out: NDArray[Any] = passes_of(est._network).outputs(data.X, est.n_threads)
         if not np.isfinite(out).all():
             return np.nan
         return float(est._score_of_outputs(out, data))

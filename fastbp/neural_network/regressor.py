@@ -74,6 +74,7 @@ class MLPRegressor(RegressorMixin, BaseMLP):
     """
 
     _parameter_constraints = REGRESSOR_CONSTRAINTS
+    _kind_of_file = "regressor"
     _y_rules = {"y_numeric": True}  # noqa: RUF012 # see the base
 
     def __init__(

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from fastbp import validation
 from fastbp.functions.names import LossName
+from fastbp.model.model import passes_of
 from fastbp.network import Network as RowNetwork
 from fastbp.nielsen import columns
 from fastbp.nielsen.costs import QuadraticCost
@@ -21,8 +22,33 @@ from fastbp.training import optimizers
 from fastbp.training.state import fresh_state
 from fastbp.training.steps import Trainer
 
-if TYPE_CHECKING:
-    from fastbp.nielsen.network import Network
+
+class Network(Protocol):
+    """What is used here of a `fastbp.nielsen.Network`, some of whose methods a subclass may have written anew."""
+
+    sizes: Sequence[int]
+    dtype: np.dtype
+    weights: list[NDArray[Any]]
+    biases: list[NDArray[Any]]
+    cost: Any
+
+    def feedforward(self, a: Any) -> NDArray[Any]:
+        """Return the outputs for one column of inputs."""
+
+    def update_mini_batch(self, mini_batch: Any, eta: Any, lmbda: Any = ..., n: Any = ...) -> None:
+        """Take one step."""
+
+    def accuracy(self, data: Any, convert: bool = False) -> int:
+        """Return how many samples have their largest output at their label."""
+
+    def total_cost(self, data: Any, lmbda: float, convert: bool = False) -> float:
+        """Return the mean cost with the penalty."""
+
+    def _compiled_loss(self) -> LossName | None: ...
+
+    def _row_network(self) -> RowNetwork: ...
+
+    def _overrides(self, name: str) -> bool: ...
 
 
 def row_network(sizes: Any, loss: LossName, dtype: np.dtype, l2_penalty: float = 0.0) -> RowNetwork:
@@ -82,7 +108,7 @@ class Watched:
         """Return the mean cost, with the L2 penalty ``lmbda / (2 n)`` times the sum of squared weights."""
         net, n = self._net, len(self.X)
         if net._compiled_loss() is not None and not net._overrides("feedforward"):
-            mean = net._row_network().passes.cost(self.X, self.targets, None, n_threads=None)
+            mean = passes_of(net._row_network()).cost(self.X, self.targets, None, n_threads=None)
         else:
             cost, ends = net.cost or QuadraticCost, zip(self._outputs(), self.vectors, strict=True)
             mean = sum(float(cost.fn(a.reshape(-1, 1), y.reshape(-1, 1))) for a, y in ends) / n
@@ -93,7 +119,7 @@ class Watched:
         net = self._net
         if net._overrides("feedforward"):
             return np.hstack([net.feedforward(x.reshape(-1, 1)) for x in self.X]).T
-        return net._row_network().passes.outputs(self.X, None)
+        return passes_of(net._row_network()).outputs(self.X, None)
 
 
 class CompiledEpochs:

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from fastbp.derivatives.jacobian import OutputErrors
 from fastbp.functions.names import ActivationName, OutputName
 from fastbp.functions.own import Activation
-from fastbp.network import Network
+from fastbp.model.model import Model
 from fastbp.plotting.canvas import COLORS, MARKERS, axes_or_new, checked_network
 
 _POINTS = 241
@@ -80,13 +80,13 @@ class ActivationDisplay:
 
     @classmethod
     def from_network(
-        cls, net: Network, *, limits: tuple[float, float] = (-4.0, 4.0), ax: Any = None
+        cls, net: Model, *, limits: tuple[float, float] = (-4.0, 4.0), ax: Any = None
     ) -> ActivationDisplay:
         """Draw the activations of a network, each once.
 
         Parameters
         ----------
-        net : Network
+        net : Model
             The network.
         limits : tuple of float
             Range of z.
@@ -146,6 +146,6 @@ def _curve(activation: OutputName | Activation, z: NDArray[Any]) -> tuple[NDArra
     """Return f(z) and f'(z) by a network of one neuron whose weighted input is its input."""
     if activation == "softmax":
         raise ValueError("`names` must be functions of one z; softmax is one of the whole layer.")
-    net = Network([1, 1], output=activation, initializer="zeros")
+    net = Model([1, 1], output=activation, initializer="zeros")
     net.params = [1.0, 0.0]
     return net.predict(z[:, None])[:, 0], OutputErrors(net, z[:, None]).of(0)[:, 0]

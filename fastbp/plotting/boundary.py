@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from fastbp import validation
-from fastbp.network import Network
+from fastbp.model.model import Model
 from fastbp.plotting.canvas import MARKERS, axes_or_new, checked_network, pyplot
 from fastbp.plotting.classes import class_numbers, class_scores
 from fastbp.validation.sparse_rows import as_dense
@@ -84,7 +84,7 @@ class DecisionBoundaryDisplay:
     @classmethod
     def from_network(
         cls,
-        net: Network,
+        net: Model,
         X: ArrayLike,
         y: ArrayLike | None = None,
         *,
@@ -97,7 +97,7 @@ class DecisionBoundaryDisplay:
 
         Parameters
         ----------
-        net : Network
+        net : Model
             A network with two inputs.
         X : array_like, shape (n, 2)
             Points; the picture is as large as they need.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from fastbp.network import Network
+from fastbp.model.model import Model
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -40,9 +40,9 @@ def axes_or_new(ax: Any, figsize: tuple[float, float] = (6.0, 4.0)) -> Axes:
     return ax
 
 
-def checked_network(net: Any) -> Network:
+def checked_network(net: Any) -> Model:
     """Return the network, or say that it is none."""
-    if not isinstance(net, Network):
+    if not isinstance(net, Model):
         raise TypeError(f"`net` must be a fastbp.Network; got {net!r}. An estimator goes to `from_estimator`.")
     return net
 

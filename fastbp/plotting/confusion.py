@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from fastbp.network import Network
+from fastbp.model.model import Model
 from fastbp.plotting.canvas import axes_or_new, checked_network, pyplot
 from fastbp.plotting.classes import class_numbers, class_scores
 
@@ -58,12 +58,12 @@ class ConfusionDisplay:
         self.counts, self.class_names = counts, list(class_names)
 
     @classmethod
-    def from_network(cls, net: Network, X: ArrayLike, y: ArrayLike, *, ax: Any = None) -> ConfusionDisplay:
+    def from_network(cls, net: Model, X: ArrayLike, y: ArrayLike, *, ax: Any = None) -> ConfusionDisplay:
         """Count and draw the mistakes of a network.
 
         Parameters
         ----------
-        net : Network
+        net : Model
             A network with an output for each class, or one for the second of two.
         X : array_like, shape (n, n_features)
             Samples.

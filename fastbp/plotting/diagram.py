@@ -10,8 +10,9 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from fastbp import validation
+from fastbp.model.checks import checked_inputs
+from fastbp.model.model import Model
 from fastbp.model.trace import Trace
-from fastbp.network import Network
 from fastbp.plotting.canvas import NEGATIVE, POSITIVE, axes_or_new, checked_network, pyplot
 from fastbp.plotting.number_places import number_places
 
@@ -75,7 +76,7 @@ class NetworkDisplay:
     @classmethod
     def from_network(
         cls,
-        net: Network,
+        net: Model,
         X: ArrayLike,
         Y: ArrayLike,
         *,
@@ -87,7 +88,7 @@ class NetworkDisplay:
 
         Parameters
         ----------
-        net : Network
+        net : Model
             A network of 60 weights at most.
         X, Y : array_like, shapes (1, n_features) and (1, n_outputs)
             The sample.
@@ -121,7 +122,7 @@ class NetworkDisplay:
         if arrows not in _ARROWS:
             raise ValueError(f"`arrows` must be 'weights' or 'steps'; got {arrows!r}.")
         rate = validation.real_number(learning_rate, "learning_rate", 0.0, open_low=True)
-        x = net.checked_inputs(X)
+        x = checked_inputs(net, X)
         if len(x) != 1:
             raise ValueError(f"`X` must have one row, the sample to draw; got {len(x)}.")
         trace = net.trace(X, Y)

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fastbp.network import Network
+from fastbp.model.model import Model
 from fastbp.plotting.canvas import axes_or_new, checked_network
 from fastbp.plotting.mosaic import as_images, draw_images
 
@@ -44,12 +44,12 @@ class FirstLayerDisplay:
         self.images = images
 
     @classmethod
-    def from_network(cls, net: Network, *, shape: tuple[int, int] | None = None, ax: Any = None) -> FirstLayerDisplay:
+    def from_network(cls, net: Model, *, shape: tuple[int, int] | None = None, ax: Any = None) -> FirstLayerDisplay:
         """Draw the first layer of a network.
 
         Parameters
         ----------
-        net : Network
+        net : Model
             A network whose inputs are the pixels of images, row by row.
         shape : tuple of int, optional
             (height, width) of the images; by default they are square.

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from fastbp import validation
-from fastbp.network import Network
+from fastbp.model.model import Model
 from fastbp.plotting.canvas import axes_or_new, checked_network
 from fastbp.plotting.classes import class_numbers, class_scores
 from fastbp.plotting.mosaic import Grid, as_images, draw_images
@@ -65,7 +65,7 @@ class MistakesDisplay:
     @classmethod
     def from_network(
         cls,
-        net: Network,
+        net: Model,
         X: ArrayLike,
         y: ArrayLike,
         *,
@@ -77,7 +77,7 @@ class MistakesDisplay:
 
         Parameters
         ----------
-        net : Network
+        net : Model
             A network with an output for each class.
         X : array_like, shape (n, n_pixels)
             Images, one a row.

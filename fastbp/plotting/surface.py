@@ -9,7 +9,8 @@ from numpy.typing import ArrayLike, NDArray
 
 from fastbp import validation
 from fastbp.inspection.weight_history import WeightHistory, parameter_names
-from fastbp.network import Network
+from fastbp.model.checks import checked
+from fastbp.model.model import Model, passes_of
 from fastbp.plotting.canvas import axes_or_new, checked_network, pyplot
 
 
@@ -62,7 +63,7 @@ class ErrorSurfaceDisplay:
     @classmethod
     def from_network(
         cls,
-        net: Network,
+        net: Model,
         X: ArrayLike,
         Y: ArrayLike,
         *,
@@ -76,7 +77,7 @@ class ErrorSurfaceDisplay:
 
         Parameters
         ----------
-        net : Network
+        net : Model
             The network; it is not changed.
         X, Y : array_like
             Samples, as for `Network.loss_value`.
@@ -111,12 +112,12 @@ class ErrorSurfaceDisplay:
         ranges = _around(net.params[chosen] if points is None else points) if limits is None else limits
         count = validation.positive_integer(resolution, "resolution", 2)
         first, second = (np.linspace(low, high, count) for low, high in ranges)
-        data = net.checked(X, Y, None)
+        data = checked(net, X, Y, None)
         params = net.params.copy()
         cost = np.empty((count, count))
         for i, j in np.ndindex(count, count):
             params[chosen] = first[j], second[i]
-            cost[i, j] = net.passes.value_and_grad(*data, params=params, n_threads=1)[0]
+            cost[i, j] = passes_of(net).value_and_grad(*data, params=params, n_threads=1)[0]
         names = parameter_names(net, chosen)
         return cls(first, second, cost, points, (names[0], names[1])).plot(ax)
 

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from fastbp.inspection.gradient_times import measure_gradient
-from fastbp.network import Network
+from fastbp.model.model import Model
 from fastbp.plotting.canvas import axes_or_new, checked_network, pyplot
 
 
@@ -47,7 +47,7 @@ class GradientTimesDisplay:
 
     @classmethod
     def from_networks(
-        cls, networks: Sequence[Network], *, n_rows: int = 100, n_threads: int | None = None, ax: Any = None
+        cls, networks: Sequence[Model], *, n_rows: int = 100, n_threads: int | None = None, ax: Any = None
     ) -> GradientTimesDisplay:
         """Measure and draw.
 

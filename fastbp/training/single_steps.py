@@ -8,7 +8,7 @@ copies the values there, looks at the copies, and calls the kernel.
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -20,17 +20,16 @@ from fastbp.engine.frame import inputs_of, make_frame
 from fastbp.engine.interruption import LONG_CALL, StepTime
 from fastbp.engine.threads import process_limit, thread_count
 from fastbp.kernels.roots import entry
+from fastbp.model.checks import checked_data
 from fastbp.system.memory import require_writable, require_writable_arrays
 from fastbp.training.optimizers import Adam, Optimizer, require_optimizer
 from fastbp.training.schedules import Cosine, OneCycle, Schedule
 from fastbp.training.state import TrainingDivergedError, TrainingState, state_to_go_on_with
 from fastbp.training.steps import prepare_frame, seconds_of_step
+from fastbp.training.trained import TrainedModel
 from fastbp.validation.arrays import column_names
 from fastbp.validation.data import Targets
 from fastbp.validation.sparse_rows import Rows, SparseRows
-
-if TYPE_CHECKING:
-    from fastbp.network import Network
 
 _MOST_COPIED = 1 << 12  # elements that are copied: more of them are quicker described where they lie
 _FEW_VALUES = 48  # that Python adds up as quickly as NumPy
@@ -46,7 +45,7 @@ Data = tuple[Rows, Targets, NDArray[Any] | None]  # X, Y and weights as they wer
 class Stepper:
     """The single steps of one network."""
 
-    def __init__(self, net: Network) -> None:
+    def __init__(self, net: TrainedModel) -> None:
         self._net = net
         self._spare: dict[Key, list[Any]] = {}  # places that nobody uses now
 
@@ -112,7 +111,7 @@ class Stepper:
         >>> cost < 0.1
         True
         """
-        state: TrainingState | None = self._net.training_state
+        state: TrainingState | None = self._net._training_state
         key = _kind(X, Y, sample_weight)
         spare = self._spare.get(key)
         if spare and n_threads is None and state is not None and (optimizer is None or optimizer is state.optimizer):
@@ -140,18 +139,18 @@ class Stepper:
         """Take the step after a look at every argument; nothing changes before."""
         net = self._net
         require_optimizer(optimizer)
-        data = net.checked_data(X, Y, sample_weight)
+        data = checked_data(net, X, Y, sample_weight)
         _checked_clip_norm(clip_norm)
         if n_threads is not None:
             thread_count(n_threads)  # refuse wrong ones
         require_writable(net)
-        old: TrainingState | None = net.training_state
+        old: TrainingState | None = net._training_state
         if old is not None and (optimizer is None or optimizer is old.optimizer):
             _rates(old.optimizer, old.step)  # refuse a schedule that needs to know the whole
             state = old
         else:
             _rates(Adam() if optimizer is None else optimizer, 0)
-            state = state_to_go_on_with(net, optimizer, None)
+            state = state_to_go_on_with(net, old, optimizer, None)
         net.feature_names = column_names(X) or net.feature_names
         place = self._place(key, X, Y, sample_weight, data)
         cost = place.step(state, clip_norm, n_threads)
@@ -201,7 +200,7 @@ class _Place:
     The kernel takes a step as an epoch of one step: it keeps the parameters from before it, and looks at the new ones.
     """
 
-    def __init__(self, net: Network, n_rows: int, spare: list[Any], inputs: workspace.Inputs) -> None:
+    def __init__(self, net: TrainedModel, n_rows: int, spare: list[Any], inputs: workspace.Inputs) -> None:
         self._net, self._n_rows, self.spare = net, n_rows, spare
         self._frame = frame = make_frame(net, n_rows, n_rows, gradient=True, inputs=inputs)
         self._results, self._epochs_done = frame.results, frame.epochs_done
@@ -236,7 +235,7 @@ class _Place:
             require_writable_arrays(*self._written)
         self._epochs_done[0] = 0.0
         first = state.step + 1
-        net.training_state = state
+        net._training_state = state
         try:
             if self._is_small:
                 if entry.run(*self._call) != FINISHED:
@@ -285,7 +284,7 @@ class _Place:
 class _Copies(_Place):
     """The same with room for the values of small arrays of one kind, where the kernel finds them."""
 
-    def __init__(self, net: Network, data: Data, spare: list[Any], X: Any, Y: Any, sample_weight: Any) -> None:
+    def __init__(self, net: TrainedModel, data: Data, spare: list[Any], X: Any, Y: Any, sample_weight: Any) -> None:
         n_rows, n_outputs = len(X), net.sizes[-1]
         super().__init__(net, n_rows, spare, workspace.Inputs())
         has_labels = data[1].array is None

@@ -6,7 +6,7 @@ import math
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, nullcontext
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,12 +16,11 @@ from fastbp.engine.calls import CONVERGED, DIVERGED, FINISHED, INTERRUPTED
 from fastbp.engine.frame import Frame, inputs_of
 from fastbp.engine.interruption import StepTime
 from fastbp.engine.shuffling import kernel_draws_permutation, permutation
+from fastbp.model.model import Model, passes_of
 from fastbp.training.history import History
 from fastbp.training.state import TrainingDivergedError, TrainingState
+from fastbp.training.trained import TrainedModel, keep_training_state
 from fastbp.validation.sparse_rows import Rows
-
-if TYPE_CHECKING:
-    from fastbp.network import Network
 
 # What a step is reckoned to take beyond its gradient; see `fastbp.engine.interruption`.
 _SECONDS_PER_STEP = 1e-6
@@ -29,7 +28,7 @@ _SECONDS_PER_UPDATE = 1e-9  # of one parameter, from memory
 _MOST_STEPS_TOGETHER = 1 << 14  # of several epochs in one call: 128 KiB of learning rates, and at least 2 ms
 
 
-def prepare_frame(frame: Frame, net: Network, state: TrainingState, batch_rows: int) -> None:
+def prepare_frame(frame: Frame, net: Model, state: TrainingState, batch_rows: int) -> None:
     """Tell the kernels of a network's penalties and dropout, of its optimizer, and where that is."""
     optimizer = state.optimizer
     frame.set_optimizer(
@@ -40,10 +39,21 @@ def prepare_frame(frame: Frame, net: Network, state: TrainingState, batch_rows: 
     frame.set_steps(state.step, state.powers)
 
 
-def seconds_of_step(net: Network, batch_rows: int) -> float:
+def seconds_of_step(net: Model, batch_rows: int) -> float:
     """Return about how long a step takes."""
-    gradient = 3 * batch_rows * net.passes.row_seconds
+    gradient = 3 * batch_rows * passes_of(net).row_seconds
     return gradient + _SECONDS_PER_STEP + _SECONDS_PER_UPDATE * net.n_params
+
+
+@contextmanager
+def saving_state(net: TrainedModel, trainer: Trainer) -> Iterator[None]:
+    """Leave the network able to go on from the last finished step, whatever ends the training, which is over."""
+    try:
+        yield
+    finally:
+        trainer.update_state()
+        keep_training_state(net, trainer.state)
+    trainer.end()
 
 
 class Pauses(Protocol):
@@ -62,7 +72,7 @@ class Trainer:
 
     def __init__(
         self,
-        net: Network,
+        net: Model,
         X: Rows,
         targets: validation.Targets,
         sample_weight: NDArray[Any] | None,
@@ -86,7 +96,7 @@ class Trainer:
         self._rng_state: Mapping[str, Any] | None = None  # at the beginning of the epoch at hand
 
     def _make_frame(self, batch_rows: int, X: Rows, clip_norm: float, tol: float | None) -> Frame:
-        frame = self.net.passes.training_frame(batch_rows, X)
+        frame = passes_of(self.net).training_frame(batch_rows, X)
         prepare_frame(frame, self.net, self.state, batch_rows)
         weights = self._data[2]
         frame.mean_weight = 0.0 if weights is None else weights.mean(dtype=np.float64)
@@ -94,23 +104,17 @@ class Trainer:
         frame.tolerance = -1.0 if tol is None else tol
         return frame
 
-    @contextmanager
-    def saving_state(self) -> Iterator[None]:
-        """Leave the network able to go on from the last finished step, whatever ends the training, which is over."""
-        try:
-            yield
-        finally:
-            self._update_state()
-            self.net.training_state = self.state
-        self.net.passes.keep_training_frame(self._frame)
+    def end(self) -> None:
+        """Keep the frame for another fit."""
+        passes_of(self.net).keep_training_frame(self._frame)
 
-    def _update_state(self) -> None:
+    def update_state(self) -> None:
         """Take the steps taken from the kernel."""
         self.state.step, self.state.powers = self._frame.step, self._frame.powers
 
     def progress(self) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
         """Return where training is, in plain values and in arrays, as `resume` and `TrainingState` take it."""
-        self._update_state()
+        self.update_state()
         state = self.state
         values = {
             "step": state.step,
@@ -256,7 +260,7 @@ class Trainer:
         """Whether the gradient over all data is within the tolerance; full batches know before each step."""
         if self.is_full_batch:
             return False
-        _, grad = self.net.passes.value_and_grad(*data, params=self.net.params, n_threads=self.n_threads)
+        _, grad = passes_of(self.net).value_and_grad(*data, params=self.net.params, n_threads=self.n_threads)
         return float(np.linalg.norm(grad)) <= tol
 
     def _give_up(self, epoch: int, rate: float) -> None:
