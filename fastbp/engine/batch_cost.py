@@ -12,7 +12,7 @@ from fastbp.engine.objective import Objective
 from fastbp.engine.rows import Data
 
 if TYPE_CHECKING:
-    from fastbp.model.definition import Definition as Network
+    from fastbp.model.model import Model as Network
 
 
 class BatchCost:

@@ -9,7 +9,7 @@ from fastbp.engine.frame import Frame, inputs_of, make_frame
 from fastbp.validation.sparse_rows import Rows
 
 if TYPE_CHECKING:
-    from fastbp.model.definition import Definition as Network
+    from fastbp.model.model import Model as Network
 
 
 @dataclass(frozen=True)

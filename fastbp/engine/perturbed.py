@@ -19,7 +19,7 @@ from fastbp.kernels.tables import data as in_data
 from fastbp.kernels.tables import plan as in_plan
 
 if TYPE_CHECKING:
-    from fastbp.model.definition import Definition as Network
+    from fastbp.model.model import Model as Network
 
 
 class Perturbed:
