@@ -20,6 +20,7 @@ from sklearn.utils.validation import _check_sample_weight, check_is_fitted, vali
 from fastbp.engine.batch_cost import BatchCost
 from fastbp.engine.objective import Objective
 from fastbp.engine.rows import Data
+from fastbp.model.definition import problem_of
 from fastbp.model.initializers import initialize
 from fastbp.model.model import passes_of
 from fastbp.network import Network
@@ -145,7 +146,7 @@ class BaseMLP(Fitted, Portable, Gradients, callbacks.Support, BaseEstimator, ABC
                 fit = StochasticFit(self, data, held_out, incremental)
                 fit.run(context.on_epoch, context.is_wanted)
             else:
-                cost = BatchCost(self._network, data, self._objective(), n_threads=self.n_threads)
+                cost = BatchCost(problem_of(self._network), data, self._objective(), n_threads=self.n_threads)
                 lbfgs.minimise(self, cost, context.on_iteration if context.is_wanted else None)
             context.end()
 

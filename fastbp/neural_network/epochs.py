@@ -13,13 +13,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastbp.engine.calls import FINISHED
-from fastbp.engine.frame import inputs_of
+from fastbp.engine.cutting import inputs_of, seconds_per_step
 from fastbp.engine.interruption import StepTime
 from fastbp.engine.objective import Objective
 from fastbp.engine.rows import Data
 from fastbp.engine.settings import N_CONSTANTS
 from fastbp.kernels.optimizers import updates
-from fastbp.model.model import passes_of
+from fastbp.model.definition import problem_of
 from fastbp.network import Network
 from fastbp.validation.data import all_finite
 
@@ -108,15 +108,14 @@ class Epochs:
         self._net, self._data, self._state = net, data, state
         self._n_train, self._batch_rows = n_train, batch_rows
         self.n_steps = -(-n_train // batch_rows)
-        self._frame = frame = objective.make_frame(net, data.X, batch_rows, n_train, gradient=True)
+        self._frame = frame = objective.make_frame(problem_of(net), data.X, batch_rows, n_train, gradient=True)
         frame.set_optimizer(state.code, state.constants, state.vectors, state.n_vectors, batch_rows)
         frame.set_dropout(net.dropout, dropout_seed)
         frame.set_steps(state.t, state.powers)
         frame.mean_weight, frame.clip_norm = mean_weight, clip_norm
         flops = inputs_of(data.X).flops_per_step(net.sizes, batch_rows)
         self._n_threads = frame.useful_threads(n_threads, flops)
-        # as reckoned for `Trainer`: it only decides whether a call is long enough to be made interruptible
-        self._step_time = StepTime(3 * batch_rows * passes_of(net).row_seconds + 1e-9 * net.n_params)
+        self._step_time = StepTime(seconds_per_step(net.sizes, batch_rows))
         self._before = net.params.copy()
 
     def run(self, order: NDArray[np.int64] | None, rates: NDArray[np.float64]) -> float:

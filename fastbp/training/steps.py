@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 
 from fastbp import validation
 from fastbp.engine.calls import CONVERGED, DIVERGED, FINISHED, INTERRUPTED
-from fastbp.engine.frame import Frame, inputs_of
+from fastbp.engine.cutting import inputs_of, seconds_per_step
+from fastbp.engine.frame import Frame
 from fastbp.engine.interruption import StepTime
 from fastbp.engine.shuffling import kernel_draws_permutation, permutation
 from fastbp.model.model import Model, passes_of
@@ -22,9 +23,6 @@ from fastbp.training.state import TrainingDivergedError, TrainingState
 from fastbp.training.trained import TrainedModel, keep_training_state
 from fastbp.validation.sparse_rows import Rows
 
-# What a step is reckoned to take beyond its gradient; see `fastbp.engine.interruption`.
-_SECONDS_PER_STEP = 1e-6
-_SECONDS_PER_UPDATE = 1e-9  # of one parameter, from memory
 _MOST_STEPS_TOGETHER = 1 << 14  # of several epochs in one call: 128 KiB of learning rates, and at least 2 ms
 
 
@@ -37,12 +35,6 @@ def prepare_frame(frame: Frame, net: Model, state: TrainingState, batch_rows: in
     frame.set_dropout(net.dropout, state.dropout_seed)
     frame.set_penalties(*net.penalties)
     frame.set_steps(state.step, state.powers)
-
-
-def seconds_of_step(net: Model, batch_rows: int) -> float:
-    """Return about how long a step takes."""
-    gradient = 3 * batch_rows * passes_of(net).row_seconds
-    return gradient + _SECONDS_PER_STEP + _SECONDS_PER_UPDATE * net.n_params
 
 
 @contextmanager
@@ -90,7 +82,7 @@ class Trainer:
         self._frame = self._make_frame(batch_rows, X, clip_norm, tol if self.is_full_batch else None)
         flops = inputs_of(X).flops_per_step(net.sizes, batch_rows)
         self.n_threads = self._frame.useful_threads(n_threads, flops)
-        self._step_time = StepTime(seconds_of_step(net, batch_rows))
+        self._step_time = StepTime(seconds_per_step(net.sizes, batch_rows))
         self.position = 0  # steps of the epoch that are done
         self.before_epoch = net.params.copy()
         self._rng_state: Mapping[str, Any] | None = None  # at the beginning of the epoch at hand
