@@ -12,7 +12,7 @@ import pytest
 import fastbp as bp
 from fastbp.kernels.functions import softmax_of_short_rows
 from fastbp.kernels.machine.pointers import at
-from fastbp.kernels.machine.vector_writer import TILING
+from fastbp.kernels.machine.processor import TILING
 from fastbp.kernels.matrix import products, rows, tiles
 from fastbp.kernels.matrix.tiles import NOTHING
 from fastbp.kernels.optimizers import adam_step, updates
@@ -278,7 +278,7 @@ PROGRAM = """
 import json
 import numpy as np
 import fastbp as bp
-from fastbp.kernels.machine import vector_writer as simd
+from fastbp.kernels.machine.processor import TILING, VECTOR_BYTES
 rng = np.random.default_rng(0)
 X, Y = rng.normal(size=(50, 37)), rng.normal(size=(50, 3))
 net = bp.Network([37, 20, 3], activation="tanh", dtype="float64", seed=0)
@@ -292,7 +292,7 @@ for pitch, (output, loss) in enumerate([("softmax", "cross_entropy"), ("tanh", "
     net3.fit(X[:, :3], Y if pitch else rng.integers(3, size=50), epochs=2, batch_size=1, seed=1)
     narrow.append(net3.params)
 narrow = np.concatenate(narrow)
-print(json.dumps([simd.VECTOR_BYTES if simd.TILING else 0, [cost, *grad, *net.params, *net2.params, *narrow]]))
+print(json.dumps([VECTOR_BYTES if TILING else 0, [cost, *grad, *net.params, *net2.params, *narrow]]))
 """
 
 

@@ -6,13 +6,11 @@ can share one layer.
 
 from fastbp.kernels.compiler.jit import inlined, leaf
 from fastbp.kernels.machine.pointers import real, shift
+from fastbp.kernels.machine.processor import TINY_PRODUCT
 from fastbp.kernels.matrix.blas import gemm
 from fastbp.kernels.matrix.products import product
 from fastbp.kernels.matrix.tiles import NOTHING, TILES
 from fastbp.kernels.optimizers.updates import no_step, take_step
-
-# Multiply-adds up to which a plain loop beats the call of a tile; measured over shapes from 1 x 2 x 2 to 32 x 16 x 16.
-TINY_PRODUCT = 64
 
 
 @leaf

@@ -6,17 +6,11 @@ first, as BLAS libraries do, was never quicker and took up to a fifth longer, fr
 
 from fastbp.kernels.compiler.jit import inlined, leaf
 from fastbp.kernels.machine.pointers import shift
-from fastbp.kernels.machine.vector_writer import TILING
+from fastbp.kernels.machine.processor import PANEL_ELEMENTS, PANEL_STEPS, STEP_ELEMENTS, STEP_TILES, TILING
 from fastbp.kernels.matrix.tiles import NOTHING, VECTORS, scratch, tile, transpose_block
 from fastbp.kernels.optimizers.updates import take_step
 from fastbp.kernels.vectors.values import lanes
 
-# Steps of the common dimension for which a panel of b stays in the first-level cache: 256 x 48 float32 are 48 KiB.
-_PANEL_STEPS = 256
-_PANEL_ELEMENTS = _PANEL_STEPS * 48
-# Tiles whose gradient, parameters and moments stay in the first-level cache until the step: some 24 KiB.
-_STEP_TILES = 4
-_STEP_ELEMENTS = _STEP_TILES * 16 * 3 * 8  # of the widest tiles there are: 8 x 3 vectors of 16
 _MOST_ROWS = TILING.most_rows if TILING else (1,)
 _MOST_ROWS_1 = _MOST_ROWS[0]
 _MOST_ROWS_2 = _MOST_ROWS[min(1, len(_MOST_ROWS) - 1)]
@@ -64,8 +58,8 @@ def rows_times_panel_and_step(
 
     Where the sums begin with 0 the gradient is not even stored in c, but where the last one was.
     """
-    most = _STEP_TILES * most_rows(vectors)
-    small = scratch(c, _STEP_ELEMENTS)
+    most = STEP_TILES * most_rows(vectors)
+    small = scratch(c, STEP_ELEMENTS)
     i = 0
     while i < m:
         rows, here = share(m - i, most), offset + i * c_row
@@ -103,7 +97,7 @@ def product(m, n, k, a, a_row, a_column, b, b_row, transposed, c0, c0_row, c, c_
     b_step = 1 if transposed else b_row
     done = 0
     while done < k:
-        here = share(k - done, _PANEL_STEPS)
+        here = share(k - done, PANEL_STEPS)
         a_here, b_here = shift(a, done * a_column), shift(b, done * b_step)
         before, before_row = (c0, c0_row) if done == 0 else (c, c_row)
         done += here
@@ -120,7 +114,7 @@ def _part_of_product(m, n, k, a, a_row, a_column, b, b_row, transposed, c0, c0_r
     vectors_left = (n + lane - 1) // lane
     # a few columns behind whole panels are one of their own: half a vector may take half the time
     few_at_end = n // lane % VECTORS == 0 and 0 < n % lane <= lane // 2
-    panel = scratch(b, _PANEL_ELEMENTS)
+    panel = scratch(b, PANEL_ELEMENTS)
     j = 0
     while vectors_left > 0:
         vectors = VECTORS if few_at_end and vectors_left > VECTORS else share(vectors_left, VECTORS)

@@ -20,8 +20,8 @@ from llvmlite import ir
 from numba import types
 from numba.extending import intrinsic
 
-from fastbp.kernels.machine.vector_writer import INT, INT32, TILING, VECTOR_BYTES, Vectors, integer, new_function
-from fastbp.kernels.matrix.rows import loop
+from fastbp.kernels.machine.processor import LONG_SUM, TILING, VECTOR_BYTES
+from fastbp.kernels.machine.vector_writer import INT, INT32, Vectors, integer, loop, new_function
 
 TILES = TILING is not None  # whether products are made of tiles
 VECTORS = len(TILING.most_rows) if TILING else 1  # vectors of the widest tile
@@ -29,7 +29,6 @@ NOTHING = -1  # a row stride of c0 that stands for c0 = 0
 _TABLE_ROWS = 32  # entries of a line in the table of tiles, for 0 rows and up
 _GROUP = 4  # rows whose addresses are reckoned from one pointer
 _PART_BITS = 16
-_LONG = 32  # steps that take longer than to fetch a cache line
 
 
 def _opaque(builder: ir.IRBuilder, x: Any) -> Any:
@@ -109,7 +108,7 @@ def _sums_of_products(
         a_after = [_opaque(builder, builder.gep(pointer, [a_column])) for pointer in a_here]
         return [builder.gep(b_here, [b_row]), *a_after, *after]
 
-    is_long = builder.icmp_signed(">", k, integer(_LONG))
+    is_long = builder.icmp_signed(">", k, integer(LONG_SUM))
     # ceil(k / rows) or one more, without a division
     part = builder.ashr(builder.mul(k, integer((1 << _PART_BITS) // rows + 1)), integer(_PART_BITS))
     part = builder.select(is_long, builder.add(part, integer(1)), k)
