@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 
 import fastbp as bp
-from fastbp.inspection.gradient_times import GradientTimes, measure_gradient, shortest_calls
+from fastbp.gradient_times import GradientTimes, measure_gradient, shortest_calls
 
 # On these a forward pass is long enough that what a call costs beside the arithmetic does not count.
 LARGE = ((784, 100, 10), (500, 500, 500), (784, 512, 512, 10))

@@ -8,7 +8,7 @@ import fastbp as bp
 from fastbp.engine import cutting, workspace
 from fastbp.engine.frame import make_frame
 from fastbp.kernels.layers.narrow import trains_narrow
-from fastbp.kernels.layers.passes import Net
+from fastbp.kernels.layers.net import Net
 from fastbp.kernels.machine.pointers import at
 from fastbp.kernels.tables import layer as in_layer
 from fastbp.kernels.vectors.values import VECTORS, lanes_of
