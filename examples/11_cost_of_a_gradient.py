@@ -17,9 +17,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from fastbp.gradient_times import GradientTimes, measure_gradient, shortest_calls
 
 import fastbp as bp
-from fastbp.gradient_times import GradientTimes, measure_gradient, shortest_calls
 
 # On these a forward pass is long enough that what a call costs beside the arithmetic does not count.
 LARGE = ((784, 100, 10), (500, 500, 500), (784, 512, 512, 10))

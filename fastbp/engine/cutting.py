@@ -1,7 +1,8 @@
 """How work is laid out and cut, and what it is reckoned to take: all numbers that tune it, in one place.
 
-Each was found by measuring; it decides how quickly a result is there.  Into how many pieces a gradient is cut decides
-its last bits as well, so that follows from the problem alone, never from the threads.
+Those of the kernels themselves are in `fastbp.kernels.machine.processor`.  Each was found by measuring, and decides how
+quickly a result is there.  Into how many pieces a gradient is cut decides its last bits as well, so that follows from
+the problem alone, never from the threads.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from typing import NamedTuple
 import numpy as np
 
 from fastbp.engine.parameters import count_params
+from fastbp.kernels.machine.processor import LINE_BYTES
 from fastbp.kernels.matrix.tiles import TILES
 from fastbp.kernels.optimizers.updates import FLOPS_OF_A_STEP
 from fastbp.kernels.tables import data as in_data
@@ -62,12 +64,15 @@ _MOST_NARROW_ROWS = 4
 _MOST_NARROW_PRODUCTS = 1500
 # Sparse rows that are fuller than this are made dense block by block: tiles multiply so much faster.
 _MOST_DENSITY = 0.15
+# The outputs of a few rows are computed by way of arrays whose addresses are known.
+SMALL_INPUT = 1 << 10  # elements of X up to which copying is quicker than asking for its address
+SMALL_FLOPS = 1 << 16  # that no thread would share, and no thread of a BLAS either
+FEWEST_SHUFFLED_ROWS = 1 << 9  # for whose random order a call of the kernel pays
 # A product of at most this many multiply-adds is never shared by a BLAS between its threads (OpenBLAS begins at 2^18).
 _SERIAL_PRODUCT = 1 << 15
 
 # ---- Memory ----------------------------------------------------------------------------------------------------------
 
-LINE_BYTES = 64
 _PAGE_BYTES = 4096  # rows that are a multiple of it apart fall into one set of the first-level cache
 _PAD_BYTES = 3 * LINE_BYTES  # behind such rows of z, a and delta; worth 3 % of the products of 1024 and 2048 neurons
 

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fastbp.engine.cutting import DENSE, inputs_of
+from fastbp.engine.cutting import DENSE, SMALL_FLOPS, SMALL_INPUT, inputs_of
 from fastbp.engine.frame import Frame, Key, make_frame
 from fastbp.engine.problem import Problem
 from fastbp.engine.threads import process_limit, thread_count
@@ -17,8 +17,6 @@ from fastbp.system.memory import require_memory
 from fastbp.validation.data import Targets
 from fastbp.validation.sparse_rows import Rows, SparseRows
 
-_SMALL_INPUT = 1 << 10  # elements of X up to which copying is quicker than asking for its address
-_SMALL_FLOPS = 1 << 16  # that no thread would share, and no thread of a BLAS either
 _MOST_SPARE_FRAMES = 4
 _SMALL_FRAME_BYTES = 1 << 20
 
@@ -57,7 +55,7 @@ class Passes:
         """Return the outputs (n, n_outputs) for valid inputs."""
         n_rows = X.shape[0]
         flops = n_rows * self._flops_of_row(X)
-        if flops <= _SMALL_FLOPS and not isinstance(X, SparseRows) and X.size <= _SMALL_INPUT:
+        if flops <= SMALL_FLOPS and not isinstance(X, SparseRows) and X.size <= SMALL_INPUT:
             if n_threads is not None:
                 thread_count(n_threads)  # refuse wrong ones
             return self._small_outputs(X)

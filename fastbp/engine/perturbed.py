@@ -12,7 +12,7 @@ from fastbp.engine.calls import FINISHED, UnknownCodeError
 from fastbp.engine.problem import Problem
 from fastbp.engine.settings import Settings
 from fastbp.engine.threads import helpers
-from fastbp.engine.workspace import control_vector, make_workspace
+from fastbp.engine.workspace import control_vector, make_workspace, rounded
 from fastbp.kernels.layers.moves import N_COLUMNS
 from fastbp.kernels.machine import team
 from fastbp.kernels.roots import perturbation as kernel
@@ -47,7 +47,7 @@ class Perturbed:
         moved, base = workspace(gradient=False), workspace(gradient=False, keep_z=True)
         plan, rows = moved.plan, moved.block_rows
         plan[in_plan.INPUT] = plan[in_plan.SLOT_SIZE]
-        plan[in_plan.SLOT_SIZE] += -(-N_COLUMNS * rows // 16) * 16
+        plan[in_plan.SLOT_SIZE] += rounded(N_COLUMNS * rows)
         self.block_rows = rows
         settings = Settings(plan, len(moved.layers))
         settings.set_penalties(*problem.penalties)

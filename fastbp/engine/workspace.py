@@ -14,10 +14,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastbp.engine import cutting
-from fastbp.engine.cutting import DENSE, LINE_BYTES, Inputs
+from fastbp.engine.cutting import DENSE, Inputs
 from fastbp.engine.parameters import weight_offsets
 from fastbp.engine.problem import Problem
 from fastbp.kernels.layers.narrow import narrow_elements
+from fastbp.kernels.machine.processor import LINE_BYTES
 from fastbp.kernels.machine.team import CONTROL_LENGTH
 from fastbp.kernels.tables import codes
 from fastbp.kernels.tables import layer as in_layer
@@ -149,15 +150,15 @@ def make_workspace(
         (in_plan.SUMS, 2),
     ):
         plan[column] = offset
-        offset += _rounded(rows * width)
+        offset += rounded(rows * width)
     if mode == in_plan.BY_FEATURES:
         plan[in_plan.PARTS] = offset
-        offset += _rounded(n_pieces * rows * sizes[1])
+        offset += rounded(n_pieces * rows * sizes[1])
     n_params = problem.n_params
     if gradient and cutting.may_be_narrow(sizes, dtype, batch_rows):
         packed_size = pack(layers, lanes_of(dtype.itemsize))
         plan[[in_plan.NARROW, in_plan.PACKED_SIZE]] = offset, packed_size
-        offset += _rounded(narrow_elements(len(sizes) - 1, packed_size, lanes_of(dtype.itemsize)))
+        offset += rounded(narrow_elements(len(sizes) - 1, packed_size, lanes_of(dtype.itemsize)))
     plan[in_plan.BLOCK_ROWS] = rows
     plan[in_plan.SLOT_SIZE] = offset
     plan[[in_plan.MODE, in_plan.N_PIECES, in_plan.N_PARAMS]] = mode, n_pieces, n_params
@@ -174,7 +175,7 @@ def make_workspace(
     return Workspace(layers, segments, plan, work, costs, n_slots, calls_blas)
 
 
-def _rounded(elements: int) -> int:
+def rounded(elements: int) -> int:
     """Buffers begin on their own cache lines: multiples of 16 elements."""
     return -(-elements // 16) * 16
 
@@ -190,7 +191,7 @@ def _layer_tables(
     segments = np.zeros((sum(len(runs) for runs in layer_segments), in_segment.SEGMENT_COLUMNS), np.int64)
     offset = n_segments = 0
     for layer, runs in enumerate(layer_segments):
-        block = _rounded(rows * strides[layer])
+        block = rounded(rows * strides[layer])
         row = layers[layer]
         row[[in_layer.FAN_IN, in_layer.FAN_OUT, in_layer.STRIDE]] = sizes[layer], sizes[layer + 1], strides[layer]
         needs_z = keep_z or (gradient and any(run.needs_z for run in runs))
