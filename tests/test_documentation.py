@@ -17,7 +17,6 @@ INTERNAL = {
     "History.append",
     "History.extend",
     "Loss.addresses",
-    "Network.settings",
     "Optimizer.kernel_constants",
 }
 # The class's example shows them.

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from fastbp.model.definition import settings_of
 from fastbp.model.model import Model, from_params
 from fastbp.model.trace import layer_blocks
 from fastbp.validation.data import Targets
@@ -28,7 +29,7 @@ class OutputErrors:
     """
 
     def __init__(self, net: Model, X: NDArray[Any]) -> None:
-        settings = net.settings() | {"loss": "absolute", "loss_parameter": None}
+        settings = settings_of(net) | {"loss": "absolute", "loss_parameter": None}
         self._net, self._X = from_params(Model, net.params, net.sizes, **settings), X
         nothing = np.zeros((len(X), net.sizes[-1]), net.dtype)
         # the outputs of the very pass that is made again: those of `predict` may differ in the last bit

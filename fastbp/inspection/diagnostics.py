@@ -14,7 +14,7 @@ from fastbp import validation
 from fastbp.derivatives.jacobian import OutputErrors
 from fastbp.functions.own import Activation
 from fastbp.model.checks import checked_inputs
-from fastbp.model.definition import require_network
+from fastbp.model.definition import require_network, settings_of
 from fastbp.model.model import Model, from_params
 
 if TYPE_CHECKING:
@@ -323,7 +323,7 @@ class _Counts:
         fan_in, fan_out = net.sizes[layer : layer + 2]
         output: Any = self._runs[0][0] if len(self._runs) == 1 else self._runs
         params = np.concatenate([net.weights[layer].ravel(), net.biases[layer]])
-        settings = net.settings() | {"activation": [], "output": output, "dropout": 0.0}
+        settings = settings_of(net) | {"activation": [], "output": output, "dropout": 0.0}
         settings |= {"loss": "absolute", "loss_parameter": None}
         self._net = from_params(Model, params, [fan_in, fan_out], **settings)
         is_output = layer == len(net.sizes) - 2

@@ -14,7 +14,7 @@ from fastbp.functions.names import ActivationName, InitializerName, LossName, Ou
 from fastbp.functions.own import Activation, Loss, activation_entry, loss_entry
 from fastbp.functions.segments import Segment
 
-__all__ = ["ActivationSpec", "Definition", "OutputSpec", "problem_of", "require_network"]
+__all__ = ["ActivationSpec", "Definition", "OutputSpec", "problem_of", "require_network", "settings_of"]
 
 _Runs = Sequence[validation.Run]
 ActivationSpec = ActivationName | Activation | Sequence[ActivationName | Activation | _Runs]
@@ -105,21 +105,21 @@ class Definition:
         """Whether the output layer is a softmax."""
         return self._runs[-1][0][0] == "softmax"
 
-    # --- what the rest of the package uses ----------------------------------------------------------------------------
 
-    def settings(self) -> dict[str, Any]:
-        """Return the arguments of `Network` that define it, all but sizes and dtype."""
-        *hidden, output = self._runs
-        return {
-            "activation": hidden,
-            "output": "softmax" if self.has_softmax else output,
-            "loss": self._loss,
-            "initializer": self._initializer,
-            "l2_penalty": self._l2_penalty,
-            "l1_penalty": self._l1_penalty,
-            "dropout": self._dropout,
-            "loss_parameter": self._loss_parameter,
-        }
+def settings_of(net: Definition) -> dict[str, Any]:
+    """Return the arguments of `Network` that define a network, all but sizes and dtype."""
+    *hidden, output = net._runs
+    l2_penalty, l1_penalty = net.penalties
+    return {
+        "activation": hidden,
+        "output": "softmax" if net.has_softmax else output,
+        "loss": net.loss,
+        "initializer": net.initializer,
+        "l2_penalty": l2_penalty,
+        "l1_penalty": l1_penalty,
+        "dropout": net._dropout,
+        "loss_parameter": net.loss_parameter,
+    }
 
 
 def problem_of(net: Definition, dtype: np.dtype | None = None) -> Problem:

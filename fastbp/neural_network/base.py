@@ -20,7 +20,7 @@ from sklearn.utils.validation import _check_sample_weight, check_is_fitted, vali
 from fastbp.engine.batch_cost import BatchCost
 from fastbp.engine.objective import Objective
 from fastbp.engine.rows import Data
-from fastbp.model.definition import problem_of
+from fastbp.model.definition import problem_of, settings_of
 from fastbp.model.initializers import initialize
 from fastbp.model.model import passes_of
 from fastbp.network import Network
@@ -346,7 +346,7 @@ class BaseMLP(Fitted, Portable, Gradients, callbacks.Support, BaseEstimator, ABC
         """Return the network in float64: as it was made for an earlier call, but with the parameters of now."""
         source, twin = getattr(self, "_double", (None, net))
         if source is not net:
-            twin = Network(net.sizes, dtype=np.float64, **net.settings() | {"initializer": "zeros"})
+            twin = Network(net.sizes, dtype=np.float64, **settings_of(net) | {"initializer": "zeros"})
             if net.n_params <= _MOST_DOUBLED:
                 self._double = net, twin
         twin.params[...] = net.params  # at every call, since `coefs_` may be written into at any time
