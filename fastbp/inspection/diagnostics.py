@@ -5,7 +5,7 @@ from __future__ import annotations
 import textwrap
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -16,9 +16,6 @@ from fastbp.functions.own import Activation
 from fastbp.model.checks import checked_inputs
 from fastbp.model.definition import require_network
 from fastbp.model.model import Model, from_params
-
-if TYPE_CHECKING:
-    from fastbp.training.history import History
 
 __all__ = ["DiagnosticReport", "DiagnosticWatch", "LayerDiagnosis", "diagnose"]
 
@@ -268,7 +265,7 @@ class DiagnosticWatch:
         self.epochs: list[int] = []
         self.reports: list[DiagnosticReport] = []
 
-    def __call__(self, net: Model, history: History) -> None:
+    def __call__(self, net: Model, history: object) -> None:
         """Look at the network after an epoch, if it is time."""
         self._n_epochs += 1
         if self._n_epochs % self._every == 0:

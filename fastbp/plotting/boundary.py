@@ -9,9 +9,11 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from fastbp import validation
+from fastbp.model.definition import checked_network
 from fastbp.model.model import Model
-from fastbp.plotting.canvas import MARKERS, axes_or_new, checked_network, pyplot
+from fastbp.plotting.canvas import MARKERS, pyplot
 from fastbp.plotting.classes import class_numbers, class_scores
+from fastbp.plotting.display import Display
 from fastbp.validation.sparse_rows import as_dense
 
 _FEATURES = ("feature 1 (unit of X)", "feature 2 (unit of X)")
@@ -21,7 +23,7 @@ _TINT = 0.3  # how much of a class's colour its region has
 _HATCHES = ("", "///", "...", "\\\\\\", "xxx", "---", "ooo", "|||", "+++", "***")
 
 
-class DecisionBoundaryDisplay:
+class DecisionBoundaryDisplay(Display):
     """What a classifier says on a plane of two features, and the points that it is about.
 
     Two classes: shades of grey from 0 to 1 for the output, the probability of the second class, with a line at 1/2.
@@ -46,10 +48,7 @@ class DecisionBoundaryDisplay:
 
     Attributes
     ----------
-    ax_ : matplotlib axes
-        Where the picture is.
-    figure_ : matplotlib figure
-        The figure of the axes.
+    {axes}
     boundary_ : sklearn.inspection.DecisionBoundaryDisplay
         With `xx0`, `xx1`, `response` and `surface_`.
     points_ : list of matplotlib collections
@@ -103,8 +102,7 @@ class DecisionBoundaryDisplay:
             Points; the picture is as large as they need.
         y : array_like of int, shape (n,), optional
             Their classes, counted from 0; without them no points are drawn.
-        ax : matplotlib axes, optional
-            Where to draw; by default a new figure.
+        {ax}
         grid_resolution : int
             Points of the grid along each axis.
         eps : float
@@ -112,17 +110,13 @@ class DecisionBoundaryDisplay:
         class_names : tuple of str, optional
             Names for the legend.
 
-        Returns
-        -------
-        DecisionBoundaryDisplay
-            The drawn display.
+        {returns}
 
         Raises
         ------
         TypeError, ValueError
             If `net` has not two inputs, or `X` and `y` do not fit.
-        ImportError
-            If matplotlib is not installed.
+        {no_matplotlib}
         """
         net = checked_network(net)
         n_classes = max(2, net.sizes[-1])
@@ -131,7 +125,7 @@ class DecisionBoundaryDisplay:
         def response(grid: NDArray[Any]) -> NDArray[Any]:
             return net.predict(np.asarray(grid, net.dtype))
 
-        return cls._draw(response, range(n_classes), points, X, y, ax, grid_resolution, eps, class_names)
+        return cls._from_response(response, range(n_classes), points, X, y, ax, grid_resolution, eps, class_names)
 
     @classmethod
     def from_estimator(
@@ -158,17 +152,13 @@ class DecisionBoundaryDisplay:
         ax, grid_resolution, eps, class_names
             As for `from_network`.
 
-        Returns
-        -------
-        DecisionBoundaryDisplay
-            The drawn display.
+        {returns}
 
         Raises
         ------
         TypeError, ValueError
             If `estimator` has not two features, or `X` and `y` do not fit.
-        ImportError
-            If matplotlib is not installed.
+        {no_matplotlib}
         """
         if not hasattr(estimator, "classes_") or not hasattr(estimator, "predict_proba"):
             raise TypeError(f"`estimator` must be a fitted classifier with `predict_proba`; got {estimator!r}.")
@@ -178,10 +168,10 @@ class DecisionBoundaryDisplay:
             probabilities: NDArray[Any] = estimator.predict_proba(grid)
             return probabilities[:, 1:] if len(estimator.classes_) == 2 else probabilities
 
-        return cls._draw(response, estimator.classes_, points, X, y, ax, grid_resolution, eps, class_names)
+        return cls._from_response(response, estimator.classes_, points, X, y, ax, grid_resolution, eps, class_names)
 
     @classmethod
-    def _draw(
+    def _from_response(
         cls,
         response: Any,
         classes: Any,
@@ -204,21 +194,11 @@ class DecisionBoundaryDisplay:
         boundary, scores = _grid_display(response, X if columns != [*_FEATURES] else points, grid_resolution, eps)
         return cls(boundary, len(classes), points, labels, names, scores, (columns[0], columns[1])).plot(ax)
 
-    def plot(self, ax: Any = None) -> DecisionBoundaryDisplay:
-        """Draw into axes, or into a new figure.
-
-        Parameters
-        ----------
-        ax : matplotlib axes, optional
-            Where to draw; by default a new figure.
-
-        Returns
-        -------
-        DecisionBoundaryDisplay
-            This display, with `ax_`, `figure_`, `boundary_` and `points_`.
-        """
+    def _figure_size(self) -> tuple[float, float]:
         beside = 0.5 + 0.08 * max(map(len, self.class_names)) if self.n_classes > 2 else 0.0  # inches of the legend
-        ax = axes_or_new(ax, (5.5 + beside, 4.5))
+        return 5.5 + beside, 4.5
+
+    def _draw(self, ax: Any, is_new: bool) -> None:
         grid = self.boundary_.xx0, self.boundary_.xx1
         margins = _margins(self.scores)
         if self.n_classes == 2:
@@ -236,8 +216,6 @@ class DecisionBoundaryDisplay:
         self._plot_points(ax)
         ax.set_xlabel(self.feature_names[0])
         ax.set_ylabel(self.feature_names[1])
-        self.ax_, self.figure_ = ax, ax.figure
-        return self
 
     def _plot_region(self, ax: Any, label: int, margin: NDArray[Any]) -> Any:
         """Draw where a class has the largest score, and the line around that."""
