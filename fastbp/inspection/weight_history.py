@@ -37,7 +37,7 @@ class WeightHistory:
     Raises
     ------
     ValueError
-        If there are not as many parameters as the sample shall have, or if a network of another size is recorded.
+        If there are fewer parameters than `sample`, or if a network of another size is recorded.
 
     Examples
     --------

@@ -17,7 +17,7 @@ from fastbp.plotting.display import Display
 from fastbp.validation.sparse_rows import as_dense
 
 _FEATURES = ("feature 1 (unit of X)", "feature 2 (unit of X)")
-# of Okabe and Ito, as in `canvas`, with a grey
+# colours of Okabe and Ito, as in `canvas`, and a grey
 _FILLS = ("#0072B2", "#F0E442", "#CC79A7", "#009E73", "#56B4E9", "#D55E00", "#999999", "#E69F00")
 _TINT = 0.3  # how much of a class's colour its region has
 _HATCHES = ("", "///", "...", "\\\\\\", "xxx", "---", "ooo", "|||", "+++", "***")
@@ -42,7 +42,7 @@ class DecisionBoundaryDisplay(Display):
     class_names : list of str
         What the legend says.
     scores : ndarray, shape (grid_resolution, grid_resolution, n_classes)
-        What the classes are given on the grid; the boundary is where two of them are equal.
+        The score of each class at each point of the grid; the boundary is where the two largest are equal.
     feature_names : tuple of str
         What the axes say.
 
@@ -115,7 +115,7 @@ class DecisionBoundaryDisplay(Display):
         Raises
         ------
         TypeError, ValueError
-            If `net` has not two inputs, or `X` and `y` do not fit.
+            If `net` does not have two inputs, or `X` and `y` do not fit.
         {no_matplotlib}
         """
         net = checked_network(net)
@@ -157,7 +157,7 @@ class DecisionBoundaryDisplay(Display):
         Raises
         ------
         TypeError, ValueError
-            If `estimator` has not two features, or `X` and `y` do not fit.
+            If `estimator` does not have two features, or `X` and `y` do not fit.
         {no_matplotlib}
         """
         if not hasattr(estimator, "classes_") or not hasattr(estimator, "predict_proba"):
@@ -184,7 +184,7 @@ class DecisionBoundaryDisplay(Display):
         class_names: tuple[str, ...] | None,
     ) -> DecisionBoundaryDisplay:
         """Let scikit-learn work out grid and response, and draw."""
-        pyplot()  # before the work
+        pyplot()  # say before the work, not after it, that matplotlib is missing
         labels = None if y is None else class_numbers(y, classes, len(points))
         own = [label if isinstance(label, str) else f"class {label}" for label in classes]
         names = own if class_names is None else list(class_names)
@@ -222,7 +222,7 @@ class DecisionBoundaryDisplay(Display):
         grid = self.boundary_.xx0, self.boundary_.xx1
         looks = {"colors": [_tint(label)], "hatches": [_HATCHES[label % len(_HATCHES)]], "zorder": 0.5}
         with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", "No contour levels were found")  # a class that is nowhere the likeliest
+            warnings.filterwarnings("ignore", "No contour levels were found")  # a class that is the likeliest nowhere
             region = ax.contourf(*grid, margin, levels=[0, np.inf], **looks)
             ax.contour(*grid, margin, levels=[0], colors="black", linewidths=1, zorder=0.9)
         region.set_edgecolor("0.75")  # the hatch
@@ -249,7 +249,7 @@ class DecisionBoundaryDisplay(Display):
             for label in range(self.n_classes)
         ]
         handles = [(patch, *self.points_[label : label + 1]) for label, patch in enumerate(patches)]
-        is_laid_out = ax.figure.get_layout_engine() is not None  # else it would be cut off
+        is_laid_out = ax.figure.get_layout_engine() is not None  # without a layout it would be cut off
         beside = {"loc": "upper left", "bbox_to_anchor": (1.0, 1.0), "frameon": False}
         ax.legend(
             handles,
@@ -292,7 +292,7 @@ def _plane(X: ArrayLike, n_features: int) -> NDArray[Any]:
 def _grid_display(response: Any, X: Any, grid_resolution: int, eps: float) -> tuple[Any, NDArray[Any]]:
     """Return scikit-learn's display with the response on a grid, and a score of each class on the grid.
 
-    scikit-learn draws it at once; that picture is thrown away, for ours has levels that depend on the response.
+    scikit-learn draws it at once; that picture is thrown away, because ours has levels that depend on the response.
     """
     from matplotlib.figure import Figure
     from sklearn.base import BaseEstimator, RegressorMixin
@@ -304,7 +304,7 @@ def _grid_display(response: Any, X: Any, grid_resolution: int, eps: float) -> tu
         scores: NDArray[Any]
 
         def fit(self, X: NDArray[Any], y: NDArray[Any]) -> Surface:
-            """Do nothing: by this method scikit-learn knows an estimator."""
+            """Do nothing; scikit-learn recognises an estimator by this method."""
             return self
 
         def __sklearn_is_fitted__(self) -> bool:

@@ -121,7 +121,7 @@ class ConfusionDisplay(Display):
         Raises
         ------
         ValueError
-            If there are other labels than the classes, or not as many predictions as labels.
+            If a label is none of the classes, or there are not as many predictions as labels.
         {no_matplotlib}
         """
         n_rows, n_classes = len(np.asarray(y)), len(classes)
@@ -138,7 +138,7 @@ class ConfusionDisplay(Display):
         """Return the inches of a cell's side in a new figure."""
         longest, n_classes = self._longest_name(), len(self.class_names)
         cell = max(_LEAST_CELL, _DIGIT_INCHES * (len(str(self.counts.max(initial=0))) + 1))
-        # the names of few classes stand beside each other
+        # if there are few classes, cells are as wide as the names, which then stand beside each other
         return max(cell, longest) if n_classes * longest <= _WIDE_TABLE else cell
 
     def _figure_size(self) -> tuple[float, float]:
@@ -161,7 +161,7 @@ class ConfusionDisplay(Display):
         ax.set_title(f"{right} of {total} right", fontsize="medium")
 
     def _shade_mistakes(self, ax: Any) -> None:
-        """Shade the mistakes only, which the many right ones would make pale, and let each number be seen."""
+        """Shade the mistakes only, since the many right ones would make them pale, and keep every number readable."""
         mistakes = np.where(np.eye(len(self.counts), dtype=bool), 0, self.counts)
         highest = max(1, int(mistakes.max(initial=0)))
         self.image_.set_data(mistakes)

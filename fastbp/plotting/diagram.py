@@ -21,7 +21,7 @@ from fastbp.plotting.number_places import number_places
 _MOST_WEIGHTS = 60  # whose numbers a page has room for
 _RADIUS = 0.27
 _APART = 2.2  # least distance of two layers, in distances of two neurons
-_APART_DENSE = 0.85  # times the square root of the number of weights between them, so that their numbers find room
+_APART_DENSE = 0.85  # times the square root of the number of weights between them, whose numbers need room
 _INCHES = 1.2  # from one neuron to the next
 _DIGIT, _HEIGHT = 0.075, 0.13  # of the numbers at 8 points, in distances of two neurons
 _ARROWS = ("weights", "steps")
@@ -44,7 +44,7 @@ class NetworkDisplay(Display):
     numbers : list of (ndarray, ndarray)
         For each layer what the arrows (fan_in, fan_out) and the texts below the neurons (fan_out,) show.
     arrows : {'weights', 'steps'}
-        Which of the two that is.
+        Which of the two `numbers` are.
 
     Attributes
     ----------
@@ -94,7 +94,7 @@ class NetworkDisplay(Display):
         arrows : {'weights', 'steps'}
             What the arrows show: the weights, or the steps ``-learning_rate * dC/dW`` of gradient descent.
         learning_rate : float
-            Of the steps.
+            The learning rate of the steps.
         {ax}
 
         {returns}
@@ -105,7 +105,7 @@ class NetworkDisplay(Display):
             If an argument has the wrong type or value; for a network too large to draw.
         {no_matplotlib}
         """
-        pyplot()  # before the work
+        pyplot()  # say before the work, not after it, that matplotlib is missing
         net = checked_network(net)
         n_weights = sum(W.size for W in net.weights)
         if n_weights > _MOST_WEIGHTS:
@@ -228,7 +228,7 @@ def _places(sizes: tuple[int, ...]) -> list[list[tuple[float, float]]]:
 
 
 def number_text(value: float, signed: bool = False) -> str:
-    """Return a number with two significant digits, small ones without an exponent as long as that is short."""
+    """Return a number with two significant digits, small ones without an exponent where that is short."""
     text = f"{value:+.2g}" if signed else f"{value:.2g}"
     if "e-0" in text and abs(value) >= 1e-4:
         text = np.format_float_positional(value, precision=2, fractional=False, trim="-", sign=signed)

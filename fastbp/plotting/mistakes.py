@@ -82,7 +82,7 @@ class MistakesDisplay(Display):
         y : array_like of int, shape (n,)
             Their classes, counted from 0.
         n_images : int
-            How many to draw, if there are as many mistakes.
+            How many to draw, if there are that many mistakes.
         shape : tuple of int, optional
             (height, width) of the images; by default they are square.
         {ax}
@@ -150,7 +150,7 @@ class MistakesDisplay(Display):
         X, y, n_images, shape, ax
             As for `from_network`.
         outputs : array_like, shape (n, n_classes)
-            What the classifier gave each class, the more the likelier; one column is the second of two classes.
+            The score of each class, larger for a likelier one; a single column is the second of two classes.
         class_names : sequence, optional
             Names for the titles; by default the numbers of the classes.
 

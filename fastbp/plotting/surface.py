@@ -1,4 +1,4 @@
-"""The cost over two parameters, and the way that a training took down it."""
+"""The cost over two parameters, and the path of a training on it."""
 
 from __future__ import annotations
 
@@ -96,10 +96,10 @@ class ErrorSurfaceDisplay(Display):
         Raises
         ------
         TypeError, ValueError
-            If an argument has the wrong type or value; for a path without these two parameters.
+            If an argument has the wrong type or value, or `path` did not record these two parameters.
         {no_matplotlib}
         """
-        pyplot()  # before the work
+        pyplot()  # say before the work, not after it, that matplotlib is missing
         net = checked_network(net)
         chosen = _chosen(parameters, net.n_params)
         points = None if path is None else _path(path, chosen)

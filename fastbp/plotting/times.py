@@ -68,7 +68,7 @@ class GradientTimesDisplay(Display):
             If one of them is no network.
         {no_matplotlib}
         """
-        pyplot()  # before the work
+        pyplot()  # say before the work, not after it, that matplotlib is missing
         times = [measure_gradient(checked_network(net), n_rows, n_threads=n_threads) for net in networks]
         return cls(
             [each.n_params for each in times],

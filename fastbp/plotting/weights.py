@@ -12,7 +12,7 @@ from fastbp.inspection.weight_history import WeightHistory, parameter_sample
 from fastbp.plotting.canvas import style
 from fastbp.plotting.display import Display
 
-_MOST_LINES = 1000  # more than these cover each other, and take seconds to draw
+_MOST_LINES = 1000  # more lines than these cover each other, and take seconds to draw
 
 
 class WeightHistoryDisplay(Display):
@@ -69,7 +69,7 @@ class WeightHistoryDisplay(Display):
         TypeError
             If `weight_history` is something else.
         ValueError
-            If there are more than 1000 lines to draw, or fewer parameters than the sample shall have.
+            If there are more than 1000 lines to draw, or fewer parameters than `sample`.
         {no_matplotlib}
         """
         if not isinstance(weight_history, WeightHistory):
