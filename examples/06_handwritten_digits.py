@@ -24,9 +24,9 @@ from typing import Any
 
 import numpy as np
 
+from fastbp import nielsen as network
 from fastbp import nielsen2 as network2
 from fastbp.digits import Digits, embedded_digits, read_digits
-from fastbp.nielsen import network
 
 ETA, ETA_CROSS_ENTROPY = 3.0, 0.5
 

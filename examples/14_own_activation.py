@@ -14,7 +14,7 @@ import numpy as np
 import scipy.optimize
 
 import fastbp as bp
-from fastbp.functions.own import ACTIVATION_NAMES
+from fastbp.functions import ACTIVATION_NAMES
 
 
 @numba.njit

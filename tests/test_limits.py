@@ -5,6 +5,7 @@ import pytest
 
 import fastbp as bp
 from fastbp.engine import workspace as layout
+from fastbp.engine.problem import Problem
 from fastbp.functions.segments import Segment
 from fastbp.kernels.tables import codes
 from fastbp.kernels.tables import layer as in_layer
@@ -160,8 +161,9 @@ def test_offsets_beyond_32_bits_are_counted_in_64(monkeypatch):
     monkeypatch.setattr(np, "empty", lambda n, dtype: np.broadcast_to(np.zeros(1, dtype), n).view(Unwritten))
     sizes = [3, 100_000, 1]
     segments = [[Segment(0, size, codes.TANH)] for size in sizes[1:]]
+    problem = Problem(sizes, np.dtype("f4"), segments, loss=(codes.QUADRATIC, 0, 0))
     workspace = layout.make_workspace(
-        sizes, segments, (codes.QUADRATIC, 0, 0), np.dtype("f4"), batch_rows=50_000, n_rows=50_000, n_threads=1,
+        problem, batch_rows=50_000, n_rows=50_000, n_threads=1,
         gradient=True, whole_block=True,
     )  # fmt: skip
     assert workspace.plan[in_plan.SLOT_SIZE] > 2 * 5_000_000_000  # a and delta

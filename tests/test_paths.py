@@ -1,5 +1,7 @@
 """Every way through the kernels gives what the reference says, for every code, or says that it does not know it."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import sklearn.neural_network as theirs
@@ -7,8 +9,9 @@ import sklearn.neural_network as theirs
 import fastbp as bp
 from fastbp import neural_network as ours
 from fastbp.derivatives.moves import Moves
-from fastbp.engine import workspace
-from fastbp.engine.frame import UnknownCodeError, make_frame
+from fastbp.engine import cutting
+from fastbp.engine.calls import UnknownCodeError
+from fastbp.engine.frame import make_frame
 from fastbp.functions import own
 from fastbp.kernels.jobs import known_codes
 from fastbp.kernels.optimizers import updates
@@ -18,6 +21,7 @@ from fastbp.kernels.tables import plan as in_plan
 from fastbp.kernels.tables import scalars as in_scalars
 from fastbp.kernels.tables import segment as in_segment
 from fastbp.model.checks import checked
+from fastbp.model.definition import problem_of
 from fastbp.validation.data import Targets
 from tests import cases, problems, reference
 from tests.reference import relative_error
@@ -55,9 +59,9 @@ def on_path(monkeypatch):
 
     def choose(path):
         mode, n_pieces, narrow_rows = PATHS[path]
-        monkeypatch.setattr(workspace, "gradient_pieces", lambda *problem: (mode, n_pieces))
-        monkeypatch.setattr(workspace, "_MOST_NARROW_ROWS", narrow_rows)
-        monkeypatch.setattr(workspace, "_MOST_NARROW_PRODUCTS", 1e9)
+        monkeypatch.setattr(cutting, "gradient_pieces", lambda *problem: (mode, n_pieces))
+        monkeypatch.setattr(cutting, "_MOST_NARROW_ROWS", narrow_rows)
+        monkeypatch.setattr(cutting, "_MOST_NARROW_PRODUCTS", 1e9)
 
     return choose
 
@@ -75,7 +79,7 @@ def fits(loss, output):
 
 def one_step(net, X, Y, *, hidden, output, loss, optimizer=updates.SGD):
     """Gradient and cost, as a step of gradient descent with the learning rate 1 takes and reports them."""
-    frame = make_frame(net, len(X), len(X), gradient=True, loss=(loss, 0, 0))
+    frame = make_frame(replace(problem_of(net), loss=(loss, 0, 0)), len(X), len(X), gradient=True)
     plan, scalars, segments = frame.workspace.plan, frame.scalars, frame.workspace.segments
     segments[:, in_segment.CODE] = hidden, output
     plan[[in_plan.OPTIMIZER, in_plan.BATCH_SIZE]] = optimizer, len(X)
@@ -180,7 +184,7 @@ def test_perturbation_says_so_as_well():
     net = network(cases.Case("", SIZES, "tanh", "identity"))
     data = checked(net, np.ones((N_ROWS, SIZES[0])), np.ones((N_ROWS, SIZES[-1])), None)
     moves = Moves(net, *data, dtype=net.dtype, n_threads=1)
-    moves._tables[2][in_plan.LOSS] = 99
+    moves._kernel._tables[2][in_plan.LOSS] = 99
     with pytest.raises(UnknownCodeError):
         moves.measure(0, np.arange(1), [np.ones(1)], [np.zeros(1)])
 

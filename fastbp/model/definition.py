@@ -9,11 +9,12 @@ import numpy as np
 
 from fastbp import validation
 from fastbp.engine import parameters
+from fastbp.engine.problem import Problem
 from fastbp.functions.names import ActivationName, InitializerName, LossName, OutputName
 from fastbp.functions.own import Activation, Loss, activation_entry, loss_entry
 from fastbp.functions.segments import Segment
 
-__all__ = ["ActivationSpec", "Definition", "OutputSpec", "checked_network", "require_network"]
+__all__ = ["ActivationSpec", "Definition", "OutputSpec", "checked_network", "problem_of", "require_network"]
 
 _Runs = Sequence[validation.Run]
 ActivationSpec = ActivationName | Activation | Sequence[ActivationName | Activation | _Runs]
@@ -122,21 +123,26 @@ class Definition:
             "loss_parameter": self._loss_parameter,
         }
 
-    def layer_segments(self, dtype: np.dtype | None = None) -> list[list[Segment]]:
-        """Each layer's activations as the kernels know them; custom ones are compiled here."""
-        layers = []
-        for runs in self._runs:
-            segments, begin = [], 0
-            for activation, count in runs:
-                code, forward, backward, needs_z = activation_entry(activation, dtype or self._dtype)
-                segments.append(Segment(begin, begin + count, code, forward, backward, needs_z))
-                begin += count
-            layers.append(segments)
-        return layers
 
-    def loss_entry(self, dtype: np.dtype | None = None) -> tuple[int, int, int]:
-        """Return the loss as the kernels know it."""
-        return loss_entry(self._loss, self.has_softmax, dtype or self._dtype)
+def problem_of(net: Definition, dtype: np.dtype | None = None) -> Problem:
+    """Return what the kernels are told of a network, in another dtype if so wanted; custom functions are compiled."""
+    dtype, layers = dtype or net.dtype, []
+    for runs in net.activations:
+        segments, begin = [], 0
+        for activation, count in runs:
+            code, forward, backward, needs_z = activation_entry(activation, dtype)
+            segments.append(Segment(begin, begin + count, code, forward, backward, needs_z))
+            begin += count
+        layers.append(tuple(segments))
+    return Problem(
+        sizes=net.sizes,
+        dtype=dtype,
+        segments=tuple(layers),
+        loss=loss_entry(net.loss, net.has_softmax, dtype),
+        loss_parameter=net.loss_parameter or 0.0,
+        penalties=net.penalties,
+        dropout=net.dropout,
+    )
 
 
 def require_network(net: object) -> None:

@@ -10,10 +10,7 @@ from numpy.typing import NDArray
 
 from fastbp.engine import parameters
 from fastbp.engine.frame import make_frame
-from fastbp.kernels.roots import entry
-from fastbp.kernels.tables import layer as in_layer
-from fastbp.kernels.tables import plan as in_plan
-from fastbp.model.definition import Definition
+from fastbp.model.definition import Definition, problem_of
 from fastbp.validation.data import Targets
 
 
@@ -89,22 +86,8 @@ def make_trace(
 def layer_blocks(
     net: Definition, params: NDArray[Any], X: NDArray[Any], targets: Targets
 ) -> tuple[list[list[NDArray[Any]]], NDArray[np.float64]]:
-    """Return each layer's z, a and delta, and each sample's cost.
-
-    The kernels scale a row's delta by its weight over the sum of weights.  Here the rows are scaled by 1, so that what
-    stays in the workspace is the delta of each sample's own cost.
-    """
+    """Return each layer's z, a and delta of each sample's own cost, and each sample's cost."""
     n_rows = len(X)
-    frame = make_frame(net, n_rows, n_rows, gradient=True, keep_z=True, whole_block=True)
-    frame.workspace.plan[[in_plan.MODE, in_plan.N_PIECES]] = in_plan.BY_ROWS, 1
+    frame = make_frame(problem_of(net), n_rows, n_rows, gradient=True, keep_z=True, whole_block=True)
     frame.set_data(X, targets, None)
-    frame.run(entry.TRACE, params)
-    plan, work = frame.workspace.plan, frame.workspace.work
-    blocks = [
-        [
-            frame.workspace.layer_block(column, layer, n_rows).copy()
-            for column in (in_layer.Z, in_layer.A, in_layer.DELTA)
-        ]
-        for layer in range(len(net.sizes) - 1)
-    ]
-    return blocks, work[plan[in_plan.COST] : plan[in_plan.COST] + n_rows].astype(np.float64)
+    return frame.layer_blocks(params)

@@ -17,12 +17,15 @@ from sklearn.base import BaseEstimator
 from sklearn.utils._param_validation import InvalidParameterError
 from sklearn.utils.validation import _check_sample_weight, check_is_fitted, validate_data
 
+from fastbp.engine.batch_cost import BatchCost
+from fastbp.engine.objective import Objective
+from fastbp.engine.rows import Data
+from fastbp.model.definition import problem_of
 from fastbp.model.initializers import initialize
 from fastbp.model.model import passes_of
 from fastbp.network import Network
 from fastbp.neural_network import callbacks, lbfgs
-from fastbp.neural_network.batch_cost import BatchCost
-from fastbp.neural_network.epochs import Data, Objective, OptimizerState
+from fastbp.neural_network.epochs import OptimizerState
 from fastbp.neural_network.files import Portable
 from fastbp.neural_network.gradients import SPARSE_FORMATS, Gradients
 from fastbp.neural_network.held_out import Given, HeldOut
@@ -143,7 +146,7 @@ class BaseMLP(Fitted, Portable, Gradients, callbacks.Support, BaseEstimator, ABC
                 fit = StochasticFit(self, data, held_out, incremental)
                 fit.run(context.on_epoch, context.is_wanted)
             else:
-                cost = BatchCost(self._network, data, self._objective(), n_threads=self.n_threads)
+                cost = BatchCost(problem_of(self._network), data, self._objective(), n_threads=self.n_threads)
                 lbfgs.minimise(self, cost, context.on_iteration if context.is_wanted else None)
             context.end()
 

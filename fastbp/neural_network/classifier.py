@@ -13,10 +13,11 @@ from sklearn.preprocessing import LabelBinarizer
 from sklearn.utils import column_or_1d
 from sklearn.utils.multiclass import _check_partial_fit_first_call, type_of_target, unique_labels
 
+from fastbp.engine.objective import Objective
+from fastbp.engine.rows import Data
 from fastbp.kernels.tables import codes
 from fastbp.neural_network.base import BaseMLP
 from fastbp.neural_network.class_weights import weights_by_class
-from fastbp.neural_network.epochs import Data, Objective
 from fastbp.neural_network.errors import warn_of_column
 from fastbp.neural_network.held_out import given
 from fastbp.neural_network.methods import fit_method, partial_fit_method

@@ -10,9 +10,10 @@ from scipy import sparse
 from sklearn.utils.validation import validate_data
 
 from fastbp.derivatives.jacobian import OutputErrors
+from fastbp.engine.batch_cost import BatchCost
+from fastbp.model.definition import problem_of
 from fastbp.model.model import passes_of
 from fastbp.network import Network
-from fastbp.neural_network.batch_cost import BatchCost
 from fastbp.validation.data import all_finite
 from fastbp.validation.sparse_rows import as_dense, sparse_rows
 
@@ -55,7 +56,8 @@ class Gradients:
         """
         net = self.network_
         data = self._checked_data(X, y, sample_weight)
-        loss, grad = BatchCost(net, data, self._objective(), n_threads=self.n_threads).value_and_grad(net.params)
+        cost = BatchCost(problem_of(net), data, self._objective(), n_threads=self.n_threads)
+        loss, grad = cost.value_and_grad(net.params)
         shaped = Network(net.sizes, initializer="zeros", dtype=net.dtype)
         shaped.params[...] = grad
         return loss, list(shaped.weights), list(shaped.biases)

@@ -11,9 +11,10 @@ from numpy.typing import NDArray
 from sklearn.metrics import check_scoring
 from sklearn.model_selection import train_test_split
 
+from fastbp.engine.batch_cost import BatchCost
+from fastbp.engine.rows import Data
+from fastbp.model.definition import problem_of
 from fastbp.model.model import passes_of
-from fastbp.neural_network.batch_cost import BatchCost
-from fastbp.neural_network.epochs import Data
 from fastbp.validation.sparse_rows import SparseRows
 
 # --- passed to `fit` --------------------------------------------------------------------------------------------------
@@ -141,7 +142,7 @@ class HeldOut:
         self._by_loss = isinstance(watched, str) and watched == "loss"
         self._cost = (
             BatchCost(
-                estimator._network,
+                problem_of(estimator._network),
                 data,
                 estimator._objective(with_penalties=False),
                 gradient=False,

@@ -10,10 +10,11 @@ from numpy.typing import ArrayLike, NDArray
 from sklearn.base import RegressorMixin
 from sklearn.metrics import r2_score
 
+from fastbp.engine.objective import Objective
+from fastbp.engine.rows import Data
 from fastbp.functions.own import Activation, Loss
 from fastbp.kernels.tables import codes
 from fastbp.neural_network.base import BaseMLP
-from fastbp.neural_network.epochs import Data, Objective
 from fastbp.neural_network.errors import warn_of_column
 from fastbp.neural_network.held_out import given
 from fastbp.neural_network.methods import fit_method, partial_fit_method

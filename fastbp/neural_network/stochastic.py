@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils import check_random_state
 
-from fastbp.neural_network.epochs import Data, Epochs, OptimizerState, adam_state, sgd_state
+from fastbp.engine.rows import Data
+from fastbp.neural_network.epochs import Epochs, OptimizerState, adam_state, sgd_state
 from fastbp.neural_network.errors import diverged, warn
 from fastbp.neural_network.held_out import HeldOut, set_aside
 from fastbp.system import caller

@@ -12,8 +12,7 @@ from llvmlite import ir
 from numba import types
 from numba.extending import intrinsic
 
-from fastbp.kernels.machine.vector_writer import Vectors, integer
-from fastbp.kernels.matrix.rows import call_operation, loop, mask_of
+from fastbp.kernels.machine.vector_writer import Vectors, call_operation, integer, loop, mask_of
 from fastbp.kernels.vectors.exponential import EXP_LOW, EXPM1_SERIES, LN2_HIGH, LN2_LOW, LOG2_E
 
 

@@ -6,7 +6,7 @@ status `tables.UNKNOWN`.  A new code is entered in the tuples below when every p
 """
 
 from fastbp.kernels.compiler.jit import leaf
-from fastbp.kernels.layers.passes import field
+from fastbp.kernels.layers.net import field
 from fastbp.kernels.machine.pointers import shift
 from fastbp.kernels.optimizers.updates import ADAM, ADAMW, RMSPROP, SGD
 from fastbp.kernels.tables import codes

@@ -15,17 +15,8 @@ import numpy as np
 from fastbp.kernels.compiler.jit import formula, leaf
 from fastbp.kernels.functions.activations import activation_forward
 from fastbp.kernels.functions.losses import loss_rows
-from fastbp.kernels.layers.passes import (
-    Net,
-    activate,
-    field,
-    finish_softmax,
-    forward_block,
-    forward_neurons,
-    is_softmax,
-    previous_activation,
-    starts_from_logits,
-)
+from fastbp.kernels.layers.net import Net, field, is_softmax, starts_from_logits
+from fastbp.kernels.layers.passes import activate, finish_softmax, forward_block, forward_neurons, previous_activation
 from fastbp.kernels.machine import team
 from fastbp.kernels.machine.pointers import from_address, real, shift
 from fastbp.kernels.tables import codes

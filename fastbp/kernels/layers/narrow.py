@@ -18,9 +18,10 @@ Lanes beyond fan_in and fan_out hold 0 in W, b, a, delta and the gradient, so th
 import numpy as np
 
 from fastbp.kernels.compiler.jit import leaf
-from fastbp.kernels.jobs.job import is_finite
 from fastbp.kernels.layers.narrow_rows import backward_row, forward_row, knows_network, output_row
-from fastbp.kernels.layers.passes import field, row_of
+from fastbp.kernels.layers.net import field
+from fastbp.kernels.layers.samples import row_of
+from fastbp.kernels.machine.finite import is_finite
 from fastbp.kernels.machine.pointers import from_address, real, shift
 from fastbp.kernels.optimizers.updates import RMSPROP, SGD, add_penalty, penalty, update
 from fastbp.kernels.tables import data as in_data

@@ -6,7 +6,7 @@
 from fastbp.kernels.compiler.jit import leaf
 from fastbp.kernels.functions.activations import LEAKY_SLOPE
 from fastbp.kernels.functions.softmax_of_short_rows import softmax_of_block
-from fastbp.kernels.layers.passes import field
+from fastbp.kernels.layers.net import field
 from fastbp.kernels.machine.pointers import from_address, real, shift
 from fastbp.kernels.tables import codes
 from fastbp.kernels.tables import data as in_data

@@ -9,13 +9,10 @@ changes no bit.
 
 from fastbp.kernels.compiler.jit import inlined, leaf
 from fastbp.kernels.machine.pointers import from_address, int32_from_address, real, shift
+from fastbp.kernels.machine.processor import SPARSE_AHEAD, SPARSE_STEP_ELEMENTS
 from fastbp.kernels.optimizers.updates import SGD, take_step
 from fastbp.kernels.tables import data as in_data
 from fastbp.kernels.vectors.values import VECTORS, fetch, lanes, load, splat, store
-
-# Elements of W whose gradient is made before their step is taken: 64 or 128 KiB, which stay in the second-level cache.
-_BLOCK_ELEMENTS = 1 << 14
-_AHEAD = 6  # numbers between the row of W that is used and the one that is asked for: worth a fifth of float32's time
 
 
 @leaf
@@ -82,7 +79,7 @@ def add_product(count, indices, values, n, W, W_stride, b, z):
 @inlined
 def _fetch_ahead(e, count, indices, j, vectors, W, W_stride):
     """Ask for some vectors from column j on of a row of W that is used soon."""
-    there = shift(W, indices[min(e + _AHEAD, count - 1)] * W_stride + j)
+    there = shift(W, indices[min(e + SPARSE_AHEAD, count - 1)] * W_stride + j)
     for vector in range(vectors):
         fetch(shift(there, vector * lanes(W)))
 
@@ -237,7 +234,7 @@ def sparse_backward_weights(net, first, m, k0, k1, n, delta, stride, add, dW, st
     if step.wanted and add == 0 and is_plain_descent(step):
         add_outer_products(net, first, m, k0, k1, n, real(-step.rate, dW), delta, stride, step.w)
         return
-    features = max(1, _BLOCK_ELEMENTS // n)
+    features = max(1, SPARSE_STEP_ELEMENTS // n)
     for k in range(k0, k1, features):
         end = min(k + features, k1)
         here = shift(dW, (k - k0) * n)

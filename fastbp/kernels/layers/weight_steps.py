@@ -1,7 +1,8 @@
 """Rows of a layer's weights: their gradient, and what follows it while it is in the cache, as a rule their step."""
 
 from fastbp.kernels.compiler.jit import inlined, leaf
-from fastbp.kernels.layers.passes import backward_biases, backward_error, backward_weights, field, finish_error
+from fastbp.kernels.layers.net import field
+from fastbp.kernels.layers.passes import backward_biases, backward_error, backward_weights, finish_error
 from fastbp.kernels.machine.pointers import real, shift
 from fastbp.kernels.optimizers.updates import Step, add_penalty, sum_of_squares, update
 from fastbp.kernels.tables import layer as in_layer

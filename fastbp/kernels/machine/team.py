@@ -26,6 +26,7 @@ from numba.extending import intrinsic
 from fastbp.kernels.compiler.jit import leaf
 from fastbp.kernels.machine.denormals import IS_X86
 from fastbp.kernels.machine.pointers import shift
+from fastbp.kernels.machine.processor import POLLS_BEFORE_YIELD
 
 MOST_LANES = 16
 LANE_WORDS = 8  # a cache line; lane i's ticket is word LANE_WORDS * i
@@ -48,11 +49,8 @@ CONTROL_LENGTH = N_LANES + 16
 PAUSE = 1  # return after the step at hand
 ABANDON = 2  # return as soon as possible; a step that cannot be finished is not taken
 
-_POLLS_BEFORE_YIELD = 64  # some 2 to 4 us: a yield costs less than that where nobody waits for the processor
-
 NONE = -1  # instead of a piece: none is left
 SOON = -2  # the last one will be taken by another thread
-PATIENCE = 256  # looks at that last piece, some 5 to 10 us, before it is taken from a thread that may be held up
 
 _PIECE_BITS = 20
 _PIECE_MASK = (1 << _PIECE_BITS) - 1
@@ -208,7 +206,7 @@ def close_region(control, n_pieces):
 @leaf
 def wait(polls):
     """Pass a moment in a waiting loop; from time to time leave the processor to a thread that may have the piece."""
-    if polls % _POLLS_BEFORE_YIELD == 0:
+    if polls % POLLS_BEFORE_YIELD == 0:
         yield_processor()
     else:
         pause()

@@ -12,16 +12,14 @@ from llvmlite import ir
 from numba import types
 from numba.extending import intrinsic
 
-from fastbp.kernels.machine.vector_writer import TILING, Vectors, integer
-from fastbp.kernels.matrix.rows import call_operation, loop
+from fastbp.kernels.machine.processor import ADAM_AHEAD, AVX512, TILING
+from fastbp.kernels.machine.vector_writer import Vectors, call_operation, integer, loop
 
-_VECTOR_BYTES = 64
-ESTIMATES = TILING is not None and TILING.vector_bytes == _VECTOR_BYTES  # whether the processor has the estimates
+ESTIMATES = TILING is AVX512  # whether the processor has the estimates
 
 # Between these, the estimate of a root and its refinement are finite; smaller ones are far below any epsilon, and m is
 # as good as 0 with them; larger ones belong to gradients above 1e19.
 _SMALLEST, _LARGEST = 1e-37, 1e38
-_AHEAD = 256  # parameters that are asked for: other threads have read them, and calling their copies back takes long
 
 
 def _adam(builder: ir.IRBuilder, real: Any, arguments: list[Any]) -> None:
@@ -59,7 +57,7 @@ def _adam_vector(vectors: Vectors, constants: list[Any], pointers: list[Any], ma
     m = vectors.fma(beta_1, m, builder.fmul(gain_1, g))
     v = vectors.fma(beta_2, v, builder.fmul(builder.fmul(gain_2, g), g))
     _, w_there, m_there, v_there = pointers
-    vectors.prefetch(builder.gep(w_there, [integer(_AHEAD)]), write=1)
+    vectors.prefetch(builder.gep(w_there, [integer(ADAM_AHEAD)]), write=1)
     vectors.store(m, m_there, 0, mask)
     vectors.store(v, v_there, 0, mask)
     size = vectors.largest(vectors.smallest(v, _LARGEST), _SMALLEST)

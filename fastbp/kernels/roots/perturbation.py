@@ -21,9 +21,11 @@ from fastbp.kernels.layers.moves import (
     propagate,
     row_costs,
 )
-from fastbp.kernels.layers.passes import Net, field, forward_block
+from fastbp.kernels.layers.net import Net, field
+from fastbp.kernels.layers.passes import forward_block
 from fastbp.kernels.machine import team
 from fastbp.kernels.machine.pointers import at, real, shift
+from fastbp.kernels.machine.processor import MOST_MOVE_PIECES
 from fastbp.kernels.tables import data as in_data
 from fastbp.kernels.tables import layer as in_layer
 from fastbp.kernels.tables import plan as in_plan
@@ -38,7 +40,6 @@ NEURONS = 4  # changes[q, rows of the block] = dC_x/dz of neuron indices[q], by 
 SEARCH = 5  # random weight search: parameter indices[s], sample indices[n_steps + s], random number moved[s]
 
 LEADER = 0  # slot of the leader
-_MOST_PIECES = 256  # of one call; many more than threads, so that none waits long for another at the end
 
 
 @root
@@ -100,7 +101,7 @@ def run(
     elif task == SEARCH:
         search(job, moved.size)
     else:
-        n_pieces = min(indices.size, _MOST_PIECES)
+        n_pieces = min(indices.size, MOST_MOVE_PIECES)
         team.open_region(job.control, n_pieces)
         take_pieces(job, indices.size)
         team.close_region(job.control, n_pieces)

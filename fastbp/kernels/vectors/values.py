@@ -30,7 +30,8 @@ from numba.core.extending import register_model
 from numba.core.typing.templates import AbstractTemplate, infer_global, signature
 from numba.extending import intrinsic, lower_builtin
 
-from fastbp.kernels.machine.vector_writer import TILING, VECTOR_BYTES, Vectors, integer
+from fastbp.kernels.machine.processor import TILING, VECTOR_BYTES
+from fastbp.kernels.machine.vector_writer import Vectors, integer
 
 # Whether kernels may use vectors: without masks and fused multiply-adds they would be no gain.
 VECTORS = TILING is not None or bool(numba.config.DISABLE_JIT)
