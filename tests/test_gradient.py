@@ -173,7 +173,7 @@ def test_large_networks_against_the_reference(name):
     rng = np.random.default_rng(19)
     rows = np.sort(rng.choice(n, 50, replace=False))
     sample_weight = np.zeros(n)
-    sample_weight[rows] = 1.0  # all rows go through, few count: the reference needs only those
+    sample_weight[rows] = 1.0  # all rows are passed, but few have a weight: the reference needs only those
     direction = rng.standard_normal(case.n_params)
     value, grad = net.value_and_grad(problem.X, problem.Y, sample_weight=sample_weight)
     few = case, problem.params, problem.X[rows], problem.Y[rows]

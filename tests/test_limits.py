@@ -106,9 +106,9 @@ def test_copies_for_threads_that_do_not_fit(monkeypatch):
 
 def test_what_fits_is_not_refused(monkeypatch):
     monkeypatch.setattr(memory, "available_memory", lambda: 0)
-    bp.Network([10, 10], seed=0).predict(np.zeros((10, 10)))  # nobody looks where little is needed
+    bp.Network([10, 10], seed=0).predict(np.zeros((10, 10)))  # the memory is not looked up where little is needed
     monkeypatch.setattr(memory, "available_memory", lambda: None)
-    memory.require_memory(1 << 60, "All", "None.")  # nobody knows how much there is
+    memory.require_memory(1 << 60, "All", "None.")  # where it is unknown how much there is
 
 
 # ---- 32 bits ---------------------------------------------------------------------------------------------------------

@@ -29,7 +29,7 @@ from tests.twins import network
 
 dtypes = pytest.mark.parametrize("dtype", cases.DTYPES)
 
-# path: (mode, pieces, rows that are trained narrow)
+# path: (mode, pieces, rows that the narrow passes train)
 PATHS = {
     "narrow": (in_plan.BY_ROWS, 1, 1000),
     "rows": (in_plan.BY_ROWS, 1, 0),
@@ -150,7 +150,7 @@ def test_every_path_knows_every_code_or_says_so(path, dtype, on_path):
 
 @pytest.mark.parametrize("path", PATHS)
 def test_hidden_layers_and_optimizers_of_unknown_codes(path, on_path):
-    """Softmax in a hidden layer is one: the leaves would leave z as it is."""
+    """Softmax in a hidden layer is such a code: the leaves would leave z unchanged."""
     on_path(path)
     net = network(cases.Case("", SIZES, "tanh", "identity"))
     X, Y = np.ones((N_ROWS, SIZES[0])), np.ones((N_ROWS, SIZES[-1]))
@@ -171,7 +171,7 @@ def test_the_codes_of_the_tables_are_those_that_the_kernels_know():
 
 @pytest.mark.parametrize("path", PATHS)
 def test_a_derivative_from_z_needs_z(path, on_path):
-    """Of an activation whose z was not kept the kernels would take a for it."""
+    """If an activation's z was not kept, the kernels would take a for z."""
     on_path(path)
     net = network(cases.Case("", SIZES, "tanh", "identity"))
     X, Y = np.ones((N_ROWS, SIZES[0])), np.ones((N_ROWS, SIZES[-1]))

@@ -1,4 +1,4 @@
-"""Sparse X: the same numbers as with all its zeros, by every path, and memory that only we index."""
+"""Sparse X: the same numbers as with dense X, by every path, and no index that the user can change during a call."""
 
 import numpy as np
 import pytest

@@ -21,7 +21,7 @@ STATE = {"0.weight": np.ones((2, 3)), "0.bias": np.ones(2)}
 
 
 class Hostile:
-    """Nothing that is asked of it works."""
+    """An object on which every operation fails."""
 
     def __array__(self, *_, **__):
         raise ValueError("no array")

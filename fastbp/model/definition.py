@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -14,11 +14,21 @@ from fastbp.functions.names import ActivationName, InitializerName, LossName, Ou
 from fastbp.functions.own import Activation, Loss, activation_entry, loss_entry
 from fastbp.functions.segments import Segment
 
-__all__ = ["ActivationSpec", "Definition", "OutputSpec", "problem_of", "require_network", "settings_of"]
+__all__ = [
+    "ActivationSpec",
+    "Definition",
+    "OutputSpec",
+    "checked_network",
+    "problem_of",
+    "require_network",
+    "settings_of",
+]
 
 _Runs = Sequence[validation.Run]
 ActivationSpec = ActivationName | Activation | Sequence[ActivationName | Activation | _Runs]
 OutputSpec = OutputName | Activation | _Runs
+
+_Network = TypeVar("_Network", bound="Definition")
 
 
 # default, lower and upper bound (both excluded) of the losses that have a parameter
@@ -147,6 +157,13 @@ def require_network(net: object) -> None:
     """Raise unless it is a network."""
     if not isinstance(net, Definition):
         raise TypeError(f"`net` must be a bp.Network; got {type(net).__name__}.")
+
+
+def checked_network(net: _Network) -> _Network:
+    """Return the network that a picture is to be made of, or say that it is none."""
+    if not isinstance(net, Definition):
+        raise TypeError(f"`net` must be a fastbp.Network; got {net!r}. An estimator goes to `from_estimator`.")
+    return net
 
 
 def _checked_parameter(value: Any, loss: LossName | Loss) -> float | None:

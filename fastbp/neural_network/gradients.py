@@ -63,7 +63,7 @@ class Gradients:
         return loss, list(shaped.weights), list(shaped.biases)
 
     def input_gradient(self: Any, X: Any) -> NDArray[Any]:
-        """Return the derivative of each output neuron with respect to each input: what a prediction hangs on.
+        """Return the derivative of each output neuron with respect to each input: what a prediction depends on.
 
         Parameters
         ----------
