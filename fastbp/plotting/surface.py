@@ -10,7 +10,7 @@ from numpy.typing import ArrayLike, NDArray
 from fastbp import validation
 from fastbp.inspection.weight_history import WeightHistory, parameter_names
 from fastbp.model.checks import checked_data
-from fastbp.model.definition import checked_network
+from fastbp.model.definition import checked_network, settings_of
 from fastbp.model.model import Model, from_params, passes_of
 from fastbp.plotting.canvas import pyplot
 from fastbp.plotting.display import Display
@@ -107,7 +107,7 @@ class ErrorSurfaceDisplay(Display):
         count = validation.positive_integer(resolution, "resolution", 2)
         first, second = (np.linspace(low, high, count) for low, high in ranges)
         data = checked_data(net, X, Y, None)
-        moved = from_params(Model, net.params.copy(), net.sizes, **net.settings())
+        moved = from_params(Model, net.params.copy(), net.sizes, **settings_of(net))
         cost = np.empty((count, count))
         for i, j in np.ndindex(count, count):
             moved.params[chosen] = first[j], second[i]
