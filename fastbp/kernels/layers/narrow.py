@@ -23,7 +23,7 @@ from fastbp.kernels.layers.net import field
 from fastbp.kernels.layers.samples import row_of
 from fastbp.kernels.machine.finite import is_finite
 from fastbp.kernels.machine.pointers import from_address, real, shift
-from fastbp.kernels.optimizers.updates import RMSPROP, SGD, add_penalty, penalty, update
+from fastbp.kernels.optimizers.updates import RMSPROP, SGD, Rule, Runs, add_penalty, penalty, update
 from fastbp.kernels.tables import data as in_data
 from fastbp.kernels.tables import layer as in_layer
 from fastbp.kernels.tables import plan as in_plan
@@ -184,5 +184,6 @@ def narrow_step(job, first_row, m):
     corrections = 1.0 - s[in_scalars.POWER_1], 1.0 - s[in_scalars.POWER_2]
     s1, s2 = packed(job, _S1), packed(job, _S2)
     n = plan[in_plan.PACKED_SIZE]
-    update(plan[in_plan.OPTIMIZER], s, s[in_scalars.LEARNING_RATE], *corrections, 1, n, n, n, g, w, s1, s2)
+    rule = Rule(plan[in_plan.OPTIMIZER], s, s[in_scalars.LEARNING_RATE], *corrections)
+    update(rule, Runs(1, n, n, n), g, w, s1, s2)
     return cost, in_scalars.FINISHED
