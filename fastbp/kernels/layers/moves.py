@@ -33,7 +33,7 @@ UP_COST_COLUMN = 3
 N_COLUMNS = 4
 
 
-class Job(NamedTuple):
+class MoveJob(NamedTuple):
     """Pointers to everything that a thread needs."""
 
     task: int

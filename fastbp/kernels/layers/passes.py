@@ -245,7 +245,7 @@ def finish_error(net, layer, first, i0, i1, k0, k1, work):
     error = shift(work, field(net, layer - 1, in_layer.DELTA) + i0 * stride)
     dropped = net.plan[in_plan.HAS_DROPOUT] != 0 and net.scalars[in_scalars.DROPOUT + layer - 1] > 0.0
     if dropped:
-        # a is a kept neuron's output over 1 - rate; f' wants the output itself.  Nobody needs the scaled a any more.
+        # a is a kept neuron's output over 1 - rate; f' wants the output itself.  The scaled a is no longer needed.
         keep = real(1.0 - net.scalars[in_scalars.DROPOUT + layer - 1], a)
         for i in range(m):
             multiply(keep, k1 - k0, shift(a, i * stride + k0))

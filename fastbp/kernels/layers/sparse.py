@@ -88,7 +88,7 @@ def _fetch_ahead(e, count, indices, j, vectors, W, W_stride):
 def _two_vectors(count, indices, values, j, last, W, W_stride, b, z):
     """The same for two vectors of columns from j on.
 
-    None begins behind column `last`: it lies over the one before it instead, and has the same numbers there.
+    No vector begins after column `last`: it overlaps the one before it instead, and holds the same numbers there.
     """
     j0, j1 = min(j, last), min(j + lanes(W), last)
     s0, s1 = load(shift(b, j0)), load(shift(b, j1))

@@ -1,6 +1,6 @@
 """Adam's step in explicit vector instructions, with the processor's estimates of a root and a reciprocal.
 
-The square root and the division are what Adam's loop waits for: a vector of 16 numbers takes some 35 cycles for the
+Adam's loop waits for the square root and the division: a vector of 16 numbers takes some 35 cycles for the
 two.  AVX-512 has estimates to 14 bits that take 5; one step of Newton's method each makes 27 bits of them, more than
 float32 has.  The step is exact to a few units in the last place, for every lane in the same way.
 """
@@ -18,8 +18,8 @@ from fastbp.kernels.machine.vector_writer import Vectors, call_operation, intege
 
 ESTIMATES = TILING is AVX512  # whether the processor has the estimates
 
-# Between these, the estimate of a root and its refinement are finite; smaller ones are far below any epsilon, and m is
-# as good as 0 with them; larger ones belong to gradients above 1e19.
+# Between these, the estimate of a root and its refinement are finite; smaller ones are far below any epsilon, and their
+# m is practically 0; larger ones belong to gradients above 1e19.
 _SMALLEST, _LARGEST = 1e-37, 1e38
 
 

@@ -53,7 +53,7 @@ class Step(NamedTuple):
 
 @leaf
 def no_step(p):
-    """A step that nobody wants; `p` is any pointer to parameters."""
+    """A step that is not wanted; `p` is any pointer to parameters."""
     return Step(False, Rule(0, nowhere(), 0.0, 0.0, 0.0), 0.0, 0.0, p, p, p)
 
 
