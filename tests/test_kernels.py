@@ -33,9 +33,9 @@ LIBRARY_CALL = re.compile(r"\b(exp|expm1|log|log1p|tanh|sinh|cosh|erfc?|sin|cos|
 def instructions(leaf, *arguments, dtype):
     """Assembly of a kernel that calls one leaf and nothing else, with the root's options.
 
-    Arguments are constants, or strings: "n" for a number that is not known to the compiler, "constants" for a pointer
-    to float64, and names of pointers to floats of the dtype; or named tuples of these. Constants make the compiler drop
-    other branches.
+    Arguments are constants, or strings: "n" for a number that the compiler does not know, "constants" for a pointer
+    to float64, and names of pointers to floats of the dtype. Constants make the compiler drop other branches.
+    A named tuple holds such arguments.
     """
     scope, names = {}, set()
 
