@@ -77,7 +77,8 @@ def test_product(shape, dtype, transposed_a, transposed_b):
 @compiled
 def gradient_and_step(m, n, k, a, delta, c0_row, g, optimizer, constants, l2, l1, w, s1, s2, apart):
     """g = a.T @ delta (or g plus it), then the step of all parameters: in one go, or one after the other."""
-    step = updates.Step(True, optimizer, at(constants, 0), 0.01, 0.1, 0.001, l2, l1, at(w, 0), at(s1, 0), at(s2, 0))
+    rule = updates.Rule(optimizer, at(constants, 0), 0.01, 0.1, 0.001)
+    step = updates.Step(True, rule, l2, l1, at(w, 0), at(s1, 0), at(s2, 0))
     now = updates.no_step(at(w, 0)) if apart else step
     left, right = products.Strided(at(a, 0), 1, m), products.Matrix(at(delta, 0), n)
     before, result = products.Matrix(at(g, 0), c0_row), products.Matrix(at(g, 0), n)
@@ -241,9 +242,8 @@ def test_cross_entropy_of_rows(m, n, dtype):
 
 @compiled
 def adam(rows, n, row, g_row, numbers, g, w, m, v):
-    rate, beta_1, gain_1, beta_2, gain_2, epsilon = numbers
-    pointers = at(g, 0), at(w, 0), at(m, 0), at(v, 0)
-    adam_step.adam_step(rows, n, row, g_row, rate, beta_1, gain_1, beta_2, gain_2, epsilon, *pointers)
+    runs = updates.Runs(rows, n, row, g_row)
+    adam_step.adam_step(runs, numbers, at(g, 0), at(w, 0), at(m, 0), at(v, 0))
 
 
 @pytest.mark.skipif(not adam_step.ESTIMATES, reason="a processor without the estimates")

@@ -1,7 +1,8 @@
 """Softmax, and softmax with cross-entropy: probabilities, cost and error of a row in one pass over it.
 
 A row that fits into one vector, that is up to 16 classes, never leaves the registers between its largest logit and its
-error.  The exponential is that of `vector_exponential`, written for vectors, and so are its polynomials.
+error.  The exponential is that of `fastbp.kernels.vectors.exponential`, with its polynomials,
+written for vectors.
 """
 
 from typing import Any

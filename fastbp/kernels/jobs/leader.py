@@ -134,7 +134,7 @@ def gradient_by_neurons(job, first, m, then):
             layer = net.plan[in_plan.N_LAYERS] - 1 - i
             fan_in = field(net, layer, in_layer.FAN_IN)
             job.control[team.LAYER] = layer
-            products = 2 if layer > 0 else 1  # nobody wants the error of the inputs
+            products = 2 if layer > 0 else 1  # the error of the inputs is not needed
             flops_of_weight = 2 * rows * products + (FLOPS_OF_A_STEP if update == STEP else 0)
             parallel(
                 job, BACKWARD, layer_pieces(fan_in, flops_of_weight * fan_in * field(net, layer, in_layer.FAN_OUT))
@@ -193,7 +193,7 @@ def gradient(job, first, m, then):
     mode = job.net.plan[in_plan.MODE]
     if mode == in_plan.BY_ROWS:
         return gradient_by_rows(job, first, m, then)
-    if mode == in_plan.BY_FEATURES and job.net.plan[in_plan.HAS_DROPOUT] == 0:  # whose masks end the use of a layer's a
+    if mode == in_plan.BY_FEATURES and job.net.plan[in_plan.HAS_DROPOUT] == 0:  # dropout destroys a, see `finish_error`
         return gradient_by_features(job, first, m, then)
     return gradient_by_neurons(job, first, m, then)
 

@@ -1,7 +1,7 @@
 """What a thread of a team does: the operations of a job, each cut into pieces.
 
 `run_piece` does piece p of the open region, whatever its operation is; `parallel` has a region done, alone or together
-with the helpers; `help_with` is a helper's whole life.
+with the helpers; `help_with` is all that a helper does.
 """
 
 import numpy as np

@@ -12,7 +12,7 @@ import numpy as np
 from fastbp.kernels.compiler.jit import inlined, leaf
 from fastbp.kernels.functions.activations import activation_backward, activation_forward, softmax_backward
 from fastbp.kernels.functions.dropout import dropout_key, multiply, multiply_by_mask
-from fastbp.kernels.functions.losses import loss_rows
+from fastbp.kernels.functions.losses import loss_of, loss_rows
 from fastbp.kernels.functions.softmax_of_short_rows import softmax
 from fastbp.kernels.layers.net import field, is_softmax, starts_from_logits
 from fastbp.kernels.layers.samples import input_pointer, load_inputs
@@ -156,24 +156,8 @@ def output_error(net, i0, i1, work):
     delta = shift(work, field(net, last, in_layer.DELTA) + i0 * n)
     y = shift(work, net.plan[in_plan.TARGET] + i0 * n)
     scale, cost = shift(work, net.plan[in_plan.SCALE] + i0), shift(work, net.plan[in_plan.COST] + i0)
-    plan = net.plan
-    sums = shift(work, plan[in_plan.SUMS] + 2 * i0)
-    parameter = real(net.scalars[in_scalars.LOSS_PARAMETER], a)
-    loss_rows(
-        plan[in_plan.LOSS],
-        plan[in_plan.LOSS_VALUE],
-        plan[in_plan.LOSS_DERIVATIVE],
-        parameter,
-        m,
-        n,
-        z,
-        a,
-        y,
-        scale,
-        sums,
-        cost,
-        delta,
-    )
+    plan, sums = net.plan, shift(work, net.plan[in_plan.SUMS] + 2 * i0)
+    loss_rows(loss_of(plan, net.scalars, a), m, n, z, a, y, scale, sums, cost, delta)
     if starts_from_logits(net):
         return
     if is_softmax(net, last):
@@ -261,7 +245,7 @@ def finish_error(net, layer, first, i0, i1, k0, k1, work):
     error = shift(work, field(net, layer - 1, in_layer.DELTA) + i0 * stride)
     dropped = net.plan[in_plan.HAS_DROPOUT] != 0 and net.scalars[in_scalars.DROPOUT + layer - 1] > 0.0
     if dropped:
-        # a is a kept neuron's output over 1 - rate; f' wants the output itself.  Nobody needs the scaled a any more.
+        # a is a kept neuron's output over 1 - rate; f' wants the output itself.  The scaled a is no longer needed.
         keep = real(1.0 - net.scalars[in_scalars.DROPOUT + layer - 1], a)
         for i in range(m):
             multiply(keep, k1 - k0, shift(a, i * stride + k0))

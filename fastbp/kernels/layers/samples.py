@@ -34,7 +34,7 @@ def input_pointer(net, first, m, work):
     """Pointer to layer 0's a for samples [first, first + m), and its row stride."""
     if inputs_in_place(net, m):
         row = row_of(net, first, from_address(net.data[in_data.ORDER], net.layers))
-        stride = max(net.data[in_data.X_ROW], field(net, 0, in_layer.FAN_IN))  # of a lone row no stride is used
+        stride = max(net.data[in_data.X_ROW], field(net, 0, in_layer.FAN_IN))  # the stride of a lone row is not used
         return shift(from_address(net.data[in_data.X], net.params), row * net.data[in_data.X_ROW]), stride
     return shift(work, net.plan[in_plan.INPUT]), field(net, 0, in_layer.FAN_IN)
 
@@ -97,7 +97,7 @@ def _load_one_hot(net, first, m, n, order, target):
     zero, one = real(0.0, target), real(1.0, target)
     for i in range(m * n):
         target[i] = zero
-    if net.data[in_data.ORDER] != 0:  # asked once: for all that the compiler knows, `target` might be the table of data
+    if net.data[in_data.ORDER] != 0:  # asked once: the compiler must assume that `target` overlaps the table of data
         rows = shift(order, first)
         for i in range(m):
             target[i * n + labels[rows[i]]] = one
@@ -108,7 +108,7 @@ def _load_one_hot(net, first, m, n, order, target):
 
 @leaf
 def _load_rows_of_targets(net, first, m, n, order, target):
-    """target[i, :] = Y[i, :] for m samples from `first` on; the same numbers by the quickest way there is."""
+    """target[i, :] = Y[i, :] for m samples from `first` on; by the quickest of three ways."""
     Y = from_address(net.data[in_data.Y], net.params)
     row, column = net.data[in_data.Y_ROW], net.data[in_data.Y_COLUMN]
     if column == 1 and net.data[in_data.ORDER] != 0:

@@ -88,7 +88,7 @@ def _fetch_ahead(e, count, indices, j, vectors, W, W_stride):
 def _two_vectors(count, indices, values, j, last, W, W_stride, b, z):
     """The same for two vectors of columns from j on.
 
-    None begins behind column `last`: it lies over the one before it instead, and has the same numbers there.
+    No vector begins after column `last`: it overlaps the one before it instead, and holds the same numbers there.
     """
     j0, j1 = min(j, last), min(j + lanes(W), last)
     s0, s1 = load(shift(b, j0)), load(shift(b, j1))
@@ -221,7 +221,7 @@ def add_outer_products(net, first, m, k0, k1, n, factor, delta, stride, target):
 @leaf
 def is_plain_descent(step):
     """Whether a step moves no weight whose gradient is 0: gradient descent without momentum and penalties."""
-    return step.optimizer == SGD and step.constants[0] == 0.0 and step.l2 == 0.0 and step.l1 == 0.0
+    return step.rule.optimizer == SGD and step.rule.constants[0] == 0.0 and step.l2 == 0.0 and step.l1 == 0.0
 
 
 @leaf
@@ -232,7 +232,7 @@ def sparse_backward_weights(net, first, m, k0, k1, n, delta, stride, add, dW, st
     descent without momentum and penalties goes to the rows of W that are touched, and leaves dW alone.
     """
     if step.wanted and add == 0 and is_plain_descent(step):
-        add_outer_products(net, first, m, k0, k1, n, real(-step.rate, dW), delta, stride, step.w)
+        add_outer_products(net, first, m, k0, k1, n, real(-step.rule.rate, dW), delta, stride, step.w)
         return
     features = max(1, SPARSE_STEP_ELEMENTS // n)
     for k in range(k0, k1, features):

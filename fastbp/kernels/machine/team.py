@@ -41,7 +41,7 @@ FIRST = OPERATION + 3
 ROWS = OPERATION + 4
 ADD = OPERATION + 5
 UPDATE = OPERATION + 6
-NEXT = OPERATION + 7  # the first sample of the next mini-batch and how many it has, 0 if nobody knows
+NEXT = OPERATION + 7  # the first sample of the next mini-batch and how many it has, 0 if unknown
 NEXT_ROWS = OPERATION + 8
 CONTROL_LENGTH = N_LANES + 16
 
@@ -135,7 +135,7 @@ else:
 
 @leaf
 def pieces_left(ticket):
-    """How many pieces of the lane of a ticket nobody has taken."""
+    """How many pieces of the lane of a ticket are not yet taken."""
     return ((ticket >> _PIECE_BITS) & _PIECE_MASK) - (ticket & _PIECE_MASK)
 
 

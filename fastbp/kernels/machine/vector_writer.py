@@ -97,7 +97,7 @@ class Vectors:
         return x
 
     def permuted(self, x: Any, index: Any) -> Any:
-        """Lane i is lane index[i] of x; of an index the low bits count."""
+        """Lane i of the result is lane index[i] of x; only the low bits of an index are used."""
         if TILING is None:
             return self._permuted_one_by_one(x, index)
         if TILING is AVX512:

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 from fastbp.kernels.compiler.jit import inlined, leaf
 from fastbp.kernels.machine.pointers import shift
 from fastbp.kernels.machine.processor import PANEL_ELEMENTS, PANEL_STEPS, STEP_ELEMENTS, STEP_TILES, TILING
-from fastbp.kernels.matrix.tiles import NOTHING, VECTORS, scratch, tile, transpose_block
+from fastbp.kernels.matrix.tiles import NOTHING, TILE_VECTORS, scratch, tile, transpose_block
 from fastbp.kernels.optimizers.updates import take_step
 from fastbp.kernels.vectors.values import lanes
 
@@ -112,11 +112,11 @@ def rows_times_panel_and_step(m, panel, k, a, b, c0, c, offset, step):
 @leaf
 def transpose_panel(n_columns, k, source, source_row, target, target_row):
     """target[k, j] = source[j, k] for a panel of columns j."""
-    lane = lanes(source)
-    for j in range(0, n_columns, lane):
-        for step in range(0, k, lane):
+    n_lanes = lanes(source)
+    for j in range(0, n_columns, n_lanes):
+        for step in range(0, k, n_lanes):
             block, there = shift(source, j * source_row + step), shift(target, step * target_row + j)
-            transpose_block(min(lane, n_columns - j), min(lane, k - step), block, source_row, there, target_row)
+            transpose_block(min(n_lanes, n_columns - j), min(n_lanes, k - step), block, source_row, there, target_row)
 
 
 @inlined
@@ -141,19 +141,19 @@ def product(m, n, k, a, b, transposed, c0, c, step):
 @inlined
 def _part_of_product(m, n, k, a, b, transposed, c0, c, now, step):
     """The same for a part of the common dimension, whose panels fit into the first-level cache."""
-    lane = lanes(b.p)
-    vectors_left = (n + lane - 1) // lane
+    n_lanes = lanes(b.p)
+    vectors_left = (n + n_lanes - 1) // n_lanes
     # a few columns behind whole panels are one of their own: half a vector may take half the time
-    few_at_end = n // lane % VECTORS == 0 and 0 < n % lane <= lane // 2
+    few_at_end = n // n_lanes % TILE_VECTORS == 0 and 0 < n % n_lanes <= n_lanes // 2
     transposed_panel = scratch(b.p, PANEL_ELEMENTS)
     j = 0
     while vectors_left > 0:
-        vectors = VECTORS if few_at_end and vectors_left > VECTORS else share(vectors_left, VECTORS)
-        columns = min(vectors * lane, n - j)
-        panel = Panel(columns, vectors, columns - (vectors - 1) * lane)
+        vectors = TILE_VECTORS if few_at_end and vectors_left > TILE_VECTORS else share(vectors_left, TILE_VECTORS)
+        columns = min(vectors * n_lanes, n - j)
+        panel = Panel(columns, vectors, columns - (vectors - 1) * n_lanes)
         b_here, row = shift(b.p, j), b.row
         if transposed:
-            row = vectors * lane
+            row = vectors * n_lanes
             transpose_panel(columns, k, shift(b.p, j * b.row), b.row, transposed_panel, row)
             b_here = transposed_panel
         c0_here, c_here = Matrix(shift(c0.p, j), c0.row), Matrix(shift(c.p, j), c.row)

@@ -151,7 +151,7 @@ if numba.config.DISABLE_JIT:
             target[i * target_row : i * target_row + n] = shift(source, order[i] * source_row)[:n]
 
     def fetch_rows(m: int, n: int, source: Any, source_row: int, order: Any) -> None:
-        """NumPy twin: nothing to be seen."""
+        """NumPy twin: does nothing."""
 
     def column_sums(m: int, n: int, x: Any, x_row: int, add: int, sums: Any) -> None:
         """NumPy twin."""

@@ -25,10 +25,10 @@ from fastbp.kernels.machine.processor import LONG_SUM, TILING, VECTOR_BYTES
 from fastbp.kernels.machine.vector_writer import INT, INT32, Vectors, integer, loop, new_function
 
 TILES = TILING is not None  # whether products are made of tiles
-VECTORS = len(TILING.most_rows) if TILING else 1  # vectors of the widest tile
+TILE_VECTORS = len(TILING.most_rows) if TILING else 1  # vectors of the widest tile
 NOTHING = -1  # a row stride of c0 that stands for c0 = 0
 _TABLE_ROWS = 32  # entries of a line in the table of tiles, for 0 rows and up
-_GROUP = 4  # rows whose addresses are reckoned from one pointer
+_GROUP = 4  # rows whose addresses are computed from one pointer
 _PART_BITS = 16
 
 
@@ -94,7 +94,7 @@ def _sums_of_products(
     """
     builder = v.builder
     (a, a_row, a_column), (b, b_row, masks) = left, right
-    # Every fourth row has a pointer of its own, which the compiler must not see through: it would reckon each row's
+    # Every fourth row has a pointer of its own, which the compiler must not see through: it would compute each row's
     # address from the row before, and the sixteen additions would take longer than the sixteen multiply-adds.
     strides = [integer(0)] + [_opaque(builder, builder.mul(a_row, integer(i))) for i in range(1, min(rows, _GROUP))]
     groups = [_opaque(builder, builder.gep(a, [builder.mul(a_row, integer(i))])) for i in range(0, rows, _GROUP)]

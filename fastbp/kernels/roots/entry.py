@@ -24,7 +24,7 @@ TRACE = 4
 SHUFFLE = 5
 DIFFERENTIATING = (VALUE_AND_GRAD, TRAIN, TRACE)
 
-# addresses: the tables of `fastbp.kernels.tables.codes`, int64; then float64; then vectors of the network's dtype
+# addresses: the tables of `fastbp.kernels.tables`, int64; then float64; then vectors of the network's dtype
 LAYERS = 0
 SEGMENTS = 1
 PLAN = 2

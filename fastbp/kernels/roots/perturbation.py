@@ -1,8 +1,8 @@
 """What moving one parameter or one neuron does to the cost: the root of gradients by perturbation.
 
 Moves are measured on one block of rows after another, either by a whole forward pass each or from the block's base (see
-`fastbp.kernels.moves`).  Each thread has a slot of `work`, and for whole passes its own copy of the parameters.  A
-move's result does not depend on the other moves, hence not on the threads.
+`fastbp.kernels.layers.moves`).  Each thread has a slot of `work`, and for whole passes its own copy of the parameters.
+A move's result does not depend on the other moves, so it does not depend on the threads either.
 """
 
 from fastbp.kernels.compiler.jit import formula, leaf, root
@@ -11,7 +11,7 @@ from fastbp.kernels.layers.moves import (
     UP_COLUMN,
     UP_COST_COLUMN,
     Z_COLUMN,
-    Job,
+    MoveJob,
     base_pass,
     change_of_cost,
     column,
@@ -79,7 +79,7 @@ def run(
         at(scalars, 0),
         at(control, 0),
     )
-    job = Job(
+    job = MoveJob(
         task,
         net,
         at(work, slot * plan[in_plan.SLOT_SIZE]),

@@ -2,7 +2,7 @@
 
 Where all neurons of a layer fit into one vector, a plain loop over four of them costs more than the arithmetic.  Here a
 variable holds a whole vector: reals (the dtype's numbers), integers of the same width, or a mask.  ``+ - * /``, ``<``
-``==`` and ``>`` work lane by lane, and so do the formulas of `vector_math`.
+``==`` and ``>`` work lane by lane, and so do the formulas of `fastbp.kernels.vectors.elementary`.
 
     load store load_where store_where     a vector in memory
     fetch                     ask for it ahead of time
@@ -158,7 +158,7 @@ if numba.config.DISABLE_JIT:
             p[i] = x[i]
 
     def fetch(p: Any) -> None:
-        """NumPy twin, which has no cache to fill."""
+        """NumPy twin: does nothing."""
 
     def first(x: Any) -> Any:
         """NumPy twin."""
@@ -288,7 +288,7 @@ else:
 
     @intrinsic
     def permuted(typingctx, x, index):
-        """Lane i is lane index[i] of x; of an index the low bits count."""
+        """Lane i of the result is lane index[i] of x; only the low bits of an index are used."""
 
         def codegen(context, builder, signature, args):
             return _writer(builder, x).permuted(*args)
