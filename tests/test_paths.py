@@ -22,6 +22,7 @@ from fastbp.kernels.tables import scalars as in_scalars
 from fastbp.kernels.tables import segment as in_segment
 from fastbp.model.checks import checked
 from fastbp.model.definition import problem_of
+from fastbp.training.optimizers import OPTIMIZERS
 from fastbp.validation.data import Targets
 from tests import cases, problems, reference
 from tests.reference import relative_error
@@ -157,7 +158,7 @@ def test_hidden_layers_and_optimizers_of_unknown_codes(path, on_path):
     for hidden in (*WRONG_CODES, codes.SOFTMAX):
         with pytest.raises(UnknownCodeError):
             one_step(net, X, Y, hidden=hidden, output=codes.IDENTITY, loss=codes.QUADRATIC)
-    for optimizer in (-1, 4, 99):
+    for optimizer in (-1, max(known_codes.OPTIMIZERS) + 1, 99):
         with pytest.raises(UnknownCodeError):
             one_step(net, X, Y, hidden=codes.TANH, output=codes.IDENTITY, loss=codes.QUADRATIC, optimizer=optimizer)
 
@@ -165,7 +166,7 @@ def test_hidden_layers_and_optimizers_of_unknown_codes(path, on_path):
 def test_the_codes_of_the_tables_are_those_that_the_kernels_know():
     assert {*known_codes.ELEMENTWISE_ACTIVATIONS, codes.SOFTMAX} == set(ACTIVATION_OF_CODE)
     assert {*known_codes.LOSSES_OF_OUTPUTS, *codes.LOSSES_FROM_LOGITS} == set(LOSS_OF_CODE)
-    assert set(known_codes.OPTIMIZERS) == {rule.code for rule in (bp.SGD, bp.Adam, bp.AdamW, bp.RMSprop)}
+    assert set(known_codes.OPTIMIZERS) == {rule.code for rule in OPTIMIZERS.values()}
     assert set(own.LOSSES.values()) | {codes.SIGMOID_CROSS_ENTROPY} <= set(LOSS_OF_CODE)
 
 

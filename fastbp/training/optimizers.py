@@ -18,7 +18,7 @@ from fastbp.engine.settings import N_CONSTANTS
 from fastbp.training.schedules import Schedule
 from fastbp.validation.numbers import store_number
 
-__all__ = ["SGD", "Adam", "AdamW", "Optimizer", "RMSprop"]
+__all__ = ["OPTIMIZERS", "SGD", "Adam", "AdamW", "Optimizer", "RMSprop"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -350,3 +350,6 @@ class RMSprop(Optimizer):
     def kernel_constants(self) -> NDArray[np.float64]:
         """Return rho, epsilon, momentum, 0, 0."""
         return _constants(self.rho, self.epsilon, self.momentum)
+
+
+OPTIMIZERS: dict[str, type[Optimizer]] = {kind.__name__: kind for kind in (SGD, Adam, AdamW, RMSprop)}
