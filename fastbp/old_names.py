@@ -23,6 +23,7 @@ _HOMES = {
     "gradient_times": ("inspection.gradient_times",),
     "history": ("training.history", "training.early_stopping"),
     "learning_rate_finder": ("training.learning_rate_finder",),
+    "neural_network.epochs": ("training.state",),
     "nielsen_costs": ("nielsen.costs",),
     "optimizers": ("training.optimizers",),
     "perturbation": ("derivatives.perturbation",),

@@ -26,6 +26,7 @@ from sklearn.preprocessing import StandardScaler
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
 from fastbp.neural_network import MLPClassifier, MLPRegressor
+from fastbp.training.steps import Steps
 from tests.fresh import ROOT, TIME_LIMIT
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
@@ -167,7 +168,8 @@ def test_every_attribute_is_declared(model):
 
 
 def test_a_pickle_holds_no_network_and_nothing_compiled(fitted):
-    allowed = ("fastbp.neural_network.", "numpy", "sklearn.", "builtins", "copyreg", "collections", "_codecs")
+    ours = ("fastbp.neural_network.", "fastbp.training.state")
+    allowed = (*ours, "numpy", "sklearn.", "builtins", "copyreg", "collections", "_codecs")
 
     class Unpickler(pickle.Unpickler):
         def find_class(self, module, name):
@@ -292,17 +294,15 @@ def test_the_number_of_threads_changes_no_bit():
 
 
 def test_ctrl_c_keeps_what_was_learned(iris, monkeypatch):
-    from fastbp.neural_network.epochs import Epochs
+    run, calls = Steps.epoch, []
 
-    run, calls = Epochs.run, []
-
-    def interrupted(self, order, rates):
+    def interrupted(self, rates, order):
         calls.append(1)
         if len(calls) == 3:
             raise KeyboardInterrupt
-        return run(self, order, rates)
+        return run(self, rates, order)
 
-    monkeypatch.setattr(Epochs, "run", interrupted)
+    monkeypatch.setattr(Steps, "epoch", interrupted)
     with pytest.warns(UserWarning, match=r"^Training interrupted by user\.$"):
         model = MLPClassifier(**QUICK).fit(*iris)
     assert model.n_iter_ == len(model.loss_curve_) == 2

@@ -12,7 +12,7 @@ import fastbp as bp
 import fastbp.nielsen as network
 import fastbp.nielsen2 as network2
 from bench import published
-from fastbp.training.steps import Trainer
+from fastbp.training.steps import Steps
 
 MNIST = os.environ.get("FASTBP_MNIST")
 
@@ -446,14 +446,14 @@ def test_an_interrupted_training_leaves_whole_weights(n_steps, monkeypatch, caps
     net = seeded(network.Network, sizes)
     training_data, _ = samples(40, sizes)
     all_samples, before = list(training_data), [w.copy() for w in net.weights]
-    take_steps = Trainer._steps
+    take_steps = Steps._take
 
     def interrupted(self, first, rates, *rest):
         if n_steps:
             take_steps(self, first, rates[:n_steps], *rest)
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(Trainer, "_steps", interrupted)
+    monkeypatch.setattr(Steps, "_take", interrupted)
     with pytest.raises(KeyboardInterrupt):
         net.SGD(training_data, 2, 5, 3.0)
     assert sorted(map(id, (x for x, _ in training_data))) == sorted(map(id, (x for x, _ in all_samples)))

@@ -1,9 +1,9 @@
 """Kernels compiled ahead of their first use, in fresh processes with a cache folder of their own."""
 
-import inspect
-import re
 import importlib
+import inspect
 import pkgutil
+import re
 import sys
 import time
 
@@ -12,9 +12,9 @@ import numpy as np
 import pytest
 
 import fastbp as bp
+from fastbp.__main__ import main
 from fastbp.kernels import roots
 from fastbp.kernels.compiler.disk_cache import KernelCache
-from fastbp.__main__ import main
 from fastbp.warmup import FIRST_USE
 from tests.fresh import ROOT, run_python
 

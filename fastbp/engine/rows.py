@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 from numpy.typing import NDArray
 
 from fastbp.validation.data import Targets
@@ -21,6 +22,11 @@ class Data:
 
     def __len__(self) -> int:
         return int(self.X.shape[0])
+
+    @property
+    def mean_weight(self) -> float:
+        """Mean sample weight; 0 without weights."""
+        return 0.0 if self.sample_weight is None else float(self.sample_weight.mean(dtype=np.float64))
 
     def rows(self, index: Any) -> Data:
         """Return some rows."""

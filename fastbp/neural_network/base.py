@@ -25,12 +25,12 @@ from fastbp.model.initializers import initialize
 from fastbp.model.model import passes_of
 from fastbp.network import Network
 from fastbp.neural_network import callbacks, lbfgs
-from fastbp.neural_network.epochs import OptimizerState
 from fastbp.neural_network.files import Portable
 from fastbp.neural_network.gradients import SPARSE_FORMATS, Gradients
 from fastbp.neural_network.held_out import Given, HeldOut
 from fastbp.neural_network.parameters import NETWORK_NAMES, STOCHASTIC_SOLVERS, Fitted, hint
 from fastbp.neural_network.stochastic import StochasticFit, initialise_record, random_state_of
+from fastbp.training.state import OptimizerState
 from fastbp.validation.data import Targets, all_finite
 from fastbp.validation.sparse_rows import Rows, sparse_rows
 

@@ -13,12 +13,17 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils import check_random_state
 
 from fastbp.engine.rows import Data
-from fastbp.neural_network.epochs import Epochs, OptimizerState, adam_state, sgd_state
+from fastbp.engine.settings import N_CONSTANTS
+from fastbp.kernels.optimizers import updates
+from fastbp.model.model import Model
 from fastbp.neural_network.errors import diverged, warn
 from fastbp.neural_network.held_out import HeldOut, set_aside
 from fastbp.system import caller
 from fastbp.system.progress import progress_bar
+from fastbp.training.optimizers import scheduled_rates
 from fastbp.training.schedules import Schedule
+from fastbp.training.state import OptimizerState, n_numbers
+from fastbp.training.steps import Steps
 
 _LEAST_ADAPTIVE_RATE = 1e-6  # scikit-learn's: below it, 'adaptive' stops instead of dividing by 5
 _DEFAULT_BATCH_ROWS = 200  # scikit-learn's batch_size='auto'
@@ -49,19 +54,19 @@ class StochasticFit:
         self._estimator, self._incremental = estimator, incremental
         self._state = self._optimizer_state()
         # each `fit` goes through a schedule from its start; all calls of `partial_fit` go through one together
-        self._first_step = 0 if incremental else self._state.t
+        self._first_step = 0 if incremental else self._state.step
         if estimator.early_stopping and incremental:
             raise ValueError("partial_fit does not support early_stopping=True")
         self._train_rows, self._held_out = self._split(data, held_out)
         n_train = len(data) if self._train_rows is None else len(self._train_rows)
         self._order = np.arange(n_train) if self._train_rows is None else self._train_rows
-        self._epochs = Epochs(
+        self._steps = Steps(
             estimator._network,
             data,
-            n_train,
-            self._batch_rows(n_train),
-            estimator._objective(),
             self._state,
+            self._batch_rows(n_train),
+            objective=estimator._objective(),
+            n_train=n_train,
             mean_weight=self._mean_weight(data.sample_weight),
             clip_norm=estimator.clip_norm or 0.0,
             dropout_seed=self._dropout_seed(),
@@ -80,9 +85,12 @@ class StochasticFit:
         if old is not None and goes_on and old.fits(est._network):
             return old
         if est.solver == "sgd":
-            state = sgd_state(est._network, est.learning_rate_init, est.momentum, est.nesterovs_momentum)
+            constants: tuple[float, ...] = est.momentum, float(est.nesterovs_momentum)
+            state = _fresh_state(est._network, updates.SGD, constants, 1 if est.momentum > 0 else 0)
         else:
-            state = adam_state(est._network, est.learning_rate_init, est.beta_1, est.beta_2, est.epsilon)
+            constants = est.beta_1, est.beta_2, est.epsilon, 0.0, 1.0  # epsilon beside sqrt(v), as in scikit-learn
+            state = _fresh_state(est._network, updates.ADAM, constants, 2)
+        state.learning_rate = float(est.learning_rate_init)
         est._optimizer = state
         return state
 
@@ -159,7 +167,9 @@ class StochasticFit:
     def _epoch(self, epoch: int) -> bool:
         """Train one epoch and record it; return whether training is finished."""
         est = self._estimator
-        loss = self._epochs.run(self._next_order(), self._rates())
+        order = self._next_order()
+        loss = self._steps.epoch(self._rates(), order).cost
+        self._steps.end_epoch()
         has_diverged = not np.isfinite(loss)
         if has_diverged and not (est.early_stopping and self._best is not None):
             self._state.vectors.fill(0)
@@ -195,11 +205,10 @@ class StochasticFit:
 
     def _rates(self) -> NDArray[np.float64]:
         """Return the learning rate of each step of this epoch."""
-        est, n_steps = self._estimator, self._epochs.n_steps
+        est, n_steps = self._estimator, self._steps.per_epoch
         if isinstance(est.learning_rate, Schedule):
-            first = self._state.t - self._first_step
-            steps = np.arange(first, first + n_steps)
-            rates = np.array(est.learning_rate(steps, est.max_iter * n_steps), dtype=np.float64)
+            first = self._state.step - self._first_step
+            rates = scheduled_rates(est.learning_rate, first, n_steps, est.max_iter * n_steps)
             self._state.learning_rate = float(rates[-1])
             return rates
         return np.full(n_steps, self._state.learning_rate)
@@ -262,6 +271,13 @@ class StochasticFit:
         curve = self._estimator.validation_loss_curve_
         losses = {"loss": self._estimator.loss_} | ({"val_loss": curve[-1]} if curve else {})
         return {name: f"{loss:.4g}" for name, loss in losses.items()}
+
+
+def _fresh_state(net: Model, code: int, constants: tuple[float, ...], n_vectors: int) -> OptimizerState:
+    """Return the state of an optimizer that has taken no step."""
+    padded = np.zeros(N_CONSTANTS)
+    padded[: len(constants)] = constants
+    return OptimizerState(code, padded, n_vectors, np.zeros(n_numbers(net, n_vectors), net.dtype))
 
 
 def initialise_record(estimator: Any, first_pass: bool, has_losses: bool) -> None:

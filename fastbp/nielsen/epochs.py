@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastbp import validation
+from fastbp.engine.rows import Data
 from fastbp.functions.names import LossName
 from fastbp.model.model import passes_of
 from fastbp.network import Network as RowNetwork
@@ -19,8 +20,9 @@ from fastbp.nielsen import columns
 from fastbp.nielsen.costs import QuadraticCost
 from fastbp.nielsen.shuffling import shuffle
 from fastbp.training import optimizers
+from fastbp.training.epochs import give_up
 from fastbp.training.state import fresh_state
-from fastbp.training.steps import Trainer
+from fastbp.training.steps import Steps
 
 
 class Network(Protocol):
@@ -137,7 +139,8 @@ class CompiledEpochs:
         )  # raises, before anything else is done
         state = fresh_state(self._rows, optimizers.SGD(eta), np.random.default_rng(0))
         batch_rows = min(mini_batch_size, n)
-        self._trainer = Trainer(self._rows, training.X, training.targets, None, state, batch_rows, 0.0, None, None)
+        self._steps = Steps(self._rows, Data(training.X, training.targets), state, batch_rows)
+        self._rates = np.full(self._steps.per_epoch, float(eta))
 
     def take(self, epoch: int) -> None:
         """Shuffle the caller's list as `random.shuffle` would, and take the steps of an epoch in that order."""
@@ -147,9 +150,10 @@ class CompiledEpochs:
         columns.read_parameters(net.weights, net.biases, rows.sizes, rows.params)
         try:
             order = np.array(self._places, np.int64)
-            self._trainer.epoch(epoch, self._trainer.steps_per_epoch, shuffle=False, order=order)
+            if self._steps.epoch(self._rates, order).has_diverged:
+                give_up(self._steps, epoch, float(self._rates[0]))
         finally:  # also after Ctrl-C: the steps that were taken count
-            self._trainer.end_epoch()
+            self._steps.end_epoch()
             net.weights, net.biases = columns.as_lists(rows.params, rows.sizes)
 
 

@@ -25,11 +25,11 @@ from fastbp.storage.arrays import FileContent, read_arrays, write_arrays
 from fastbp.storage.atomic import checked_path, file_status, path_named
 from fastbp.storage.networks import describe
 from fastbp.training.early_stopping import Best
+from fastbp.training.epochs import Epochs
 from fastbp.training.history import STOPPED_BY, History, as_rows, from_rows
 from fastbp.training.optimizers import OPTIMIZERS, Optimizer
 from fastbp.training.schedules import SCHEDULES, Schedule
-from fastbp.training.state import TrainingDivergedError, TrainingState
-from fastbp.training.steps import Trainer
+from fastbp.training.state import TrainingDivergedError, TrainingState, n_numbers, state_of
 from fastbp.validation.data import Targets, all_finite
 from fastbp.validation.numbers import positive_integer
 from fastbp.validation.sparse_rows import Rows, SparseRows
@@ -43,7 +43,7 @@ _MOST_RATES = 1 << 16  # of a schedule of the user's own that are compared: some
 
 @dataclass
 class Record:
-    """What a fit has behind it, beside what its `Trainer` knows."""
+    """What a fit has behind it, beside what its `Epochs` know."""
 
     best: Best | None
     history: History = field(default_factory=History)
@@ -165,17 +165,17 @@ class Checkpoints:
         Epochs, an int, or seconds, a float.
     description : dict
         What the fit is: its `network`, its arguments as `fit`, and its `epochs`.
-    trainer : Trainer
-        The steps.
+    epochs : Epochs
+        The steps and the random numbers.
     record : Record
         The rest.
     """
 
     def __init__(
-        self, path: str | None, every: int | float, description: dict[str, Any], trainer: Trainer, record: Record
+        self, path: str | None, every: int | float, description: dict[str, Any], epochs: Epochs, record: Record
     ) -> None:
         self._path, self._every, self._description = path, every, description
-        self._trainer, self._record = trainer, record
+        self._epochs, self._record = epochs, record
         self._last = time.monotonic()
         self._failed = False
 
@@ -191,12 +191,12 @@ class Checkpoints:
 
     def take(self) -> None:
         """Write one."""
-        if self._path is None or not all_finite(self._trainer.net.params):  # the next step will notice
+        if self._path is None or not all_finite(self._epochs.steps.model.params):  # the next step will notice
             return
-        progress, arrays = self._trainer.progress()
+        progress, arrays = self._epochs.progress()
         record = self._record
         best = None if record.best is None else record.best.params
-        nothing = np.zeros(0, self._trainer.net.dtype)
+        nothing = np.zeros(0, self._epochs.steps.model.dtype)
         self._failed = True
         write_arrays(
             self._path,
@@ -309,17 +309,17 @@ class SavedFit:
             rng.bit_generator.state = content.description["rng"]
         except (TypeError, ValueError, KeyError, OverflowError) as error:
             content.fail(f"its `rng` is no state of a random number generator: {error}", error)
-        length = max(1, optimizer.n_state_vectors * self._net.n_params)
+        length = n_numbers(self._net, optimizer.n_state_vectors)
         vectors = content.take("vectors", (length,), self._net.dtype, finite=False)
         step, seed = self._integer("step", 0, 1 << 53), self._integer("dropout_seed", 0, (1 << 31) - 1)
-        return TrainingState(optimizer, vectors, step, (powers[0], powers[1]), rng, seed)
+        return state_of(optimizer, vectors, rng, seed, step, (powers[0], powers[1]))
 
-    def restore(self, trainer: Trainer, record: Record) -> None:
-        """Bring network, trainer and record to where the fit was; everything is looked at before anything changes."""
+    def restore(self, epochs: Epochs, record: Record) -> None:
+        """Bring network, steps and record to where the fit was; everything is looked at before anything changes."""
         content, dtype, n_params = self._content, self._net.dtype, (self._net.n_params,)
         params, before = (content.take(name, n_params, dtype) for name in ("params", "before_epoch"))
         sums = content.take("sums", (2,), np.float64, finite=False)
-        position = self._integer("position", 0, min(trainer.steps_per_epoch, trainer.state.step))
+        position = self._integer("position", 0, min(epochs.steps.per_epoch, epochs.state.step))
         history = from_rows(self._history_array())
         reason = content.description["stopped_by"]
         if reason is not None and reason not in STOPPED_BY:
@@ -329,7 +329,8 @@ class SavedFit:
             record.best.replay(history.val_loss, content.take("best_params", n_params, dtype) if has_params else None)
         record.history = history
         record.stopped_by = None if reason == "epochs" else reason  # there may be more epochs now
-        trainer.resume(params, before, position, sums)
+        self._net.params[...] = params
+        epochs.steps.resume(position, before, sums)
 
     def _history_array(self) -> NDArray[np.float64]:
         array = self._content.arrays["history"]

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
+from fastbp.engine.rows import Data
 from fastbp.model.checks import checked_data
 from fastbp.model.model import passes_of
 from fastbp.storage.networks import describe
@@ -28,11 +29,12 @@ from fastbp.training.checkpoint import (
     describe_data,
 )
 from fastbp.training.early_stopping import Best
+from fastbp.training.epochs import Epochs
 from fastbp.training.history import Callback, History
 from fastbp.training.optimizers import Optimizer
 from fastbp.training.plan import Plan, batch_rows_for
 from fastbp.training.state import TrainingDivergedError, state_to_go_on_with
-from fastbp.training.steps import Trainer, saving_state
+from fastbp.training.steps import Steps
 from fastbp.training.trained import TrainedModel, training_state_of
 from fastbp.validation.arrays import column_names, require_columns
 
@@ -56,13 +58,25 @@ def fit(net: TrainedModel, X: ArrayLike, Y: ArrayLike, sample_weight: ArrayLike 
         saved.compare(description)
         state = saved.training_state()
     assert state is not None
-    trainer = Trainer(net, *data, state, batch_rows, plan.clip_norm or 0.0, plan.tol, plan.n_threads)
+    rows = Data(*data)
+    steps = Steps(
+        net,
+        rows,
+        state,
+        batch_rows,
+        mean_weight=rows.mean_weight,
+        clip_norm=plan.clip_norm or 0.0,
+        tol=plan.tol,
+        dropout_seed=state.dropout_seed,
+        n_threads=plan.n_threads,
+    )
+    epochs = Epochs(steps, state, plan.epochs, shuffle=plan.shuffle)
     record = Record(Best(net.params, plan.early_stopping) if plan.early_stopping else None)
     if saved is not None:
-        saved.restore(trainer, record)
+        saved.restore(epochs, record)
     net.feature_names = names
-    run = _Run(net, trainer, plan, data, validation_set, record)
-    return run.train(Checkpoints(path, checked_interval(plan.checkpoint_every), description, trainer, record))
+    run = _Run(net, epochs, plan, validation_set, record)
+    return run.train(Checkpoints(path, checked_interval(plan.checkpoint_every), description, epochs, record))
 
 
 def _description(
@@ -83,9 +97,8 @@ class _Run:
     """A fit under way."""
 
     net: TrainedModel
-    trainer: Trainer
+    epochs: Epochs
     plan: Plan
-    data: Any
     validation_set: Any
     record: Record
 
@@ -95,13 +108,13 @@ class _Run:
         net.history = history = record.history
         with (
             progress_bar(plan.epochs, "epoch", wanted=plan.progress, begun=len(history)) as advance,
-            saving_state(net, self.trainer),
+            self.epochs.saving_state(net),
             _saying_why(history),
             checkpoints.on_the_way_out(),
         ):
             while record.stopped_by is None and len(history) < plan.epochs:
                 done = len(history)
-                loss, val_loss = self._epochs(checkpoints)
+                loss, val_loss = self._next(checkpoints)
                 shown = {} if val_loss is None else {"val_loss": f"{val_loss:.4g}"}
                 advance(len(history) - done, loss=f"{loss:.4g}", **shown)
                 if _asks_to_stop(plan.callbacks, net, history):
@@ -114,30 +127,30 @@ class _Run:
             record.best.restore()
         return history
 
-    def _epochs(self, checkpoints: Checkpoints) -> tuple[float, float | None]:
+    def _next(self, checkpoints: Checkpoints) -> tuple[float, float | None]:
         """Train an epoch, or several; the last loss, and its validation loss if any."""
-        trainer, plan, history = self.trainer, self.plan, self.record.history
-        horizon, left = plan.epochs * trainer.steps_per_epoch, plan.epochs - len(history)
-        looks = checkpoints.are_written or plan.looks_after_each_epoch(is_full_batch=trainer.is_full_batch)
-        n_epochs = 1 if looks or left == 1 else min(trainer.epochs_at_once(shuffle=plan.shuffle), left)
+        epochs, plan, history = self.epochs, self.plan, self.record.history
+        left = plan.epochs - len(history)
+        looks = checkpoints.are_written or plan.looks_after_each_epoch(is_full_batch=epochs.steps.is_full_batch)
+        n_epochs = 1 if looks or left == 1 else min(epochs.most_at_once(), left)
         if n_epochs == 1:
-            return self._epoch(horizon, checkpoints)
-        loss, converged = trainer.epochs(n_epochs, horizon, history, shuffle=plan.shuffle)
+            return self._epoch(checkpoints)
+        loss, converged = epochs.several(n_epochs, history)
         self.record.stopped_by = "tolerance" if converged else None
         return loss, None
 
-    def _epoch(self, horizon: int, checkpoints: Checkpoints) -> tuple[float, float | None]:
+    def _epoch(self, checkpoints: Checkpoints) -> tuple[float, float | None]:
         """Train one epoch, look at what is to be looked at, and record it; its loss, and its validation loss if any."""
-        trainer, plan, record = self.trainer, self.plan, self.record
+        epochs, plan, record = self.epochs, self.plan, self.record
         history, began = record.history, time.perf_counter()
-        loss, rate, converged = trainer.epoch(len(history), horizon, shuffle=plan.shuffle, pauses=checkpoints)
+        loss, rate, converged = epochs.one(len(history), checkpoints)
         val_loss = None
         if self.validation_set is not None:
-            val_loss = passes_of(self.net).cost(*self.validation_set, n_threads=trainer.n_threads)
-        converged = converged or (plan.tol is not None and trainer.norm_at_most(plan.tol, self.data))
+            val_loss = passes_of(self.net).cost(*self.validation_set, n_threads=epochs.steps.n_threads)
+        converged = converged or (plan.tol is not None and epochs.norm_at_most(plan.tol))
         exhausted = record.best is not None and val_loss is not None and record.best.should_stop(val_loss)
         history.append(loss, rate, time.perf_counter() - began, val_loss)
-        trainer.end_epoch()
+        epochs.end_one()
         record.stopped_by = "tolerance" if converged else "early_stopping" if exhausted else None
         return loss, val_loss
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -10,6 +11,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from fastbp import validation
+from fastbp.engine.rows import Data
 from fastbp.model.checks import checked_data
 from fastbp.model.definition import require_network
 from fastbp.model.model import Model
@@ -17,7 +19,7 @@ from fastbp.system.memory import require_writable
 from fastbp.training.optimizers import Adam, Optimizer, require_optimizer
 from fastbp.training.plan import batch_rows_for
 from fastbp.training.state import fresh_state
-from fastbp.training.steps import Trainer
+from fastbp.training.steps import Steps
 
 _SMOOTHING = 0.9  # share of the old mean in the running mean of the loss
 _BLOWN_UP = 4.0  # the trial ends when the smoothed loss is this many times its lowest value
@@ -105,28 +107,35 @@ def find_learning_rate(
     """
     require_network(net)
     require_optimizer(optimizer)
-    data = checked_data(net, X, Y, sample_weight)
+    data = Data(*checked_data(net, X, Y, sample_weight))
     require_writable(net)
-    n_rows = len(data[0])
+    n_rows = len(data)
     batch_rows = batch_rows_for(batch_size, n_rows)
     low = validation.real_number(lowest, "lowest", 0.0, open_low=True)
     high = validation.real_number(highest, "highest", low, open_low=True)
     count = validation.positive_integer(n_steps, "n_steps", 3)
     rng = np.random.default_rng(validation.seed(seed))
     before = net.params.copy()
-    trainer = Trainer(
-        net, *data, fresh_state(net, Adam() if optimizer is None else optimizer, rng), batch_rows, 0.0, None, n_threads
+    state = fresh_state(net, Adam() if optimizer is None else optimizer, rng)
+    steps = Steps(
+        net,
+        data,
+        state,
+        batch_rows,
+        mean_weight=data.mean_weight,
+        dropout_seed=state.dropout_seed,
+        n_threads=n_threads,
     )
     rates = np.geomspace(low, high, count)
     try:
-        losses = _trial(trainer, rates, n_rows, rng)
+        losses = _trial(steps, rates, rng)
     finally:
         net.params[...] = before
     rates = rates[: len(losses)]
     return LearningRateRange(rates, losses, _steepest(rates, losses))
 
 
-def _trial(trainer: Trainer, rates: NDArray[np.float64], n_rows: int, rng: np.random.Generator) -> Any:
+def _trial(steps: Steps, rates: NDArray[np.float64], rng: np.random.Generator) -> Any:
     """Return the running mean of the loss at each step, corrected for its start, until it blows up.
 
     With sample weights it is that of the rows' losses by their weights: a mini-batch of light rows costs little
@@ -135,15 +144,17 @@ def _trial(trainer: Trainer, rates: NDArray[np.float64], n_rows: int, rng: np.ra
     losses: list[float] = []
     mean = weight = 0.0
     n_weightless = 0
-    order = rng.permutation(n_rows)
+    data, penalties = steps.data, steps.model.penalties
+    order = rng.permutation(len(data))
     for i, rate in enumerate(rates):
-        index = i % trainer.steps_per_epoch
+        index = i % steps.per_epoch
         if index == 0:
-            order = rng.permutation(n_rows)
-        penalty = trainer.penalty()
-        cost = trainer.single_step(index, float(rate), order) - penalty
+            order = rng.permutation(len(data))
+        rows = order[index * steps.batch_rows : (index + 1) * steps.batch_rows]
+        penalty = _penalty(steps.model.weights, *penalties)
+        cost = steps.single_step(index, float(rate), order) - penalty
         mean = _SMOOTHING * mean + (1 - _SMOOTHING) * cost
-        weight = _SMOOTHING * weight + (1 - _SMOOTHING) * trainer.relative_weight(index, order)
+        weight = _SMOOTHING * weight + (1 - _SMOOTHING) * _relative_weight(data, rows)
         if weight == 0:  # nothing has counted yet: as long as that lasts, the loss is what it is then
             n_weightless += 1
             continue
@@ -152,6 +163,20 @@ def _trial(trainer: Trainer, rates: NDArray[np.float64], n_rows: int, rng: np.ra
             break
         losses.append(smoothed)
     return np.array(losses[:1] * n_weightless + losses)
+
+
+def _penalty(weights: Iterable[NDArray[Any]], l2: float, l1: float) -> float:
+    """L2 and L1 penalty of the weights as they are."""
+    if l2 == 0 and l1 == 0:
+        return 0.0
+    doubles = [W.astype(np.float64) for W in weights]
+    return float(sum(0.5 * l2 * (W * W).sum() + l1 * np.abs(W).sum() for W in doubles))
+
+
+def _relative_weight(data: Data, rows: NDArray[np.int64]) -> float:
+    """Mean weight of some rows over that of all rows; 1 without weights."""
+    weights = data.sample_weight
+    return 1.0 if weights is None else float(weights[rows].mean(dtype=np.float64) / weights.mean(dtype=np.float64))
 
 
 def _steepest(rates: NDArray[np.float64], losses: NDArray[np.float64]) -> float:

@@ -81,29 +81,34 @@ class Optimizer(ABC):
         """
         if not isinstance(self.learning_rate, Schedule):
             return np.full(n_steps, self.learning_rate)
-        steps = np.arange(first_step, first_step + n_steps)
-        rates = np.array(self.learning_rate(steps, horizon), dtype=np.float64, order="C")
-        if rates.shape != (n_steps,):
-            raise ValueError(
-                f"`learning_rate` must be a schedule that returns one number a step, shape ({n_steps},); "
-                f"{self.learning_rate!r} returned shape {rates.shape}. "
-                f"Compute with the array of steps that it is given."
-            )
-        wrong = ~(np.isfinite(rates) & (rates >= 0.0))
-        if wrong.any():
-            index = int(np.argmax(wrong))
-            raise ValueError(
-                f"`learning_rate` must be a schedule that returns finite numbers, 0 or above; "
-                f"{self.learning_rate!r} returned {rates[index]} for step {steps[index]}. "
-                f"Check its formula there."
-            )
-        return rates
+        return scheduled_rates(self.learning_rate, first_step, n_steps, horizon)
 
     @property
     def has_own_schedule(self) -> bool:
         """Whether the learning rates come from a schedule that a user has written, which may do what it likes."""
         rate = self.learning_rate
         return isinstance(rate, Schedule) and type(rate).__module__ != Schedule.__module__
+
+
+def scheduled_rates(schedule: Schedule, first_step: int, n_steps: int, horizon: int) -> NDArray[np.float64]:
+    """Return a schedule's learning rates of consecutive steps, checked: the kernels take as many as there are steps."""
+    steps = np.arange(first_step, first_step + n_steps)
+    rates = np.array(schedule(steps, horizon), dtype=np.float64, order="C")
+    if rates.shape != (n_steps,):
+        raise ValueError(
+            f"`learning_rate` must be a schedule that returns one number a step, shape ({n_steps},); "
+            f"{schedule!r} returned shape {rates.shape}. "
+            f"Compute with the array of steps that it is given."
+        )
+    wrong = ~(np.isfinite(rates) & (rates >= 0.0))
+    if wrong.any():
+        index = int(np.argmax(wrong))
+        raise ValueError(
+            f"`learning_rate` must be a schedule that returns finite numbers, 0 or above; "
+            f"{schedule!r} returned {rates[index]} for step {steps[index]}. "
+            f"Check its formula there."
+        )
+    return rates
 
 
 def require_optimizer(optimizer: object) -> None:

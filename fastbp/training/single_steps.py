@@ -257,7 +257,7 @@ class _Place:
     def _prepare(self, state: TrainingState) -> None:
         """Tell the kernel of an optimizer and of the steps that it has taken."""
         net, frame = self._net, self._frame
-        prepare_frame(frame, net, state, self._n_rows)
+        prepare_frame(frame, net, state, self._n_rows, state.dropout_seed)
         frame.point_to_vectors(net.params)
         frame.status = FINISHED
         self._written = (net.params, *net.weights, *net.biases, state.vectors)
@@ -274,8 +274,7 @@ class _Place:
     def _give_up(self, state: TrainingState, step: int, rate: float) -> None:
         """Return to the parameters from before the step, forget the optimizer's state, and say so."""
         self._net.params[...] = self._before
-        state.vectors.fill(0)
-        state.step, state.powers = 0, (1.0, 1.0)
+        state.forget()
         raise TrainingDivergedError(
             f"The loss became NaN or infinite in step {step} with a learning rate of {rate:g}. The network has the "
             "parameters from before that step, and the optimizer's state was reset. Try a smaller learning rate, "

@@ -1,10 +1,11 @@
-"""The state from which a later fit goes on: the optimizer with its vectors, the steps taken, the random numbers."""
+"""What training leaves for more of it: the optimizer with its vectors, the steps taken, the random numbers."""
 
 from __future__ import annotations
 
 import copy
+import math
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -30,19 +31,105 @@ class TrainingDivergedError(FloatingPointError):
 
 
 @dataclass
-class TrainingState:
-    """What a later fit needs to go on: the optimizer with its vectors, the steps taken, the random numbers."""
+class OptimizerState:
+    """What the kernels need of an optimizer from one call to the next: plain values and arrays, to be pickled.
+
+    Attributes
+    ----------
+    code : int
+        Number by which the kernels know the rule.
+    constants : ndarray of float64, shape (N_CONSTANTS,)
+        Constants of the rule.
+    n_vectors : int
+        Vectors, as long as the parameters, that the rule keeps.
+    vectors : ndarray, shape (n_vectors * n_params,)
+        Velocity or moments, of the network's dtype; one number where there are none.
+    step : int
+        Steps taken.
+    powers : tuple of two floats
+        Adam's beta_1 and beta_2 to the power of the steps.
+    learning_rate : float
+        Of the next steps, where the estimators' rules change it from epoch to epoch.
+    """
+
+    code: int
+    constants: NDArray[np.float64]
+    n_vectors: int
+    vectors: NDArray[Any]
+    step: int = 0
+    powers: tuple[float, float] = (1.0, 1.0)
+    learning_rate: float = math.nan
+
+    def fits(self, net: Model) -> bool:
+        """Whether the vectors belong to a network of this size and dtype, which the kernels take for granted."""
+        return self.vectors.size == n_numbers(net, self.n_vectors) and self.vectors.dtype == net.dtype
+
+    def forget(self) -> None:
+        """Be as before the first step."""
+        self.vectors.fill(0)
+        self.step, self.powers = 0, (1.0, 1.0)
+
+    def copy(self) -> Self:
+        """Return a state of its own, which can be written to."""
+        return replace(self, vectors=np.array(self.vectors))
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """Take the state, also where version 0.1.0 calls the steps `t`."""
+        known = dict(state)
+        if "t" in known:
+            known["step"] = known.pop("t")
+        vars(self).update(known)
+
+
+@dataclass(kw_only=True)
+class TrainingState(OptimizerState):
+    """What a later fit of a network needs to go on: the random numbers beside the optimizer."""
 
     optimizer: Optimizer
-    vectors: NDArray[Any]
-    step: int
-    powers: tuple[float, float]
     rng: np.random.Generator
     dropout_seed: int
 
-    def copy(self) -> TrainingState:
+    def copy(self) -> Self:
         """Return a state whose vectors and random numbers are its own."""
         return replace(self, vectors=np.array(self.vectors), rng=copy.deepcopy(self.rng))
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """Take the state; that of version 0.1.0 leaves to the optimizer what follows from it."""
+        super().__setstate__(_told(state["optimizer"]) | state)
+
+
+def _told(optimizer: Optimizer) -> dict[str, Any]:
+    """Return what the kernels are told of an optimizer."""
+    return {
+        "code": optimizer.code,
+        "constants": optimizer.kernel_constants(),
+        "n_vectors": optimizer.n_state_vectors,
+    }
+
+
+def n_numbers(net: Model, n_vectors: int) -> int:
+    """Return how many numbers the vectors of an optimizer are: one at least, since the kernels take its address."""
+    return max(1, n_vectors * net.n_params)
+
+
+def state_of(
+    optimizer: Optimizer,
+    vectors: NDArray[Any],
+    rng: np.random.Generator,
+    dropout_seed: int,
+    step: int = 0,
+    powers: tuple[float, float] = (1.0, 1.0),
+) -> TrainingState:
+    """Return the state of an optimizer that has taken so many steps."""
+    return TrainingState(
+        **_told(optimizer),
+        vectors=vectors,
+        step=step,
+        powers=powers,
+        optimizer=optimizer,
+        rng=rng,
+        dropout_seed=dropout_seed,
+    )
 
 
 def fresh_state(net: Model, optimizer: Optimizer, rng: np.random.Generator) -> TrainingState:
@@ -59,8 +146,8 @@ def fresh_state(net: Model, optimizer: Optimizer, rng: np.random.Generator) -> T
     )
     cure = "Make the layers smaller, use dtype='float32', or bp.SGD without momentum, which keeps no vectors."
     require_memory(n_vectors * net.params.nbytes, purpose, cure)
-    vectors = np.zeros(max(1, optimizer.n_state_vectors * net.n_params), net.dtype)
-    return TrainingState(optimizer, vectors, 0, (1.0, 1.0), rng, draw_seed(rng))
+    vectors = np.zeros(n_numbers(net, optimizer.n_state_vectors), net.dtype)
+    return state_of(optimizer, vectors, rng, draw_seed(rng))
 
 
 def draw_seed(rng: np.random.Generator) -> int:
@@ -77,4 +164,4 @@ def state_to_go_on_with(
     if old is None or not (optimizer is None or optimizer is old.optimizer):
         return fresh_state(net, Adam() if optimizer is None else optimizer, rng)
     dropout_seed = draw_seed(rng) if new_numbers else old.dropout_seed
-    return TrainingState(old.optimizer, old.vectors, old.step, old.powers, rng, dropout_seed)
+    return replace(old, rng=rng, dropout_seed=dropout_seed)

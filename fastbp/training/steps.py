@@ -1,51 +1,37 @@
-"""`Trainer`: steps of one optimizer on one data set, and the state from which a later fit goes on."""
+"""`Steps`: steps of one optimizer on one data set, a whole epoch or several in a call of the kernel."""
 
 from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, nullcontext
-from typing import Any, Protocol
+from collections.abc import Callable
+from contextlib import nullcontext
+from typing import NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from fastbp import validation
 from fastbp.engine.calls import CONVERGED, DIVERGED, FINISHED, INTERRUPTED
 from fastbp.engine.cutting import inputs_of, seconds_per_step
 from fastbp.engine.frame import Frame
 from fastbp.engine.interruption import StepTime
+from fastbp.engine.objective import Objective
+from fastbp.engine.rows import Data
 from fastbp.engine.shuffling import kernel_draws_permutation, permutation
+from fastbp.model.definition import problem_of
 from fastbp.model.model import Model, passes_of
-from fastbp.training.history import History
-from fastbp.training.state import TrainingDivergedError, TrainingState
-from fastbp.training.trained import TrainedModel, keep_training_state
-from fastbp.validation.sparse_rows import Rows
+from fastbp.training.state import OptimizerState
+from fastbp.validation.data import all_finite
 
 _MOST_STEPS_TOGETHER = 1 << 14  # of several epochs in one call: 128 KiB of learning rates, and at least 2 ms
 
 
-def prepare_frame(frame: Frame, net: Model, state: TrainingState, batch_rows: int) -> None:
-    """Tell the kernels of a network's penalties and dropout, of its optimizer, and where that is."""
-    optimizer = state.optimizer
-    frame.set_optimizer(
-        optimizer.code, optimizer.kernel_constants(), state.vectors, optimizer.n_state_vectors, batch_rows
-    )
-    frame.set_dropout(net.dropout, state.dropout_seed)
+def prepare_frame(frame: Frame, net: Model, state: OptimizerState, batch_rows: int, dropout_seed: int) -> None:
+    """Tell the kernel of a network's penalties and dropout, of its optimizer, and where that is."""
+    frame.set_optimizer(state.code, state.constants, state.vectors, state.n_vectors, batch_rows)
+    frame.set_dropout(net.dropout, dropout_seed)
     frame.set_penalties(*net.penalties)
     frame.set_steps(state.step, state.powers)
-
-
-@contextmanager
-def saving_state(net: TrainedModel, trainer: Trainer) -> Iterator[None]:
-    """Leave the network able to go on from the last finished step, whatever ends the training, which is over."""
-    try:
-        yield
-    finally:
-        trainer.update_state()
-        keep_training_state(net, trainer.state)
-    trainer.end()
 
 
 class Pauses(Protocol):
@@ -59,210 +45,249 @@ class Pauses(Protocol):
         """Do what the pause is for."""
 
 
-class Trainer:
-    """Steps of one optimizer on one data set: the frame of the kernel, and the random order of the rows."""
+class Outcome(NamedTuple):
+    """How an epoch ended."""
+
+    cost: float  # mean over its rows, penalties included; NaN where it diverged, or where no row counts
+    status: int  # see `fastbp.engine.calls`
+
+    @property
+    def has_diverged(self) -> bool:
+        """Whether the cost or a parameter was not finite: the parameters are those from before the epoch."""
+        return self.status == DIVERGED
+
+    @property
+    def has_converged(self) -> bool:
+        """Whether the norm of the gradient is within the tolerance."""
+        return self.status == CONVERGED
+
+
+class Steps:
+    """Steps on the mini-batches of one data set, by one optimizer, in one frame of the kernel.
+
+    Parameters
+    ----------
+    model : Model
+        The network; its parameters are changed in place.
+    data : Data
+        All rows.
+    state : OptimizerState
+        The optimizer; changed in place.
+    batch_rows : int
+        Rows of a mini-batch.
+    objective : Objective or None
+        What is minimised; None for the network's own loss and penalties.
+    n_train : int or None
+        How many rows the order of an epoch names; None for all.
+    mean_weight : float
+        What the weights of a mini-batch's rows are compared with; 0 for the mean of the mini-batch itself.
+    clip_norm : float
+        Largest norm of a gradient; 0 for any.
+    tol : float or None
+        Stop at a gradient whose norm is not above it; only full batches know before a step.
+    dropout_seed : int
+        Seed of the dropout masks.
+    n_threads : int or None
+        Threads to use.
+
+    Attributes
+    ----------
+    per_epoch : int
+        Steps of an epoch.
+    position : int
+        Steps of the epoch at hand that are done.
+    before_epoch : ndarray, shape (n_params,)
+        The parameters from before that epoch.
+    """
 
     def __init__(
         self,
-        net: Model,
-        X: Rows,
-        targets: validation.Targets,
-        sample_weight: NDArray[Any] | None,
-        state: TrainingState,
+        model: Model,
+        data: Data,
+        state: OptimizerState,
         batch_rows: int,
-        clip_norm: float,
-        tol: float | None,
-        n_threads: int | None,
+        *,
+        objective: Objective | None = None,
+        n_train: int | None = None,
+        mean_weight: float = 0.0,
+        clip_norm: float = 0.0,
+        tol: float | None = None,
+        dropout_seed: int = 0,
+        n_threads: int | None = None,
     ) -> None:
-        self.net, self.state = net, state
-        self._data = (X, targets, sample_weight)
-        n_rows, self._batch_rows = len(X), batch_rows
-        self.steps_per_epoch = -(-n_rows // batch_rows)
-        self.is_full_batch = batch_rows == n_rows
-        self._frame = self._make_frame(batch_rows, X, clip_norm, tol if self.is_full_batch else None)
-        flops = inputs_of(X).flops_per_step(net.sizes, batch_rows)
-        self.n_threads = self._frame.useful_threads(n_threads, flops)
-        self._step_time = StepTime(seconds_per_step(net.sizes, batch_rows))
-        self.position = 0  # steps of the epoch that are done
-        self.before_epoch = net.params.copy()
-        self._rng_state: Mapping[str, Any] | None = None  # at the beginning of the epoch at hand
-
-    def _make_frame(self, batch_rows: int, X: Rows, clip_norm: float, tol: float | None) -> Frame:
-        frame = passes_of(self.net).training_frame(batch_rows, X)
-        prepare_frame(frame, self.net, self.state, batch_rows)
-        weights = self._data[2]
-        frame.mean_weight = 0.0 if weights is None else weights.mean(dtype=np.float64)
-        frame.clip_norm = clip_norm
-        frame.tolerance = -1.0 if tol is None else tol
-        return frame
+        self.model, self.data, self.state, self.batch_rows = model, data, state, batch_rows
+        self._n_train = len(data) if n_train is None else n_train
+        self.per_epoch = -(-self._n_train // batch_rows)
+        self.is_full_batch = batch_rows == self._n_train
+        self._keeps_frame = objective is None
+        if objective is None:
+            frame = passes_of(model).training_frame(batch_rows, data.X)
+        else:
+            frame = objective.make_frame(problem_of(model), data.X, batch_rows, self._n_train, gradient=True)
+        self._frame = frame
+        prepare_frame(frame, model, state, batch_rows, dropout_seed)
+        frame.mean_weight, frame.clip_norm = mean_weight, clip_norm
+        frame.tolerance = -1.0 if tol is None or not self.is_full_batch else tol
+        flops = inputs_of(data.X).flops_per_step(model.sizes, batch_rows)
+        self.n_threads = frame.useful_threads(n_threads, flops)
+        self._step_time = StepTime(seconds_per_step(model.sizes, batch_rows))
+        self.position = 0
+        self.before_epoch = model.params.copy()
 
     def end(self) -> None:
-        """Keep the frame for another fit."""
-        passes_of(self.net).keep_training_frame(self._frame)
+        """Keep the frame for other steps, if they may be of this kind."""
+        if self._keeps_frame:
+            passes_of(self.model).keep_training_frame(self._frame)
 
-    def update_state(self) -> None:
-        """Take the steps taken from the kernel."""
-        self.state.step, self.state.powers = self._frame.step, self._frame.powers
-
-    def progress(self) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
-        """Return where training is, in plain values and in arrays, as `resume` and `TrainingState` take it."""
-        self.update_state()
-        state = self.state
-        values = {
-            "step": state.step,
-            "position": self.position,
-            "powers": list(state.powers),
-            "rng": self._rng_state or state.rng.bit_generator.state,
-            "dropout_seed": state.dropout_seed,
-        }
-        before = self.before_epoch if self.position else self.net.params
-        arrays = {"params": self.net.params, "before_epoch": before, "vectors": state.vectors, "sums": self._frame.sums}
-        return values, arrays
-
-    def resume(
-        self, params: NDArray[Any], before_epoch: NDArray[Any], position: int, sums: NDArray[np.float64]
-    ) -> None:
-        """Go on within an epoch, with the state that was given at the beginning."""
-        self.net.params[...] = params
-        self.before_epoch[...] = before_epoch
-        self.position = position
-        self._frame.sums = sums
+    # --- epochs -------------------------------------------------------------------------------------------------------
 
     def epoch(
-        self,
-        epoch: int,
-        horizon: int,
-        *,
-        shuffle: bool,
-        order: NDArray[np.int64] | None = None,
-        pauses: Pauses | None = None,
-    ) -> tuple[float, float, bool]:
-        """Train the rest of an epoch; its mean cost, its last learning rate, and whether the tolerance was met.
+        self, rates: NDArray[np.float64], order: NDArray[np.int64] | None = None, pauses: Pauses | None = None
+    ) -> Outcome:
+        """Train the rest of an epoch, which is over only when `end_epoch` says so.
 
-        The rows are taken in the given order, else in a new random one with `shuffle`.  Epochs are counted from the
-        beginning of the fit, and so are the steps that a schedule sees: those of the optimizer may be more.
+        Parameters
+        ----------
+        rates : ndarray of float64, shape (per_epoch,)
+            Learning rate of each step, contiguous.
+        order : ndarray of int64, shape (n_train,), or None
+            Rows in the order in which they are used; None for all rows in their own order.
+        pauses : Pauses or None
+            When to pause.
+
+        Returns
+        -------
+        Outcome
+            Where it has diverged, the parameters are those from before the epoch; the optimizer is as it was left.
         """
         frame = self._frame
-        X, targets, sample_weight = self._data
         if self.position == 0:
-            self.before_epoch[...] = self.net.params
+            self.before_epoch[...] = self.model.params
             frame.sums = 0.0
-        rng = self.state.rng
-        self._rng_state = rng.bit_generator.state
-        if shuffle and order is None and not self.is_full_batch:
-            order = permutation(rng, len(X), frame)
-        frame.set_data(X, targets, sample_weight, order)
+        self._set_data(order)
         first_of_epoch = frame.step - self.position
-        rates = self.state.optimizer.learning_rates(epoch * self.steps_per_epoch, self.steps_per_epoch, horizon)
         status = FINISHED
-        while self.position < self.steps_per_epoch:
-            now = self._step_time.steps_to_try(self.steps_per_epoch - self.position)
+        while self.position < self.per_epoch:
+            now = self._step_time.steps_to_try(self.per_epoch - self.position)
             rest = rates[self.position : self.position + now]
             try:
-                status = self._steps(self.position, rest, None if pauses is None else pauses.deadline)
+                status = self._take(self.position, rest, None if pauses is None else pauses.deadline)
             finally:
                 self.position = frame.step - first_of_epoch
+                self._note_steps()
             if status == INTERRUPTED and pauses is not None:
                 pauses.take()
             elif status != FINISHED:
                 break
-        if status == DIVERGED or not validation.all_finite(self.net.params):
-            self._give_up(epoch, float(rates[0]))
+        if status == DIVERGED or not all_finite(self.model.params):
+            return self._diverged()
         cost, weight = frame.sums
-        return float(cost / weight), float(rates[-1]), status == CONVERGED
+        return Outcome(float(cost / weight) if weight else math.nan, status)
 
-    def epochs_at_once(self, *, shuffle: bool) -> int:
+    def end_epoch(self) -> None:
+        """Take note that the epoch is over and recorded."""
+        self.position = 0
+
+    def most_epochs(self, *, shuffle: bool) -> int:
         """Return how many epochs `epochs` may take: as many as are no long call, or 1 where it cannot take several."""
-        draws = not shuffle or self.is_full_batch or kernel_draws_permutation(len(self._data[0]))
-        if self.position or not draws or self.state.optimizer.has_own_schedule:
+        draws = not shuffle or self.is_full_batch or kernel_draws_permutation(self._n_train)
+        if self.position or not draws:
             return 1
         n_steps = min(self._step_time.steps_of_short_call(), _MOST_STEPS_TOGETHER)
-        return max(1, n_steps // self.steps_per_epoch)
+        return max(1, n_steps // self.per_epoch)
 
-    def epochs(self, n_epochs: int, horizon: int, history: History, *, shuffle: bool) -> tuple[float, bool]:
-        """Train several epochs in one call of the kernel, and record them; the last loss, and if the tolerance was met.
+    def epochs(
+        self,
+        rates: NDArray[np.float64],
+        bits: np.random.BitGenerator | None,
+        record: Callable[[list[float], list[float], list[float]], None],
+    ) -> Outcome:
+        """Train several epochs in one call of the kernel; how the last one ended.
 
         All bits are those of as many calls of `epoch`; the kernel does what is done there before and after the steps.
-        Whatever ends the call, the finished epochs are recorded.
+
+        Parameters
+        ----------
+        rates : ndarray of float64, shape (n_epochs * per_epoch,)
+            Learning rate of each step.
+        bits : BitGenerator or None
+            What draws the order of the rows of each epoch; None for their own order.
+        record : callable
+            Called once, whatever ends the call, with the mean cost, the last learning rate and the seconds of each
+            finished epoch.
         """
-        frame, n_steps = self._frame, n_epochs * self.steps_per_epoch
-        X, targets, sample_weight = self._data
-        bits = self.state.rng.bit_generator if shuffle and not self.is_full_batch else None
-        order = None if bits is None else np.empty(len(X), np.int64)
-        frame.set_data(X, targets, sample_weight, order)
+        frame, n_steps = self._frame, len(rates)
+        sums = np.empty((n_steps // self.per_epoch, 2))
+        order = None if bits is None else np.empty(self._n_train, np.int64)
+        self._set_data(order)
         if bits is not None:
             frame.set_random(bits)
         first_step = frame.step
-        rates = self.state.optimizer.learning_rates(len(history) * self.steps_per_epoch, n_steps, horizon)
-        sums = np.empty((n_epochs, 2))
         frame.record_epochs(sums, self.before_epoch, shuffles=bits is not None)
         began, done, status = time.perf_counter(), 0, INTERRUPTED
         try:
             with nullcontext() if bits is None else bits.lock:
                 while done < n_steps and status == INTERRUPTED:
-                    status = self._steps(done % self.steps_per_epoch, rates[done:])
+                    status = self._take(done % self.per_epoch, rates[done:])
                     done = frame.step - first_step
         finally:
             frame.stop_recording()
+            self._note_steps()
             n = int(frame.epochs_done[0])
             seconds = (time.perf_counter() - began) / max(1, n)
-            last_rates = rates[self.steps_per_epoch - 1 :: self.steps_per_epoch][:n]
-            losses = (sums[:n, 0] / sums[:n, 1]).tolist()
-            history.extend(losses, last_rates.tolist(), [seconds] * n)
-        if status == DIVERGED:
-            self._give_up(len(history), float(rates[n * self.steps_per_epoch]))
-        return losses[-1], status == CONVERGED
+            last_rates = rates[self.per_epoch - 1 :: self.per_epoch][:n]
+            costs = (sums[:n, 0] / sums[:n, 1]).tolist()
+            record(costs, last_rates.tolist(), [seconds] * n)
+        return self._diverged() if status == DIVERGED else Outcome(costs[-1], status)
 
-    def end_epoch(self) -> None:
-        """Take note that the epoch is recorded."""
-        self.position, self._rng_state = 0, None
-
-    def _steps(self, first: int, rates: NDArray[np.float64], deadline: float | None = None) -> int:
-        """Call the kernel for some steps of an epoch; its status."""
-        return self._frame.train(
-            self.net.params, rates, self._step_time, first_step=first, n_threads=self.n_threads, deadline=deadline
-        )
+    # --- parts of it --------------------------------------------------------------------------------------------------
 
     def single_step(self, index: int, rate: float, order: NDArray[np.int64] | None) -> float:
         """Take step `index` of an epoch with a given rate; the cost before it, which may be NaN or infinite."""
         frame = self._frame
-        frame.set_data(*self._data, order)
+        self._set_data(order)
         frame.sums = 0.0
-        status = self._steps(index, np.array([rate]))
+        status = self._take(index, np.array([rate]))
+        self._note_steps()
         cost, weight = frame.sums
         return math.inf if status == DIVERGED else float(cost / max(weight, 1e-300))
 
-    def penalty(self) -> float:
-        """L2 and L1 penalty of the weights as they are."""
-        l2, l1 = self.net.penalties
-        if l2 == 0 and l1 == 0:
-            return 0.0
-        weights = [W.astype(np.float64) for W in self.net.weights]
-        return float(sum(0.5 * l2 * (W * W).sum() + l1 * np.abs(W).sum() for W in weights))
+    def random_order(self, rng: np.random.Generator) -> NDArray[np.int64]:
+        """Return ``rng.permutation(n_train)``, for which the kernel is quicker."""
+        return permutation(rng, self._n_train, self._frame)
 
-    def relative_weight(self, index: int, order: NDArray[np.int64]) -> float:
-        """Mean weight of the rows of a mini-batch over that of all rows; 1 without weights."""
-        weights = self._data[2]
-        if weights is None:
-            return 1.0
-        rows = order[index * self._batch_rows : (index + 1) * self._batch_rows]
-        return float(weights[rows].mean(dtype=np.float64) / weights.mean(dtype=np.float64))
+    def forget(self) -> None:
+        """Have the optimizer begin anew."""
+        self.state.forget()
+        self._frame.set_steps(self.state.step, self.state.powers)
 
-    def norm_at_most(self, tol: float, data: Any) -> bool:
-        """Whether the gradient over all data is within the tolerance; full batches know before each step."""
-        if self.is_full_batch:
-            return False
-        _, grad = passes_of(self.net).value_and_grad(*data, params=self.net.params, n_threads=self.n_threads)
-        return float(np.linalg.norm(grad)) <= tol
+    @property
+    def sums(self) -> NDArray[np.float64]:
+        """Sums over the steps of the epoch at hand, of the costs and of what they count for; a copy (2,)."""
+        return self._frame.sums
 
-    def _give_up(self, epoch: int, rate: float) -> None:
-        """Return to the parameters from before the epoch, forget the optimizer's state, and say so."""
-        step = self._frame.step
-        self.net.params[...] = self.before_epoch
-        self.state.vectors.fill(0)
-        self._frame.set_steps(0, (1.0, 1.0))
-        raise TrainingDivergedError(
-            f"The loss became NaN or infinite in epoch {epoch + 1} (step {step}) with a learning rate of {rate:g}. The "
-            "network has the parameters from before that epoch, and the optimizer's state was reset. Try a smaller "
-            "learning rate, clip_norm=1.0, or inputs scaled to mean 0 and variance 1."
+    def resume(self, position: int, before_epoch: NDArray[np.float64], sums: NDArray[np.float64]) -> None:
+        """Go on within an epoch, with the optimizer and the parameters as they are."""
+        self.position = position
+        self.before_epoch[...] = before_epoch
+        self._frame.sums = sums
+
+    def _set_data(self, order: NDArray[np.int64] | None) -> None:
+        """Point the kernel to the rows."""
+        data = self.data
+        self._frame.set_data(data.X, data.targets, data.sample_weight, order)
+
+    def _take(self, first: int, rates: NDArray[np.float64], deadline: float | None = None) -> int:
+        """Call the kernel for some steps of an epoch; its status."""
+        return self._frame.train(
+            self.model.params, rates, self._step_time, first_step=first, n_threads=self.n_threads, deadline=deadline
         )
+
+    def _note_steps(self) -> None:
+        """Take note of how many steps were taken."""
+        self.state.step, self.state.powers = self._frame.step, self._frame.powers
+
+    def _diverged(self) -> Outcome:
+        """Return to the parameters from before the epoch."""
+        self.model.params[...] = self.before_epoch
+        return Outcome(math.nan, DIVERGED)

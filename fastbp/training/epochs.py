@@ -1,0 +1,122 @@
+"""`Epochs`: the epochs of a fit, with rates from its optimizer and orders from its random numbers."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fastbp.model.model import passes_of
+from fastbp.training.history import History
+from fastbp.training.state import TrainingDivergedError, TrainingState
+from fastbp.training.steps import Pauses, Steps
+from fastbp.training.trained import TrainedModel, keep_training_state
+
+
+class Epochs:
+    """The epochs of one fit, counted from its beginning, as are the steps that a schedule sees.
+
+    Those of the optimizer may be more.
+
+    Parameters
+    ----------
+    steps : Steps
+        The steps, of the optimizer of `state`.
+    state : TrainingState
+        The optimizer and the random numbers.
+    n_epochs : int
+        Epochs of the whole fit.
+    shuffle : bool
+        Whether each epoch takes the rows in a new random order.
+    """
+
+    def __init__(self, steps: Steps, state: TrainingState, n_epochs: int, *, shuffle: bool) -> None:
+        self.steps, self.state = steps, state
+        self._horizon = n_epochs * steps.per_epoch
+        self._shuffles = shuffle and not steps.is_full_batch
+        self._rng_state: Mapping[str, Any] | None = None  # at the beginning of the epoch at hand
+
+    def one(self, epoch: int, pauses: Pauses | None) -> tuple[float, float, bool]:
+        """Train the rest of an epoch; its mean cost, its last learning rate, and whether the tolerance was met."""
+        steps, rng = self.steps, self.state.rng
+        self._rng_state = rng.bit_generator.state
+        order = steps.random_order(rng) if self._shuffles else None
+        rates = self._rates(epoch, 1)
+        outcome = steps.epoch(rates, order, pauses)
+        if outcome.has_diverged:
+            give_up(steps, epoch, float(rates[0]))
+        return outcome.cost, float(rates[-1]), outcome.has_converged
+
+    def end_one(self) -> None:
+        """Take note that the epoch is recorded."""
+        self._rng_state = None
+        self.steps.end_epoch()
+
+    def most_at_once(self) -> int:
+        """Return how many epochs `several` may take."""
+        return 1 if self.state.optimizer.has_own_schedule else self.steps.most_epochs(shuffle=self._shuffles)
+
+    def several(self, n_epochs: int, history: History) -> tuple[float, bool]:
+        """Train several epochs in one call of the kernel, and record them; the last cost, and if the tolerance was met.
+
+        Whatever ends the call, the finished epochs are recorded.
+        """
+        steps, first = self.steps, len(history)
+        rates = self._rates(first, n_epochs)
+        outcome = steps.epochs(rates, self.state.rng.bit_generator if self._shuffles else None, history.extend)
+        if outcome.has_diverged:
+            give_up(steps, len(history), float(rates[(len(history) - first) * steps.per_epoch]))
+        return outcome.cost, outcome.has_converged
+
+    def norm_at_most(self, tol: float) -> bool:
+        """Whether the gradient over all data is within the tolerance; full batches know before each step."""
+        steps, data = self.steps, self.steps.data
+        if steps.is_full_batch:
+            return False
+        _, grad = passes_of(steps.model).value_and_grad(
+            data.X, data.targets, data.sample_weight, params=steps.model.params, n_threads=steps.n_threads
+        )
+        return float(np.linalg.norm(grad)) <= tol
+
+    # --- to go on later -----------------------------------------------------------------------------------------------
+
+    @contextmanager
+    def saving_state(self, net: TrainedModel) -> Iterator[None]:
+        """Leave the network able to go on from the last finished step, whatever ends the training, which is over."""
+        try:
+            yield
+        finally:
+            keep_training_state(net, self.state)
+        self.steps.end()
+
+    def progress(self) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
+        """Return where training is, in plain values and in arrays, as `resume` and `state_of` take it."""
+        state, steps, params = self.state, self.steps, self.steps.model.params
+        values = {
+            "step": state.step,
+            "position": steps.position,
+            "powers": list(state.powers),
+            "rng": self._rng_state or state.rng.bit_generator.state,
+            "dropout_seed": state.dropout_seed,
+        }
+        before = steps.before_epoch if steps.position else params
+        return values, {"params": params, "before_epoch": before, "vectors": state.vectors, "sums": steps.sums}
+
+    def _rates(self, epoch: int, n_epochs: int) -> NDArray[np.float64]:
+        """Return the learning rate of each step of some epochs."""
+        n = self.steps.per_epoch
+        return self.state.optimizer.learning_rates(epoch * n, n_epochs * n, self._horizon)
+
+
+def give_up(steps: Steps, epoch: int, rate: float) -> None:
+    """Forget the optimizer's state after an epoch that diverged, and say so."""
+    step = steps.state.step
+    steps.forget()
+    raise TrainingDivergedError(
+        f"The loss became NaN or infinite in epoch {epoch + 1} (step {step}) with a learning rate of {rate:g}. The "
+        "network has the parameters from before that epoch, and the optimizer's state was reset. Try a smaller "
+        "learning rate, clip_norm=1.0, or inputs scaled to mean 0 and variance 1."
+    )
