@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from fastbp.engine.interruption import LONG_CALL, StepTime, call_interruptibly
 from fastbp.engine.threads import blas_threads, helpers, thread_count
 from fastbp.engine.workspace import DENSE, Inputs, Workspace, control_vector, make_workspace, sparse_inputs
-from fastbp.kernels.machine.team import MOST_LANES, N_LANES, STOP
+from fastbp.kernels.machine.team import MOST_QUEUES, N_QUEUES, STOP
 from fastbp.kernels.roots import entry
 from fastbp.kernels.tables import data as in_data
 from fastbp.kernels.tables import layer as in_layer
@@ -210,7 +210,7 @@ class Frame:
 
     def _call(self, control: NDArray[np.int64], task: int, tail: tuple[Any, ...], n_threads: int) -> None:
         """Call the kernel with helpers, and with BLAS held at one thread if it is used."""
-        control[N_LANES] = min(n_threads, MOST_LANES)
+        control[N_QUEUES] = min(n_threads, MOST_QUEUES)
         control[STOP] = 0  # the end of a call without helpers is noted as well
         with blas_threads.held_at_one() if self.workspace.calls_blas else contextlib.nullcontext():
             try:
