@@ -9,24 +9,22 @@
 
 from fastbp.derivatives.perturbation import (
     FiniteDifferenceResult,
-    GradientReport,
-    LayerCheck,
     RandomSearchResult,
-    check_gradient,
     finite_difference_gradient,
     node_perturbation,
     random_weight_search,
 )
 from fastbp.engine.threads import get_num_threads, num_threads, set_num_threads
-from fastbp.export.torch import from_torch_state_dict
 from fastbp.functions.names import ActivationName, InitializerName, LossName, OutputName
 from fastbp.functions.own import Activation, Loss
 from fastbp.inspection.diagnostics import DiagnosticReport, DiagnosticWatch, LayerDiagnosis, diagnose
+from fastbp.inspection.gradient_check import GradientReport, LayerCheck, check_gradient
 from fastbp.inspection.weight_history import WeightHistory
+from fastbp.loading import from_torch_state_dict, load
 from fastbp.model.definition import ActivationSpec, OutputSpec
 from fastbp.network import LayerTrace, Network, Trace
+from fastbp.old_names import register as _register_old_names
 from fastbp.storage.atomic import FileError, PathLike
-from fastbp.storage.networks import load
 from fastbp.training.early_stopping import EarlyStopping
 from fastbp.training.history import Callback, History
 from fastbp.training.learning_rate_finder import LearningRateRange, find_learning_rate
@@ -35,6 +33,8 @@ from fastbp.training.schedules import Constant, Cosine, InverseScaling, OneCycle
 from fastbp.training.state import TrainingDivergedError
 from fastbp.version import __version__
 from fastbp.warmup import warmup
+
+_register_old_names()
 
 __all__ = [
     "SGD",

@@ -168,7 +168,7 @@ def _accuracy(net: bp.Network, X: NDArray[Any], y: NDArray[np.int64], n_threads:
 
 def _check(net: bp.Network, digits: Digits, options: argparse.Namespace) -> bool:
     """Compare backpropagation's gradient with differences of the cost; whether they agree."""
-    from fastbp.derivatives.perturbation import check_gradient
+    from fastbp.inspection.gradient_check import check_gradient
 
     X, y = digits.X_test[:_CHECKED_ROWS], digits.y_test[:_CHECKED_ROWS]
     passes = _CHECK_FLOPS / (2 * net.n_params * len(X))  # two for each parameter

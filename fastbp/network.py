@@ -1,45 +1,30 @@
-"""`Network`: layer sizes, activations, a loss and one flat vector of parameters."""
+"""`Network`: layer sizes, activations, a loss and one flat vector of parameters; trained, saved and exported."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, Literal
+from collections.abc import Mapping, Sequence
+from datetime import timedelta
+from typing import Any, ClassVar, Literal, Self
 
-import numpy as np
-from numpy.typing import ArrayLike, DTypeLike, NDArray
+from numpy.typing import ArrayLike, NDArray
 
-from fastbp import validation
-from fastbp.engine import parameters
-from fastbp.engine.passes import Passes
-from fastbp.functions.names import InitializerName, LossName
-from fastbp.functions.own import Loss
-from fastbp.model.definition import ActivationSpec, Definition, OutputSpec
-from fastbp.model.initializers import initialize
-from fastbp.model.layer_arrays import LayerArrays
-from fastbp.model.trace import LayerTrace, Trace, make_trace
-from fastbp.portable import Portable
-from fastbp.system import caller
-from fastbp.system.memory import require_writable
-
-if TYPE_CHECKING:
-    from datetime import timedelta
-
-    from fastbp.storage.atomic import PathLike
-    from fastbp.training.early_stopping import EarlyStopping
-    from fastbp.training.history import Callback, History
-    from fastbp.training.optimizers import Optimizer
-    from fastbp.training.single_steps import Stepper
+from fastbp.export.onnx import to_onnx
+from fastbp.export.torch import load_torch_state_dict, torch_state_dict
+from fastbp.model.trace import LayerTrace, Trace
+from fastbp.storage.atomic import PathLike
+from fastbp.storage.networks import save
+from fastbp.training.early_stopping import EarlyStopping
+from fastbp.training.fit import fit
+from fastbp.training.history import Callback, History
+from fastbp.training.optimizers import Optimizer
+from fastbp.training.plan import Plan
+from fastbp.training.single_steps import Stepper
+from fastbp.training.trained import TrainedModel
 
 __all__ = ["LayerTrace", "Network", "Trace"]
 
-_MADE_BY_VIEWS = ("_weights", "_biases", "passes", "_stepper")  # attributes that depend on where the parameters lie
-_LONE_SOFTMAX = (
-    "`output='softmax'` with one output is always 1, whatever the parameters are, so that nothing can be learned. Use "
-    "`output='sigmoid'` for the probability of one of two classes, or one output for each class."
-)
 
-
-class Network(Definition, Portable):
+class Network(TrainedModel):
     """A fully connected feed-forward network with its loss.
 
     Layer by layer ``z = a_prev @ W + b`` and ``a = f(z)``; the cost is the mean over samples of the loss, plus the
@@ -97,214 +82,14 @@ class Network(Definition, Portable):
     (1, 1)
     """
 
-    def __init__(
-        self,
-        sizes: Sequence[int],
-        activation: ActivationSpec = "relu",
-        output: OutputSpec = "identity",
-        loss: LossName | Loss = "quadratic",
-        initializer: InitializerName = "glorot_uniform",
-        dtype: DTypeLike = "float64",
-        seed: int | None = None,
-        *,
-        l2_penalty: float = 0.0,
-        l1_penalty: float = 0.0,
-        dropout: float | Sequence[float] = 0.0,
-        loss_parameter: float | None = None,
-    ) -> None:
-        settings = (activation, output, loss, initializer, l2_penalty, l1_penalty, dropout, loss_parameter)
-        self._define(sizes, validation.network_dtype(dtype), *settings)
-        if self.has_softmax and self._sizes[-1] == 1:
-            caller.warn(_LONE_SOFTMAX)
-        rng = np.random.default_rng(validation.seed(seed))
-        self._params = initialize(initializer, self._sizes, rng, self._dtype)
-        self._make_views()
-
-    # --- what it is ---------------------------------------------------------------------------------------------------
-
-    @property
-    def n_params(self) -> int:
-        """Number of weights and biases."""
-        return self._params.size
-
-    @property
-    def params(self) -> NDArray[Any]:
-        """All parameters (n_params,), ``[W1 b1 W2 b2 ...]``; writing into it changes the network."""
-        return self._params
-
-    @params.setter
-    def params(self, values: ArrayLike) -> None:
-        require_writable(self)
-        self._params[...] = validation.flat_params(values, self.n_params, self._dtype)
-
-    @property
-    def weights(self) -> LayerArrays:
-        """Each layer's weights (fan_in, fan_out): views into `params`; ``net.weights[0] = W`` writes into them."""
-        return self._weights
-
-    @property
-    def biases(self) -> LayerArrays:
-        """Each layer's biases (fan_out,): views into `params`; ``net.biases[0] = b`` writes into them."""
-        return self._biases
+    _made_by_views: ClassVar[tuple[str, ...]] = (*TrainedModel._made_by_views, "_stepper")
 
     def _make_views(self) -> None:
         """Make what depends on where the parameters lie in memory."""
-        self._weights, self._biases = map(LayerArrays, parameters.views(self._params, self._sizes))
-        self.passes = Passes(self)
+        super()._make_views()
         self._stepper: Stepper | None = None
 
-    def __getstate__(self) -> dict[str, Any]:
-        """Return what `pickle` and `copy` need: everything but views and buffers."""
-        return {name: value for name, value in vars(self).items() if name not in _MADE_BY_VIEWS}
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        """Take the state, and make views into new parameters.
-
-        The arrays are copied: those of a pickle may be a memory map or another object's buffers, which are not ours to
-        write to, and a copy of a network has parameters and an optimizer of its own.
-        """
-        vars(self).update(state)
-        self._params = np.array(self._params)
-        if self.training_state is not None:
-            self.training_state = self.training_state.copy()
-        self._make_views()
-
-    def __repr__(self) -> str:
-        shape = "-".join(str(size) for size in self._sizes)
-        loss = self._loss.name if isinstance(self._loss, Loss) else self._loss
-        return f"<Network {shape}, loss {loss}, {self.n_params} parameters, {self._dtype.name}>"
-
-    # --- what it computes ---------------------------------------------------------------------------------------------
-
-    def predict(self, X: ArrayLike, *, n_threads: int | None = None) -> NDArray[Any]:
-        """Return the outputs.
-
-        Parameters
-        ----------
-        X : {array_like, sparse matrix}, shape (n, n_features)
-            Inputs, of the network's dtype; integers, booleans, lists, and data frames of pandas and polars are
-            converted.  The columns of a frame must be those of the frame that the network was fitted on.  Of a sparse
-            matrix, in CSR best, no zero is multiplied.
-        n_threads : int, optional
-            Threads to use; by default as many as the process may.
-
-        Returns
-        -------
-        ndarray, shape (n, n_outputs)
-            Activations of the output layer, in the network's dtype.
-
-        Raises
-        ------
-        TypeError, ValueError
-            If X has a wrong dtype or shape, no row, or holds NaN or infinity.
-
-        Examples
-        --------
-        >>> import fastbp as bp
-        >>> bp.Network([2, 3], initializer="zeros", output="sigmoid").predict([[0.5, -1.0], [2.0, 0.0]])
-        array([[0.5, 0.5, 0.5],
-               [0.5, 0.5, 0.5]])
-        """
-        return self.passes.outputs(self.checked_rows(X), n_threads)
-
-    def loss_value(
-        self,
-        X: ArrayLike,
-        Y: ArrayLike,
-        sample_weight: ArrayLike | None = None,
-        *,
-        n_threads: int | None = None,
-    ) -> float:
-        """Return the cost: the (weighted) mean loss of the samples, plus the penalties.
-
-        Parameters
-        ----------
-        X : {array_like, sparse matrix}, shape (n, n_features)
-            Inputs.
-        Y : array_like, shape (n, n_outputs)
-            Targets; for softmax with cross-entropy also integer labels (n,).
-        sample_weight : array_like, shape (n,), optional
-            How often each row counts.
-        n_threads : int, optional
-            Threads to use; by default as many as the process may.
-
-        Returns
-        -------
-        float
-            The cost; infinite or (Poisson) NaN where an output overflows.
-
-        Examples
-        --------
-        >>> import fastbp as bp
-        >>> bp.Network([1, 1], initializer="zeros").loss_value([[1.0], [2.0]], [[2.0], [4.0]])
-        5.0
-        """
-        data = self.checked_data(X, Y, sample_weight)
-        return self.passes.cost(*data, n_threads=n_threads)
-
-    def value_and_grad(
-        self,
-        X: ArrayLike,
-        Y: ArrayLike,
-        params: ArrayLike | None = None,
-        sample_weight: ArrayLike | None = None,
-        *,
-        n_threads: int | None = None,
-    ) -> tuple[float, NDArray[Any]]:
-        """Return the cost and its gradient by backpropagation.
-
-        Parameters
-        ----------
-        X, Y, sample_weight, n_threads
-            As for `loss_value`.
-        params : array_like, shape (n_params,), optional
-            Parameters to use instead of the network's own, which stay as they are.
-
-        Returns
-        -------
-        cost : float
-            The cost; infinite or (Poisson) NaN where an output overflows, and then all of `grad` is NaN.
-        grad : ndarray, shape (n_params,)
-            Its gradient, laid out as `params`, a new array.
-
-        Examples
-        --------
-        Ready for `scipy.optimize`:
-
-        >>> import fastbp as bp, scipy.optimize
-        >>> net = bp.Network([1, 1], initializer="zeros")
-        >>> X, Y = [[0.0], [1.0]], [[1.0], [3.0]]
-        >>> result = scipy.optimize.minimize(lambda p: net.value_and_grad(X, Y, p), net.params, jac=True)
-        >>> result.x.round(6)
-        array([2., 1.])
-        """
-        data = self.checked_data(X, Y, sample_weight)
-        chosen = self._params if params is None else validation.flat_params(params, self.n_params, self._dtype)
-        return self.passes.value_and_grad(*data, params=chosen, n_threads=n_threads)
-
-    def trace(self, X: ArrayLike, Y: ArrayLike, sample_weight: ArrayLike | None = None) -> Trace:
-        """Return every z, a, delta, dW and db: the four equations of backpropagation to look at.
-
-        Parameters
-        ----------
-        X, Y, sample_weight
-            As for `loss_value`.
-
-        Returns
-        -------
-        Trace
-            ``trace.layers[i]`` has `z`, `a`, `delta` (n, fan_out), `dW` (fan_in, fan_out) and `db` (fan_out,);
-            ``trace.cost`` is the cost.  `delta` is dC_x/dz of each sample's own cost; `dW` and `db` are the gradient of
-            the cost.
-
-        Examples
-        --------
-        >>> import fastbp as bp
-        >>> trace = bp.Network([1, 1], initializer="zeros").trace([[3.0]], [[2.0]])
-        >>> trace.layers[0].delta, trace.layers[0].dW
-        (array([[-2.]]), array([[-6.]]))
-        """
-        return make_trace(self, *self.checked(X, Y, sample_weight))
+    # --- training -----------------------------------------------------------------------------------------------------
 
     def fit(
         self,
@@ -328,29 +113,107 @@ class Network(Definition, Portable):
         checkpoint_every: int | timedelta = 1,
         resume: bool = False,
     ) -> History:
-        """Train; see `fastbp.training.fit`, which documents every argument.
+        """Train a network by mini-batch gradient descent.
+
+        Parameters
+        ----------
+        X : {array_like, sparse matrix}, shape (n, n_features)
+            Inputs, of the network's dtype; integers, booleans, lists, and data frames of pandas and polars are
+            converted. The names of a frame's columns, if all are str, become `net.feature_names`: later frames must
+            have the same columns in the same order.  Pickles and copies keep the names, the files of `save` do not.
+        Y : array_like, shape (n, n_outputs)
+            Targets; for softmax with cross-entropy also integer labels (n,).
+        epochs : int
+            Passes over the data.
+        batch_size : int, None or 'auto'
+            Rows of a mini-batch: 1 is online learning, None the full batch, 'auto' the smaller of 32 and n.  A last,
+            smaller mini-batch is used like the others.
+        optimizer : Optimizer, optional
+            The rule of a step.  None goes on with the optimizer of the last fit, its state included; the first fit uses
+            ``Adam()``.  The same object as in the last fit goes on as well; a new one starts afresh.  A learning rate
+            schedule begins with its step 0 in every fit, also where the optimizer goes on, and also one with `n_steps`;
+            only `resume` goes on within it.
+        shuffle : bool
+            Whether each epoch takes the rows in a new random order.
+        seed : int, optional
+            Seed of that order and of dropout.  None goes on with the random numbers of the last fit, if there was one.
+            The same seed gives the same bits, whatever the number of threads.
+        validation_data : tuple, optional
+            ``(X_val, Y_val)`` or ``(X_val, Y_val, sample_weight_val)``, whose cost is recorded after each epoch.
+        sample_weight : array_like, shape (n,), optional
+            How often each row counts.  The gradient of a mini-batch is the sum of the weighted gradients of its rows
+            over (its number of rows times the mean weight of all n rows), so that on average a step follows the
+            gradient of ``loss_value(X, Y, sample_weight)``, whatever the size of the mini-batches.
+        early_stopping : EarlyStopping, optional
+            When to stop by the validation loss.
+        tol : float, optional
+            Stop when the Euclidean norm of the gradient over all data is not above this.  Full-batch training looks at
+            it before each step, mini-batch training after each epoch at the price of one more gradient.
+        clip_norm : float, optional
+            Scale a gradient whose Euclidean norm is larger than this down to it.
+        callbacks : sequence of callable
+            Each is called as ``callback(net, history)`` after every epoch; one that returns True, Python's or NumPy's,
+            ends the training when all were called.  False and None go on; anything else is a TypeError.
+        progress : bool
+            Show a progress bar on standard error, where that is a terminal or a notebook.
+        n_threads : int, optional
+            Threads to use; by default as many as the process may.
+        checkpoint : str or os.PathLike, optional
+            A file to write all of the fit's state to, now and then, at its end and when an exception such as Ctrl-C
+            ends it; what was there is replaced.  It is written whole or not at all.
+        checkpoint_every : int or datetime.timedelta
+            How often: a number of epochs, or a time, after which the step at hand is finished first.
+        resume : bool
+            Go on from `checkpoint`, if there is such a file; a fresh fit otherwise.  The run ends with the same bits as
+            one that was never interrupted, so network, data and arguments must be those of the checkpoint's fit; others
+            are refused by name.  Of the data all rows are compared, by a digest that takes about 1 ms a megabyte once a
+            fit, of a schedule of your own its learning rates.  Only `epochs` may be another, unless a schedule spans
+            them; `optimizer` may be left out, unless its schedule is your own.
+
+        Returns
+        -------
+        History
+            Loss, validation loss, learning rate and time of each epoch, and why training ended.  It is `net.history` as
+            well, also while the fit runs and when an exception ends it.  Epochs that were trained together have equal
+            shares of their time.
+
+        Raises
+        ------
+        TypeError, ValueError, OSError
+            For a wrong argument; the network is unchanged.  A TypeError also where a callback returns neither a bool
+            nor None, and an OSError where a checkpoint cannot be written, for instance on a full disk: the one before
+            it is whole, and the network is that of the last finished step.
+        FileError
+            If a checkpoint to resume from is damaged; the network is unchanged.
+        TrainingDivergedError
+            If the loss becomes NaN or infinite; the network has the parameters from before that epoch.
+
+        Notes
+        -----
+        Ctrl-C ends a fit between two steps: the network has the parameters after the last finished step, `net.history`
+        the finished epochs, and another fit goes on from there.  It is obeyed within the time of some blocks of at most
+        1024 rows; a step of one block is always finished.
+
+        Short epochs are trained together, some 50 ms at a time, unless something is to happen after each: validation, a
+        callback, a checkpoint, `tol` with mini-batches, or a schedule of one's own.  The numbers are the same either
+        way.
 
         Examples
         --------
         >>> import fastbp as bp
-        >>> net = bp.Network([1, 1], initializer="zeros")
-        >>> history = net.fit([[0.0], [1.0]], [[1.0], [3.0]], epochs=500, optimizer=bp.SGD(0.5), batch_size=None)
-        >>> net.params.round(3)
-        array([2., 1.])
+        >>> net = bp.Network([2, 8, 1], activation="tanh", output="sigmoid", loss="cross_entropy", seed=0)
+        >>> X, Y = [[0.0, 0.0], [0.0, 1.0], [1.0, 0.0], [1.0, 1.0]], [0, 1, 1, 0]
+        >>> history = net.fit(X, Y, epochs=500, optimizer=bp.Adam(0.05), seed=0)
+        >>> net.predict(X).round().ravel()
+        array([0., 1., 1., 0.])
         """
-        from fastbp.training.fit import fit
-
-        return fit(
-            self,
-            X,
-            Y,
+        plan = Plan(
             epochs=epochs,
             batch_size=batch_size,
             optimizer=optimizer,
             shuffle=shuffle,
             seed=seed,
             validation_data=validation_data,
-            sample_weight=sample_weight,
             early_stopping=early_stopping,
             tol=tol,
             clip_norm=clip_norm,
@@ -361,6 +224,7 @@ class Network(Definition, Portable):
             checkpoint_every=checkpoint_every,
             resume=resume,
         )
+        return fit(self, X, Y, sample_weight, plan)
 
     def step(
         self,
@@ -372,32 +236,160 @@ class Network(Definition, Portable):
         clip_norm: float | None = None,
         n_threads: int | None = None,
     ) -> float:
-        """Take one optimizer step on all of the given rows and return the cost before it.
+        """Take one step on all of the given rows and return the cost before it.
 
-        The step of ``fit(X, Y, epochs=1, batch_size=None)``, to the bit, at a few microseconds: for online and
-        reinforcement learning.  `fastbp.training.single_steps.Stepper.step` documents every argument.
+        It is the step of ``fit(X, Y, epochs=1, batch_size=None)``, with the same numbers to the bit; `net.history`
+        stays as it is.  `fit` and `step` may take turns: each goes on where the other was.
+
+        Parameters
+        ----------
+        X : array_like or sparse matrix, shape (n, n_features)
+            Inputs, of the network's dtype; integers and lists are converted.  Arrays are quicker, and quickest those of
+            shapes and dtypes that the last steps had.
+        Y : array_like, shape (n, n_outputs)
+            Targets; for softmax with cross-entropy also integer labels (n,).
+        sample_weight : array_like, shape (n,), optional
+            How often each row counts; only their ratios matter.
+        optimizer : Optimizer, optional
+            The rule of the step.  None goes on with the optimizer of the last step or fit, its state included; the
+            first step uses ``Adam()``.  The same object as in the last step goes on as well.  A new one starts afresh,
+            so make it once, before the loop.  Its learning rate may follow a schedule that does not depend on how many
+            steps there will be; it is asked for the number of steps that the optimizer has taken.
+        clip_norm : float, optional
+            Scale a gradient whose Euclidean norm is larger than this down to it.
+        n_threads : int, optional
+            Threads to use; by default as many as the process may.
+
+        Returns
+        -------
+        float
+            The cost of the rows before the step, penalties included.
+
+        Raises
+        ------
+        TypeError, ValueError
+            For a wrong argument, also a schedule that spans a whole fit; the network is unchanged.
+        TrainingDivergedError
+            If the cost is NaN or infinite, or a parameter would be; the network has the parameters from before the
+            step, and the optimizer's state was reset.
+
+        Notes
+        -----
+        Dropout draws from the random numbers of the last fit; ``net.fit(X, Y, epochs=0, seed=0)`` seeds them.  Threads
+        that step one network at once mix their steps, and may lose parts of some.
+
+        Examples
+        --------
+        >>> import numpy as np, fastbp as bp
+        >>> rng = np.random.default_rng(0)
+        >>> net, optimizer = bp.Network([3, 8, 1], activation="tanh", seed=0), bp.Adam(0.01)
+        >>> for _ in range(1000):  # rows as they come
+        ...     X = rng.normal(size=(4, 3))
+        ...     cost = net.step(X, X[:, :1] * X[:, 1:2], optimizer=optimizer)
+        >>> cost < 0.1
+        True
+        """
+        if self._stepper is None:
+            self._stepper = Stepper(self)
+        return self._stepper.step(X, Y, sample_weight, optimizer, clip_norm, n_threads)
+
+    # --- files and other libraries ------------------------------------------------------------------------------------
+
+    def save(self, path: PathLike) -> None:
+        """Write the network to a file, whole or not at all; `load` reads it.
+
+        Of a subclass the file has the name: ``load(path, custom_classes=[Mine])`` makes one of that class again,
+        without what it added, and ``load(path)`` a `Network`.
+
+        Parameters
+        ----------
+        path : str or os.PathLike
+            The file; by convention its name ends in ``.safetensors``.  One that exists is replaced.
+
+        Raises
+        ------
+        TypeError, ValueError, OSError
+            As `fastbp.storage.networks.save`, which says more.
+
+        Examples
+        --------
+        >>> import os, tempfile, fastbp as bp
+        >>> net = bp.Network([2, 3, 1], seed=0)
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     net.save(os.path.join(folder, "net.safetensors"))
+        ...     bp.load(os.path.join(folder, "net.safetensors"))
+        <Network 2-3-1, loss quadratic, 13 parameters, float64>
+        """
+        save(self, path, None if type(self) is Network else type(self).__name__)
+
+    def to_onnx(self, path: PathLike) -> None:
+        """Write the network as an ONNX model; needs the `onnx` package, ``pip install "fastbp[onnx]"``.
+
+        Parameters
+        ----------
+        path : str or os.PathLike
+            The file; by convention its name ends in ``.onnx``.  One that exists is replaced, whole or not at all.
+
+        Raises
+        ------
+        ImportError
+            If the `onnx` package is missing.
+        TypeError, ValueError, OSError
+            As `fastbp.export.onnx.to_onnx`, which says more.
+
+        Examples
+        --------
+        >>> import os, tempfile, fastbp as bp
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     bp.Network([2, 3, 1], seed=0).to_onnx(os.path.join(folder, "net.onnx"))
+        """
+        to_onnx(self, path)
+
+    def torch_state_dict(self) -> dict[str, NDArray[Any]]:
+        """Return the parameters as a ``torch.nn.Sequential(Linear, activation, Linear, ...)`` names them.
+
+        Returns
+        -------
+        dict of str to ndarray
+            ``"0.weight"`` (fan_out, fan_in), ``"0.bias"`` (fan_out,), ``"2.weight"`` and so on: copies, in the
+            network's dtype.
+
+        Examples
+        --------
+        In torch, which is not needed here: ``model.load_state_dict({name: torch.from_numpy(a) for name, a in
+        net.torch_state_dict().items()})``.
+
+        >>> import fastbp as bp
+        >>> {name: array.shape for name, array in bp.Network([2, 3, 1]).torch_state_dict().items()}
+        {'0.weight': (3, 2), '0.bias': (3,), '2.weight': (1, 3), '2.bias': (1,)}
+        """
+        return torch_state_dict(self)
+
+    def load_torch_state_dict(self, state: Mapping[str, Any]) -> Self:
+        """Take the parameters of a torch model that has the same layers.
+
+        Parameters
+        ----------
+        state : mapping of str to tensor or ndarray
+            What ``model.state_dict()`` returns for a model whose only layers with parameters are `Linear`; of the
+            network's dtype.  For the order of the layers see `fastbp.from_torch_state_dict`.
+
+        Returns
+        -------
+        Network
+            The network itself.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If a layer is missing, of another size or dtype, or not finite; the network is as it was.
 
         Examples
         --------
         >>> import fastbp as bp
-        >>> net, optimizer = bp.Network([1, 1], initializer="zeros"), bp.SGD(0.5)
-        >>> [net.step([[1.0]], [[3.0]], optimizer=optimizer) for _ in range(3)]
-        [4.5, 0.0, 0.0]
+        >>> twin = bp.Network([2, 3, 1]).load_torch_state_dict(bp.Network([2, 3, 1], seed=0).torch_state_dict())
+        >>> (twin.params == bp.Network([2, 3, 1], seed=0).params).all()
+        np.True_
         """
-        stepper = self._stepper
-        if stepper is None:
-            from fastbp.training.single_steps import Stepper
-
-            stepper = self._stepper = Stepper(self)
-        return stepper.step(X, Y, sample_weight, optimizer, clip_norm, n_threads)
-
-    # --- what the rest of the package uses ----------------------------------------------------------------------------
-
-    @classmethod
-    def from_params(cls, params: NDArray[Any], sizes: Sequence[int], **settings: Any) -> Network:
-        """Return a network around existing parameters of its dtype; `settings` are all others, none has a default."""
-        net = cls.__new__(cls)
-        net._define(sizes, params.dtype, **settings)
-        net._params = validation.flat_params(params, parameters.count_params(net._sizes), net._dtype)
-        net._make_views()
-        return net
+        load_torch_state_dict(self, state)
+        return self

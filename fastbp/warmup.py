@@ -8,7 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from fastbp.derivatives.perturbation import check_gradient, finite_difference_gradient
+from fastbp.derivatives.perturbation import finite_difference_gradient
+from fastbp.inspection.gradient_check import check_gradient
 from fastbp.network import Network
 from fastbp.validation.numbers import network_dtype
 

@@ -73,12 +73,12 @@ def stop_after(epochs):
 
 def assert_same(net, history, expected, expected_history):
     assert same_bits(net.params, expected.params)
-    assert same_bits(net.training_state.vectors, expected.training_state.vectors)
-    assert (net.training_state.step, net.training_state.powers) == (
-        expected.training_state.step,
-        expected.training_state.powers,
+    assert same_bits(net._training_state.vectors, expected._training_state.vectors)
+    assert (net._training_state.step, net._training_state.powers) == (
+        expected._training_state.step,
+        expected._training_state.powers,
     )
-    assert net.training_state.rng.bit_generator.state == expected.training_state.rng.bit_generator.state
+    assert net._training_state.rng.bit_generator.state == expected._training_state.rng.bit_generator.state
     assert history.stopped_by == expected_history.stopped_by
     for name in ("loss", "val_loss", "learning_rate"):
         assert same_bits(getattr(history, name), getattr(expected_history, name))
@@ -137,7 +137,7 @@ def test_resumed_within_an_epoch(name, dtype, tmp_path, monkeypatch):
         interrupted = net_of(dtype, dropout=0.2)
         with pytest.raises(KeyboardInterrupt):
             interrupted.fit(X, Y, **arguments, checkpoint=tmp_path / "c")
-    assert interrupted.training_state.step == 14  # ten steps an epoch, and four
+    assert interrupted._training_state.step == 14  # ten steps an epoch, and four
     assert len(interrupted.history) == 1
     assert interrupted.history.stopped_by == "interruption"
     net = net_of(dtype, dropout=0.2)
@@ -218,7 +218,7 @@ def test_a_second_fit_is_resumed_as_well(tmp_path):
     other = net_of()
     history = other.fit(X, Y, epochs=5, checkpoint=tmp_path / "c", resume=True)  # also takes the file's optimizer
     assert_same(other, history, expected, expected_history)
-    assert other.training_state.optimizer == rate
+    assert other._training_state.optimizer == rate
 
 
 def test_checkpoints_by_time(tmp_path):
@@ -274,7 +274,7 @@ class Halving(schedules.Schedule):
 def refusal(path, net=None, X=None, Y=None, error=ValueError, **changes):
     """The message of a fit that differs from the checkpoint's, which leaves the network as it was."""
     net = net or net_of()
-    before, state = net.params.copy(), net.training_state
+    before, state = net.params.copy(), net._training_state
     X_own, Y_own = data()
     with pytest.raises(error) as caught:
         net.fit(
@@ -282,7 +282,7 @@ def refusal(path, net=None, X=None, Y=None, error=ValueError, **changes):
             **({"epochs": 3, "seed": 0, "checkpoint": path, "resume": True} | changes),
         )  # fmt: skip
     assert same_bits(net.params, before)
-    assert net.training_state is state
+    assert net._training_state is state
     return str(caught.value)
 
 

@@ -17,14 +17,6 @@ INTERNAL = {
     "History.append",
     "History.extend",
     "Loss.addresses",
-    "Network.checked",
-    "Network.checked_data",
-    "Network.checked_inputs",
-    "Network.checked_rows",
-    "Network.from_params",
-    "Network.layer_segments",
-    "Network.loss_entry",
-    "Network.settings",
     "Optimizer.kernel_constants",
 }
 # The class's example shows them.

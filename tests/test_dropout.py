@@ -72,7 +72,7 @@ def test_a_step_follows_the_gradient_of_the_dropped_network(case, dtype):
     learning_rate = 0.125
     net.fit(X, Y, epochs=1, batch_size=None, optimizer=bp.SGD(learning_rate), seed=4)
     masks = [
-        kept(net.training_state.dropout_seed, 1, layer, 7, case.sizes[layer + 1], rate) / (1 - rate)
+        kept(net._training_state.dropout_seed, 1, layer, 7, case.sizes[layer + 1], rate) / (1 - rate)
         for layer, rate in enumerate(rates)
     ]
     expected = dropped_gradient(case, params.astype(float), X.astype(float), Y.astype(float), masks)

@@ -50,7 +50,7 @@ def both_ways(case, n, dtype="float64", *, weighted=False, dropout=0.0, **settin
 
 def assert_same(first, second):
     """Everything that a fit leaves behind is the same, to the bit."""
-    a, b = first.training_state, second.training_state
+    a, b = first._training_state, second._training_state
     assert same_bits(first.params, second.params)
     assert same_bits(a.vectors, b.vectors)
     assert (a.step, a.powers, a.dropout_seed) == (b.step, b.powers, b.dropout_seed)
@@ -298,7 +298,7 @@ def test_an_interrupt_leaves_the_finished_epochs(presses, epochs, steps, monkeyp
         patched.setattr("fastbp.engine.frame.call_interruptibly", call)
         with pytest.raises(KeyboardInterrupt):
             net.fit(X, X[:, :1], epochs=50, batch_size=4, seed=0)
-    assert (len(net.history), net.training_state.step) == (epochs, steps)
+    assert (len(net.history), net._training_state.step) == (epochs, steps)
     assert net.history.stopped_by == "interruption"
     expected = other.fit(X, X[:, :1], epochs=max(epochs, 1), batch_size=4, seed=0)
     assert same_bits(net.history.loss, expected.loss[:epochs])

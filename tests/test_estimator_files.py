@@ -197,62 +197,6 @@ def test_parameters_that_are_not_finite(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
-class Plain(MLPClassifier):
-    """A subclass with a method more, and a name of its own."""
-
-    def confident(self, inputs):
-        return self.predict_proba(inputs).max(axis=1)
-
-
-class Small(MLPClassifier):
-    """A subclass with fewer parameters, by scikit-learn's rules."""
-
-    def __init__(self, alpha=0.5):
-        super().__init__((4,), "tanh", alpha=alpha, max_iter=3, random_state=0)
-
-
-class Choosy(MLPClassifier):
-    """A subclass with a parameter of its own."""
-
-    def __init__(self, threshold=0.75, **others):
-        super().__init__(**others)
-        self.threshold = threshold
-
-    @classmethod
-    def _get_param_names(cls):
-        return [*MLPClassifier._get_param_names(), "threshold"]
-
-
-@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
-@pytest.mark.parametrize("model", [Plain(**SMALL), Small()], ids=["plain", "small"])
-def test_a_subclass_is_saved_as_its_base_class(model, tmp_path):
-    runtime = pytest.importorskip("onnxruntime")
-    model.fit(X, WORDS)
-    model.save(tmp_path / "model")
-    twin = bp.load(tmp_path / "model")
-    assert type(twin) is MLPClassifier
-    assert twin.alpha == model.alpha
-    assert same_bits(twin.predict_proba(X), model.predict_proba(X))
-    twin.fit(X, WORDS)
-    assert same_bits(twin.network_.params, model.network_.params)  # so all parameters were there
-    model.to_onnx(tmp_path / "model.onnx")
-    session = runtime.InferenceSession(tmp_path / "model.onnx", providers=["CPUExecutionProvider"])
-    assert np.array_equal(session.run(["label"], {"X": X})[0], model.predict(X))
-
-
-@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
-def test_a_subclass_with_parameters_of_its_own_is_not_saved(tmp_path):
-    model = Choosy(threshold=0.6, **SMALL).fit(X, WORDS)
-    with pytest.raises(TypeError) as caught:
-        model.save(tmp_path / "model")
-    assert str(caught.value) == (
-        "A Choosy must have no parameters that MLPClassifier lacks to be saved, since a file holds no code and load() "
-        "makes the class of fastbp's from it; it has 'threshold'. Save its `network_`, or write the whole object with "
-        "joblib.dump."
-    )
-    assert list(tmp_path.iterdir()) == []
-
-
 @pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 @pytest.mark.parametrize("name", ["words", "labels", "two", "weighted", "cosine"])
 def test_mutated_descriptions(name, tmp_path):

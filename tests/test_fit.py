@@ -176,8 +176,8 @@ def test_full_batch_looks_before_each_step():
 def test_a_step_that_was_not_taken_does_not_count():
     net = bp.Network([1, 1], initializer="zeros")
     net.fit([[1.0]], [[0.0]], epochs=10, batch_size=None, optimizer=bp.Adam(0.1), tol=0.0)
-    assert net.training_state.step == 0
-    assert net.training_state.powers == (1.0, 1.0)
+    assert net._training_state.step == 0
+    assert net._training_state.powers == (1.0, 1.0)
 
 
 def test_mini_batches_stop_at_a_small_gradient_of_all_rows():
@@ -338,7 +338,7 @@ def test_an_interrupt_in_a_callback_leaves_a_usable_network():
     for interrupted in (net, other):  # both go on from there
         interrupted.fit(problem.X, problem.Y, epochs=2)
     assert same_bits(net.params, other.params)
-    assert net.training_state.step == 3
+    assert net._training_state.step == 3
 
 
 @pytest.mark.skipif(os.name != "posix", reason="sends a signal to itself")
@@ -362,7 +362,7 @@ def test_ctrl_c_is_obeyed_within_a_fraction_of_a_second():
     timer.join()
     assert waited < 2.0  # a fraction of a second on a machine that has nothing else to do
     assert np.isfinite(net.params).all()
-    assert net.training_state.step > 0
+    assert net._training_state.step > 0
     net.fit(X[:10], Y[:10], epochs=1)
 
 
@@ -389,7 +389,7 @@ def test_divergence_gives_back_the_parameters_from_before_the_epoch(batch_size, 
     assert f"epoch {len(seen)} " in str(caught.value)
     assert np.isfinite(net.params).all()
     assert same_bits(net.params, seen[-1])
-    state = net.training_state
+    state = net._training_state
     assert (state.step, state.powers, state.vectors.any()) == (0, (1.0, 1.0), False)
 
 

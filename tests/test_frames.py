@@ -183,7 +183,7 @@ def test_other_columns_than_in_fit_are_refused(make):
     assert net.feature_names is None
     net.fit(frame, FLOATS, epochs=1, seed=0)
     assert net.feature_names == ("a", "b", "c")
-    before, state = net.params.copy(), net.training_state
+    before, state = net.params.copy(), net._training_state
     wrong = frame[["a", "c", "b"]]
     message = (
         "`X` must have its columns in the order of `fit`, because the network knows them by their place; column 1 is "
@@ -210,7 +210,7 @@ def test_other_columns_than_in_fit_are_refused(make):
     )  # fmt: skip
     check(lambda: pickle.loads(pickle.dumps(net)).predict(wrong), ValueError, message)
     assert same_bits(net.params, before)
-    assert net.training_state is state
+    assert net._training_state is state
     expected = net.predict(VALUES)  # an array has no names
     assert same_bits(net.predict(frame), expected)
     assert same_bits(net.predict(wrong[list(net.feature_names)]), expected)

@@ -3,6 +3,7 @@
 import ast
 import inspect
 import re
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +11,7 @@ import pytest
 
 import fastbp as bp
 from tests.fresh import run_python
+from tests.house import House
 
 ROOT = Path(__file__).parent.parent
 LIBRARY = sorted((ROOT / "fastbp").rglob("*.py"))
@@ -20,89 +22,12 @@ MOST_FILE_LINES = 400
 MOST_FUNCTION_LINES = 60
 NINTH_DECILE_LINES = 30
 
-# Top to bottom; a module imports only modules that stand below it. A new one needs a place here.
-ROOMS = (
-    "__main__",
-    "__init__",
-    "digits",
-    "neural_network",
-    "nielsen2",
-    "nielsen",
-    "nielsen_training",
-    "nielsen_files",
-    "nielsen_costs",
-    "columns",
-    "plotting",
-    "export",
-    "torch_parameters",
-    "warmup",
-    "diagnostics",
-    "gradient_times",
-    "perturbation",
-    "gradient_check",
-    "moves",
-    "learning_rate_finder",
-    "training",
-    "checkpoint",
-    "storage",
-    "stepper",
-    "trainer",
-    "shuffling",
-    "history",
-    "weight_history",
-    "network",
-    "layer_arrays",
-    "jacobian",
-    "trace",
-    "definition",
-    "portable",
-    "passes",
-    "jobs",
-    "optimizers",
-    "schedules",
-    "initializers",
-    "array_files",
-    "files",
-    "threads",
-    "interruption",
-    "layout",
-    "validation",
-    "arrays",
-    "sparse_rows",
-    "functions",
-    "names",
-    "caller",
-    "memory",
-    "control_groups",
-    "progress",
-    "kernels",
-    "version",
-)
-# Rooms of several files, which import each other.
-PACKAGES = {"kernels", "neural_network", "plotting"}
-# Imports against that order, made when they are needed: methods that are a door to a room above.
-DOORS = {
-    ("network", "training"),
-    ("network", "stepper"),
-    ("portable", "storage"),
-    ("portable", "export"),
-    ("portable", "torch_parameters"),
-    ("storage", "neural_network"),
-    ("history", "plotting"),
-}
-# Libraries that not everybody needs or has, and the only modules that may import them.
-IMPORTERS = {
-    "matplotlib": {"plotting"},
-    "sklearn": {"neural_network", "digits", "plotting"},
-    "tqdm": {"progress"},
-    "threadpoolctl": {"threads"},
-    "onnx": {"export"},
-    "skl2onnx": {"neural_network"},
-    "dask": set(),
-    "torch": set(),
-    "joblib": set(),
-    "warnings": {"caller", "plotting"},  # which knows the user's line; and where matplotlib's are kept quiet
-}
+HOUSE = House(ROOT / "fastbp")
+
+
+def room(path):
+    """The room that a file belongs to."""
+    return path.relative_to(ROOT / "fastbp").with_suffix("").parts[0]
 
 
 def tree(path):
@@ -110,72 +35,79 @@ def tree(path):
     return ast.parse(path.read_text(encoding="utf-8"), str(path))
 
 
-def room(path):
-    """The room that a file belongs to."""
-    parts = path.relative_to(ROOT / "fastbp").with_suffix("").parts
-    return parts[0]
-
-
-def is_for_types(node):
-    """Whether a statement is ``if TYPE_CHECKING``."""
-    return isinstance(node, ast.If) and isinstance(node.test, ast.Name) and node.test.id == "TYPE_CHECKING"
-
-
-def imports(node, inside_function=False):
-    """Every import that runs below a node, as (dotted name, whether it is made in a function)."""
-    for child in ast.iter_child_nodes(node):
-        if is_for_types(child):
-            continue
-        if isinstance(child, ast.Import):
-            yield from ((alias.name, inside_function) for alias in child.names)
-        elif isinstance(child, ast.ImportFrom):
-            assert child.level == 0, f"line {child.lineno}: a relative import hides where it goes"
-            yield from ((f"{child.module}.{alias.name}", inside_function) for alias in child.names)
-        yield from imports(child, inside_function or isinstance(child, ast.FunctionDef | ast.Lambda))
-
-
-def room_of_import(name):
-    """The room of ``fastbp.x.y``; `fastbp` itself is `__init__`."""
-    parts = name.split(".")
-    return parts[1] if len(parts) > 1 and parts[1] in ROOMS else "__init__"
-
-
 # ---- Imports -------------------------------------------------------------------------------------------------------
 
-
-def test_every_module_has_its_place():
-    assert {room(path) for path in LIBRARY} <= set(ROOMS)
+RULES = [House.without_a_floor, House.upward, House.circles, House.foreign_importers, House.readers_of_tables]
 
 
-@pytest.mark.parametrize("path", LIBRARY, ids=lambda path: str(path.relative_to(ROOT)))
-def test_imports_point_down(path):
-    here = room(path)
-    for name, inside_function in imports(tree(path)):
-        if name.split(".")[0] != "fastbp":
-            continue
-        there = room_of_import(name)
-        down = ROOMS.index(there) > ROOMS.index(here) or here == there in PACKAGES
-        assert down or (inside_function and (here, there) in DOORS), f"{here} imports {name}"
+@pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule.__name__)
+def test_the_house_keeps_to_its_plan(rule):
+    assert rule(HOUSE) == []
 
 
-def test_kernels_import_each_other_in_one_direction():
-    below = {}
-    for path in KERNELS:
-        names = [name.split(".") for name, _ in imports(tree(path))]
-        below[path.stem] = {name[2] for name in names if name[:2] == ["fastbp", "kernels"]}
-    order = []
-    while below:
-        free = {name for name, others in below.items() if not others & set(below)}
-        assert free, f"these import each other: {sorted(below)}"
-        order += sorted(free)
-        below = {name: others for name, others in below.items() if name not in free}
-    assert order[-1] in {"entry", "perturbation"}  # the roots
+def test_kernels_end_in_the_roots():
+    imported = {there for here, found in HOUSE.arrows.items() if here.startswith("fastbp.kernels") for there in found}
+    on_top = {name for name in HOUSE.files if name.startswith("fastbp.kernels.")} - imported
+    packages = {name for name in on_top if HOUSE.files[name].name == "__init__.py"}
+    assert {name.split(".")[2] for name in on_top - packages} == {"roots"}
 
 
-@pytest.mark.parametrize("library", IMPORTERS)
-def test_optional_libraries_have_one_importer(library):
-    importers = {room(path) for path in LIBRARY for name, _ in imports(tree(path)) if name.split(".")[0] == library}
-    assert importers <= IMPORTERS[library]
+# Sources that are planted beside the library's own, each with the rules that they break and what is said of them.
+PLANTED = {
+    "a flat module": ({"extra": ""}, {"without_a_floor": ["fastbp.extra"]}),
+    "a kernel in no room": ({"kernels.extra": ""}, {"without_a_floor": ["fastbp.kernels.extra"]}),
+    "up": (
+        {"engine.extra": "from fastbp.model.trace import Trace"},
+        {"upward": ["fastbp.engine.extra imports fastbp.model.trace"]},
+    ),
+    "up, to the face": ({"model.extra": "import fastbp as bp"}, {"upward": ["fastbp.model.extra imports fastbp"]}),
+    "up, for types only": (
+        {"engine.extra": "if TYPE_CHECKING:\n    from fastbp.network import Network"},
+        {"upward": ["fastbp.engine.extra imports fastbp.network"]},
+    ),
+    "up, inside a function": (
+        {"storage.extra": "def load():\n    from fastbp import training\n"},
+        {"upward": ["fastbp.storage.extra imports fastbp.training"]},
+    ),
+    "to a room beside": (
+        {"inspection.extra": "from fastbp.export import onnx"},
+        {"upward": ["fastbp.inspection.extra imports fastbp.export.onnx"]},
+    ),
+    "up, in the kernels": (
+        {"kernels.machine.extra": "from fastbp.kernels.jobs import leader"},
+        {"upward": ["fastbp.kernels.machine.extra imports fastbp.kernels.jobs.leader"]},
+    ),
+    "a circle": (
+        {
+            "model.extra": "from fastbp.model import more",
+            "model.more": "def f():\n    from fastbp.model.extra import g",
+        },
+        {"circles": [["fastbp.model.extra", "fastbp.model.more"]]},
+    ),
+    "a library": (
+        {"model.extra": "import matplotlib.pyplot"},
+        {"foreign_importers": ["fastbp.model.extra imports matplotlib.pyplot"]},
+    ),
+    "Numba's inside": (
+        {"kernels.machine.extra": "from numba.core.typing import Signature"},
+        {"foreign_importers": ["fastbp.kernels.machine.extra imports numba.core.typing"]},
+    ),
+    "a table": (
+        {"training.extra": "from fastbp.kernels.tables import plan as in_plan"},
+        {"readers_of_tables": ["fastbp.training.extra imports fastbp.kernels.tables.plan"]},
+    ),
+}
+
+
+@pytest.mark.parametrize("kind", PLANTED)
+def test_a_violation_is_found(tmp_path, kind):
+    sources, expected = PLANTED[kind]
+    folder = tmp_path / "fastbp"
+    shutil.copytree(ROOT / "fastbp", folder, ignore=shutil.ignore_patterns("__pycache__"))
+    for name, source in sources.items():
+        (folder / Path(*name.split("."))).with_suffix(".py").write_text(source, encoding="utf-8")
+    house = House(folder)
+    assert {rule.__name__: found for rule in RULES if (found := rule(house))} == expected
 
 
 # ---- Length and form -----------------------------------------------------------------------------------------------
@@ -224,7 +156,7 @@ def test_nothing_prints():
 def test_only_one_place_has_the_compilers_options():
     compilers = {"njit", "jit", "cfunc", "vectorize", "guvectorize", "prange", "generated_jit"}
     using = {path.stem for path in KERNELS if calls(tree(path), compilers)}
-    assert using <= {"jit", "leaf_compiler", "disk_cache"}
+    assert using <= {"jit", "leaf_compiler", "disk_cache", "numba_private"}
 
 
 def test_names_and_comments_are_ascii():

@@ -1,4 +1,4 @@
-"""Ctrl-C during long calls, and other exceptions of signal handlers: obeyed soon, and what is left is whole."""
+"""Ctrl-C during long calls, and other exceptions of signal handlers: obeyed soon, and everything is left whole."""
 
 import re
 import signal
@@ -88,7 +88,7 @@ def test_a_fit_goes_on_from_the_last_finished_step():
     code = """
 arguments = dict(batch_size=500, optimizer=bp.SGD(0.05, momentum=0.9), shuffle=False)
 latency(lambda: net.fit(X, Y, epochs=10**6, seed=1, **arguments), 0.5)
-state = net.training_state
+state = net._training_state
 epochs, steps = divmod(state.step, 800)
 assert net.history.stopped_by == "interruption" and len(net.history) == epochs, (len(net.history), state.step)
 twin = network()
@@ -97,9 +97,9 @@ if epochs:
     twin.fit(X, Y, epochs=epochs, seed=1, **arguments)
 if steps:
     twin.fit(X[:500 * steps], Y[:500 * steps], epochs=1, **(arguments if epochs else arguments | {"seed": 1}))
-assert state.step == twin.training_state.step
+assert state.step == twin._training_state.step
 assert net.params.tobytes() == twin.params.tobytes()
-assert state.vectors.tobytes() == twin.training_state.vectors.tobytes()
+assert state.vectors.tobytes() == twin._training_state.vectors.tobytes()
 net.fit(X[:5000], Y[:5000], epochs=1, **arguments)
 twin.fit(X[:5000], Y[:5000], epochs=1, **arguments)
 assert net.params.tobytes() == twin.params.tobytes()
@@ -334,7 +334,7 @@ def test_steps_are_timed_by_the_first_of_them():
     step_time = interruption.StepTime(0.001)
     assert step_time.steps_to_try(49) == 49  # shorter than a long call
     assert step_time.steps_to_try(1000) == 12  # a quarter of one
-    step_time.note(1, 1e-9)  # too few steps to tell
+    step_time.note(1, 1e-9)  # too few steps to judge by
     assert step_time.steps_to_try(1000) == 12
     step_time.note(10, 0.001)
     assert step_time.steps_to_try(1000) == 1000
@@ -350,8 +350,8 @@ def test_an_abandoned_step_is_not_taken(monkeypatch):
         X, Y = rng.standard_normal((n, sizes[0])), rng.standard_normal((n, sizes[-1]))
         net = bp.Network(sizes, "tanh", seed=0)
         net.fit(X, Y, epochs=1, batch_size=None, seed=0)
-        before, step = net.params.copy(), net.training_state.step
-        vectors, powers = net.training_state.vectors.copy(), net.training_state.powers
+        before, step = net.params.copy(), net._training_state.step
+        vectors, powers = net._training_state.vectors.copy(), net._training_state.powers
         with monkeypatch.context() as patched:
             patched.setattr("fastbp.engine.frame.LONG_CALL", 0.0)
 
@@ -364,6 +364,6 @@ def test_an_abandoned_step_is_not_taken(monkeypatch):
             with pytest.raises(KeyboardInterrupt):
                 net.fit(X, Y, epochs=1, batch_size=None)
         assert same_bits(net.params, before)
-        assert same_bits(net.training_state.vectors, vectors)
-        assert (net.training_state.step, net.training_state.powers) == (step, powers)
+        assert same_bits(net._training_state.vectors, vectors)
+        assert (net._training_state.step, net._training_state.powers) == (step, powers)
         assert len(net.history) == 0

@@ -199,7 +199,7 @@ def test_a_wrong_gradient_is_status_1(capsys, monkeypatch):
     class Report:
         ok = False
 
-    monkeypatch.setattr("fastbp.derivatives.perturbation.check_gradient", lambda *arguments, **options: Report())
+    monkeypatch.setattr("fastbp.inspection.gradient_check.check_gradient", lambda *arguments, **options: Report())
     assert run(capsys, *QUICK, "--epochs", "1")[0] == 1
 
 

@@ -1,4 +1,4 @@
-"""Whose memory is it: what is read-only is never written, and what a user changes during a call is never an index."""
+"""Whose memory is it: what is read-only is never written, and nothing that a user changes during a call is an index."""
 
 import copy
 import pickle
@@ -62,8 +62,8 @@ def test_a_network_owns_its_parameters_however_it_came(way, dtype, tmp_path):
     assert twin.params.flags.writeable
     assert twin.params.flags.owndata
     assert not np.shares_memory(twin.params, net.params)
-    assert twin.training_state.vectors.flags.writeable
-    assert not np.shares_memory(twin.training_state.vectors, net.training_state.vectors)
+    assert twin._training_state.vectors.flags.writeable
+    assert not np.shares_memory(twin._training_state.vectors, net._training_state.vectors)
     data = X.astype(dtype), Y.astype(dtype)
     twin.fit(*data, epochs=2)
     assert np.array_equal(net.params, before)
@@ -141,7 +141,7 @@ def test_a_callback_that_makes_them_read_only_ends_the_fit():
 
 def test_the_optimizer_s_vectors_are_not_written_either():
     net = trained()
-    net.training_state.vectors.setflags(write=False)
+    net._training_state.vectors.setflags(write=False)
     with pytest.raises(ValueError, match="must be writable"):
         net.fit(X, Y, epochs=1)
     pickle.loads(pickle.dumps(net)).fit(X, Y, epochs=1)  # whose vectors are its own
@@ -180,7 +180,7 @@ def test_labels_are_those_of_the_beginning(batch_size, value, dtype_of_labels):
 
 
 def test_labels_that_change_far_outside_end_no_process():
-    """Ten million rows away there is no memory: seen in a process of its own."""
+    """Ten million rows away there is no memory, so this runs in a process of its own."""
     code = f"""
 import numpy as np, fastbp as bp
 X, y = np.zeros((2000, 20)), np.arange(2000) % 5

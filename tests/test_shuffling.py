@@ -63,7 +63,7 @@ def test_another_way_of_drawing_is_noticed(monkeypatch):
 
 @pytest.fixture
 def frame():
-    return bp.Network([1, 1]).passes.training_frame(2, np.zeros((4, 1)))
+    return bp.Network([1, 1])._passes.training_frame(2, np.zeros((4, 1)))
 
 
 def test_this_numpy_permutes_as_expected():

@@ -28,7 +28,7 @@ OPTIMIZERS = {
 
 def same_state(first, second):
     """Whether two networks have the same parameters and go on in the same way, to the bit."""
-    a, b = first.training_state, second.training_state
+    a, b = first._training_state, second._training_state
     return (
         same_bits(first.params, second.params)
         and same_bits(a.vectors, b.vectors)
@@ -120,13 +120,13 @@ def test_it_goes_on_from_fit_and_fit_from_it():
     other.fit(*arrays, epochs=2, batch_size=3)
     fitted(other, *arrays, optimizer=bp.Adam(0.02))
     assert same_state(net, other)
-    assert net.training_state.step == 1
+    assert net._training_state.step == 1
 
 
 def test_the_first_optimizer_is_adam():
     net = bp.Network([2, 1], seed=0)
     net.step([[1.0, 2.0]], [[1.0]])
-    assert net.training_state.optimizer == bp.Adam()
+    assert net._training_state.optimizer == bp.Adam()
     assert net.history is None
 
 
@@ -183,7 +183,7 @@ def test_every_step_has_the_rate_of_the_schedule(schedule):
     net = bp.Network([1, 1], initializer="zeros")
     expected, w = schedule(np.arange(5), 5), 0.0
     for rate in expected:
-        net.step([[1.0]], [[1.0]], optimizer=None if net.training_state else bp.SGD(schedule))
+        net.step([[1.0]], [[1.0]], optimizer=None if net._training_state else bp.SGD(schedule))
         w += rate * (1 - 2 * w)  # as much for the bias, whose gradient is the same
         assert net.params == pytest.approx([w, w], abs=1e-15)
 
@@ -195,7 +195,7 @@ def test_every_step_has_the_rate_of_the_schedule(schedule):
 def test_a_schedule_that_spans_a_fit_is_refused(schedule):
     net = bp.Network([1, 1], initializer="zeros")
     net.fit([[1.0]], [[1.0]], epochs=2, optimizer=bp.SGD(schedule), seed=0)
-    before, step = net.params.copy(), net.training_state.step
+    before, step = net.params.copy(), net._training_state.step
     for _ in range(2):
         with pytest.raises(ValueError, match="learning rate") as caught:
             net.step([[1.0]], [[1.0]])
@@ -205,7 +205,7 @@ def test_a_schedule_that_spans_a_fit_is_refused(schedule):
             "one fit."
         )
     assert same_bits(net.params, before)
-    assert net.training_state.step == step
+    assert net._training_state.step == step
 
 
 # ---- Data of every kind ----------------------------------------------------------------------------------------------
@@ -383,14 +383,14 @@ def test_wrong_input(name, prepared):
     net.step(*GOOD)
     if prepared and name not in ("shape", "no row", "dtype", "labels"):
         net.step(*other_kinds(arguments))
-    before, state = net.params.copy(), net.training_state
+    before, state = net.params.copy(), net._training_state
     step, vectors = state.step, state.vectors.copy()
     for _ in range(2):
         with pytest.raises(kind) as caught:
             net.step(*arguments, **keywords)
         assert str(caught.value) == message
     assert same_bits(net.params, before)
-    assert net.training_state is state
+    assert net._training_state is state
     assert (state.step, same_bits(state.vectors, vectors)) == (step, True)
 
 
@@ -398,7 +398,7 @@ def test_a_wrong_first_step_leaves_no_state():
     net = bp.Network([3, 2], seed=0)
     with pytest.raises(ValueError, match="must be finite"):
         net.step(np.full((1, 3), np.nan), np.ones((1, 2)))
-    assert net.training_state is None
+    assert net._training_state is None
 
 
 @pytest.mark.parametrize("which", ["params", "weights", "biases", "vectors"])
@@ -407,7 +407,7 @@ def test_read_only_parameters_are_not_written(which):
     net.step(np.ones((2, 3)), np.ones((2, 2)))
     before = net.params.copy()
     part = {"params": net.params, "weights": net.weights[1], "biases": net.biases[0],
-            "vectors": net.training_state.vectors}[which]  # fmt: skip
+            "vectors": net._training_state.vectors}[which]  # fmt: skip
     part.setflags(write=False)
     with pytest.raises(ValueError, match=r"`net\.params` must be writable to be trained or set"):
         net.step(np.ones((2, 3)), np.ones((2, 2)))
@@ -440,11 +440,11 @@ def test_divergence_gives_back_the_parameters_from_before_the_step(n, dtype):
     )
     assert np.isfinite(net.params).all()
     assert same_bits(net.params, seen[-1])
-    state = net.training_state
+    state = net._training_state
     assert (state.step, state.powers, state.vectors.any()) == (0, (1.0, 1.0), False)
     net.params = [0.0, 0.0]
     assert net.step(X, X) == pytest.approx(0.5, rel=1e-6)
-    assert net.training_state.step == 1
+    assert net._training_state.step == 1
 
 
 def test_a_step_to_infinity_is_taken_back():
@@ -481,7 +481,7 @@ def test_an_interrupt_leaves_a_whole_step(n, monkeypatch):
                 net.step(X, X[:, :2])
         fitted(other, X, X[:, :2])
         assert same_state(net, other)
-    assert net.training_state.step == 5
+    assert net._training_state.step == 5
 
 
 # ---- Threads -------------------------------------------------------------------------------------------------------
@@ -508,6 +508,6 @@ def test_threads_may_step_one_network_at_once():
         thread.join(120)
     assert errors == []
     assert np.isfinite(net.params).all()
-    state = net.training_state
+    state = net._training_state
     assert 0 < state.step <= 1 + 200 * len(threads)
     assert len(net.fit(*arrays[2], epochs=2)) == 2

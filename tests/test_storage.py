@@ -40,7 +40,7 @@ def assert_twins(twin, net):
     assert same_bits(twin.params, net.params)
     assert twin.params.flags.carray
     assert type(twin.params) is np.ndarray
-    assert twin.training_state is None
+    assert twin._training_state is None
 
 
 @pytest.fixture
@@ -152,7 +152,7 @@ def test_a_network_around_a_checkpoints_array(path):
     array_files.write_arrays(path, "run", 2, own, arrays)
     content = array_files.read_arrays(path, {"run": 3, "other": 1})
     assert (content.kind, content.version, content.description) == ("run", 2, own)
-    assert_twins(networks.rebuild(content, content.description["net"], "w", {}), net)
+    assert_twins(networks.rebuild(content, bp.Network, content.description["net"], "w", {}), net)
     assert content.take("order", (5,), "int64").tolist() == [0, 1, 2, 3, 4]
     assert content.take("none", (0, 3), "float64").shape == (0, 3)
     assert np.isnan(content.take("loss", (2,), "float64", finite=False)[0])
@@ -166,7 +166,7 @@ def test_a_network_around_a_checkpoints_array(path):
 # ---- Versions --------------------------------------------------------------------------------------------------------
 
 
-VERSION_1 = Path(__file__).parent / "files"
+VERSION_1 = Path(__file__).parent / "data"
 
 
 @dtypes
@@ -258,6 +258,7 @@ DAMAGES = {
     "metadata": (lambda h, d: (h | {"__metadata__": h["__metadata__"] | {"fastbp": "[]"}}, d),
                  "its metadata must be a JSON object; it is a list."),
     "version": (lambda h, d: (own(h, version=True), d), NO_METADATA),
+    "optional": (lambda h, d: (own(h, optional=[]), d), "its metadata must have a JSON object as `optional`."),
     "older": (lambda h, d: (own(h, version=0), d), NO_METADATA),
     "kind": (lambda h, d: (own(h, kind="cat"), d), "it holds a 'cat'; expected: classifier, network, regressor."),
     "cut": (lambda h, d: (h, d[:-1]),

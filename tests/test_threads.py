@@ -9,11 +9,12 @@ import numpy as np
 import pytest
 
 import fastbp as bp
-from fastbp.engine import workspace
+from fastbp.engine import cutting
 from fastbp.engine.frame import make_frame
 from fastbp.engine.threads import helpers, thread_count
 from fastbp.kernels.machine.team import CONTROL_LENGTH, STOP
 from fastbp.kernels.tables import plan as in_plan
+from fastbp.model.definition import problem_of
 from tests import cases, problems
 from tests.fresh import run_python
 from tests.twins import network, same_bits
@@ -54,7 +55,7 @@ def data_and_params(case, n, dtype):
 @shapes
 def test_same_gradient(name, dtype):
     case, n, mode, n_pieces = SHAPES[name]
-    assert workspace.gradient_pieces(case.sizes, n) == (mode, n_pieces)
+    assert cutting.gradient_pieces(case.sizes, n) == (mode, n_pieces)
     X, Y, params = data_and_params(case, n, dtype)
     net = network(case, params, dtype)
     results = [net.value_and_grad(X, Y, n_threads=n_threads) for n_threads in THREADS for _ in range(3)]
@@ -82,7 +83,7 @@ def test_same_outputs_and_cost(name, dtype):
 )
 def test_a_forward_pass_of_one_block_is_shared(sizes, n_rows, n_pieces):
     net = bp.Network(sizes, seed=0)
-    frame = make_frame(net, n_rows, n_rows, gradient=False)
+    frame = make_frame(problem_of(net), n_rows, n_rows, gradient=False)
     assert frame.workspace.plan[in_plan.FORWARD_PIECES] == n_pieces
     X = np.random.default_rng(1).standard_normal((n_rows, sizes[0]))
     by_row = np.concatenate([net.predict(row[None]) for row in X])
@@ -98,7 +99,7 @@ def fitted(case, optimizer, dtype, n_threads, batch_size, n, **keywords):
         X, Y, epochs=3, batch_size=batch_size, optimizer=getattr(bp, optimizer.kind)(**optimizer.hyper_parameters),
         clip_norm=optimizer.clip_norm, seed=3, validation_data=(X, Y), n_threads=n_threads,
     )  # fmt: skip
-    return net.params, history.loss, history.val_loss, net.training_state.vectors
+    return net.params, history.loss, history.val_loss, net._training_state.vectors
 
 
 def test_every_optimizer_is_among_the_cases():
@@ -160,7 +161,7 @@ def test_a_late_helper_cannot_join_the_next_job(monkeypatch):
     lent_to = [argument for job in lent for argument in job.args if isinstance(argument, np.ndarray)]
     monkeypatch.undo()
     net.value_and_grad(X, Y, n_threads=1)
-    frames = [frame for spare in net.passes._spare.values() for frame in spare]
+    frames = [frame for spare in net._passes._spare.values() for frame in spare]
     assert frames
     assert not any(frame.control is argument for frame in frames for argument in lent_to)
 

@@ -153,7 +153,7 @@ def test_frozen_trajectory(dtype):
         net.fit(FROZEN_X[rows], FROZEN_Y[rows], epochs=1, batch_size=2, optimizer=optimizer)
         if step in FROZEN:
             assert relative_error(net.params, FROZEN[step]) < cases.TRAJECTORY_RTOL[dtype]
-    assert net.training_state.step == 10
+    assert net._training_state.step == 10
 
 
 # ---- Loss and order of an epoch ------------------------------------------------------------------------------------
@@ -227,7 +227,7 @@ def test_five_epochs_twice_are_ten(optimizer, dtype):
     second = twice.fit(problem.X, problem.Y, epochs=5, optimizer=None if dtype == "float32" else rule, **settings)
     assert same_bits(twice.params, once.params)
     assert same_bits(np.append(first.loss, second.loss), whole.loss)
-    states = once.training_state, twice.training_state
+    states = once._training_state, twice._training_state
     assert same_bits(states[0].vectors, states[1].vectors)
     assert states[0].step == states[1].step == 30
     assert states[0].powers == states[1].powers
@@ -240,7 +240,7 @@ def test_a_new_optimizer_starts_afresh():
     for other in (net, fresh):
         other.fit(problem.X, problem.Y, epochs=3, optimizer=bp.Adam(0.1), shuffle=False, seed=2)
     assert same_bits(net.params, fresh.params)
-    assert net.training_state.step == fresh.training_state.step == 3
+    assert net._training_state.step == fresh._training_state.step == 3
 
 
 def test_the_first_optimizer_is_adam():
@@ -307,7 +307,7 @@ def test_every_fit_goes_through_the_whole_schedule(schedule, expected, named):
         optimizer = rule if named or i == 0 else None
         history = net.fit(problem.X, problem.Y, epochs=4, batch_size=None, optimizer=optimizer, seed=0)
         assert history.learning_rate == pytest.approx(expected)
-        assert net.training_state.step == 4 * (i + 1)
+        assert net._training_state.step == 4 * (i + 1)
 
 
 @pytest.mark.parametrize("kind", ["Adam", "RMSprop"])
@@ -324,7 +324,7 @@ def test_an_optimizer_goes_on_where_its_schedule_begins_anew(kind):
     for _ in range(2):
         net.fit(problem.X, problem.Y, epochs=2, batch_size=4, optimizer=optimizer, shuffle=False)
     assert relative_error(net.params, params) < cases.TRAJECTORY_RTOL["float64"]
-    assert net.training_state.step == 12
+    assert net._training_state.step == 12
 
 
 # ---- Sample weights ------------------------------------------------------------------------------------------------

@@ -310,11 +310,11 @@ def classifier():
 def unchanged(net, targets):
     """Hand out a trained network; afterwards it has the same parameters and would go on as before."""
     net.fit(X, targets, epochs=2, seed=0)
-    params, state = net.params.copy(), net.training_state
+    params, state = net.params.copy(), net._training_state
     kept = state.vectors.copy(), state.step, state.powers, repr(state.rng.bit_generator.state)
     yield net
     assert same_bits(net.params, params)
-    assert net.training_state is state
+    assert net._training_state is state
     assert same_bits(state.vectors, kept[0])
     assert (state.step, state.powers, repr(state.rng.bit_generator.state)) == kept[1:]
 
@@ -501,4 +501,4 @@ def test_what_random_arguments_found(call, error, message):
     before = NET.params.copy()
     check(call, error, message)
     assert same_bits(NET.params, before)
-    assert NET.training_state is None
+    assert NET._training_state is None

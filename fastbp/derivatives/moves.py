@@ -5,35 +5,22 @@ The arithmetic is in the dtype that the caller chooses: parameters, inputs and t
 
 from __future__ import annotations
 
-import functools
 import time
 from collections.abc import Callable, Iterator, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from fastbp.engine import parameters
-from fastbp.engine.frame import UnknownCodeError, flops_per_row
-from fastbp.engine.threads import blas_threads, helpers, thread_count
-from fastbp.engine.workspace import LEAST_SHARED_FLOPS, control_vector, make_workspace
-from fastbp.kernels.layers.moves import N_COLUMNS
-from fastbp.kernels.machine import team
+from fastbp.engine.cutting import DENSE, LEAST_SHARED_FLOPS, SECONDS_OF_MOVES, seconds_per_move
+from fastbp.engine.perturbed import Perturbed
+from fastbp.engine.threads import blas_threads, thread_count
 from fastbp.kernels.roots import perturbation as kernel
-from fastbp.kernels.tables import data as in_data
-from fastbp.kernels.tables import plan as in_plan
-from fastbp.kernels.tables import scalars as in_scalars
+from fastbp.model.definition import problem_of
+from fastbp.model.model import Model
 from fastbp.system.memory import require_memory
 from fastbp.validation.data import Targets
-
-if TYPE_CHECKING:
-    from fastbp.network import Network
-
-# A call of the kernel takes about this long, so that Ctrl-C is obeyed soon.  The first call is reckoned with a
-# pessimistic speed, the later ones follow the clock; results do not depend on how the moves are cut into calls.
-_SECONDS_PER_CALL = 0.05
-_FLOPS_PER_SECOND = 5e9
-_SECONDS_PER_MOVE = 1e-6
 
 
 class Moves:
@@ -41,7 +28,7 @@ class Moves:
 
     Parameters
     ----------
-    net : Network
+    net : Model
         The network.
     X, targets, sample_weight
         Valid data, as `Network.checked` returns them.
@@ -55,7 +42,7 @@ class Moves:
 
     def __init__(
         self,
-        net: Network,
+        net: Model,
         X: NDArray[Any],
         targets: Targets,
         sample_weight: NDArray[Any] | None,
@@ -66,9 +53,10 @@ class Moves:
     ) -> None:
         n_rows = len(X)
         self._dtype, self._n_rows = dtype, n_rows
-        self._flops_per_row = flops_per_row(net.sizes)
+        self._sizes = net.sizes
         threads = thread_count(n_threads)
-        self._n_threads = threads if n_rows * self._flops_per_row * net.n_params >= LEAST_SHARED_FLOPS else 1
+        flops = n_rows * DENSE.flops_per_row(net.sizes) * net.n_params
+        self._n_threads = threads if flops >= LEAST_SHARED_FLOPS else 1
         n_copies = self._n_threads if whole_passes else 1
         n_bytes = n_copies * net.n_params * dtype.itemsize
         require_memory(
@@ -80,42 +68,14 @@ class Moves:
         self._is_weight = np.ones(net.n_params, bool)
         for biases in parameters.views(self._is_weight, net.sizes)[1]:
             biases[...] = False
-        self._X = _in_place(X, dtype)
-        self._Y = _target_array(targets, n_rows, net.sizes[-1], dtype)
         weights = np.ones(n_rows) if sample_weight is None else sample_weight.astype(np.float64)
-        self._scale = (weights / weights.sum()).astype(dtype)
-        self._allocate(net)
-
-    def _allocate(self, net: Network) -> None:
-        """Lay out the kernel's tables and buffers."""
-        segments, loss = net.layer_segments(self._dtype), net.loss_entry(self._dtype)
-        workspace = functools.partial(
-            make_workspace, net.sizes, segments, loss, self._dtype, batch_rows=self._n_rows, n_rows=self._n_rows
+        self._kernel = Perturbed(
+            problem_of(net, dtype),
+            _in_place(X, dtype),
+            _target_array(targets, n_rows, net.sizes[-1], dtype),
+            (weights / weights.sum()).astype(dtype),
+            n_threads=self._n_threads,
         )
-        # the moved passes keep as little as possible; the base keeps every z
-        moved, base = workspace(n_threads=1, gradient=False), workspace(n_threads=1, gradient=False, keep_z=True)
-        plan, rows = moved.plan, moved.block_rows
-        plan[in_plan.INPUT] = plan[in_plan.SLOT_SIZE]
-        plan[in_plan.SLOT_SIZE] += -(-N_COLUMNS * rows // 16) * 16
-        self._block_rows = rows
-        scalars = np.zeros(in_scalars.SCALARS_LENGTH + len(net.sizes) - 1)
-        scalars[[in_scalars.L2_PENALTY, in_scalars.L1_PENALTY, in_scalars.LOSS_PARAMETER]] = (
-            *net.penalties,
-            net.loss_parameter or 0.0,
-        )
-        work = np.zeros(self._n_threads * int(plan[in_plan.SLOT_SIZE]), self._dtype)
-        self._tables = moved.layers, moved.segments, plan, self._data_table(), scalars
-        self._buffers = work, base.layers, base.plan, base.work, np.zeros(rows)
-        self._nothing = np.zeros(0, np.int64), np.zeros(0, self._dtype)
-
-    def _data_table(self) -> NDArray[np.int64]:
-        X, Y = self._X, self._Y
-        data = np.zeros(in_data.DATA_LENGTH, np.int64)
-        data[[in_data.X, in_data.X_ROW, in_data.X_COLUMN]] = X.ctypes.data, X.strides[0] // X.itemsize, 1
-        data[[in_data.Y, in_data.Y_ROW, in_data.Y_COLUMN]] = Y.ctypes.data, Y.shape[1], 1
-        data[in_data.SAMPLE_WEIGHT] = self._scale.ctypes.data
-        data[in_data.N_ROWS] = len(X)
-        return data
 
     def measure(
         self,
@@ -142,13 +102,13 @@ class Moves:
         """
         cost = np.zeros(1)
         with blas_threads.held_at_one():
-            for first in range(0, self._n_rows, self._block_rows):
-                rows = min(self._block_rows, self._n_rows - first)
-                self._call(kernel.BASE, self._params, *self._nothing, cost, first, rows)
+            for first in range(0, self._n_rows, self._kernel.block_rows):
+                rows = min(self._kernel.block_rows, self._n_rows - first)
+                self._kernel.base_pass(self._params, cost, first, rows)
                 for values, results in zip(moved, changes, strict=True):
                     for part in self._slices(len(indices), rows):
                         own = values if task == kernel.NEURONS else values[part]
-                        self._call(task, self._params, indices[part], own, results[part], first, rows)
+                        self._kernel.call(task, self._params, indices[part], own, results[part], first, rows)
                         advance(part.stop - part.start)
         if task in (kernel.WHOLE_PASSES, kernel.FROM_BASE):
             for values, results in zip(moved, changes, strict=True):
@@ -159,7 +119,7 @@ class Moves:
 
     def n_measurements(self, n_moves: int, n_measures: int) -> int:
         """Return how many moves on blocks of rows are measured in all."""
-        return n_moves * n_measures * -(-self._n_rows // self._block_rows)
+        return n_moves * n_measures * -(-self._n_rows // self._kernel.block_rows)
 
     def _add_penalty_changes(
         self, indices: NDArray[np.int64], moved: NDArray[Any], changes: NDArray[np.float64]
@@ -192,45 +152,24 @@ class Moves:
         with blas_threads.held_at_one():
             for part in self._slices(n_steps, 2):
                 indices, numbers = draw(part.stop - part.start)
-                self._call(kernel.SEARCH, params, indices, numbers, kept, 0, 0)
+                self._kernel.call(kernel.SEARCH, params, indices, numbers, kept)
         return int(kept[0])
 
     def _slices(self, n_moves: int, rows: int) -> Iterator[slice]:
-        """Ranges of moves, each the work of one call."""
-        seconds = _SECONDS_PER_MOVE + rows * self._flops_per_row / _FLOPS_PER_SECOND
-        size = max(self._n_threads, int(_SECONDS_PER_CALL / seconds))
+        """Ranges of moves, each the work of one call.
+
+        The first is reckoned with a pessimistic speed, the later ones follow the clock; results do not depend on how
+        the moves are cut into calls.
+        """
+        size = max(self._n_threads, int(SECONDS_OF_MOVES / seconds_per_move(self._sizes, rows)))
         begin = 0
         while begin < n_moves:
             end = min(begin + size, n_moves)
             began = time.perf_counter()
             yield slice(begin, end)
-            pace = _SECONDS_PER_CALL / max(time.perf_counter() - began, 1e-9)
+            pace = SECONDS_OF_MOVES / max(time.perf_counter() - began, 1e-9)
             size = max(self._n_threads, int(size * min(max(pace, 0.25), 2.0)))
             begin = end
-
-    def _call(
-        self,
-        task: int,
-        params: NDArray[Any],
-        indices: NDArray[np.int64],
-        moved: NDArray[Any],
-        changes: NDArray[np.float64],
-        first: int,
-        rows: int,
-    ) -> None:
-        """Call the root kernel as the leader, with helpers where there are moves to share."""
-        control = control_vector()
-        control[[team.FIRST, team.ROWS]] = first, rows
-        arguments = (*self._tables, params, *self._buffers, indices, moved, changes.reshape(-1), control)
-        alone = self._n_threads == 1 or len(indices) < 2 or task in (kernel.BASE, kernel.SEARCH)
-        try:
-            if not alone:
-                slots = range(1, self._n_threads)
-                helpers.lend([functools.partial(kernel.run, task, slot, *arguments) for slot in slots])
-            if kernel.run(task, kernel.LEADER, *arguments) != in_scalars.FINISHED:
-                raise UnknownCodeError
-        finally:
-            control[team.STOP] = 1
 
 
 def _in_place(X: NDArray[Any], dtype: np.dtype) -> NDArray[Any]:

@@ -7,7 +7,7 @@ node perturbation one for each neuron, and random weight search learns without a
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike, NDArray
@@ -15,21 +15,16 @@ from numpy.typing import ArrayLike, DTypeLike, NDArray
 from fastbp import validation
 from fastbp.derivatives.moves import Moves
 from fastbp.functions.names import nearest
-from fastbp.inspection.gradient_check import GradientReport, LayerCheck, check_gradient
 from fastbp.kernels.roots import perturbation as kernel
+from fastbp.model.checks import checked
 from fastbp.model.definition import require_network
+from fastbp.model.model import Model, passes_of
 from fastbp.system.memory import require_memory, require_writable
 from fastbp.system.progress import progress_bar
 
-if TYPE_CHECKING:
-    from fastbp.network import Network
-
 __all__ = [
     "FiniteDifferenceResult",
-    "GradientReport",
-    "LayerCheck",
     "RandomSearchResult",
-    "check_gradient",
     "finite_difference_gradient",
     "node_perturbation",
     "random_weight_search",
@@ -80,7 +75,7 @@ class FiniteDifferenceResult:
 
 
 def finite_difference_gradient(
-    net: Network,
+    net: Model,
     X: ArrayLike,
     Y: ArrayLike,
     scheme: str = "forward",
@@ -99,7 +94,7 @@ def finite_difference_gradient(
 
     Parameters
     ----------
-    net : Network
+    net : Model
         The network.
     X : array_like, shape (n, n_features)
         Inputs, of the network's dtype.
@@ -152,7 +147,7 @@ def finite_difference_gradient(
     True
     """
     require_network(net)
-    data = net.checked(X, Y, sample_weight)
+    data = checked(net, X, Y, sample_weight)
     if not isinstance(scheme, str) or scheme not in _STEP_POWERS:
         raise ValueError(f"`scheme` must be 'forward' or 'central'; got {scheme!r}. {nearest(scheme, _STEP_POWERS)}")
     reuse_layers, progress = validation.flag(reuse_layers, "reuse_layers"), validation.flag(progress, "progress")
@@ -195,7 +190,7 @@ def _steps(w: NDArray[Any], epsilon: float | None, power: float) -> NDArray[Any]
 
 
 def node_perturbation(
-    net: Network, X: ArrayLike, Y: ArrayLike, epsilon: float | None = None, n_threads: int | None = None
+    net: Model, X: ArrayLike, Y: ArrayLike, epsilon: float | None = None, n_threads: int | None = None
 ) -> list[NDArray[np.float64]]:
     """Return every neuron's error by moving its weighted input: ``dC_x/dz`` of each sample's own cost.
 
@@ -204,7 +199,7 @@ def node_perturbation(
 
     Parameters
     ----------
-    net : Network
+    net : Model
         The network.
     X, Y : array_like
         Inputs and targets, as for `Network.loss_value`.
@@ -239,7 +234,7 @@ def node_perturbation(
     True
     """
     require_network(net)
-    data = net.checked(X, Y, None)
+    data = checked(net, X, Y, None)
     if epsilon is None:
         step, relative = float(np.finfo(np.float64).eps) ** (1 / 3), 1.0
     else:
@@ -292,7 +287,7 @@ class RandomSearchResult:
 
 
 def random_weight_search(
-    net: Network,
+    net: Model,
     X: ArrayLike,
     Y: ArrayLike,
     n_steps: int,
@@ -308,7 +303,7 @@ def random_weight_search(
 
     Parameters
     ----------
-    net : Network
+    net : Model
         The network; its parameters are changed in place.
     X, Y : array_like
         Inputs and targets, as for `Network.loss_value`.
@@ -340,7 +335,7 @@ def random_weight_search(
     (4000, True)
     """
     require_network(net)
-    data = net.checked(X, Y, None)
+    data = checked(net, X, Y, None)
     require_writable(net)
     n_steps = validation.positive_integer(n_steps, "n_steps")
     scale = validation.real_number(scale, "scale", 0.0, open_low=True)
@@ -358,11 +353,11 @@ def random_weight_search(
 
     moves = Moves(net, *data, dtype=net.dtype, n_threads=1)
     steps = [0]
-    loss = [net.passes.cost(*data, n_threads=None)]
+    loss = [passes_of(net).cost(*data, n_threads=None)]
     accepted = 0
     while steps[-1] < n_steps:
         n = min(record_every, n_steps - steps[-1])
         accepted += moves.search(net.params, n, draw)
         steps.append(steps[-1] + n)
-        loss.append(net.passes.cost(*data, n_threads=None))
+        loss.append(passes_of(net).cost(*data, n_threads=None))
     return RandomSearchResult(np.array(loss), np.array(steps), accepted, 2 * n_steps)

@@ -1,4 +1,4 @@
-"""Calls of the root kernel: its arguments in one frame, and its threads."""
+"""Frames: everything that the root kernel takes for one kind of work, and calls of it with threads."""
 
 from __future__ import annotations
 
@@ -6,68 +6,61 @@ import contextlib
 import ctypes
 import functools
 import time
-from dataclasses import dataclass, field
-from itertools import pairwise
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from fastbp.engine.calls import FINISHED, UnknownCodeError, address_of, matrix, run_kernel
+from fastbp.engine.cutting import DENSE, Inputs
 from fastbp.engine.interruption import LONG_CALL, StepTime, call_interruptibly
+from fastbp.engine.problem import Problem
+from fastbp.engine.settings import Settings
 from fastbp.engine.threads import blas_threads, helpers, thread_count
-from fastbp.engine.workspace import DENSE, Inputs, Workspace, control_vector, make_workspace, sparse_inputs
+from fastbp.engine.workspace import Workspace, control_vector, make_workspace
 from fastbp.kernels.machine.team import MOST_QUEUES, N_QUEUES, STOP
 from fastbp.kernels.roots import entry
 from fastbp.kernels.tables import data as in_data
 from fastbp.kernels.tables import layer as in_layer
-from fastbp.kernels.tables import scalars as in_scalars
+from fastbp.kernels.tables import plan as in_plan
 from fastbp.system.memory import require_memory, require_writable_arrays
 from fastbp.validation.data import Targets
 from fastbp.validation.sparse_rows import Rows, SparseRows
-
-if TYPE_CHECKING:
-    from fastbp.network import Network
-
 
 # What a frame is for, the rows of the data set and of a gradient, what X is like, and the threads set when its slots
 # were made.
 Key = tuple[str, int, int, Inputs, int | None]
 
 
-class UnknownCodeError(RuntimeError):
-    """The kernels were told of a loss, activation, optimizer or form of X that they do not know, or that do not fit."""
+class Frame(Settings):
+    """Everything that the root kernel takes, allocated once and used for many calls.
 
-    def __init__(self) -> None:
-        super().__init__(
-            "The kernels do not know the loss, an activation, the optimizer or the form of X that they were told of, "
-            "or these do not fit each other; nothing was computed. This is an error in fastbp: please report it."
-        )
+    Parameters
+    ----------
+    workspace : Workspace
+        Tables and buffers.
+    dtype : dtype
+        float32 or float64.
+    grads : ndarray
+        Room for as many gradients as the threads write.
+    form : int
+        Form of the X that it is made for.
+    """
 
-
-@dataclass
-class Frame:
-    """Everything that the root kernel takes, allocated once and used for many calls."""
-
-    workspace: Workspace
-    dtype: np.dtype
-    n_layers: int
-    grads: NDArray[Any]
-    state: NDArray[Any]
-    form: int = in_data.DENSE  # of the X that it is made for
-    key: Key | None = None  # of a frame that is kept for further calls
-    data: NDArray[np.int64] = field(default_factory=lambda: np.zeros(in_data.DATA_LENGTH, np.int64))
-    control: NDArray[np.int64] = field(default_factory=control_vector)
-
-    def __post_init__(self) -> None:
-        self.scalars = np.zeros(in_scalars.SCALARS_LENGTH + self.n_layers)
-        self.scalars[[in_scalars.TOLERANCE, in_scalars.COST_FACTOR]] = -1.0, 1.0
+    def __init__(self, workspace: Workspace, dtype: np.dtype, grads: NDArray[Any], form: int = in_data.DENSE) -> None:
+        super().__init__(workspace.plan, len(workspace.layers))
+        self.workspace, self.dtype, self.grads, self.form = workspace, dtype, grads, form
+        self.key: Key | None = None  # of a frame that is kept for further calls
+        self.data, self.control = np.zeros(in_data.DATA_LENGTH, np.int64), control_vector()
         self.nothing = np.zeros(0, self.dtype)
+        self.state = self.nothing  # the optimizer's vectors
         self.no_rates = np.zeros(0)
         self.small_input: NDArray[Any] | None = None
         self.addresses = np.zeros(entry.N_ADDRESSES, np.int64)
         self._arrays: list[NDArray[Any] | None] = [None] * entry.N_ADDRESSES  # which must live as long as the addresses
-        w = self.workspace
-        self.n_features = int(w.layers[0, in_layer.FAN_IN])
+        self.n_features = int(workspace.layers[0, in_layer.FAN_IN])
+        self.n_params = int(workspace.plan[in_plan.N_PARAMS])
+        w = workspace
         places = {entry.LAYERS: w.layers, entry.SEGMENTS: w.segments, entry.PLAN: w.plan, entry.WORK: w.work}
         places |= {entry.DATA: self.data, entry.SCALARS: self.scalars, entry.COSTS: w.costs}
         for place, array in places.items():
@@ -80,6 +73,13 @@ class Frame:
         for place in (entry.PARAMS, entry.STATE):
             self._point(place, self.nothing)
 
+    def set_optimizer(
+        self, code: int, constants: NDArray[np.float64], vectors: NDArray[Any], n_vectors: int, batch_rows: int
+    ) -> None:
+        """Tell the kernels of an optimizer, where its state is, and of the rows of its mini-batches."""
+        self.state = vectors
+        self.set_rule(code, constants, n_vectors, batch_rows)
+
     def set_data(
         self,
         X: Rows,
@@ -89,7 +89,8 @@ class Frame:
     ) -> None:
         """Point the kernels to the caller's arrays, which must live until the call is over.
 
-        Their shapes fit unless they were set since they were checked; it is the last look at what the kernels rely on.
+        An `order` names the rows that an epoch takes, which otherwise are all.  The shapes fit unless they were set
+        since they were checked; it is the last look at what the kernels rely on.
         """
         data, (n_rows, n_features) = self.data, X.shape
         Y, labels = (None, None) if targets is None else targets
@@ -102,7 +103,7 @@ class Frame:
             raise ValueError("`X`, its targets and weights must keep their shapes during a call; got other ones.")
         if isinstance(X, SparseRows) == (self.form == in_data.DENSE):  # whose workspace has no room for the other
             raise UnknownCodeError
-        data[in_data.N_ROWS] = n_rows
+        data[in_data.N_ROWS] = n_rows if order is None else len(order)
         if isinstance(X, SparseRows):
             data[in_data.X : in_data.X + 3] = address_of(X.values), 0, 0
             data[[in_data.FORM, in_data.INDPTR, in_data.INDICES]] = (
@@ -111,9 +112,9 @@ class Frame:
                 address_of(X.indices),
             )
         else:
-            data[in_data.X : in_data.X + 3] = _matrix(X)
+            data[in_data.X : in_data.X + 3] = matrix(X)
             data[in_data.FORM] = in_data.DENSE
-        data[in_data.Y : in_data.Y + 3] = (0, 0, 0) if Y is None else _matrix(Y)
+        data[in_data.Y : in_data.Y + 3] = (0, 0, 0) if Y is None else matrix(Y)
         data[in_data.LABELS] = 0 if labels is None else address_of(labels)
         data[in_data.SAMPLE_WEIGHT] = 0 if sample_weight is None else address_of(sample_weight)
         data[in_data.ORDER] = 0 if order is None else address_of(order)
@@ -187,9 +188,8 @@ class Frame:
     ) -> int:
         """Take steps of an epoch from `first_step` on, one for each rate, and note how long they took; the status."""
         require_writable_arrays(params, self.state)  # between two calls a callback may have changed that
-        scalars = self.scalars
-        scalars[in_scalars.STATUS] = in_scalars.FINISHED
-        began, step_before = time.perf_counter(), scalars[in_scalars.STEP]
+        self.status = FINISHED
+        began, step_before = time.perf_counter(), self.step
         self.run(
             entry.TRAIN,
             params,
@@ -199,8 +199,44 @@ class Frame:
             seconds=len(rates) * step_time.seconds,
             deadline=deadline,
         )
-        step_time.note(int(scalars[in_scalars.STEP] - step_before), time.perf_counter() - began)
-        return int(scalars[in_scalars.STATUS])
+        step_time.note(self.step - step_before, time.perf_counter() - began)
+        return self.status
+
+    def step_call(self, rates: NDArray[np.float64]) -> tuple[Any, ...]:
+        """Return the arguments with which the root takes steps alone, at these learning rates, for those in a hurry."""
+        return entry.TRAIN, entry.LEADER, self.addresses, self.control, self.nothing, 0, rates
+
+    def value(self, params: NDArray[Any], *, n_threads: int = 1, seconds: float = 0.0) -> float:
+        """Cost of the data that were set, penalties included; `seconds` is what it is reckoned to take."""
+        self.run(entry.COST, params, n_threads=n_threads, seconds=seconds)
+        return self.cost
+
+    def value_and_grad(
+        self, params: NDArray[Any], *, n_threads: int = 1, seconds: float = 0.0
+    ) -> tuple[float, NDArray[Any]]:
+        """Cost and gradient (n_params,), a new array, both with penalties; where the cost is not finite, all NaN."""
+        self.run(entry.VALUE_AND_GRAD, params, n_threads=n_threads, seconds=seconds)
+        cost, grad = self.cost, self.grads[: self.n_params].copy()
+        if not np.isfinite(cost):
+            grad.fill(np.nan)  # the backward pass of an infinite cost is not made
+        return cost, grad
+
+    def layer_blocks(self, params: NDArray[Any]) -> tuple[list[list[NDArray[Any]]], NDArray[np.float64]]:
+        """Return each layer's z, a and delta, and each row's cost, of a frame that keeps every z and one whole block.
+
+        The kernels scale a row's delta by its weight over the sum of weights.  Here the rows are scaled by 1, so that
+        what stays in the workspace is the delta of each row's own cost.
+        """
+        workspace, n_rows = self.workspace, int(self.data[in_data.N_ROWS])
+        workspace.plan[[in_plan.MODE, in_plan.N_PIECES]] = in_plan.BY_ROWS, 1
+        self.run(entry.TRACE, params)
+        columns = in_layer.Z, in_layer.A, in_layer.DELTA
+        blocks = [
+            [workspace.layer_block(column, layer, n_rows).copy() for column in columns]
+            for layer in range(len(workspace.layers))
+        ]
+        costs = int(workspace.plan[in_plan.COST])
+        return blocks, workspace.work[costs : costs + n_rows].astype(np.float64)
 
     def point_to_vectors(self, params: NDArray[Any]) -> None:
         """Have the kernels find the parameters, the gradient and the optimizer's state."""
@@ -243,61 +279,22 @@ class Frame:
         return min(wanted, self.workspace.n_slots) if self.workspace.shares_rows else wanted
 
 
-def run_kernel(task: int, *tail: Any) -> None:
-    """Do a task as the leader; what the kernels do not know is an error, never another result."""
-    if entry.run(task, entry.LEADER, *tail) != in_scalars.FINISHED:
-        raise UnknownCodeError
-
-
-def address_of(array: NDArray[Any]) -> int:
-    """Return the address of an array's first element; quicker than `ctypes.data`."""
-    return int(array.__array_interface__["data"][0])
-
-
-def _matrix(array: NDArray[Any]) -> tuple[int, int, int]:
-    """Address, row stride and column stride (in elements) of a matrix; strides of lone rows or columns are made up."""
-    row, column = (stride // array.itemsize for stride in array.strides)
-    n_rows, n_columns = array.shape
-    if n_columns == 1:
-        column = 1
-    if n_rows == 1:
-        row = max(row, n_columns)
-    return address_of(array), row, column
-
-
-def inputs_of(X: Rows) -> Inputs:
-    """Return what X is like."""
-    return sparse_inputs(*X.shape, len(X.values)) if isinstance(X, SparseRows) else DENSE
-
-
-def flops_per_row(sizes: tuple[int, ...]) -> int:
-    """Flops of one row's forward pass; a gradient has three times as many, less the error into the first layer."""
-    return 2 * sum(fan_in * fan_out for fan_in, fan_out in pairwise(sizes))
-
-
 def make_frame(
-    net: Network,
+    problem: Problem,
     batch_rows: int,
     n_rows: int,
     *,
     gradient: bool,
-    n_state_vectors: int = 0,
     keep_z: bool = False,
     whole_block: bool = False,
-    loss: tuple[int, int, int] | None = None,
-    inputs: Inputs | None = None,
+    inputs: Inputs = DENSE,
 ) -> Frame:
-    """Allocate the frame of a network for batches of `batch_rows` of a data set of `n_rows`.
+    """Allocate the frame of a problem for batches of `batch_rows` of a data set of `n_rows`.
 
-    `loss` is what the kernels are to be told of the loss, where that is not the network's own; `inputs` is what X is
-    like, where it is not dense.
+    `inputs` is what X is like; for the others see `make_workspace`.
     """
-    inputs = inputs or DENSE
     workspace = make_workspace(
-        net.sizes,
-        net.layer_segments(),
-        net.loss_entry() if loss is None else loss,
-        net.dtype,
+        problem,
         batch_rows=batch_rows,
         n_rows=n_rows,
         n_threads=thread_count(None),
@@ -307,11 +304,11 @@ def make_frame(
         shares_blocks=True,
         inputs=inputs,
     )
-    n_gradients = workspace.n_gradients if gradient else 0
-    n_bytes = (n_gradients + n_state_vectors) * net.params.nbytes
-    require_memory(n_bytes, f"A gradient of {net.n_params} parameters", "Make the layers smaller.")
-    grads = np.empty(max(1, n_gradients * net.n_params), net.dtype)
-    state = np.zeros(max(1, n_state_vectors * net.n_params), net.dtype)
-    frame = Frame(workspace, net.dtype, len(net.sizes) - 1, grads, state, inputs.form)
-    frame.scalars[in_scalars.LOSS_PARAMETER] = net.loss_parameter or 0.0
+    n_params, n_gradients = problem.n_params, workspace.n_gradients if gradient else 0
+    n_bytes = n_gradients * n_params * problem.dtype.itemsize
+    require_memory(n_bytes, f"A gradient of {n_params} parameters", "Make the layers smaller.")
+    grads = np.empty(max(1, n_gradients * n_params), problem.dtype)
+    frame = Frame(workspace, problem.dtype, grads, inputs.form)
+    frame.loss_parameter = problem.loss_parameter
+    frame.set_penalties(*problem.penalties)
     return frame

@@ -25,17 +25,6 @@ _FEWEST_TIMED = 8  # steps that tell how long the others will take, but for this
 _CAUTION = 2.0
 _LONGEST_WAIT = 0.1  # seconds; on Windows a signal is noticed between two waits only
 
-# What a call is reckoned to take: a slow core's matrix products, and each neuron's activation.  Wrong by a factor of
-# five at most on common machines, which the 0.3 s within which Ctrl-C should be obeyed allow for.
-_FLOPS_PER_SECOND = 3e10
-_SECONDS_PER_NEURON = 2e-9
-_SECONDS_PER_ROW = 2e-8
-
-
-def seconds_per_row(sizes: tuple[int, ...], flops_per_row: float) -> float:
-    """Return about how long the forward pass of one row takes; a gradient takes three times that."""
-    return _SECONDS_PER_ROW + sum(sizes) * _SECONDS_PER_NEURON + flops_per_row / _FLOPS_PER_SECOND
-
 
 class StepTime:
     """How long a training step takes: as reckoned, and from the first steps on as measured.

@@ -13,7 +13,7 @@ from fastbp import validation
 from fastbp.functions.own import Activation
 from fastbp.kernels.functions.activations import LEAKY_SLOPE
 from fastbp.model.definition import require_network
-from fastbp.network import Network
+from fastbp.model.model import Model
 from fastbp.storage.atomic import PathLike, checked_path, write_atomically
 from fastbp.version import __version__
 
@@ -28,7 +28,7 @@ _TAIL_CENTRE, _TAIL_DEGREE = 4.0, 20  # of the polynomial in gelu: its error is 
 _MOST_ONNX_BYTES = (1 << 31) - (1 << 20)  # a protocol buffer holds less than 2 GiB; a MiB for the graph itself
 
 
-def to_onnx(net: Network, path: PathLike) -> None:
+def to_onnx(net: Model, path: PathLike) -> None:
     """Write a network as an ONNX model, whole or not at all.
 
     Its input is ``X`` (n, n_features) and its output ``output`` (n, n_outputs), both in the network's dtype, for any
@@ -36,7 +36,7 @@ def to_onnx(net: Network, path: PathLike) -> None:
 
     Parameters
     ----------
-    net : Network
+    net : Model
         A network with built-in activations.
     path : str or os.PathLike
         The file; by convention its name ends in ``.onnx``.  One that exists is replaced.
@@ -62,12 +62,12 @@ def to_onnx(net: Network, path: PathLike) -> None:
     write_atomically(path, lambda file: file.write(content))
 
 
-def onnx_model(net: Network) -> ModelProto:
+def onnx_model(net: Model) -> ModelProto:
     """Return a network as an ONNX model, which `to_onnx` writes to a file.
 
     Parameters
     ----------
-    net : Network
+    net : Model
         A network with built-in activations.
 
     Returns
@@ -93,7 +93,7 @@ def onnx_model(net: Network) -> ModelProto:
     return graph.model(net.sizes[0], [("output", net.dtype, ["n", net.sizes[-1]])])
 
 
-def require_exportable(net: Network) -> None:
+def require_exportable(net: Model) -> None:
     """Raise unless ONNX can hold a network."""
     n_bytes = net.params.nbytes
     if n_bytes > _MOST_ONNX_BYTES:
@@ -173,7 +173,7 @@ class Graph:
             self._known[value] = self.constant(f"c{len(self._known)}", np.array(value, self._dtype))
         return self._known[value]
 
-    def layers(self, net: Network, X: str, output: str) -> None:
+    def layers(self, net: Model, X: str, output: str) -> None:
         """Add all layers of a network."""
         a = X
         for layer, (W, b, runs) in enumerate(zip(net.weights, net.biases, net.activations, strict=True)):

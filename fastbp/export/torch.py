@@ -12,21 +12,20 @@ from numpy.typing import NDArray
 
 from fastbp import validation
 from fastbp.engine import parameters
-from fastbp.functions.own import Loss
-from fastbp.model.definition import ActivationSpec, OutputSpec, require_network
-from fastbp.network import Network
+from fastbp.model.definition import require_network
+from fastbp.model.model import Model
 
-__all__ = ["from_torch_state_dict", "load_torch_state_dict", "torch_state_dict"]
+__all__ = ["load_torch_state_dict", "torch_params", "torch_state_dict"]
 
 _NUMBER = re.compile(r"[0-9]+")
 
 
-def torch_state_dict(net: Network) -> dict[str, NDArray[Any]]:
+def torch_state_dict(net: Model) -> dict[str, NDArray[Any]]:
     """Return the parameters as a ``torch.nn.Sequential(Linear, activation, Linear, ...)`` names them.
 
     Parameters
     ----------
-    net : Network
+    net : Model
         Any network.
 
     Returns
@@ -48,12 +47,12 @@ def torch_state_dict(net: Network) -> dict[str, NDArray[Any]]:
     return state
 
 
-def load_torch_state_dict(net: Network, state: Mapping[str, Any]) -> None:
+def load_torch_state_dict(net: Model, state: Mapping[str, Any]) -> None:
     """Give a network the parameters of a torch model that has the same layers.
 
     Parameters
     ----------
-    net : Network
+    net : Model
         The network, which keeps its activations, loss and penalties.
     state : mapping of str to tensor or ndarray
         What ``model.state_dict()`` returns for a model whose only layers with parameters are `Linear`; of the
@@ -73,68 +72,13 @@ def load_torch_state_dict(net: Network, state: Mapping[str, Any]) -> None:
     array([3., 4., 5.])
     """
     require_network(net)
-    params, sizes = _torch_params(state)
+    params, sizes = torch_params(state)
     if sizes != list(net.sizes):
         raise ValueError(f"`state` must have layers of the sizes {list(net.sizes)}, as the network; it has {sizes}.")
     net.params = params
 
 
-def from_torch_state_dict(
-    state: Mapping[str, Any],
-    activation: ActivationSpec = "relu",
-    output: OutputSpec = "identity",
-    loss: str | Loss = "quadratic",
-) -> Network:
-    """Return a network with the sizes, parameters and dtype of a torch model.
-
-    Parameters
-    ----------
-    state : mapping of str to tensor or ndarray
-        What ``model.state_dict()`` returns for a model whose only layers with parameters are `Linear`; of dtype float32
-        or float64.
-    activation, output, loss
-        As for `Network`: a state dict does not tell them.
-
-    Returns
-    -------
-    Network
-        The network, whose parameters are copies.
-
-    Raises
-    ------
-    TypeError, ValueError
-        If `state` is not that of a dense network, or another argument is wrong.
-
-    Notes
-    -----
-    The layers are taken in the order of `state`, but names that differ in one number only, such as ``0`` and ``10``, or
-    ``fc2`` and ``fc10``, in the order of that number: files often have them sorted as words.  A state dict has the
-    layers as the module defines them.  Where it applies them in another order, nothing in it says so, and where the
-    widths allow that too, the network is another one: compare the outputs of one row.
-
-    Examples
-    --------
-    >>> import numpy as np, fastbp as bp
-    >>> net = bp.from_torch_state_dict({"0.weight": np.array([[3.0, 4.0]]), "0.bias": np.array([5.0])})
-    >>> net.predict([[1.0, 1.0]])
-    array([[12.]])
-    """
-    params, sizes = _torch_params(state)
-    return Network.from_params(
-        params,
-        sizes,
-        activation=activation,
-        output=output,
-        loss=loss,
-        initializer="glorot_uniform",
-        l2_penalty=0.0,
-        l1_penalty=0.0,
-        dropout=0.0,
-        loss_parameter=None,
-    )
-
-
-def _torch_params(state: Any) -> tuple[NDArray[Any], list[int]]:
+def torch_params(state: Any) -> tuple[NDArray[Any], list[int]]:
     """Return the flat parameters and the layer sizes of a state dict."""
     if not isinstance(state, Mapping) or not all(isinstance(key, str) for key in state):
         raise TypeError(
@@ -159,9 +103,10 @@ def _torch_params(state: Any) -> tuple[NDArray[Any], list[int]]:
 
 
 def _in_order(names: list[list[str]]) -> list[list[str]]:
-    """Return layers' names, split at their dots, with those that differ in one number in the order of that number.
+    """Return layers' names, split at their dots; those that differ in one number are sorted by that number.
 
-    Level by level, since only neighbours of one module may change places; whatever has no number stays where it is.
+    This is done level by level, since only members of the same module may change places; names without a number stay
+    where they are.
     """
     runs = [list(run) for _, run in groupby(names, key=lambda parts: parts[:1])]
     families: dict[str, list[list[list[str]]]] = {}
@@ -176,7 +121,7 @@ def _in_order(names: list[list[str]]) -> list[list[str]]:
 
 
 def _family(run: list[list[str]]) -> str:
-    """Return what the first parts of names have in common with those that differ in their numbers only."""
+    """Return the first part of names without its numbers: the same for all that differ in their numbers only."""
     return _NUMBER.sub("#", ".".join(run[0][:1]))
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -13,13 +13,12 @@ from fastbp.derivatives.moves import Moves
 from fastbp.engine import parameters
 from fastbp.functions.own import KINKED_ACTIVATIONS, KINKED_LOSSES, Activation, Loss
 from fastbp.kernels.roots import perturbation as kernel
+from fastbp.model.checks import checked
 from fastbp.model.definition import require_network
+from fastbp.model.model import Model, passes_of
 from fastbp.validation.arrays import as_array, no_numbers
 
-if TYPE_CHECKING:
-    from fastbp.network import Network
-
-# A wrong formula is wrong in the first digits.  What is right comes to 1e-9 or better in float64; float32 has 7
+# A wrong formula is wrong in the first digits.  A right one agrees to 1e-9 or better in float64; float32 has 7
 # digits, of which a deep network loses some.
 _TOLERANCES = {"float64": 1e-6, "float32": 1e-3}
 # Weights of the differences C(w + k h) - C(w - k h), and the power of machine epsilon that balances truncation against
@@ -29,7 +28,7 @@ _ROUGH = {1: 1 / 2}, 1 / 3
 # f'' of elu and huber jumps: enough to spoil a difference
 _ROUGH_ACTIVATIONS = KINKED_ACTIVATIONS | {"elu"}
 _ROUGH_LOSSES = KINKED_LOSSES | {"huber"}
-# A layer whose gradient is smaller than this share of the largest layer's is judged by that share: of a gradient that
+# A layer whose gradient is smaller than this share of the largest layer's is judged by that share: where a gradient
 # cancels, only rounding is left.
 _LEAST_SHARE = 1e-3
 _ROUNDINGS = 10  # of a cost, in units of machine epsilon
@@ -118,7 +117,7 @@ class GradientReport:
 
 
 def check_gradient(
-    net: Network,
+    net: Model,
     X: ArrayLike,
     Y: ArrayLike,
     sample_weight: ArrayLike | None = None,
@@ -137,15 +136,15 @@ def check_gradient(
 
     Parameters
     ----------
-    net : Network
-        The network; a float32 one is compared, gradient and tolerance of float32, with differences in float64.
+    net : Model
+        The network; a float32 one's gradient is compared with differences in float64, by the tolerance of float32.
     X, Y, sample_weight : array_like
         Inputs, targets and how often each row counts, as for `Network.loss_value`.
     tolerance : float, optional
         Largest error allowed, relative to the layer's largest derivative; by default 1e-6 for float64 and 1e-3 for
         float32.
     max_params : int or None
-        Most parameters to compare; of a larger network so many are drawn at random.  None compares all.
+        Most parameters to compare; of a larger network this many are drawn at random.  None compares all.
     gradient : array_like, shape (n_params,), optional
         A gradient of your own to check; by default that of `Network.value_and_grad`.
     seed : int, optional
@@ -176,13 +175,13 @@ def check_gradient(
     (True, 2)
     """
     require_network(net)
-    data = net.checked(X, Y, sample_weight)
+    data = checked(net, X, Y, sample_weight)
     if tolerance is None:
         tolerance = _TOLERANCES[net.dtype.name]
     tolerance = validation.real_number(tolerance, "tolerance", 0.0, open_low=True)
     indices = _chosen(net.n_params, max_params, seed)
     if gradient is None:
-        _, claimed = net.passes.value_and_grad(*data, params=net.params, n_threads=n_threads)
+        _, claimed = passes_of(net).value_and_grad(*data, params=net.params, n_threads=n_threads)
     else:
         claimed = _own_gradient(gradient, net.n_params)
     moves = Moves(net, *data, dtype=np.dtype(np.float64), n_threads=n_threads)
@@ -213,7 +212,7 @@ def _own_gradient(gradient: ArrayLike, n_params: int) -> NDArray[Any]:
 class _Differences:
     """Derivatives of the cost with respect to some parameters, by differences in float64."""
 
-    def __init__(self, net: Network, moves: Moves, indices: NDArray[np.int64]) -> None:
+    def __init__(self, net: Model, moves: Moves, indices: NDArray[np.int64]) -> None:
         self._moves, self._indices = moves, indices
         self._has_own_functions = _has_own_functions(net)
         weights, power = _ROUGH if _is_rough(net) else _SMOOTH
@@ -226,7 +225,7 @@ class _Differences:
         self.slopes = np.zeros(w.size)
         with np.errstate(invalid="ignore", over="ignore"):  # an infinite cost has no slope, here NaN
             for pair, (k, weight) in enumerate(weights.items()):
-                distance = self._moved[2 * pair] - self._moved[2 * pair + 1]  # 2 k h, as it was exactly taken
+                distance = self._moved[2 * pair] - self._moved[2 * pair + 1]  # 2 k h, exactly as it was taken
                 change = self._changes[2 * pair] - self._changes[2 * pair + 1]
                 self.slopes += 2 * k * weight * change / distance
 
@@ -243,14 +242,14 @@ class _Differences:
         return found
 
 
-def _is_rough(net: Network) -> bool:
+def _is_rough(net: Model) -> bool:
     """Whether the cost is not, or is not known to be, smooth."""
     names = {name for runs in net.activations for name, _ in runs if isinstance(name, str)}
     kinked = bool(names & _ROUGH_ACTIVATIONS) or net.loss in _ROUGH_LOSSES or net.penalties[1] > 0
     return kinked or _has_own_functions(net)
 
 
-def _has_own_functions(net: Network) -> bool:
+def _has_own_functions(net: Model) -> bool:
     own = any(isinstance(name, Activation) for runs in net.activations for name, _ in runs)
     return own or isinstance(net.loss, Loss)
 
@@ -259,7 +258,7 @@ def _has_own_functions(net: Network) -> bool:
 
 
 def _report(
-    net: Network,
+    net: Model,
     indices: NDArray[np.int64],
     claimed: NDArray[np.float64],
     differences: _Differences,
@@ -287,7 +286,7 @@ def _report(
     )
 
 
-def _scales(net: Network, layer: NDArray[np.int64], differences: _Differences, tolerance: float) -> NDArray[np.float64]:
+def _scales(net: Model, layer: NDArray[np.int64], differences: _Differences, tolerance: float) -> NDArray[np.float64]:
     """Return each layer's largest derivative, but never so small that rounding alone would be above the tolerance."""
     slopes = np.where(np.isfinite(differences.slopes), np.abs(differences.slopes), 0.0)
     scales = np.zeros(len(net.sizes) - 1)
@@ -299,7 +298,7 @@ def _scales(net: Network, layer: NDArray[np.int64], differences: _Differences, t
 
 
 def _layer_checks(
-    net: Network,
+    net: Model,
     indices: NDArray[np.int64],
     layer: NDArray[np.int64],
     errors: NDArray[np.float64],
@@ -322,7 +321,7 @@ def _layer_checks(
     return checks
 
 
-def _place(net: Network, layer: int, index: int) -> str:
+def _place(net: Model, layer: int, index: int) -> str:
     """Name a parameter."""
     k, j = divmod(index - parameters.weight_offsets(net.sizes)[layer], net.sizes[layer + 1])
     return f"layer {layer}, b[{j}]" if k == net.sizes[layer] else f"layer {layer}, W[{k}, {j}]"

@@ -6,14 +6,11 @@ import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 
 from fastbp.derivatives.perturbation import finite_difference_gradient
-
-if TYPE_CHECKING:
-    from fastbp.network import Network
+from fastbp.model.model import Model
 
 _SECONDS = 0.05  # for which short calls are repeated, so that the shortest is one that nothing disturbed
 
@@ -41,13 +38,13 @@ class GradientTimes:
 
 
 def measure_gradient(
-    net: Network, n_rows: int = 100, *, with_perturbation: bool = True, n_threads: int | None = None
+    net: Model, n_rows: int = 100, *, with_perturbation: bool = True, n_threads: int | None = None
 ) -> GradientTimes:
     """Time one gradient of a network in three ways, on random samples.
 
     Parameters
     ----------
-    net : Network
+    net : Model
         The network; it is not changed.
     n_rows : int
         Samples of the batch.

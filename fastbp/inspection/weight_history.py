@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,10 +10,7 @@ from numpy.typing import NDArray
 from fastbp import validation
 from fastbp.engine import parameters
 from fastbp.model.definition import require_network
-
-if TYPE_CHECKING:
-    from fastbp.network import Network
-    from fastbp.training.history import History
+from fastbp.model.model import Model
 
 
 class WeightHistory:
@@ -21,7 +18,7 @@ class WeightHistory:
 
     Parameters
     ----------
-    net : Network
+    net : Model
         The network that will be trained.
     sample : int, optional
         Record this many parameters, drawn at random, instead of all: a large network's history fills the memory, with
@@ -40,7 +37,7 @@ class WeightHistory:
     Raises
     ------
     ValueError
-        If there are not as many parameters as the sample shall have, or if a network of another size is recorded.
+        If there are fewer parameters than `sample`, or if a network of another size is recorded.
 
     Examples
     --------
@@ -54,7 +51,7 @@ class WeightHistory:
     ['W1[0, 0]', 'W1[0, 1]', 'b1[0]', 'b1[1]', 'W2[0, 0]', 'W2[1, 0]', 'b2[0]']
     """
 
-    def __init__(self, net: Network, *, sample: int | None = None, seed: int = 0) -> None:
+    def __init__(self, net: Model, *, sample: int | None = None, seed: int = 0) -> None:
         require_network(net)
         self._n_params = net.n_params
         self.indices = parameter_sample(net.n_params, sample, seed)
@@ -72,7 +69,7 @@ class WeightHistory:
     def __repr__(self) -> str:
         return f"<WeightHistory of {len(self.indices)} of {self._n_params} parameters, {len(self) - 1} epochs>"
 
-    def __call__(self, net: Network, history: History) -> None:
+    def __call__(self, net: Model, history: object) -> None:
         """Record the parameters; `fit` calls this after each epoch."""
         if net.n_params != self._n_params:
             raise ValueError(
@@ -92,7 +89,7 @@ def parameter_sample(n_params: int, sample: int | None, seed: int = 0) -> NDArra
     return np.sort(np.random.default_rng(validation.seed(seed)).choice(n_params, count, replace=False))
 
 
-def parameter_names(net: Network, indices: NDArray[np.int64]) -> list[str]:
+def parameter_names(net: Model, indices: NDArray[np.int64]) -> list[str]:
     """Return names such as ``W1[0, 2]`` and ``b1[2]`` of some of `Network.params`."""
     places = parameters.views(np.arange(net.n_params), net.sizes)
     starts = np.array([view.flat[0] for pair in zip(*places, strict=True) for view in pair])

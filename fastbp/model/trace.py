@@ -3,20 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from fastbp.engine import parameters
 from fastbp.engine.frame import make_frame
-from fastbp.kernels.roots import entry
-from fastbp.kernels.tables import layer as in_layer
-from fastbp.kernels.tables import plan as in_plan
+from fastbp.model.definition import Definition, problem_of
 from fastbp.validation.data import Targets
-
-if TYPE_CHECKING:
-    from fastbp.network import Network
 
 
 @dataclass(frozen=True)
@@ -77,40 +72,22 @@ class Trace:
     layers: list[LayerTrace]
 
 
-def make_trace(net: Network, X: NDArray[Any], targets: Targets, sample_weight: NDArray[Any] | None) -> Trace:
-    """Run one gradient that keeps everything; see `Network.trace`; the cost's gradient comes from a second pass."""
-    blocks, sample_costs = layer_blocks(net, X, targets)
-    cost, grad = net.value_and_grad(X, _array(targets), sample_weight=sample_weight)
+def make_trace(
+    net: Definition, params: NDArray[Any], X: NDArray[Any], targets: Targets, value_and_grad: tuple[float, NDArray[Any]]
+) -> Trace:
+    """Run one gradient that keeps everything; see `Network.trace`; the cost and its gradient come from another pass."""
+    blocks, sample_costs = layer_blocks(net, params, X, targets)
+    cost, grad = value_and_grad
     weights, biases = parameters.views(grad, net.sizes)
     layers = [LayerTrace(z, a, delta, dW, db) for (z, a, delta), dW, db in zip(blocks, weights, biases, strict=True)]
     return Trace(cost, sample_costs, layers)
 
 
 def layer_blocks(
-    net: Network, X: NDArray[Any], targets: Targets
+    net: Definition, params: NDArray[Any], X: NDArray[Any], targets: Targets
 ) -> tuple[list[list[NDArray[Any]]], NDArray[np.float64]]:
-    """Return each layer's z, a and delta, and each sample's cost.
-
-    The kernels scale a row's delta by its weight over the sum of weights.  Here the rows are scaled by 1, so that what
-    stays in the workspace is the delta of each sample's own cost.
-    """
+    """Return each layer's z, a and delta of each sample's own cost, and each sample's cost."""
     n_rows = len(X)
-    frame = make_frame(net, n_rows, n_rows, gradient=True, keep_z=True, whole_block=True)
-    frame.workspace.plan[[in_plan.MODE, in_plan.N_PIECES]] = in_plan.BY_ROWS, 1
+    frame = make_frame(problem_of(net), n_rows, n_rows, gradient=True, keep_z=True, whole_block=True)
     frame.set_data(X, targets, None)
-    frame.run(entry.TRACE, net.params)
-    plan, work = frame.workspace.plan, frame.workspace.work
-    blocks = [
-        [
-            frame.workspace.layer_block(column, layer, n_rows).copy()
-            for column in (in_layer.Z, in_layer.A, in_layer.DELTA)
-        ]
-        for layer in range(len(net.sizes) - 1)
-    ]
-    return blocks, work[plan[in_plan.COST] : plan[in_plan.COST] + n_rows].astype(np.float64)
-
-
-def _array(targets: Targets) -> NDArray[Any]:
-    array = targets.labels if targets.array is None else targets.array
-    assert array is not None
-    return array
+    return frame.layer_blocks(params)

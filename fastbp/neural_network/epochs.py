@@ -12,55 +12,16 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fastbp.engine.frame import Frame, inputs_of, make_frame
+from fastbp.engine.calls import FINISHED
+from fastbp.engine.cutting import inputs_of, seconds_per_step
 from fastbp.engine.interruption import StepTime
+from fastbp.engine.objective import Objective
+from fastbp.engine.rows import Data
+from fastbp.engine.settings import N_CONSTANTS
 from fastbp.kernels.optimizers import updates
-from fastbp.kernels.tables import data as in_data
-from fastbp.kernels.tables import plan as in_plan
-from fastbp.kernels.tables import scalars as in_scalars
+from fastbp.model.definition import problem_of
 from fastbp.network import Network
-from fastbp.training.optimizers import N_CONSTANTS
-from fastbp.validation.data import Targets, all_finite
-from fastbp.validation.sparse_rows import Rows
-
-
-@dataclass(frozen=True)
-class Data:
-    """Rows as the kernels take them."""
-
-    X: Rows  # (n, n_features), of the network's dtype
-    targets: Targets
-    sample_weight: NDArray[Any] | None = None
-
-    def __len__(self) -> int:
-        return int(self.X.shape[0])
-
-    def rows(self, index: Any) -> Data:
-        """Return some rows."""
-        X, (array, labels), weight = self.X[index], self.targets, self.sample_weight
-        targets = Targets(None if array is None else array[index], None if labels is None else labels[index])
-        return Data(X, targets, None if weight is None else weight[index])
-
-
-@dataclass(frozen=True)
-class Objective:
-    """What is minimised and what is reported of it, as scikit-learn has it."""
-
-    loss_code: int | None  # of the kernels, where it is not the network's own loss
-    loss_parameter: float
-    cost_factor: float  # what the reported cost of the data is multiplied by
-    l2: float  # penalties of a batch as a whole
-    l1: float
-
-    def make_frame(self, net: Network, X: Rows, batch_rows: int, n_rows: int, *, gradient: bool) -> Frame:
-        """Return a frame whose kernel calls follow this objective: its tables are made for the loss they will name."""
-        loss = None if self.loss_code is None else (self.loss_code, 0, 0)
-        frame = make_frame(net, batch_rows, n_rows, gradient=gradient, loss=loss, inputs=inputs_of(X))
-        plan, scalars = frame.workspace.plan, frame.scalars
-        plan[in_plan.PER_BATCH] = 1
-        names = [in_scalars.LOSS_PARAMETER, in_scalars.COST_FACTOR, in_scalars.BATCH_L2, in_scalars.BATCH_L1]
-        scalars[names] = self.loss_parameter, self.cost_factor, self.l2, self.l1
-        return frame
+from fastbp.validation.data import all_finite
 
 
 @dataclass
@@ -147,19 +108,14 @@ class Epochs:
         self._net, self._data, self._state = net, data, state
         self._n_train, self._batch_rows = n_train, batch_rows
         self.n_steps = -(-n_train // batch_rows)
-        self._frame = frame = objective.make_frame(net, data.X, batch_rows, n_train, gradient=True)
-        frame.state = state.vectors
-        plan, scalars = frame.workspace.plan, frame.scalars
-        plan[[in_plan.OPTIMIZER, in_plan.N_STATE_VECTORS, in_plan.BATCH_SIZE]] = state.code, state.n_vectors, batch_rows
-        plan[[in_plan.HAS_DROPOUT, in_plan.DROPOUT_SEED]] = any(rate > 0 for rate in net.dropout), dropout_seed
-        scalars[in_scalars.CONSTANTS : in_scalars.CONSTANTS + N_CONSTANTS] = state.constants
-        scalars[[in_scalars.STEP, in_scalars.POWER_1, in_scalars.POWER_2]] = state.t, *state.powers
-        scalars[[in_scalars.MEAN_WEIGHT, in_scalars.CLIP_NORM]] = mean_weight, clip_norm
-        scalars[in_scalars.DROPOUT : in_scalars.DROPOUT + len(net.dropout)] = net.dropout
+        self._frame = frame = objective.make_frame(problem_of(net), data.X, batch_rows, n_train, gradient=True)
+        frame.set_optimizer(state.code, state.constants, state.vectors, state.n_vectors, batch_rows)
+        frame.set_dropout(net.dropout, dropout_seed)
+        frame.set_steps(state.t, state.powers)
+        frame.mean_weight, frame.clip_norm = mean_weight, clip_norm
         flops = inputs_of(data.X).flops_per_step(net.sizes, batch_rows)
         self._n_threads = frame.useful_threads(n_threads, flops)
-        # as reckoned for `Trainer`: it only decides whether a call is long enough to be made interruptible
-        self._step_time = StepTime(3 * batch_rows * net.passes.row_seconds + 1e-9 * net.n_params)
+        self._step_time = StepTime(seconds_per_step(net.sizes, batch_rows))
         self._before = net.params.copy()
 
     def run(self, order: NDArray[np.int64] | None, rates: NDArray[np.float64]) -> float:
@@ -172,31 +128,25 @@ class Epochs:
         rates : ndarray of float64, shape (n_steps,)
             Learning rate of each step.
         """
-        scalars = self._frame.scalars
+        frame = self._frame
         self._before[...] = self._net.params
-        scalars[[in_scalars.COST_SUM, in_scalars.WEIGHT_SUM, in_scalars.STATUS]] = 0.0, 0.0, in_scalars.FINISHED
+        frame.sums, frame.status = 0.0, FINISHED
         try:
             self._steps(order, rates)
         finally:
-            self._state.t = int(scalars[in_scalars.STEP])
-            self._state.powers = float(scalars[in_scalars.POWER_1]), float(scalars[in_scalars.POWER_2])
-        if scalars[in_scalars.STATUS] != in_scalars.FINISHED or not all_finite(self._net.params):
+            self._state.t, self._state.powers = frame.step, frame.powers
+        if frame.status != FINISHED or not all_finite(self._net.params):
             self._net.params[...] = self._before
             return math.nan
-        return (
-            float(scalars[in_scalars.COST_SUM] / scalars[in_scalars.WEIGHT_SUM])
-            if scalars[in_scalars.WEIGHT_SUM]
-            else math.nan
-        )
+        cost, weight = frame.sums
+        return float(cost / weight) if weight else math.nan
 
     def _steps(self, order: NDArray[np.int64] | None, rates: NDArray[np.float64]) -> None:
         """Call the kernel; a long call can be interrupted."""
         frame, data = self._frame, self._data
         frame.set_data(data.X, data.targets, data.sample_weight, order)
-        if order is not None:
-            frame.data[in_data.N_ROWS] = self._n_train
-        rates, status, done = np.ascontiguousarray(rates), in_scalars.FINISHED, 0
-        while done < len(rates) and status == in_scalars.FINISHED:
+        rates, status, done = np.ascontiguousarray(rates), FINISHED, 0
+        while done < len(rates) and status == FINISHED:
             end = done + self._step_time.steps_to_try(len(rates) - done)
             status = frame.train(
                 self._net.params, rates[done:end], self._step_time, first_step=done, n_threads=self._n_threads

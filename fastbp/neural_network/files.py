@@ -20,7 +20,7 @@ from fastbp.storage.networks import ESTIMATOR_VERSION, OwnFunctions, describe, f
 from fastbp.training.checkpoint import describe_optimizer
 from fastbp.training.schedules import SCHEDULES
 
-# What a fit leaves behind beside the network, the classes and what only training on needs.
+# What a fit leaves behind, apart from the network, the classes, and what is needed only to train further.
 _RECORD = (
     "n_iter_",
     "t_",
@@ -32,17 +32,19 @@ _RECORD = (
     "validation_loss_curve_",
     "_no_improvement_count",
 )
-_NOT_FINITE = ("inf", "-inf", "nan")  # words of numbers that JSON has not
+_NOT_FINITE = ("inf", "-inf", "nan")  # how numbers are written that JSON does not have
 _LABEL_TYPES = ("binary", "multiclass", "multilabel-indicator")
 
 
 class Portable:
-    """The methods of an estimator that write it down for others."""
+    """The methods of an estimator that write it to files."""
 
     def save(self, path: PathLike) -> None:
         """Write the fitted estimator to a file, whole or not at all; `fastbp.load` reads it.
 
-        A file holds no code: of a subclass it is the file of its base class, and `fastbp.load` returns that.
+        A file holds no code: of a subclass it has the name and the parameters, its own ones included.
+        ``bp.load(path, custom_classes=[Mine])`` calls its constructor with them; without the class `fastbp.load`
+        returns an `MLPClassifier` or `MLPRegressor`.  Attributes that a subclass adds in `fit` are not in the file.
 
         Parameters
         ----------
@@ -54,8 +56,7 @@ class Portable:
         NotFittedError
             If the estimator is not fitted.
         TypeError, ValueError, OSError
-            If a parameter is no plain value, such as a ``RandomState``; if a subclass has parameters that its base
-            class lacks; and as `fastbp.storage.networks.save`.
+            If a parameter is no plain value, such as a ``RandomState``; and as `fastbp.storage.networks.save`.
 
         Examples
         --------
@@ -110,40 +111,45 @@ class Portable:
 def save(estimator: Any, path: PathLike) -> None:
     """Write a fitted estimator; see `Portable.save`."""
     check_is_fitted(estimator)
-    net = estimator.network_
+    net, base = estimator.network_, _base(estimator)
+    names = base._get_param_names()
     record = {name: vars(estimator)[name] for name in _RECORD if name in vars(estimator)}
     description = {
         "network": describe(net),
-        "parameters": {name: _plain(name, value) for name, value in _parameters(estimator).items()},
-        "record": {name: _plain(name, value) for name, value in record.items()},
+        "parameters": _plain_values({name: getattr(estimator, name) for name in names}),
+        "record": _plain_values(record),
         "feature_names": _plain("feature_names_in_", getattr(estimator, "feature_names_in_", None)),
     }
-    kind = "classifier" if is_classifier(estimator) else "regressor"
-    if kind == "classifier":
+    if is_classifier(estimator):
         binarizer = estimator._label_binarizer
         description["classes"] = _plain("classes_", estimator.classes_)
         description["label_type"], description["sparse"] = binarizer.y_type_, bool(binarizer.sparse_input_)
-    write_arrays(path, kind, ESTIMATOR_VERSION, description, {"params": finite_params(net)})
+    optional = {} if type(estimator) is base else _describe_subclass(estimator, names)
+    arrays = {"params": finite_params(net)}
+    write_arrays(path, base._kind_of_file, ESTIMATOR_VERSION, description, arrays, optional=optional)
 
 
-def _parameters(estimator: Any) -> dict[str, Any]:
-    """Return the parameters of the class of fastbp's whose file it will be; a subclass must have no others."""
-    from fastbp.neural_network import MLPClassifier, MLPRegressor
+def _base(estimator: Any) -> Any:
+    """Return the class of fastbp's that an estimator is of, or derives from."""
+    return next(cls for cls in type(estimator).__mro__ if "_kind_of_file" in vars(cls))
 
-    base: Any = MLPClassifier if is_classifier(estimator) else MLPRegressor
-    names = base().get_params(deep=False)
-    others = sorted(set(estimator.get_params(deep=False)) - set(names))
-    if others:
-        raise TypeError(
-            f"A {type(estimator).__name__} must have no parameters that {base.__name__} lacks to be saved, since a "
-            "file holds no code and load() makes the class of fastbp's from it; it has "
-            f"{', '.join(map(repr, others))}. Save its `network_`, or write the whole object with joblib.dump."
-        )
-    return {name: getattr(estimator, name) for name in names}
+
+def _describe_subclass(estimator: Any, known: list[str]) -> dict[str, Any]:
+    """Return the name and further parameters of a user's class, which a reader without that class does not need."""
+    others = estimator.get_params(deep=False)
+    return {
+        "class": type(estimator).__name__,
+        "parameters": _plain_values({name: value for name, value in others.items() if name not in known}),
+    }
+
+
+def _plain_values(values: dict[str, Any]) -> dict[str, Any]:
+    """Return named values in a form that JSON can hold."""
+    return {name: _plain(name, value) for name, value in values.items()}
 
 
 def _plain(name: str, value: Any) -> Any:
-    """Return a value as JSON has it; what it has not is an object with one field that says what it is."""
+    """Return a value in a form that JSON can hold: what JSON lacks is an object whose only field names its type."""
     if isinstance(value, np.generic):
         value = value.item()
     if name == "dtype" and value is not None:  # a NumPy type or dtype
@@ -161,19 +167,31 @@ def _plain(name: str, value: Any) -> Any:
     if isinstance(value, Activation | Loss):
         return {type(value).__name__: value.name}
     if SCHEDULES.get(type(value).__name__) is type(value):
-        return {"Schedule": _plain(name, describe_optimizer(value, horizon=1))}  # which counts for users' own only
+        return {"Schedule": _plain(name, describe_optimizer(value, horizon=1))}  # the horizon is for users' own only
     raise TypeError(
         f"`{name}` must be a plain value for the estimator to be saved, since a file holds no code; got "
         f"{type(value).__name__}. Set another one with set_params()."
     )
 
 
-def restore(content: FileContent, functions: OwnFunctions) -> Any:
-    """Return the estimator that a file holds, or raise the error of that file."""
+def restore(content: FileContent, base: Any, kind: Any, functions: OwnFunctions) -> Any:
+    """Return the estimator that a file holds, or raise the error of that file.
+
+    Parameters
+    ----------
+    content : FileContent
+        The file.
+    base : type
+        `MLPClassifier` or `MLPRegressor`, as the file says.
+    kind : type
+        The same, or the subclass of the user's that is to be made.
+    functions : mapping
+        A user's functions by type and name.
+    """
     fields = ["network", "parameters", "record", "feature_names"]
     content.require_names(["params"], [*fields, *_class_fields(content.kind)])
     try:
-        return _Reader(content, functions).estimator()
+        return _Reader(content, functions).estimator(base, kind)
     except (TypeError, ValueError, AttributeError, OverflowError, RecursionError, KeyError) as error:
         if type(error).__name__ == "FileError":
             raise
@@ -191,15 +209,14 @@ class _Reader:
     def __init__(self, content: FileContent, functions: OwnFunctions) -> None:
         self._content, self._functions = content, functions
 
-    def estimator(self) -> Any:
-        """Return the estimator."""
-        from fastbp.neural_network import MLPClassifier, MLPRegressor
-
+    def estimator(self, base: Any, kind: Any) -> Any:
+        """Return the estimator, of a class that is `base` or derives from it."""
         content = self._content
-        estimator = (MLPClassifier if content.kind == "classifier" else MLPRegressor)()
-        estimator.set_params(**self._fields("parameters"))
+        estimator = base().set_params(**self._fields("parameters"))
         estimator._validate_params()
-        net = rebuild(content, self._object("network"), "params", self._functions)
+        if kind is not base:
+            estimator = self._as_subclass(estimator.get_params(deep=False), kind)
+        net = rebuild(content, Network, self._object("network"), "params", self._functions)
         for name, value in self._fields("record").items():
             if name not in _RECORD:
                 content.fail(f"its record must not have {name!r}.")
@@ -220,6 +237,25 @@ class _Reader:
         if describe(estimator._make_network(list(net.sizes), net.dtype)) != describe(net):
             content.fail("its network is another one than its parameters make.")
         estimator._link(net)
+        return estimator
+
+    def _as_subclass(self, parameters: dict[str, Any], kind: Any) -> Any:
+        """Return an estimator of a subclass, made by its constructor."""
+        further = self._content.optional.get("parameters")
+        if not isinstance(further, dict):
+            self._content.fail("its `parameters` of a subclass must be a JSON object.")
+        names = kind._get_param_names()
+        lost = [name for name in further if name not in names]
+        if lost:
+            self._content.fail(
+                f"its {kind.__name__} has the parameter {lost[0]!r}, which the class of that name in `custom_classes` "
+                "lacks. Pass the class that was saved, or none of that name."
+            )
+        own = parameters | {name: self._value(value) for name, value in further.items()}
+        estimator = kind(**{name: value for name, value in own.items() if name in names})
+        estimator._validate_params()
+        for name in parameters.keys() - set(names):  # which its constructor chose, and a user may have changed
+            setattr(estimator, name, parameters[name])
         return estimator
 
     def _set_classes(self, estimator: Any, net: Network) -> None:
@@ -256,7 +292,7 @@ class _Reader:
             if isinstance(value, list):
                 self._content.fail("a list stands where none can be.")
             return value
-        ((kind, inner),) = value.items()  # a ValueError where there is not one field
+        ((kind, inner),) = value.items()  # raises ValueError unless there is exactly one field
         if kind == "float" and inner in _NOT_FINITE:
             return float(inner)
         if kind in ("Activation", "Loss"):

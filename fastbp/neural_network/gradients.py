@@ -10,8 +10,10 @@ from scipy import sparse
 from sklearn.utils.validation import validate_data
 
 from fastbp.derivatives.jacobian import OutputErrors
+from fastbp.engine.batch_cost import BatchCost
+from fastbp.model.definition import problem_of
+from fastbp.model.model import passes_of
 from fastbp.network import Network
-from fastbp.neural_network.batch_cost import BatchCost
 from fastbp.validation.data import all_finite
 from fastbp.validation.sparse_rows import as_dense, sparse_rows
 
@@ -54,13 +56,14 @@ class Gradients:
         """
         net = self.network_
         data = self._checked_data(X, y, sample_weight)
-        loss, grad = BatchCost(net, data, self._objective(), n_threads=self.n_threads).value_and_grad(net.params)
+        cost = BatchCost(problem_of(net), data, self._objective(), n_threads=self.n_threads)
+        loss, grad = cost.value_and_grad(net.params)
         shaped = Network(net.sizes, initializer="zeros", dtype=net.dtype)
         shaped.params[...] = grad
         return loss, list(shaped.weights), list(shaped.biases)
 
     def input_gradient(self: Any, X: Any) -> NDArray[Any]:
-        """Return the derivative of each output neuron with respect to each input: what a prediction hangs on.
+        """Return the derivative of each output neuron with respect to each input: what a prediction depends on.
 
         Parameters
         ----------
@@ -83,7 +86,7 @@ class Gradients:
         net = self.network_
         valid = validate_data(self, X, accept_sparse=SPARSE_FORMATS, reset=False)
         X = np.ascontiguousarray(as_dense(sparse_rows(valid)) if sparse.issparse(valid) else valid, net.dtype)
-        _require_finite_outputs(net.passes.outputs(X, self.n_threads))
+        _require_finite_outputs(passes_of(net).outputs(X, self.n_threads))
         errors = OutputErrors(net, X)
         gradient = np.empty((len(X), net.sizes[-1], X.shape[1]), net.dtype)
         for j in range(net.sizes[-1]):

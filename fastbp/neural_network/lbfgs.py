@@ -11,7 +11,7 @@ import scipy.optimize
 from numpy.typing import NDArray
 from sklearn.exceptions import ConvergenceWarning
 
-from fastbp.neural_network.batch_cost import BatchCost
+from fastbp.engine.batch_cost import BatchCost
 from fastbp.neural_network.errors import diverged, warn
 
 

@@ -1,4 +1,4 @@
-"""Estimators as ONNX models with labels and probabilities, by themselves and, through skl2onnx, in pipelines."""
+"""Estimators as ONNX models with labels and probabilities; for pipelines see `fastbp.neural_network.converters`."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from sklearn.base import is_classifier
 from fastbp.export.onnx import Graph, require_exportable
 from fastbp.network import Network
 
-__all__ = ["onnx_model", "register_onnx_converters"]
+__all__ = ["classifier_model", "onnx_model", "regressor_model"]
 
 _INT64 = 7  # onnx.TensorProto.INT64
 
@@ -22,17 +22,17 @@ def onnx_model(estimator: Any) -> Any:
     require_exportable(net)
     graph = Graph(net.dtype)
     if is_classifier(estimator):
-        return _classifier(graph, net, "X", estimator._label_binarizer.y_type_, estimator.classes_)
-    return _regressor(graph, net, "X")
+        return classifier_model(graph, net, "X", estimator._label_binarizer.y_type_, estimator.classes_)
+    return regressor_model(graph, net, "X")
 
 
-def _regressor(graph: Graph, net: Network, X: str) -> Any:
+def regressor_model(graph: Graph, net: Network, X: str) -> Any:
     """Return the model whose output is `variable`."""
     graph.layers(net, X, "variable")
     return graph.model(net.sizes[0], [("variable", net.dtype, ["n", net.sizes[-1]])])
 
 
-def _classifier(graph: Graph, net: Network, X: str, kind: str, classes: NDArray[Any]) -> Any:
+def classifier_model(graph: Graph, net: Network, X: str, kind: str, classes: NDArray[Any]) -> Any:
     """Return the model whose outputs are `label` and `probabilities`."""
     width = net.sizes[-1]
     if kind == "multilabel-indicator":
@@ -55,139 +55,3 @@ def _classifier(graph: Graph, net: Network, X: str, kind: str, classes: NDArray[
     graph.add("Gather", graph.constant("classes", words), index, output="label", axis=0)
     ends = [("label", words.dtype, ["n"]), ("probabilities", net.dtype, ["n", max(2, width)])]
     return graph.model(net.sizes[0], ends)
-
-
-# --- skl2onnx ---------------------------------------------------------------------------------------------------------
-
-
-def register_onnx_converters() -> None:
-    """Have skl2onnx convert pipelines and other models with `MLPClassifier` and `MLPRegressor` in them.
-
-    To be called once in a process, before ``skl2onnx.to_onnx``; calling it again does nothing new.  As skl2onnx has it
-    for scikit-learn's own classes, the network computes in the type of the pipeline's input: float64 inputs give
-    float64, others float32.  The options are those for scikit-learn's classes: ``zipmap``, ``nocl`` and
-    ``output_class_labels``.  All built-in activations can be converted, one for each layer as well.
-
-    Raises
-    ------
-    ImportError
-        If the `skl2onnx` package is missing.
-
-    See Also
-    --------
-    fastbp.neural_network.MLPClassifier.to_onnx : A model by itself, without skl2onnx.
-
-    Notes
-    -----
-    The conversion raises ValueError for a model with an activation of your own, with parameters that are not finite, or
-    with classes that are neither words nor numbers of int64, since skl2onnx knows no others.
-
-    Examples
-    --------
-    >>> from sklearn.pipeline import make_pipeline
-    >>> from sklearn.preprocessing import StandardScaler
-    >>> from fastbp.neural_network import MLPClassifier, register_onnx_converters
-    >>> X, y = np.array([[0.0, 0.0], [1.0, 1.0]]), ["no", "yes"]
-    >>> model = make_pipeline(StandardScaler(), MLPClassifier((5,), solver="lbfgs", random_state=1)).fit(X, y)
-    >>> register_onnx_converters()  # doctest: +SKIP
-    >>> skl2onnx.to_onnx(model, X[:1], target_opset=17)  # doctest: +SKIP
-    """
-    try:
-        from skl2onnx import update_registered_converter
-    except ImportError as error:
-        raise ImportError("A pipeline as an ONNX model needs the `skl2onnx` package: pip install skl2onnx.") from error
-    from fastbp.neural_network import MLPClassifier, MLPRegressor
-
-    options = {"zipmap": [True, False, "columns"], "nocl": [True, False], "output_class_labels": [False, True]}
-    update_registered_converter(
-        MLPClassifier, "FastbpMLPClassifier", _classifier_ends, _convert_classifier, options=options
-    )
-    update_registered_converter(MLPRegressor, "FastbpMLPRegressor", _regressor_ends, _convert_regressor)
-
-
-def _classifier_ends(operator: Any) -> None:
-    """Declare types and shapes of a classifier's outputs to skl2onnx."""
-    from skl2onnx.common.data_types import Int64TensorType, StringTensorType
-
-    estimator, n = operator.raw_operator, operator.inputs[0].get_first_dimension()
-    classes = _classes(operator.scope_inst, estimator)
-    label_type = StringTensorType if classes.dtype.kind == "O" else Int64TensorType
-    if estimator._label_binarizer.y_type_ == "multilabel-indicator":
-        label_shape, width = [n, len(classes)], len(classes)
-    else:
-        label_shape, width = [n], max(2, len(classes))
-    operator.outputs[0].set_type(label_type(label_shape))
-    operator.outputs[1].set_type(_float_type(operator)([n, width]))
-
-
-def _regressor_ends(operator: Any) -> None:
-    """Declare type and shape of a regressor's output to skl2onnx."""
-    shape = [operator.inputs[0].get_first_dimension(), operator.raw_operator.n_outputs_]
-    operator.outputs[0].set_type(_float_type(operator)(shape))
-
-
-def _convert_classifier(scope: Any, operator: Any, container: Any) -> None:
-    """Add a classifier's graph to that of skl2onnx."""
-    estimator = operator.raw_operator
-    kind = estimator._label_binarizer.y_type_
-    graph, net, X = _begin(operator)
-    _end(scope, operator, container, _classifier(graph, net, X, kind, _classes(scope, estimator)))
-
-
-def _convert_regressor(scope: Any, operator: Any, container: Any) -> None:
-    """Add a regressor's graph to that of skl2onnx."""
-    _end(scope, operator, container, _regressor(*_begin(operator)))
-
-
-def _classes(scope: Any, estimator: Any) -> NDArray[Any]:
-    """Return the labels as skl2onnx has them, words as objects or int64; with its option `nocl` only their numbers."""
-    classes: NDArray[Any] = estimator.classes_
-    if scope.get_options(estimator, {"nocl": False})["nocl"]:
-        return np.arange(len(classes))
-    if classes.dtype.kind in "UO":
-        return classes.astype(object)
-    whole = classes.astype(np.int64)
-    if not np.array_equal(whole, classes):
-        raise ValueError(
-            "`classes_` must be words or numbers that int64 has to be converted by skl2onnx, which knows no others; "
-            f"got {classes.tolist()}. Write the model by itself with its method to_onnx, or fit it on other labels."
-        )
-    return whole
-
-
-def _float_type(operator: Any) -> Any:
-    """Return skl2onnx's type of the arithmetic: float64 for inputs of that, else float32."""
-    from skl2onnx.common.data_types import DoubleTensorType, FloatTensorType
-
-    return DoubleTensorType if isinstance(operator.inputs[0].type, DoubleTensorType) else FloatTensorType
-
-
-def _begin(operator: Any) -> tuple[Graph, Network, str]:
-    """Return a graph that begins with the input in the type of the arithmetic, the network in that, and its input."""
-    estimator = operator.raw_operator
-    dtype = np.dtype(np.float64 if _float_type(operator).__name__ == "DoubleTensorType" else np.float32)
-    net = estimator.network_
-    require_exportable(net)
-    twin = estimator._make_network(list(net.sizes), dtype, net.params)
-    graph = Graph(dtype)
-    return graph, twin, graph.add("Cast", "X", to=graph.code_of(dtype))
-
-
-def _end(scope: Any, operator: Any, container: Any, model: Any) -> None:
-    """Add a model to that of skl2onnx, whose `add_onnx_graph` would give two networks' parameters one name."""
-    graph = model.graph
-    ends = [*zip(graph.input, operator.inputs, strict=True), *zip(graph.output, operator.outputs, strict=True)]
-    names = {own.name: there.full_name for own, there in ends}
-    for name in [
-        *(tensor.name for tensor in graph.initializer),
-        *(name for node in graph.node for name in node.output),
-    ]:
-        names.setdefault(name, scope.get_unique_variable_name(name))
-    for tensor in graph.initializer:
-        tensor.name = names[tensor.name]
-        container.initializers.append(tensor)
-    for node in graph.node:
-        node.name = scope.get_unique_operator_name(node.op_type)
-        node.input[:], node.output[:] = ([names[name] for name in part] for part in (node.input, node.output))
-        container.nodes.append(node)
-    container.node_domain_version_pair_sets.update((opset.domain, opset.version) for opset in model.opset_import)

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from fastbp import validation
 from fastbp.functions.names import LossName
+from fastbp.model.model import passes_of
 from fastbp.network import Network as RowNetwork
 from fastbp.nielsen import columns
 from fastbp.nielsen.costs import QuadraticCost
@@ -21,8 +22,33 @@ from fastbp.training import optimizers
 from fastbp.training.state import fresh_state
 from fastbp.training.steps import Trainer
 
-if TYPE_CHECKING:
-    from fastbp.nielsen.network import Network
+
+class Network(Protocol):
+    """What is used here of a `fastbp.nielsen.Network`, some of whose methods a subclass may override."""
+
+    sizes: Sequence[int]
+    dtype: np.dtype
+    weights: list[NDArray[Any]]
+    biases: list[NDArray[Any]]
+    cost: Any
+
+    def feedforward(self, a: Any) -> NDArray[Any]:
+        """Return the outputs for one column of inputs."""
+
+    def update_mini_batch(self, mini_batch: Any, eta: Any, lmbda: Any = ..., n: Any = ...) -> None:
+        """Take one step."""
+
+    def accuracy(self, data: Any, convert: bool = False) -> int:
+        """Return how many samples have their largest output at their label."""
+
+    def total_cost(self, data: Any, lmbda: float, convert: bool = False) -> float:
+        """Return the mean cost with the penalty."""
+
+    def _compiled_loss(self) -> LossName | None: ...
+
+    def _row_network(self) -> RowNetwork: ...
+
+    def _overrides(self, name: str) -> bool: ...
 
 
 def row_network(sizes: Any, loss: LossName, dtype: np.dtype, l2_penalty: float = 0.0) -> RowNetwork:
@@ -54,7 +80,7 @@ class Watched:
 
     @cached_property
     def labels(self) -> NDArray[Any]:
-        """The labels (n,); of a column the place of its largest entry."""
+        """The labels (n,); the label of a column is the place of its largest entry."""
         return self._targets.argmax(axis=1) if self._has_vectors else self._targets
 
     @cached_property
@@ -68,7 +94,7 @@ class Watched:
     def targets(self) -> validation.Targets:
         """The target vectors as the kernels take them."""
         net = self._net
-        loss = net._compiled_loss() or "quadratic"  # which allows all targets; a cost of the user's own looks at them
+        loss = net._compiled_loss() or "quadratic"  # which allows all targets; a user's own cost checks them itself
         name = f"y of {self._argument}"
         return validation.targets(
             self.vectors, len(self.X), net.sizes[-1], net.dtype, loss, softmax=False, argument=name
@@ -82,7 +108,7 @@ class Watched:
         """Return the mean cost, with the L2 penalty ``lmbda / (2 n)`` times the sum of squared weights."""
         net, n = self._net, len(self.X)
         if net._compiled_loss() is not None and not net._overrides("feedforward"):
-            mean = net._row_network().passes.cost(self.X, self.targets, None, n_threads=None)
+            mean = passes_of(net._row_network()).cost(self.X, self.targets, None, n_threads=None)
         else:
             cost, ends = net.cost or QuadraticCost, zip(self._outputs(), self.vectors, strict=True)
             mean = sum(float(cost.fn(a.reshape(-1, 1), y.reshape(-1, 1))) for a, y in ends) / n
@@ -93,7 +119,7 @@ class Watched:
         net = self._net
         if net._overrides("feedforward"):
             return np.hstack([net.feedforward(x.reshape(-1, 1)) for x in self.X]).T
-        return net._row_network().passes.outputs(self.X, None)
+        return passes_of(net._row_network()).outputs(self.X, None)
 
 
 class CompiledEpochs:
@@ -104,11 +130,11 @@ class CompiledEpochs:
         self._net, self._training = net, training.samples
         self._samples, self._places = list(training.samples), list(range(n))
         loss = net._compiled_loss()
-        assert loss is not None  # else there are no compiled epochs
+        assert loss is not None  # without one there are no compiled epochs
         self._rows = row_network(net.sizes, loss, net.dtype, l2_penalty=lmbda / n)
         columns.read_parameters(
             net.weights, net.biases, self._rows.sizes, self._rows.params
-        )  # or raise, before all else
+        )  # raises, before anything else is done
         state = fresh_state(self._rows, optimizers.SGD(eta), np.random.default_rng(0))
         batch_rows = min(mini_batch_size, n)
         self._trainer = Trainer(self._rows, training.X, training.targets, None, state, batch_rows, 0.0, None, None)
@@ -116,7 +142,7 @@ class CompiledEpochs:
     def take(self, epoch: int) -> None:
         """Shuffle the caller's list as `random.shuffle` would, and take the steps of an epoch in that order."""
         net, rows = self._net, self._rows
-        shuffle(self._places)  # with the random numbers that shuffling the samples themselves would take
+        shuffle(self._places)  # uses the random numbers that shuffling the samples themselves would use
         self._training[:] = [self._samples[place] for place in self._places]
         columns.read_parameters(net.weights, net.biases, rows.sizes, rows.params)
         try:
@@ -197,7 +223,7 @@ class Monitor:
         yield ""
 
     def should_stop(self) -> bool:
-        """Take note of the accuracy; whether it has not risen for as many epochs as allowed."""
+        """Note the accuracy, and return whether it has not risen for as many epochs as allowed."""
         wanted, (_, evaluation_accuracies, _, training_accuracies) = self._wanted, self.records
         if not wanted.early_stopping_n:
             return False

@@ -12,6 +12,7 @@ from numpy.typing import ArrayLike, DTypeLike, NDArray
 
 from fastbp import validation
 from fastbp.functions.names import LossName
+from fastbp.model.model import passes_of
 from fastbp.network import Network as RowNetwork
 from fastbp.nielsen import columns
 from fastbp.nielsen.costs import (
@@ -288,7 +289,7 @@ class Network:
             return columns.means(all_b), columns.means(all_w)
         batch = Watched(self, mini_batch, "mini_batch", has_vectors=True)
         rows = self._row_network()
-        _, grad = rows.passes.value_and_grad(batch.X, batch.targets, None, params=rows.params, n_threads=None)
+        _, grad = passes_of(rows).value_and_grad(batch.X, batch.targets, None, params=rows.params, n_threads=None)
         nabla_w, nabla_b = columns.as_lists(grad, rows.sizes)
         return nabla_b, nabla_w
 

@@ -1,9 +1,9 @@
 """Files of named arrays with one JSON object, read without trusting anything.
 
 The format is that of safetensors: eight bytes with the length of the header (little-endian), the header in JSON, which
-says of each array its dtype, shape and place, then the arrays' bytes.  What is fastbp's own stands in the header's
+gives each array's dtype, shape and place, then the arrays' bytes.  What only fastbp needs is in the header's
 metadata: a JSON object of plain values and a checksum of everything.  Reading runs no code and allocates no more than
-the file is long; every file that is damaged, cut off, hostile or of a newer fastbp is one kind of error, `FileError`.
+the file is long; every file that is damaged, cut off, hostile or of a newer fastbp raises one error, `FileError`.
 
 The library of that name is not used, because saving must not need memory for a copy of the parameters, because a full
 disk must be told from other failures, because a mapped file needs the places of its arrays, and because the limits of
@@ -23,7 +23,7 @@ import mmap as memory_map
 import os
 import zlib
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, BinaryIO, NoReturn
 
 import numpy as np
@@ -51,7 +51,13 @@ _ALIGNMENT = 64  # bytes: a cache line, so that mapped parameters lie as allocat
 
 
 def write_arrays(
-    path: PathLike, kind: str, version: int, description: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]]
+    path: PathLike,
+    kind: str,
+    version: int,
+    description: Mapping[str, Any],
+    arrays: Mapping[str, NDArray[Any]],
+    *,
+    optional: Mapping[str, Any] | None = None,
 ) -> None:
     """Write named arrays and a description, whole or not at all.
 
@@ -67,6 +73,8 @@ def write_arrays(
         Anything JSON has, without NaN and infinity.
     arrays : mapping of str to ndarray
         float32, float64, int64 or uint8, of any shape, in the order in which they shall lie in the file.
+    optional : mapping of str to plain values, optional
+        A further description that readers may pass over, and those of earlier releases do.
 
     Raises
     ------
@@ -84,6 +92,7 @@ def write_arrays(
     ('m', array([0., 1., 2.]))
     """
     own = {"kind": kind, "version": version, "fastbp": __version__, "description": dict(description)}
+    own |= {"optional": dict(optional)} if optional else {}
     text = json.dumps(own, allow_nan=False, separators=(",", ":"))
     places, end = [], 0
     for name, array in arrays.items():
@@ -109,7 +118,7 @@ def write_arrays(
 
 
 def _write_array(file: BinaryIO, array: NDArray[Any]) -> int:
-    """Write an array's bytes; their CRC-32.
+    """Write an array's bytes, and return their CRC-32.
 
     Each part is copied first, so that the checksum is that of what was written even while another thread trains.
     """
@@ -134,7 +143,7 @@ class _Place:
 
 
 def _checksum(text: str, places: Iterable[_Place], sums: Iterable[int]) -> str:
-    """Return the checksum of a description and of arrays with these CRC-32: the order in the file does not count."""
+    """Return the checksum of a description and of arrays with these CRC-32: their order in the file does not matter."""
     rows = sorted([place.name, place.code, place.shape, value] for place, value in zip(places, sums, strict=True))
     return f"{zlib.crc32(json.dumps([text, rows]).encode()):08x}"
 
@@ -144,7 +153,9 @@ def _checksum(text: str, places: Iterable[_Place], sums: Iterable[int]) -> str:
 
 @dataclass(frozen=True)
 class FileContent:
-    """What a file holds: its kind, the version of its format, the description, and arrays to be taken by name.
+    """What a file holds: its kind, its format's version, the description, arrays to be taken by name, and more.
+
+    `optional` is a further description that may be passed over, empty in most files.
 
     Examples
     --------
@@ -159,6 +170,7 @@ class FileContent:
     version: int
     description: dict[str, Any]
     arrays: dict[str, NDArray[Any]]
+    optional: dict[str, Any] = field(default_factory=dict)
 
     def fail(self, reason: str, cause: BaseException | None = None) -> NoReturn:
         """Raise the error of this file."""
@@ -251,7 +263,7 @@ def _read(name: str, file: BinaryIO, versions: Mapping[str, int], *, mmap: bool)
     metadata = header.pop("__metadata__", None)
     if not isinstance(metadata, dict) or not all(isinstance(metadata.get(key), str) for key in ("fastbp", "crc32")):
         raise _InvalidError("it was not written by fastbp. Its safetensors header has no metadata of fastbp.")
-    kind, version, description = _parse_own(metadata["fastbp"], versions)
+    kind, version, description, optional = _parse_own(metadata["fastbp"], versions)
     places = _places(header, size - start)
     if mmap:
         data: Any = memoryview(memory_map.mmap(file.fileno(), 0, access=memory_map.ACCESS_COPY))[start:size]
@@ -264,7 +276,7 @@ def _read(name: str, file: BinaryIO, versions: Mapping[str, int], *, mmap: bool)
     if _checksum(metadata["fastbp"], places, sums) != metadata["crc32"]:
         raise _InvalidError("its checksum is wrong. It was damaged after it was written; use a copy of it.")
     arrays = {place.name: _array(data, place) for place in places}
-    return FileContent(name, kind, version, description, arrays)
+    return FileContent(name, kind, version, description, arrays, optional)
 
 
 def _read_header(file: BinaryIO, size: int) -> tuple[dict[str, Any], int]:
@@ -285,10 +297,11 @@ def _read_header(file: BinaryIO, size: int) -> tuple[dict[str, Any], int]:
     return _json_object(text, "header"), start
 
 
-def _parse_own(text: str, versions: Mapping[str, int]) -> tuple[str, int, dict[str, Any]]:
-    """Return kind, version and description from fastbp's own metadata."""
+def _parse_own(text: str, versions: Mapping[str, int]) -> tuple[str, int, dict[str, Any], dict[str, Any]]:
+    """Return kind, version, description and what is optional from fastbp's own metadata."""
     own = _json_object(text, "metadata")
     kind, version, description = own.get("kind"), own.get("version"), own.get("description")
+    optional = own.get("optional", {})
     if not isinstance(kind, str) or type(version) is not int or version < 1 or not isinstance(description, dict):
         raise _InvalidError("its metadata must have a `kind`, a `version` from 1 on, and a `description`.")
     if kind not in versions:
@@ -298,7 +311,9 @@ def _parse_own(text: str, versions: Mapping[str, int]) -> tuple[str, int, dict[s
             f"it was written by fastbp {own.get('fastbp')!r} in version {version} of its format, and fastbp "
             f"{__version__} reads up to version {versions[kind]}. Update fastbp."
         )
-    return kind, version, description
+    if not isinstance(optional, dict):
+        raise _InvalidError("its metadata must have a JSON object as `optional`.")
+    return kind, version, description, optional
 
 
 def _json_object(text: str, what: str) -> dict[str, Any]:

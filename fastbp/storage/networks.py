@@ -1,4 +1,4 @@
-"""Networks in files: `save` and `load`.
+"""Networks in files: what `save` writes and `fastbp.load` reads.
 
 A file holds the array ``params`` and a description: sizes, activations, loss and everything else that `Network` takes.
 The description is made by `describe` and read by `rebuild`, which other kinds of files, such as those of estimators,
@@ -7,8 +7,8 @@ use for the network inside them.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from typing import Any, cast
+from collections.abc import Mapping
+from typing import Any, TypeVar
 
 from numpy.typing import NDArray
 
@@ -17,18 +17,18 @@ from fastbp.engine import parameters
 from fastbp.functions.own import Activation, Loss
 from fastbp.model.definition import require_network
 from fastbp.model.initializers import INITIALIZERS
-from fastbp.network import Network
-from fastbp.storage.arrays import FileContent, read_arrays, write_arrays
+from fastbp.model.model import Model, from_params
+from fastbp.storage.arrays import FileContent, write_arrays
 from fastbp.storage.atomic import FileError, PathLike
 
-__all__ = ["FileError", "describe", "load", "rebuild", "save"]
+__all__ = ["FileError", "describe", "rebuild", "save"]
 
 OwnFunctions = Mapping[tuple[type, str], Activation | Loss]
-CustomFunctions = Iterable[Activation | Loss]
+_Net = TypeVar("_Net", bound=Model)
 
-_VERSION = 1  # of the description below; a release that adds a field counts on, and still reads the earlier ones
-_MOST_NEURONS = 1 << 48  # of a layer, for whose weights no address space would do
-ESTIMATOR_VERSION = 1  # likewise, of what `fastbp.neural_network.files` adds to it
+NETWORK_VERSION = 1  # of the description below; a release that adds a field adds 1, and still reads the earlier ones
+_MOST_NEURONS = 1 << 48  # of a layer; the weights of a larger one would fit into no address space
+ESTIMATOR_VERSION = 1  # the same for what `fastbp.neural_network.files` adds to it
 _FIELDS = (
     "sizes",
     "dtype",
@@ -41,7 +41,7 @@ _FIELDS = (
 )
 
 
-def save(net: Network, path: PathLike) -> None:
+def save(net: Model, path: PathLike, subclass: str | None = None) -> None:
     """Write a network to a file, whole or not at all.
 
     The file is in the safetensors format.  It is written under a temporary name in the same folder, flushed to the
@@ -49,13 +49,15 @@ def save(net: Network, path: PathLike) -> None:
 
     Parameters
     ----------
-    net : Network
-        The network; one of a subclass is saved, and loaded, as a `Network`.  The state of its optimizer is not saved.
-        An `Activation` or `Loss` of your own is saved by its name only, since a file holds no code: pass it to `load`
-        as well.
+    net : Model
+        The network.  Of a subclass the file has only the name, nothing that the subclass adds; `load` makes a
+        `Network` of it unless it is passed that class.  The state of its optimizer is not saved.  An `Activation` or
+        `Loss` of your own is saved by its name only, since a file holds no code: pass it to `load` as well.
     path : str or os.PathLike
         The file; by convention its name ends in ``.safetensors``.  One that exists is replaced and passes on its
         permissions; where it is a symbolic link, the file it points to is replaced.
+    subclass : str, optional
+        The name of the network's class, if that is a subclass of the user's.
 
     Raises
     ------
@@ -76,63 +78,18 @@ def save(net: Network, path: PathLike) -> None:
     array([[ True]])
     """
     require_network(net)
-    write_arrays(path, "network", _VERSION, describe(net), {"params": finite_params(net)})
+    optional = {} if subclass is None else {"class": subclass}
+    write_arrays(path, "network", NETWORK_VERSION, describe(net), {"params": finite_params(net)}, optional=optional)
 
 
-def load(path: PathLike, *, mmap: bool = False, custom_functions: CustomFunctions = ()) -> Any:
-    """Return the network or estimator that a file holds.
-
-    Loading runs no code of the file and trusts nothing in it.
-
-    Parameters
-    ----------
-    path : str or os.PathLike
-        A file that `save` wrote, with this release of fastbp or an earlier one.
-    mmap : bool
-        Whether the parameters are mapped into memory and not read: processes that map one file share its memory, and
-        what is written to the parameters stays with the process that writes.  The file may be replaced meanwhile, by
-        `save` for instance; it must not be cut short or overwritten in place.
-    custom_functions : iterable of Activation and Loss
-        The functions of your own that the network was made with; they are found by their names.
-
-    Returns
-    -------
-    Network, MLPClassifier or MLPRegressor
-        What was saved, with the same parameters, bit by bit, ready to be trained on with a fresh optimizer.
-
-    Raises
-    ------
-    TypeError, ValueError, OSError
-        If an argument is wrong, or the file cannot be opened.
-    FileError
-        If the file is damaged, cut off, of another kind or written by a newer fastbp, or if it needs a function of
-        yours that is not among `custom_functions`.  It is a ValueError that names the file and the reason.
-
-    Examples
-    --------
-    >>> import os, tempfile, numba, fastbp as bp
-    >>> cube = bp.Activation("cube", numba.njit(lambda z: z**3), numba.njit(lambda z: 3 * z**2))
-    >>> net = bp.Network([2, 3, 1], activation=cube, seed=0)
-    >>> with tempfile.TemporaryDirectory() as folder:
-    ...     path = os.path.join(folder, "net.safetensors")
-    ...     net.save(path)
-    ...     bp.load(path, mmap=True, custom_functions=[cube])
-    <Network 2-3-1, loss quadratic, 13 parameters, float64>
-    """
-    mapped = validation.flag(mmap, "mmap")
-    known = _by_name(custom_functions)
-    versions = {"network": _VERSION, "classifier": ESTIMATOR_VERSION, "regressor": ESTIMATOR_VERSION}
-    content = read_arrays(path, versions, mmap=mapped)
-    if content.kind != "network":
-        from fastbp.neural_network.files import restore
-
-        return restore(content, known)
+def restore(content: FileContent, kind: type[_Net], custom_functions: OwnFunctions) -> _Net:
+    """Return the network that a file holds, as one of a class, or raise the error of that file."""
     optional = {"loss_parameter"} & set(content.description)  # only losses that have a parameter write it
     content.require_names(["params"], {*_FIELDS, *optional})
-    return rebuild(content, content.description, "params", known)
+    return rebuild(content, kind, content.description, "params", custom_functions)
 
 
-def finite_params(net: Network) -> NDArray[Any]:
+def finite_params(net: Model) -> NDArray[Any]:
     """Return a network's parameters, or raise if one is NaN or infinite."""
     if not validation.all_finite(net.params):
         raise ValueError(
@@ -144,12 +101,12 @@ def finite_params(net: Network) -> NDArray[Any]:
 # --- description ------------------------------------------------------------------------------------------------------
 
 
-def describe(net: Network) -> dict[str, Any]:
+def describe(net: Model) -> dict[str, Any]:
     """Return everything but the parameters, in plain values, as `rebuild` reads it.
 
     Parameters
     ----------
-    net : Network
+    net : Model
         Any network whose functions of the user's own have different names.
 
     Returns
@@ -196,16 +153,19 @@ def describe(net: Network) -> dict[str, Any]:
 
 def rebuild(
     content: FileContent,
+    kind: type[_Net],
     description: Mapping[str, Any],
     params: str,
     custom_functions: OwnFunctions,
-) -> Network:
+) -> _Net:
     """Return the network of a description, with the array named `params` of the same file.
 
     Parameters
     ----------
     content : FileContent
         The file.
+    kind : type
+        The class that it is to be of; its constructor is not called.
     description : mapping
         What `describe` returned: the file's description, or a part of it.
     params : str
@@ -228,7 +188,7 @@ def rebuild(
     >>> import numpy as np, fastbp as bp
     >>> description = describe(bp.Network([1, 1]))
     >>> content = FileContent("x", "network", 1, description, {"params": np.array([2.0, 1.0])})
-    >>> rebuild(content, description, "params", {}).predict([[10.0]])
+    >>> rebuild(content, bp.Network, description, "params", {}).predict([[10.0]])
     array([[21.]])
     """
     sizes, dtype, layers = (description.get(key) for key in ("sizes", "dtype", "activations"))
@@ -242,13 +202,13 @@ def rebuild(
     if not isinstance(layers, list) or len(layers) != len(sizes) - 1 or not all(map(_is_runs, layers)):
         content.fail("its `activations` must be a list of [name, count] for each layer.")
 
-    def function(kind: type, value: Any) -> Any:
+    def function(form: type, value: Any) -> Any:
         if not isinstance(value, dict):
             return value
-        found = custom_functions.get((kind, str(value.get("custom"))))
+        found = custom_functions.get((form, str(value.get("custom"))))
         if found is None:
             content.fail(
-                f"its network has the bp.{kind.__name__} {value.get('custom')!r}, and a file holds no code. Pass it: "
+                f"its network has the bp.{form.__name__} {value.get('custom')!r}, and a file holds no code. Pass it: "
                 "load(path, custom_functions=[...])."
             )
         return found
@@ -256,7 +216,8 @@ def rebuild(
     runs = [[(function(Activation, name), count) for name, count in layer] for layer in layers]
     is_softmax = runs[-1] == [("softmax", sizes[-1])]
     try:
-        return Network.from_params(
+        return from_params(
+            kind,
             vector,
             sizes,
             activation=runs[:-1],
@@ -282,20 +243,3 @@ def _is_runs(layer: Any) -> bool:
         isinstance(run, list) and len(run) == 2 and isinstance(run[0], str | dict) and type(run[1]) is int
         for run in layer
     )
-
-
-def _by_name(functions: CustomFunctions) -> dict[tuple[type, str], Activation | Loss]:
-    """Return a user's functions by type and name."""
-    try:
-        given = list(functions)
-    except TypeError:
-        given = [cast(Activation, functions)]  # and refused below, unless it is one
-    found: dict[tuple[type, str], Activation | Loss] = {}
-    for function in given:
-        if not isinstance(function, Activation | Loss):
-            raise TypeError(
-                f"`custom_functions` must be a list of bp.Activation and bp.Loss; got {type(function).__name__}."
-            )
-        if found.setdefault((type(function), function.name), function) != function:
-            raise ValueError(f"`custom_functions` must have different names; two have the name {function.name!r}.")
-    return found

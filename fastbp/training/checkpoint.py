@@ -15,11 +15,12 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, fields, is_dataclass
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from fastbp.model.model import Model
 from fastbp.storage.arrays import FileContent, read_arrays, write_arrays
 from fastbp.storage.atomic import checked_path, file_status, path_named
 from fastbp.storage.networks import describe
@@ -32,9 +33,6 @@ from fastbp.training.steps import Trainer
 from fastbp.validation.data import Targets, all_finite
 from fastbp.validation.numbers import positive_integer
 from fastbp.validation.sparse_rows import Rows, SparseRows
-
-if TYPE_CHECKING:
-    from fastbp.network import Network
 
 _KIND, _VERSION = "checkpoint", 1
 _FIELDS = ("network", "fit", "epochs", "step", "position", "powers", "rng", "dropout_seed", "stopped_by")
@@ -248,7 +246,7 @@ class SavedFit:
         If the file is damaged, cut off, of another kind or newer.
     """
 
-    def __init__(self, path: str, net: Network, optimizer: Optimizer | None) -> None:
+    def __init__(self, path: str, net: Model, optimizer: Optimizer | None) -> None:
         self._content = read_arrays(path, {_KIND: _VERSION})
         self._content.require_names(_ARRAYS, _FIELDS)
         self._net = net

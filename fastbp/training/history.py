@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
-
-if TYPE_CHECKING:
-    from fastbp.network import Network
 
 STOPPED_BY = ("epochs", "early_stopping", "tolerance", "callback")  # why a whole fit ended
 
@@ -173,5 +170,5 @@ class Callback(Protocol):
     'callback'
     """
 
-    def __call__(self, net: Network, history: History, /) -> bool | np.bool_ | None:
+    def __call__(self, net: Any, history: History, /) -> bool | np.bool_ | None:
         """Look at an epoch's result; whether to stop."""

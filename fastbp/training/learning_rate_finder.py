@@ -4,21 +4,20 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from fastbp import validation
+from fastbp.model.checks import checked_data
 from fastbp.model.definition import require_network
+from fastbp.model.model import Model
 from fastbp.system.memory import require_writable
-from fastbp.training.fit import batch_rows_for
 from fastbp.training.optimizers import Adam, Optimizer, require_optimizer
+from fastbp.training.plan import batch_rows_for
 from fastbp.training.state import fresh_state
 from fastbp.training.steps import Trainer
-
-if TYPE_CHECKING:
-    from fastbp.network import Network
 
 _SMOOTHING = 0.9  # share of the old mean in the running mean of the loss
 _BLOWN_UP = 4.0  # the trial ends when the smoothed loss is this many times its lowest value
@@ -51,7 +50,7 @@ class LearningRateRange:
 
 
 def find_learning_rate(
-    net: Network,
+    net: Model,
     X: ArrayLike,
     Y: ArrayLike,
     *,
@@ -68,7 +67,7 @@ def find_learning_rate(
 
     Parameters
     ----------
-    net : Network
+    net : Model
         The network; its parameters and its training state are the same afterwards.
     X, Y, batch_size, sample_weight, n_threads
         As for `fastbp.training.fit`.
@@ -106,7 +105,7 @@ def find_learning_rate(
     """
     require_network(net)
     require_optimizer(optimizer)
-    data = net.checked_data(X, Y, sample_weight)
+    data = checked_data(net, X, Y, sample_weight)
     require_writable(net)
     n_rows = len(data[0])
     batch_rows = batch_rows_for(batch_size, n_rows)

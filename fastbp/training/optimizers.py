@@ -14,12 +14,11 @@ from typing import ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
+from fastbp.engine.settings import N_CONSTANTS
 from fastbp.training.schedules import Schedule
 from fastbp.validation.numbers import store_number
 
 __all__ = ["SGD", "Adam", "AdamW", "Optimizer", "RMSprop"]
-
-N_CONSTANTS = 5  # one length for all optimizers, so that the compiled code has one type of argument
 
 
 @dataclass(frozen=True, slots=True)

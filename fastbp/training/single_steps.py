@@ -8,30 +8,30 @@ copies the values there, looks at the copies, and calls the kernel.
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from fastbp import validation
-from fastbp.engine import workspace
-from fastbp.engine.frame import UnknownCodeError, address_of, inputs_of, make_frame
+from fastbp.engine.calls import FINISHED, UnknownCodeError
+from fastbp.engine.cutting import Inputs, inputs_of, seconds_per_step
+from fastbp.engine.frame import make_frame
 from fastbp.engine.interruption import LONG_CALL, StepTime
 from fastbp.engine.threads import process_limit, thread_count
+from fastbp.engine.workspace import aligned_empty
 from fastbp.kernels.roots import entry
-from fastbp.kernels.tables import plan as in_plan
-from fastbp.kernels.tables import scalars as in_scalars
+from fastbp.model.checks import checked_data
+from fastbp.model.definition import problem_of
 from fastbp.system.memory import require_writable, require_writable_arrays
 from fastbp.training.optimizers import Adam, Optimizer, require_optimizer
 from fastbp.training.schedules import Cosine, OneCycle, Schedule
 from fastbp.training.state import TrainingDivergedError, TrainingState, state_to_go_on_with
-from fastbp.training.steps import prepare_frame, seconds_of_step
+from fastbp.training.steps import prepare_frame
+from fastbp.training.trained import TrainedModel
 from fastbp.validation.arrays import column_names
 from fastbp.validation.data import Targets
 from fastbp.validation.sparse_rows import Rows, SparseRows
-
-if TYPE_CHECKING:
-    from fastbp.network import Network
 
 _MOST_COPIED = 1 << 12  # elements that are copied: more of them are quicker described where they lie
 _FEW_VALUES = 48  # that Python adds up as quickly as NumPy
@@ -47,7 +47,7 @@ Data = tuple[Rows, Targets, NDArray[Any] | None]  # X, Y and weights as they wer
 class Stepper:
     """The single steps of one network."""
 
-    def __init__(self, net: Network) -> None:
+    def __init__(self, net: TrainedModel) -> None:
         self._net = net
         self._spare: dict[Key, list[Any]] = {}  # places that nobody uses now
 
@@ -113,7 +113,7 @@ class Stepper:
         >>> cost < 0.1
         True
         """
-        state: TrainingState | None = self._net.training_state
+        state: TrainingState | None = self._net._training_state
         key = _kind(X, Y, sample_weight)
         spare = self._spare.get(key)
         if spare and n_threads is None and state is not None and (optimizer is None or optimizer is state.optimizer):
@@ -141,18 +141,18 @@ class Stepper:
         """Take the step after a look at every argument; nothing changes before."""
         net = self._net
         require_optimizer(optimizer)
-        data = net.checked_data(X, Y, sample_weight)
+        data = checked_data(net, X, Y, sample_weight)
         _checked_clip_norm(clip_norm)
         if n_threads is not None:
             thread_count(n_threads)  # refuse wrong ones
         require_writable(net)
-        old: TrainingState | None = net.training_state
+        old: TrainingState | None = net._training_state
         if old is not None and (optimizer is None or optimizer is old.optimizer):
             _rates(old.optimizer, old.step)  # refuse a schedule that needs to know the whole
             state = old
         else:
             _rates(Adam() if optimizer is None else optimizer, 0)
-            state = state_to_go_on_with(net, optimizer, None)
+            state = state_to_go_on_with(net, old, optimizer, None)
         net.feature_names = column_names(X) or net.feature_names
         place = self._place(key, X, Y, sample_weight, data)
         cost = place.step(state, clip_norm, n_threads)
@@ -202,15 +202,14 @@ class _Place:
     The kernel takes a step as an epoch of one step: it keeps the parameters from before it, and looks at the new ones.
     """
 
-    def __init__(self, net: Network, n_rows: int, spare: list[Any], inputs: workspace.Inputs) -> None:
+    def __init__(self, net: TrainedModel, n_rows: int, spare: list[Any], inputs: Inputs) -> None:
         self._net, self._n_rows, self.spare = net, n_rows, spare
-        self._frame = frame = make_frame(net, n_rows, n_rows, gradient=True, inputs=inputs)
-        self._scalars, plan = frame.scalars, frame.workspace.plan
-        self._results = frame.scalars[in_scalars.STEP : in_scalars.STATUS + 1]
+        self._frame = frame = make_frame(problem_of(net), n_rows, n_rows, gradient=True, inputs=inputs)
+        self._results, self._epochs_done = frame.results, frame.epochs_done
         self._before, self._sums = np.empty_like(net.params), np.empty((1, 2))
-        plan[[in_plan.EPOCH_SUMS, in_plan.BEFORE]] = address_of(self._sums), address_of(self._before)
+        frame.record_epochs(self._sums, self._before)
         self._flops = inputs.flops_per_step(net.sizes, n_rows)
-        self._step_time = StepTime(seconds_of_step(net, n_rows))
+        self._step_time = StepTime(seconds_per_step(net.sizes, n_rows))
         is_shared = self._flops >= frame.workspace.least_shared_flops or frame.workspace.calls_blas
         self._is_small = not is_shared and self._step_time.seconds < LONG_CALL
         self._state: TrainingState | None = None  # that the frame was prepared for
@@ -221,28 +220,27 @@ class _Place:
         """Point the kernel to the caller's arrays."""
         self._frame.set_data(*data)
         weights = data[2]
-        self._scalars[in_scalars.MEAN_WEIGHT] = 0.0 if weights is None else weights.mean(dtype=np.float64)
+        self._frame.mean_weight = 0.0 if weights is None else weights.mean(dtype=np.float64)
 
     def step(self, state: TrainingState, clip_norm: Any, n_threads: int | None) -> float:
         """Take a step; the cost before it."""
-        net, frame, scalars = self._net, self._frame, self._scalars
+        net, frame = self._net, self._frame
         if self._state is not state:
             self._prepare(state)
         elif self._n_steps != state.step:  # other steps were taken in between, in another place
-            scalars[in_scalars.STEP] = state.step
-            scalars[[in_scalars.POWER_1, in_scalars.POWER_2]] = state.powers
+            frame.set_steps(state.step, state.powers)
         if clip_norm is not self._clip_norm:
-            scalars[in_scalars.CLIP_NORM], self._clip_norm = _checked_clip_norm(clip_norm), clip_norm
+            frame.clip_norm, self._clip_norm = _checked_clip_norm(clip_norm), clip_norm
         if self._has_schedule:
             self._set_rates(_rates(state.optimizer, state.step))
         if not all([array.flags.writeable for array in self._written]):  # noqa: C419  a list takes half the time
             require_writable_arrays(*self._written)
-        scalars[in_scalars.EPOCHS] = 0.0
+        self._epochs_done[0] = 0.0
         first = state.step + 1
-        net.training_state = state
+        net._training_state = state
         try:
             if self._is_small:
-                if entry.run(*self._call) != in_scalars.FINISHED:
+                if entry.run(*self._call) != FINISHED:
                     raise UnknownCodeError
             else:
                 threads = frame.useful_threads(n_threads, self._flops)
@@ -251,7 +249,7 @@ class _Place:
             step, power_1, power_2, rate, _, cost_sum, weight_sum, _, status = self._results.tolist()
             state.step = self._n_steps = int(step)
             state.powers = power_1, power_2
-        if status != in_scalars.FINISHED:
+        if status != FINISHED:
             self._give_up(state, first, rate)
         cost: float = cost_sum / weight_sum
         return cost
@@ -261,7 +259,7 @@ class _Place:
         net, frame = self._net, self._frame
         prepare_frame(frame, net, state, self._n_rows)
         frame.point_to_vectors(net.params)
-        self._scalars[in_scalars.STATUS] = in_scalars.FINISHED
+        frame.status = FINISHED
         self._written = (net.params, *net.weights, *net.biases, state.vectors)
         rate = state.optimizer.learning_rate
         self._has_schedule = isinstance(rate, Schedule)
@@ -271,8 +269,7 @@ class _Place:
 
     def _set_rates(self, rates: NDArray[np.float64]) -> None:
         """Make ready the arguments of the kernel."""
-        frame = self._frame
-        self._call = (entry.TRAIN, entry.LEADER, frame.addresses, frame.control, frame.nothing, 0, rates)
+        self._call = self._frame.step_call(rates)
 
     def _give_up(self, state: TrainingState, step: int, rate: float) -> None:
         """Return to the parameters from before the step, forget the optimizer's state, and say so."""
@@ -289,12 +286,12 @@ class _Place:
 class _Copies(_Place):
     """The same with room for the values of small arrays of one kind, where the kernel finds them."""
 
-    def __init__(self, net: Network, data: Data, spare: list[Any], X: Any, Y: Any, sample_weight: Any) -> None:
+    def __init__(self, net: TrainedModel, data: Data, spare: list[Any], X: Any, Y: Any, sample_weight: Any) -> None:
         n_rows, n_outputs = len(X), net.sizes[-1]
-        super().__init__(net, n_rows, spare, workspace.Inputs())
+        super().__init__(net, n_rows, spare, Inputs())
         has_labels = data[1].array is None
         sizes = (X.size, 0 if has_labels else n_rows * n_outputs, 0 if sample_weight is None else n_rows)
-        self._values = workspace.aligned_empty(sum(sizes), net.dtype)
+        self._values = aligned_empty(sum(sizes), net.dtype)
         self._zeros = np.zeros_like(self._values)
         x, y, w = np.split(self._values, np.cumsum(sizes[:2]))
         self._x, self._weights = x.reshape(X.shape), None if sample_weight is None else w
@@ -336,7 +333,7 @@ class _Copies(_Place):
         weights = self._weights
         if weights is None:
             return True
-        self._scalars[in_scalars.MEAN_WEIGHT] = np.add.reduce(weights, dtype=np.float64) / self._n_rows
+        self._frame.mean_weight = np.add.reduce(weights, dtype=np.float64) / self._n_rows
         values: list[float] = weights.tolist()
         return min(values) >= 0.0 and max(values) > 0.0
 

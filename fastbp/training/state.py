@@ -4,16 +4,14 @@ from __future__ import annotations
 
 import copy
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from fastbp.model.model import Model
 from fastbp.system.memory import require_memory
 from fastbp.training.optimizers import Adam, Optimizer
-
-if TYPE_CHECKING:
-    from fastbp.network import Network
 
 
 class TrainingDivergedError(FloatingPointError):
@@ -47,7 +45,7 @@ class TrainingState:
         return replace(self, vectors=np.array(self.vectors), rng=copy.deepcopy(self.rng))
 
 
-def fresh_state(net: Network, optimizer: Optimizer, rng: np.random.Generator) -> TrainingState:
+def fresh_state(net: Model, optimizer: Optimizer, rng: np.random.Generator) -> TrainingState:
     """Return the state of an optimizer that has taken no step.
 
     Raises
@@ -70,9 +68,10 @@ def draw_seed(rng: np.random.Generator) -> int:
     return int(rng.integers(1 << 31))
 
 
-def state_to_go_on_with(net: Network, optimizer: Optimizer | None, seed: int | None) -> TrainingState:
+def state_to_go_on_with(
+    net: Model, old: TrainingState | None, optimizer: Optimizer | None, seed: int | None
+) -> TrainingState:
     """Return the state to go on from, or a fresh one where there is a new optimizer or none yet."""
-    old: TrainingState | None = net.training_state
     new_numbers = seed is not None or old is None
     rng = np.random.default_rng(seed) if old is None or new_numbers else old.rng
     if old is None or not (optimizer is None or optimizer is old.optimizer):

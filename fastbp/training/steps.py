@@ -6,50 +6,46 @@ import math
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, nullcontext
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from fastbp import validation
-from fastbp.engine.frame import Frame, address_of, inputs_of
+from fastbp.engine.calls import CONVERGED, DIVERGED, FINISHED, INTERRUPTED
+from fastbp.engine.cutting import inputs_of, seconds_per_step
+from fastbp.engine.frame import Frame
 from fastbp.engine.interruption import StepTime
 from fastbp.engine.shuffling import kernel_draws_permutation, permutation
-from fastbp.kernels.tables import plan as in_plan
-from fastbp.kernels.tables import scalars as in_scalars
+from fastbp.model.model import Model, passes_of
 from fastbp.training.history import History
 from fastbp.training.state import TrainingDivergedError, TrainingState
+from fastbp.training.trained import TrainedModel, keep_training_state
 from fastbp.validation.sparse_rows import Rows
 
-if TYPE_CHECKING:
-    from fastbp.network import Network
-
-# What a step is reckoned to take beyond its gradient; see `fastbp.engine.interruption`.
-_SECONDS_PER_STEP = 1e-6
-_SECONDS_PER_UPDATE = 1e-9  # of one parameter, from memory
 _MOST_STEPS_TOGETHER = 1 << 14  # of several epochs in one call: 128 KiB of learning rates, and at least 2 ms
 
 
-def prepare_frame(frame: Frame, net: Network, state: TrainingState, batch_rows: int) -> None:
+def prepare_frame(frame: Frame, net: Model, state: TrainingState, batch_rows: int) -> None:
     """Tell the kernels of a network's penalties and dropout, of its optimizer, and where that is."""
-    frame.state = state.vectors
-    plan, scalars = frame.workspace.plan, frame.scalars
-    plan[in_plan.OPTIMIZER] = state.optimizer.code
-    plan[in_plan.N_STATE_VECTORS] = state.optimizer.n_state_vectors
-    plan[in_plan.BATCH_SIZE] = batch_rows
-    plan[in_plan.HAS_DROPOUT] = any(rate > 0 for rate in net.dropout)
-    plan[in_plan.DROPOUT_SEED] = state.dropout_seed
-    scalars[in_scalars.CONSTANTS : in_scalars.CONSTANTS + 5] = state.optimizer.kernel_constants()
-    scalars[[in_scalars.L2_PENALTY, in_scalars.L1_PENALTY]] = net.penalties
-    scalars[in_scalars.STEP] = state.step
-    scalars[[in_scalars.POWER_1, in_scalars.POWER_2]] = state.powers
-    scalars[in_scalars.DROPOUT : in_scalars.DROPOUT + len(net.dropout)] = net.dropout
+    optimizer = state.optimizer
+    frame.set_optimizer(
+        optimizer.code, optimizer.kernel_constants(), state.vectors, optimizer.n_state_vectors, batch_rows
+    )
+    frame.set_dropout(net.dropout, state.dropout_seed)
+    frame.set_penalties(*net.penalties)
+    frame.set_steps(state.step, state.powers)
 
 
-def seconds_of_step(net: Network, batch_rows: int) -> float:
-    """Return about how long a step takes."""
-    gradient = 3 * batch_rows * net.passes.row_seconds
-    return gradient + _SECONDS_PER_STEP + _SECONDS_PER_UPDATE * net.n_params
+@contextmanager
+def saving_state(net: TrainedModel, trainer: Trainer) -> Iterator[None]:
+    """Leave the network able to go on from the last finished step, whatever ends the training, which is over."""
+    try:
+        yield
+    finally:
+        trainer.update_state()
+        keep_training_state(net, trainer.state)
+    trainer.end()
 
 
 class Pauses(Protocol):
@@ -68,7 +64,7 @@ class Trainer:
 
     def __init__(
         self,
-        net: Network,
+        net: Model,
         X: Rows,
         targets: validation.Targets,
         sample_weight: NDArray[Any] | None,
@@ -86,39 +82,31 @@ class Trainer:
         self._frame = self._make_frame(batch_rows, X, clip_norm, tol if self.is_full_batch else None)
         flops = inputs_of(X).flops_per_step(net.sizes, batch_rows)
         self.n_threads = self._frame.useful_threads(n_threads, flops)
-        self._step_time = StepTime(seconds_of_step(net, batch_rows))
+        self._step_time = StepTime(seconds_per_step(net.sizes, batch_rows))
         self.position = 0  # steps of the epoch that are done
         self.before_epoch = net.params.copy()
         self._rng_state: Mapping[str, Any] | None = None  # at the beginning of the epoch at hand
 
     def _make_frame(self, batch_rows: int, X: Rows, clip_norm: float, tol: float | None) -> Frame:
-        frame = self.net.passes.training_frame(batch_rows, X)
+        frame = passes_of(self.net).training_frame(batch_rows, X)
         prepare_frame(frame, self.net, self.state, batch_rows)
         weights = self._data[2]
-        frame.scalars[in_scalars.MEAN_WEIGHT] = 0.0 if weights is None else weights.mean(dtype=np.float64)
-        frame.scalars[in_scalars.CLIP_NORM] = clip_norm
-        frame.scalars[in_scalars.TOLERANCE] = -1.0 if tol is None else tol
+        frame.mean_weight = 0.0 if weights is None else weights.mean(dtype=np.float64)
+        frame.clip_norm = clip_norm
+        frame.tolerance = -1.0 if tol is None else tol
         return frame
 
-    @contextmanager
-    def saving_state(self) -> Iterator[None]:
-        """Leave the network able to go on from the last finished step, whatever ends the training, which is over."""
-        try:
-            yield
-        finally:
-            self._update_state()
-            self.net.training_state = self.state
-        self.net.passes.keep_training_frame(self._frame)
+    def end(self) -> None:
+        """Keep the frame for another fit."""
+        passes_of(self.net).keep_training_frame(self._frame)
 
-    def _update_state(self) -> None:
-        """Take the steps taken from the kernel's scalars."""
-        scalars = self._frame.scalars
-        self.state.step = int(scalars[in_scalars.STEP])
-        self.state.powers = float(scalars[in_scalars.POWER_1]), float(scalars[in_scalars.POWER_2])
+    def update_state(self) -> None:
+        """Take the steps taken from the kernel."""
+        self.state.step, self.state.powers = self._frame.step, self._frame.powers
 
     def progress(self) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
         """Return where training is, in plain values and in arrays, as `resume` and `TrainingState` take it."""
-        self._update_state()
+        self.update_state()
         state = self.state
         values = {
             "step": state.step,
@@ -128,8 +116,8 @@ class Trainer:
             "dropout_seed": state.dropout_seed,
         }
         before = self.before_epoch if self.position else self.net.params
-        sums = self._frame.scalars[[in_scalars.COST_SUM, in_scalars.WEIGHT_SUM]]
-        return values, {"params": self.net.params, "before_epoch": before, "vectors": state.vectors, "sums": sums}
+        arrays = {"params": self.net.params, "before_epoch": before, "vectors": state.vectors, "sums": self._frame.sums}
+        return values, arrays
 
     def resume(
         self, params: NDArray[Any], before_epoch: NDArray[Any], position: int, sums: NDArray[np.float64]
@@ -138,7 +126,7 @@ class Trainer:
         self.net.params[...] = params
         self.before_epoch[...] = before_epoch
         self.position = position
-        self._frame.scalars[[in_scalars.COST_SUM, in_scalars.WEIGHT_SUM]] = sums
+        self._frame.sums = sums
 
     def epoch(
         self,
@@ -155,34 +143,33 @@ class Trainer:
         beginning of the fit, and so are the steps that a schedule sees: those of the optimizer may be more.
         """
         frame = self._frame
-        scalars = frame.scalars
         X, targets, sample_weight = self._data
         if self.position == 0:
             self.before_epoch[...] = self.net.params
-            scalars[[in_scalars.COST_SUM, in_scalars.WEIGHT_SUM]] = 0.0
+            frame.sums = 0.0
         rng = self.state.rng
         self._rng_state = rng.bit_generator.state
         if shuffle and order is None and not self.is_full_batch:
             order = permutation(rng, len(X), frame)
         frame.set_data(X, targets, sample_weight, order)
-        first_of_epoch = int(scalars[in_scalars.STEP]) - self.position
+        first_of_epoch = frame.step - self.position
         rates = self.state.optimizer.learning_rates(epoch * self.steps_per_epoch, self.steps_per_epoch, horizon)
-        status = in_scalars.FINISHED
+        status = FINISHED
         while self.position < self.steps_per_epoch:
             now = self._step_time.steps_to_try(self.steps_per_epoch - self.position)
             rest = rates[self.position : self.position + now]
             try:
                 status = self._steps(self.position, rest, None if pauses is None else pauses.deadline)
             finally:
-                self.position = int(scalars[in_scalars.STEP]) - first_of_epoch
-            if status == in_scalars.INTERRUPTED and pauses is not None:
+                self.position = frame.step - first_of_epoch
+            if status == INTERRUPTED and pauses is not None:
                 pauses.take()
-            elif status != in_scalars.FINISHED:
+            elif status != FINISHED:
                 break
-        if status == in_scalars.DIVERGED or not validation.all_finite(self.net.params):
+        if status == DIVERGED or not validation.all_finite(self.net.params):
             self._give_up(epoch, float(rates[0]))
-        weight = scalars[in_scalars.WEIGHT_SUM]
-        return float(scalars[in_scalars.COST_SUM] / weight), float(rates[-1]), status == in_scalars.CONVERGED
+        cost, weight = frame.sums
+        return float(cost / weight), float(rates[-1]), status == CONVERGED
 
     def epochs_at_once(self, *, shuffle: bool) -> int:
         """Return how many epochs `epochs` may take: as many as are no long call, or 1 where it cannot take several."""
@@ -198,38 +185,33 @@ class Trainer:
         All bits are those of as many calls of `epoch`; the kernel does what is done there before and after the steps.
         Whatever ends the call, the finished epochs are recorded.
         """
-        scalars, plan, n_steps = self._frame.scalars, self._frame.workspace.plan, n_epochs * self.steps_per_epoch
+        frame, n_steps = self._frame, n_epochs * self.steps_per_epoch
         X, targets, sample_weight = self._data
         bits = self.state.rng.bit_generator if shuffle and not self.is_full_batch else None
         order = None if bits is None else np.empty(len(X), np.int64)
-        self._frame.set_data(X, targets, sample_weight, order)
+        frame.set_data(X, targets, sample_weight, order)
         if bits is not None:
-            self._frame.set_random(bits)
-        first_step = int(scalars[in_scalars.STEP])
+            frame.set_random(bits)
+        first_step = frame.step
         rates = self.state.optimizer.learning_rates(len(history) * self.steps_per_epoch, n_steps, horizon)
         sums = np.empty((n_epochs, 2))
-        scalars[in_scalars.EPOCHS] = 0.0
-        plan[[in_plan.EPOCH_SUMS, in_plan.BEFORE, in_plan.SHUFFLES]] = (
-            address_of(sums),
-            address_of(self.before_epoch),
-            bits is not None,
-        )
-        began, done, status = time.perf_counter(), 0, in_scalars.INTERRUPTED
+        frame.record_epochs(sums, self.before_epoch, shuffles=bits is not None)
+        began, done, status = time.perf_counter(), 0, INTERRUPTED
         try:
             with nullcontext() if bits is None else bits.lock:
-                while done < n_steps and status == in_scalars.INTERRUPTED:
+                while done < n_steps and status == INTERRUPTED:
                     status = self._steps(done % self.steps_per_epoch, rates[done:])
-                    done = int(scalars[in_scalars.STEP]) - first_step
+                    done = frame.step - first_step
         finally:
-            plan[in_plan.EPOCH_SUMS] = 0
-            n = int(scalars[in_scalars.EPOCHS])
+            frame.stop_recording()
+            n = int(frame.epochs_done[0])
             seconds = (time.perf_counter() - began) / max(1, n)
             last_rates = rates[self.steps_per_epoch - 1 :: self.steps_per_epoch][:n]
             losses = (sums[:n, 0] / sums[:n, 1]).tolist()
             history.extend(losses, last_rates.tolist(), [seconds] * n)
-        if status == in_scalars.DIVERGED:
+        if status == DIVERGED:
             self._give_up(len(history), float(rates[n * self.steps_per_epoch]))
-        return losses[-1], status == in_scalars.CONVERGED
+        return losses[-1], status == CONVERGED
 
     def end_epoch(self) -> None:
         """Take note that the epoch is recorded."""
@@ -243,15 +225,12 @@ class Trainer:
 
     def single_step(self, index: int, rate: float, order: NDArray[np.int64] | None) -> float:
         """Take step `index` of an epoch with a given rate; the cost before it, which may be NaN or infinite."""
-        scalars = self._frame.scalars
-        self._frame.set_data(*self._data, order)
-        scalars[[in_scalars.COST_SUM, in_scalars.WEIGHT_SUM]] = 0.0
+        frame = self._frame
+        frame.set_data(*self._data, order)
+        frame.sums = 0.0
         status = self._steps(index, np.array([rate]))
-        return (
-            math.inf
-            if status == in_scalars.DIVERGED
-            else float(scalars[in_scalars.COST_SUM] / max(scalars[in_scalars.WEIGHT_SUM], 1e-300))
-        )
+        cost, weight = frame.sums
+        return math.inf if status == DIVERGED else float(cost / max(weight, 1e-300))
 
     def penalty(self) -> float:
         """L2 and L1 penalty of the weights as they are."""
@@ -273,15 +252,15 @@ class Trainer:
         """Whether the gradient over all data is within the tolerance; full batches know before each step."""
         if self.is_full_batch:
             return False
-        _, grad = self.net.passes.value_and_grad(*data, params=self.net.params, n_threads=self.n_threads)
+        _, grad = passes_of(self.net).value_and_grad(*data, params=self.net.params, n_threads=self.n_threads)
         return float(np.linalg.norm(grad)) <= tol
 
     def _give_up(self, epoch: int, rate: float) -> None:
         """Return to the parameters from before the epoch, forget the optimizer's state, and say so."""
-        step = int(self._frame.scalars[in_scalars.STEP])
+        step = self._frame.step
         self.net.params[...] = self.before_epoch
         self.state.vectors.fill(0)
-        self._frame.scalars[[in_scalars.STEP, in_scalars.POWER_1, in_scalars.POWER_2]] = 0.0, 1.0, 1.0
+        self._frame.set_steps(0, (1.0, 1.0))
         raise TrainingDivergedError(
             f"The loss became NaN or infinite in epoch {epoch + 1} (step {step}) with a learning rate of {rate:g}. The "
             "network has the parameters from before that epoch, and the optimizer's state was reset. Try a smaller "

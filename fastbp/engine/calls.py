@@ -1,0 +1,48 @@
+"""Calls of the root kernel: what it says of them, and how arrays are described to it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from numpy.typing import NDArray
+
+from fastbp.kernels.roots import entry
+from fastbp.kernels.tables import scalars as in_scalars
+
+# What a training kernel says of its last step, and what any root returns.
+FINISHED = in_scalars.FINISHED  # all steps that were asked for
+CONVERGED = in_scalars.CONVERGED  # the gradient is within the tolerance; the step was not taken
+DIVERGED = in_scalars.DIVERGED  # the cost is not finite; the step was not taken
+INTERRUPTED = in_scalars.INTERRUPTED  # an early return was asked for; the steps that were taken are whole
+
+
+class UnknownCodeError(RuntimeError):
+    """The kernels were told of a loss, activation, optimizer or form of X that they do not know, or that do not fit."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "The kernels do not know the loss, an activation, the optimizer or the form of X that they were told of, "
+            "or these do not fit each other; nothing was computed. This is an error in fastbp: please report it."
+        )
+
+
+def run_kernel(task: int, *tail: Any) -> None:
+    """Do a task as the leader; what the kernels do not know is an error, never another result."""
+    if entry.run(task, entry.LEADER, *tail) != FINISHED:
+        raise UnknownCodeError
+
+
+def address_of(array: NDArray[Any]) -> int:
+    """Return the address of an array's first element; quicker than `ctypes.data`."""
+    return int(array.__array_interface__["data"][0])
+
+
+def matrix(array: NDArray[Any]) -> tuple[int, int, int]:
+    """Address, row stride and column stride (in elements) of a matrix; strides of lone rows or columns are made up."""
+    row, column = (stride // array.itemsize for stride in array.strides)
+    n_rows, n_columns = array.shape
+    if n_columns == 1:
+        column = 1
+    if n_rows == 1:
+        row = max(row, n_columns)
+    return address_of(array), row, column

@@ -1,0 +1,47 @@
+"""Data that a network is to be applied to, checked."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from numpy.typing import ArrayLike, NDArray
+
+from fastbp import validation
+from fastbp.model.definition import Definition
+from fastbp.validation.arrays import require_columns
+from fastbp.validation.sparse_rows import Rows, as_dense
+
+
+def checked_rows(net: Definition, X: ArrayLike) -> Rows:
+    """Return valid inputs, sparse or not, with the columns that the network was fitted on, or raise."""
+    if net.feature_names is not None:
+        require_columns(X, net.feature_names)
+    return validation.inputs(X, net.sizes[0], net.dtype)
+
+
+def checked_inputs(net: Definition, X: ArrayLike) -> NDArray[Any]:
+    """Return the same as an array."""
+    return as_dense(checked_rows(net, X))
+
+
+def checked(
+    net: Definition, X: ArrayLike, Y: ArrayLike, sample_weight: ArrayLike | None
+) -> tuple[NDArray[Any], validation.Targets, NDArray[Any] | None]:
+    """Return valid inputs, as an array, targets and weights, or raise."""
+    rows, targets, weights = checked_data(net, X, Y, sample_weight)
+    return as_dense(rows), targets, weights
+
+
+def checked_data(
+    net: Definition, X: ArrayLike, Y: ArrayLike, sample_weight: ArrayLike | None
+) -> tuple[Rows, validation.Targets, NDArray[Any] | None]:
+    """Return valid inputs, sparse or not, targets and weights, or raise.
+
+    They are views that were made before they were looked at: if the user sets the shape of an array of theirs, at
+    any time, these keep what was checked.
+    """
+    rows = checked_rows(net, X)
+    n_rows = len(rows)
+    targets = validation.targets(Y, n_rows, net.sizes[-1], net.dtype, net.loss, softmax=net.has_softmax)
+    weights = validation.sample_weights(sample_weight, n_rows, net.dtype)
+    return rows, targets, weights

@@ -1,0 +1,128 @@
+"""`Plan`: the arguments of a fit, checked as far as they can be without its data."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from datetime import timedelta
+from typing import Any, Literal
+
+import numpy as np
+
+from fastbp import validation
+from fastbp.engine.threads import thread_count
+from fastbp.storage.atomic import PathLike
+from fastbp.training.checkpoint import checked_checkpoint, checked_interval, describe_optimizer
+from fastbp.training.early_stopping import EarlyStopping
+from fastbp.training.history import Callback
+from fastbp.training.optimizers import Optimizer, require_optimizer
+
+DEFAULT_BATCH_SIZE = 32
+
+
+@dataclass(frozen=True)
+class Plan:
+    """The arguments of `Network.fit` but the data; see there."""
+
+    epochs: int
+    batch_size: int | Literal["auto"] | None
+    optimizer: Optimizer | None
+    shuffle: bool
+    seed: int | None
+    validation_data: Any
+    early_stopping: EarlyStopping | None
+    tol: float | None
+    clip_norm: float | None
+    callbacks: Sequence[Callback]
+    progress: bool
+    n_threads: int | None
+    checkpoint: PathLike | None
+    checkpoint_every: int | timedelta
+    resume: bool
+
+    def __post_init__(self) -> None:
+        """Check every argument by itself, and keep it as what it means."""
+        checked = {
+            "epochs": validation.positive_integer(self.epochs, "epochs", 0),
+            "shuffle": validation.flag(self.shuffle, "shuffle"),
+            "seed": validation.seed(self.seed),
+            "early_stopping": _early_stopping(self.early_stopping, self.validation_data),
+            "tol": None if self.tol is None else validation.real_number(self.tol, "tol", 0.0),
+            "clip_norm": clip_norm_for(self.clip_norm),
+            "callbacks": _callbacks(self.callbacks),
+            "progress": validation.flag(self.progress, "progress"),
+            "checkpoint": None if self.checkpoint is None else checked_checkpoint(self.checkpoint),
+        }
+        checked_interval(self.checkpoint_every)
+        require_optimizer(self.optimizer)
+        thread_count(self.n_threads)  # refuses a wrong one before any random number is drawn
+        for name, value in checked.items():
+            object.__setattr__(self, name, value)
+        object.__setattr__(self, "resume", _resumes(self.resume, self.checkpoint))
+
+    def looks_after_each_epoch(self, *, is_full_batch: bool) -> bool:
+        """Whether something else than training is to happen between two epochs."""
+        watches_gradient = self.tol is not None and not is_full_batch  # which looks before each step anyway
+        return self.validation_data is not None or bool(self.callbacks) or watches_gradient
+
+    def describe(self, n_rows: int, batch_rows: int, optimizer: Optimizer) -> dict[str, Any]:
+        """Return what a checkpoint says of these arguments."""
+        return {
+            "batch_size": batch_rows,
+            "optimizer": describe_optimizer(optimizer, self.epochs * -(-n_rows // batch_rows)),
+            "shuffle": self.shuffle,
+            "seed": self.seed,
+            "early_stopping": None if self.early_stopping is None else asdict(self.early_stopping),
+            "tol": self.tol,
+            "clip_norm": self.clip_norm,
+            "validation_data": self.validation_data is not None,
+        }
+
+
+def clip_norm_for(clip_norm: Any) -> float:
+    """Return the largest norm of a gradient; 0 for any."""
+    return 0.0 if clip_norm is None else validation.real_number(clip_norm, "clip_norm", 0.0, open_low=True)
+
+
+def batch_rows_for(batch_size: Any, n_rows: int) -> int:
+    """Return the rows of a mini-batch."""
+    if batch_size is None:
+        return n_rows
+    if isinstance(batch_size, str):
+        if batch_size != "auto":
+            raise ValueError(f"`batch_size` must be an integer, None or 'auto'; got {batch_size!r}.")
+        return min(DEFAULT_BATCH_SIZE, n_rows)
+    rows = validation.positive_integer(batch_size, "batch_size")
+    if rows > n_rows:
+        raise ValueError(
+            f"`batch_size` must be at most the number of rows of X, {n_rows}; got {rows}. None uses all rows at once."
+        )
+    return rows
+
+
+def _early_stopping(rule: Any, validation_data: Any) -> EarlyStopping | None:
+    """Return the rule; it needs validation data."""
+    if rule is None:
+        return None
+    if not isinstance(rule, EarlyStopping):
+        raise TypeError(f"`early_stopping` must be a bp.EarlyStopping or None; got {rule!r}.")
+    if validation_data is None:
+        raise ValueError("`early_stopping` needs `validation_data=(X_val, Y_val)` to watch; got none.")
+    return rule
+
+
+def _callbacks(callbacks: Any) -> tuple[Callback, ...]:
+    """Return the callbacks as a tuple of callables."""
+    if callable(callbacks) or not isinstance(callbacks, Sequence) or not all(callable(c) for c in callbacks):
+        raise TypeError("`callbacks` must be a sequence of callables, each called as callback(net, history).")
+    return tuple(callbacks)
+
+
+def _resumes(resume: Any, path: PathLike | None) -> bool:
+    """Whether there is a checkpoint to go on from."""
+    if not isinstance(resume, bool | np.bool_):
+        raise TypeError(f"`resume` must be True or False; got {resume!r}. The file is `checkpoint`.")
+    if resume and path is None:
+        raise ValueError("`resume=True` needs the file to go on from; pass it as `checkpoint`.")
+    return bool(resume) and path is not None and os.path.exists(path)

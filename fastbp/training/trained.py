@@ -1,0 +1,35 @@
+"""`TrainedModel`: a model that remembers how it was trained."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from fastbp.model.model import Model
+from fastbp.training.history import History
+from fastbp.training.state import TrainingState
+
+
+class TrainedModel(Model):
+    """What of a `fastbp.Network` its training leaves behind."""
+
+    history: History | None = None  # of the last fit
+    _training_state: TrainingState | None = None  # from which another fit goes on
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """Take the state; a copy of a network has an optimizer of its own."""
+        known = dict(state)
+        if "training_state" in known:  # as version 0.1.0 calls it
+            known["_training_state"] = known.pop("training_state")
+        super().__setstate__(known)
+        if self._training_state is not None:
+            self._training_state = self._training_state.copy()
+
+
+def training_state_of(net: TrainedModel) -> TrainingState | None:
+    """Return the state from which another fit goes on, if there was one."""
+    return net._training_state
+
+
+def keep_training_state(net: TrainedModel, state: TrainingState) -> None:
+    """Have another fit go on from a state."""
+    net._training_state = state

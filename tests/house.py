@@ -1,0 +1,161 @@
+"""The plan of the house, and what in a folder of sources does not keep to it: every rule gives a list of violations.
+
+Every import counts, also one for types only and one that is made inside a function: a reader has to follow them all.
+"""
+
+import ast
+from pathlib import Path
+
+# Top to bottom: a file imports from its own room and from lower floors, never from a room beside its own.
+FLOORS = (
+    ("__main__",),
+    ("__init__",),
+    ("digits", "loading", "nielsen2", "old_names", "warmup"),
+    ("neural_network", "nielsen"),
+    ("network",),
+    ("training",),
+    ("plotting",),
+    ("inspection", "export"),
+    ("derivatives", "storage"),
+    ("model",),
+    ("engine",),
+    ("validation",),
+    ("functions",),
+    ("kernels",),
+    ("system", "version"),
+)
+KERNEL_FLOORS = (
+    ("roots",),
+    ("jobs",),
+    ("layers",),
+    ("functions", "matrix"),
+    ("optimizers",),
+    ("vectors",),
+    ("machine",),
+    ("tables",),
+    ("compiler",),
+)
+# Libraries that not everybody needs or has, and the only rooms, or files, that may import them.
+IMPORTERS = {
+    "matplotlib": {"plotting"},
+    "sklearn": {"neural_network", "digits", "plotting"},
+    "tqdm": {"system.progress"},
+    "threadpoolctl": {"engine.threads"},
+    "onnx": {"export.onnx"},
+    "skl2onnx": {"neural_network"},
+    "dask": set(),
+    "torch": set(),
+    "joblib": set(),
+    "warnings": {"system.caller", "plotting"},  # which knows the user's line; and where matplotlib's are kept quiet
+    "numba.core": {"kernels.compiler.numba_private"},
+    "numba._dynfunc": {"kernels.compiler.numba_private"},
+}
+# The tables that describe a problem to the kernels, and who beside the kernels knows their columns.
+TABLES = "fastbp.kernels.tables"
+TABLE_IMPORTERS = {"engine": {"codes", "data", "layer", "plan", "scalars", "segment"}, "functions": {"codes"}}
+
+
+class House:
+    """All sources below a folder ``fastbp``.
+
+    Parameters
+    ----------
+    folder : Path
+        The package's folder.
+    """
+
+    def __init__(self, folder: Path):
+        self.folder = folder
+        self.files = {}
+        for path in sorted(folder.rglob("*.py")):
+            parts = path.relative_to(folder.parent).with_suffix("").parts
+            self.files[".".join(parts[:-1] if parts[-1] == "__init__" else parts)] = path
+        self.trees = {name: ast.parse(path.read_text(encoding="utf-8"), str(path)) for name, path in self.files.items()}
+        self.imports = {name: set(self._imports(tree)) for name, tree in self.trees.items()}
+        self.arrows = {
+            name: {there for there in found if there.split(".")[0] == "fastbp"} for name, found in self.imports.items()
+        }
+
+    def _imports(self, tree):
+        """Every module that a source imports, by its whole name; of a name in a module, that module."""
+        for node in ast.walk(tree):
+            if isinstance(node, ast.Import):
+                yield from (alias.name for alias in node.names)
+            elif isinstance(node, ast.ImportFrom):
+                assert node.level == 0, f"line {node.lineno}: a relative import hides where it goes"
+                for alias in node.names:
+                    whole = f"{node.module}.{alias.name}"
+                    yield whole if whole in self.files else node.module
+
+    # --- rules --------------------------------------------------------------------------------------------------------
+
+    def without_a_floor(self):
+        """Files that stand in no room."""
+        homes = {room for floor in FLOORS for room in floor}
+        of_kernels = {room for floor in KERNEL_FLOORS for room in floor}
+        return [
+            name
+            for name in self.files
+            if room_of(name) not in homes
+            or (room_of(name) == "kernels" and name.count(".") > 1 and name.split(".")[2] not in of_kernels)
+            or (room_of(name) == "kernels" and name.count(".") == 2 and self.files[name].name != "__init__.py")
+        ]
+
+    def upward(self):
+        """Imports from the floor of a file or from one above it, but for those from its own room."""
+        return [
+            f"{here} imports {there}"
+            for here, found in self.arrows.items()
+            for there in sorted(found)
+            if not (is_below(room_of(there), room_of(here), FLOORS) and self._is_below_in_kernels(there, here))
+        ]
+
+    @staticmethod
+    def _is_below_in_kernels(there, here):
+        if room_of(there) != "kernels" or room_of(here) != "kernels" or "fastbp.kernels" in (here, there):
+            return True
+        return is_below(there.split(".")[2], here.split(".")[2], KERNEL_FLOORS)
+
+    def circles(self):
+        """Files that import each other, directly or by way of others, in a list for each circle."""
+        below = {name: found & set(self.files) for name, found in self.arrows.items()}
+        while True:  # whoever imports nobody, or is imported by nobody, is in no circle
+            imported = set().union(*below.values()) if below else set()
+            free = {name for name, found in below.items() if not found or name not in imported}
+            if not free:
+                return [sorted(below)] if below else []
+            below = {name: found - free for name, found in below.items() if name not in free}
+
+    def foreign_importers(self):
+        """Files that import a library, or a part of one, that only others may import."""
+        return [
+            f"{here} imports {there}"
+            for here, found in self.imports.items()
+            for there in sorted(found)
+            for library, allowed in IMPORTERS.items()
+            if (there == library or there.startswith(f"{library}."))
+            and not {room_of(here), here.removeprefix("fastbp.")} & allowed
+        ]
+
+    def readers_of_tables(self):
+        """Files outside the kernels that know a column of a table which only the engine writes."""
+        return [
+            f"{here} imports {there}"
+            for here, found in self.arrows.items()
+            for there in sorted(found)
+            if there.startswith(TABLES)
+            and room_of(here) != "kernels"
+            and there.removeprefix(f"{TABLES}.") not in TABLE_IMPORTERS.get(room_of(here), set())
+        ]
+
+
+def room_of(name):
+    """The room of ``fastbp.x.y``; `fastbp` itself is `__init__`."""
+    parts = name.split(".")
+    return parts[1] if len(parts) > 1 else "__init__"
+
+
+def is_below(there, here, floors):
+    """Whether a room is on a lower floor than another, or is that room itself."""
+    level = {room: i for i, floor in enumerate(floors) for room in floor}
+    return there == here or level.get(there, -1) > level.get(here, len(floors))
