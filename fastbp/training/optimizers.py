@@ -115,7 +115,7 @@ def require_optimizer(optimizer: object) -> None:
 def _store_learning_rate(optimizer: Optimizer) -> None:
     """Check the field `learning_rate`; a float is stored as a plain one."""
     if not isinstance(optimizer.learning_rate, Schedule):
-        cure = "Try 0.01, or pass a schedule such as fastbp.training.schedules.Cosine(0.01)."
+        cure = "Try 0.01, or pass a schedule such as bp.Cosine(0.01)."
         store_number(optimizer, "learning_rate", "a finite number above 0", cure)
 
 
