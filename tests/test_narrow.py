@@ -11,14 +11,14 @@ from fastbp.kernels.layers.narrow import trains_narrow
 from fastbp.kernels.layers.net import Net
 from fastbp.kernels.machine.pointers import at
 from fastbp.kernels.tables import layer as in_layer
-from fastbp.kernels.vectors.values import VECTORS, lanes_of
+from fastbp.kernels.vectors.values import HAS_VECTORS, lanes_of
 from fastbp.model.definition import problem_of
 from tests import cases, reference
 from tests.reference import relative_error
 from tests.twins import same_bits, twins
 
 pytestmark = [
-    pytest.mark.skipif(not VECTORS, reason="a processor without masked vectors"),
+    pytest.mark.skipif(not HAS_VECTORS, reason="a processor without masked vectors"),
     pytest.mark.filterwarnings("ignore:`output=.softmax.` with one output"),  # whose numbers are compared all the same
 ]
 dtypes = pytest.mark.parametrize("dtype", cases.DTYPES)
@@ -157,7 +157,7 @@ def test_nothing_is_left_beside_the_packed_parameters(sizes, dtype):
     lanes = lanes_of(net.dtype.itemsize)
     layers = np.zeros((len(sizes) - 1, in_layer.LAYER_COLUMNS), np.int64)
     layers[:, in_layer.FAN_IN], layers[:, in_layer.FAN_OUT] = sizes[:-1], sizes[1:]
-    size = workspace.pack(layers, lanes)
+    size = workspace.place_packed(layers, lanes)
     places = []
     for row in layers:
         pitch = 1 << row[in_layer.PITCH]

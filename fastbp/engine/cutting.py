@@ -1,7 +1,7 @@
-"""How work is laid out and cut, and what it is reckoned to take: all numbers that tune it, in one place.
+"""How work is laid out and cut, and how long it is estimated to take: all numbers that tune it, in one place.
 
 Those of the kernels themselves are in `fastbp.kernels.machine.processor`.  Each was found by measuring, and decides how
-quickly a result is there.  Into how many pieces a gradient is cut decides its last bits as well, so that follows from
+quickly a result comes.  Into how many pieces a gradient is cut decides its last bits as well, so that follows from
 the problem alone, never from the threads.
 """
 
@@ -15,12 +15,11 @@ from typing import NamedTuple
 import numpy as np
 
 from fastbp.engine.parameters import count_params
-from fastbp.kernels.machine.processor import LINE_BYTES
+from fastbp.kernels.machine.processor import FLOPS_OF_A_STEP, LINE_BYTES
 from fastbp.kernels.matrix.tiles import TILES
-from fastbp.kernels.optimizers.updates import FLOPS_OF_A_STEP
 from fastbp.kernels.tables import data as in_data
 from fastbp.kernels.tables import plan as in_plan
-from fastbp.kernels.vectors.values import VECTORS, lanes_of
+from fastbp.kernels.vectors.values import HAS_VECTORS, lanes_of
 from fastbp.validation.sparse_rows import Rows, SparseRows
 
 # ---- Blocks ----------------------------------------------------------------------------------------------------------
@@ -78,15 +77,15 @@ _PAD_BYTES = 3 * LINE_BYTES  # behind such rows of z, a and delta; worth 3 % of 
 
 # ---- Seconds ---------------------------------------------------------------------------------------------------------
 
-# What a call is reckoned to take: a slow core's matrix products, and each neuron's activation.  Wrong by a factor of
+# Estimates of how long a call takes: a slow core's matrix products, and each neuron's activation.  Wrong by a factor of
 # five at most on common machines, which the 0.3 s within which Ctrl-C should be obeyed allow for.
 _PRODUCT_FLOPS_PER_SECOND = 3e10
 _SECONDS_PER_NEURON = 2e-9
 _SECONDS_PER_ROW = 2e-8
-# What a step is reckoned to take beyond its gradient.
+# How long a step is estimated to take beyond its gradient.
 _SECONDS_PER_STEP = 1e-6
 _SECONDS_PER_UPDATE = 1e-9  # of one parameter, from memory
-# What measuring one move of a parameter or a neuron is reckoned to take: a pessimistic speed, for the first call only.
+# How long measuring one move of a parameter or a neuron is estimated to take: pessimistic, for the first call only.
 _MOVED_FLOPS_PER_SECOND = 5e9
 _SECONDS_PER_MOVE = 1e-6
 # A call of the perturbation kernel takes about this long, so that Ctrl-C is obeyed soon.
@@ -218,7 +217,7 @@ def may_be_narrow(sizes: Sequence[int], dtype: np.dtype, batch_rows: int) -> boo
 
     Whether it is done so is decided by the kernel, which knows what it was told of loss, activations and optimizer.
     """
-    if not VECTORS or max(sizes) > lanes_of(dtype.itemsize):
+    if not HAS_VECTORS or max(sizes) > lanes_of(dtype.itemsize):
         return False
     return batch_rows <= _MOST_NARROW_ROWS and (
         batch_rows == 1 or batch_rows * count_params(sizes) <= _MOST_NARROW_PRODUCTS

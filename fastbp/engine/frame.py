@@ -18,7 +18,7 @@ from fastbp.engine.problem import Problem
 from fastbp.engine.settings import Settings
 from fastbp.engine.threads import blas_threads, helpers, thread_count
 from fastbp.engine.workspace import Workspace, control_vector, make_workspace
-from fastbp.kernels.machine.team import MOST_LANES, N_LANES, STOP
+from fastbp.kernels.machine.team import MOST_QUEUES, N_QUEUES, STOP
 from fastbp.kernels.roots import entry
 from fastbp.kernels.tables import data as in_data
 from fastbp.kernels.tables import layer as in_layer
@@ -127,7 +127,7 @@ class Frame(Settings):
             run_kernel(entry.SHUFFLE, self.addresses, self.control, self.nothing, 0, self.no_rates)
 
     def set_random(self, bits: np.random.BitGenerator) -> None:
-        """Point the kernels to a random generator, whose lock is to be held while they draw."""
+        """Point the kernels to a random generator, whose lock must be held while they draw."""
         interface = bits.ctypes
         self.data[in_data.NEXT_UINT32] = ctypes.cast(interface.next_uint32, ctypes.c_void_p).value or 0
         self.data[in_data.RANDOM_STATE] = interface.state_address
@@ -161,7 +161,7 @@ class Frame(Settings):
     ) -> None:
         """Call the root kernel as the leader, with helpers where more than one thread is wanted.
 
-        A call that is reckoned to take long, `seconds`, can be interrupted; for `deadline` see `call_interruptibly`.
+        A call whose estimate `seconds` is long can be interrupted; for `deadline` see `call_interruptibly`.
         """
         control = self.control
         self.point_to_vectors(params)
@@ -207,7 +207,7 @@ class Frame(Settings):
         return entry.TRAIN, entry.LEADER, self.addresses, self.control, self.nothing, 0, rates
 
     def value(self, params: NDArray[Any], *, n_threads: int = 1, seconds: float = 0.0) -> float:
-        """Cost of the data that were set, penalties included; `seconds` is what it is reckoned to take."""
+        """Cost of the data that were set, penalties included; `seconds` is how long it is estimated to take."""
         self.run(entry.COST, params, n_threads=n_threads, seconds=seconds)
         return self.cost
 
@@ -246,7 +246,7 @@ class Frame(Settings):
 
     def _call(self, control: NDArray[np.int64], task: int, tail: tuple[Any, ...], n_threads: int) -> None:
         """Call the kernel with helpers, and with BLAS held at one thread if it is used."""
-        control[N_LANES] = min(n_threads, MOST_LANES)
+        control[N_QUEUES] = min(n_threads, MOST_QUEUES)
         control[STOP] = 0  # the end of a call without helpers is noted as well
         with blas_threads.held_at_one() if self.workspace.calls_blas else contextlib.nullcontext():
             try:

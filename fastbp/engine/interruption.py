@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from fastbp.kernels.machine.team import ABANDON, PAUSE, REQUEST
 
-# A call that is reckoned to be shorter is made directly: Ctrl-C waits for it.  Another thread costs some 0.1 ms.
+# A call that is estimated to be shorter is made directly: Ctrl-C waits for it.  Another thread costs some 0.1 ms.
 LONG_CALL = 0.05  # seconds
 _FEWEST_TIMED = 8  # steps that tell how long the others will take, but for this factor
 _CAUTION = 2.0
@@ -27,14 +27,14 @@ _LONGEST_WAIT = 0.1  # seconds; on Windows a signal is noticed between two waits
 
 
 class StepTime:
-    """How long a training step takes: as reckoned, and from the first steps on as measured.
+    """How long a training step takes: as estimated, and from the first steps on as measured.
 
     A call that may be long is made by a thread of its own, which costs 0.1 ms, and its helpers may come some ms late.
-    Most steps are much quicker than reckoned: after a few of them the rest of an epoch can often be taken directly.
+    Most steps are much quicker than estimated: after a few of them the rest of an epoch can often be taken directly.
     """
 
-    def __init__(self, reckoned: float) -> None:
-        self.seconds = reckoned
+    def __init__(self, estimated: float) -> None:
+        self.seconds = estimated
         self._is_measured = False
 
     def steps_to_try(self, n_steps: int) -> int:

@@ -33,7 +33,7 @@ class Passes:
     params : ndarray, shape (n_params,)
         Its parameters, which may change in place.
     make_problem : callable
-        Returns what the kernels are to be told of it; asked for when a frame is made, for it compiles a user's
+        Returns what the kernels must know of it; called when a frame is made, because it compiles a user's
         activations and loss.
     """
 

@@ -73,7 +73,7 @@ class Perturbed:
     ) -> None:
         """Call the root kernel as the leader, with helpers where there are moves to share.
 
-        The tasks and their arguments are those of `fastbp.kernels.roots.perturbation`; BLAS is to be held at one thread
+        The tasks and their arguments are those of `fastbp.kernels.roots.perturbation`; BLAS must be held at one thread
         and `base_pass` called for the same rows before.
         """
         control = control_vector()

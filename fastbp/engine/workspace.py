@@ -83,7 +83,7 @@ def control_vector() -> NDArray[np.int64]:
     return control
 
 
-def pack(layers: NDArray[np.int64], lanes: int) -> int:
+def place_packed(layers: NDArray[np.int64], lanes: int) -> int:
     """Lay out the packed parameters of a narrow network in the table of layers; their number."""
     offset = 0
     for row in layers:
@@ -156,7 +156,7 @@ def make_workspace(
         offset += rounded(n_pieces * rows * sizes[1])
     n_params = problem.n_params
     if gradient and cutting.may_be_narrow(sizes, dtype, batch_rows):
-        packed_size = pack(layers, lanes_of(dtype.itemsize))
+        packed_size = place_packed(layers, lanes_of(dtype.itemsize))
         plan[[in_plan.NARROW, in_plan.PACKED_SIZE]] = offset, packed_size
         offset += rounded(narrow_elements(len(sizes) - 1, packed_size, lanes_of(dtype.itemsize)))
     plan[in_plan.BLOCK_ROWS] = rows

@@ -30,6 +30,7 @@ from fastbp.kernels.machine import team
 from fastbp.kernels.machine.finite import all_finite, is_finite
 from fastbp.kernels.machine.pointers import from_address, shift
 from fastbp.kernels.machine.processor import (
+    FLOPS_OF_A_STEP,
     LEAST_PIECE_FLOPS,
     LEAST_PIECE_NEURONS,
     LEAST_SPARSE_ROWS,
@@ -39,7 +40,7 @@ from fastbp.kernels.machine.processor import (
     OUTPUT_ELEMENTS,
 )
 from fastbp.kernels.machine.random_order import shuffle_rows
-from fastbp.kernels.optimizers.updates import FLOPS_OF_A_STEP, multiply_gradient, penalty
+from fastbp.kernels.optimizers.updates import multiply_gradient, penalty
 from fastbp.kernels.tables import data as in_data
 from fastbp.kernels.tables import layer as in_layer
 from fastbp.kernels.tables import plan as in_plan

@@ -12,7 +12,7 @@ from fastbp.kernels.machine.pointers import from_address, int32_from_address, re
 from fastbp.kernels.machine.processor import SPARSE_AHEAD, SPARSE_STEP_ELEMENTS
 from fastbp.kernels.optimizers.updates import SGD, take_step
 from fastbp.kernels.tables import data as in_data
-from fastbp.kernels.vectors.values import VECTORS, fetch, lanes, load, splat, store
+from fastbp.kernels.vectors.values import HAS_VECTORS, fetch, lanes, load, splat, store
 
 
 @leaf
@@ -51,7 +51,7 @@ def add_product(count, indices, values, n, W, W_stride, b, z):
     A row of W comes from far away: as much of it as there are registers for is used at once.
     """
     width = lanes(W)
-    if not VECTORS or n < width:
+    if not HAS_VECTORS or n < width:
         for j in range(n):
             z[j] = b[j]
         for e in range(count):
@@ -190,7 +190,7 @@ def sparse_forward(net, first, m, n, W, W_stride, b, z, z_stride):
 def add_multiple(n, x, delta, w):
     """w[j] += x delta[j] for j < n."""
     width = lanes(w)
-    if not VECTORS or n < width:
+    if not HAS_VECTORS or n < width:
         for j in range(n):
             w[j] += x * delta[j]
         return

@@ -76,6 +76,7 @@ ADAM_AHEAD = 256
 LEAST_PIECE_NEURONS = 64
 LEAST_PIECE_FLOPS = 1 << 20
 MOST_LAYER_PIECES = 8
+FLOPS_OF_A_STEP = 32  # what a parameter's step counts for where work is cut into pieces
 PIECE_ALIGNMENT = 16  # a piece of neurons or parameters begins at a multiple of this: a whole cache line of float32
 LEAST_UPPER_ROWS = 24  # of a piece through the upper layers of a network that is shared by features
 LEAST_SPARSE_ROWS = 8  # of a piece through a first layer whose inputs are sparse rows

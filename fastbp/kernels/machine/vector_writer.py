@@ -156,6 +156,11 @@ class Vectors:
         self.call("llvm.prefetch.p0", ir.VoidType(), [self.builder.bitcast(p, ir.IntType(8).as_pointer()), *numbers])
 
 
+def members(builder: ir.IRBuilder, value: Any) -> list[Any]:
+    """Return the members of a tuple that an intrinsic was called with."""
+    return [builder.extract_value(value, i) for i in range(len(value.type.elements))]
+
+
 def new_function(module: Any, name: str, arguments: list[Any]) -> tuple[Any, ir.IRBuilder]:
     """An empty function that is compiled on its own, once for all its callers."""
     function = ir.Function(module, ir.FunctionType(ir.VoidType(), arguments), name)

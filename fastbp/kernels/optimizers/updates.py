@@ -12,8 +12,6 @@ from fastbp.kernels.compiler.jit import leaf
 from fastbp.kernels.machine.pointers import nowhere, real, shift
 from fastbp.kernels.optimizers.adam_step import adam_step, has_adam_step
 
-FLOPS_OF_A_STEP = 32  # what a parameter's step counts for where work is cut into pieces
-
 SGD = 0  # the codes of fastbp.training.optimizers
 ADAM = 1
 ADAMW = 2

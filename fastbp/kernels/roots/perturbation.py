@@ -124,7 +124,7 @@ def take_pieces(job, n_moves):
     """Do pieces of the moves until none is left."""
     control = job.control
     while True:
-        p = team.take_piece(control, 0, 0)  # one lane: the moves take very different times
+        p = team.take_piece(control, 0, 0)  # one queue: the moves take very different times
         if p < 0:
             return
         n_pieces = control[team.N_PIECES]

@@ -34,7 +34,7 @@ from fastbp.kernels.machine.processor import TILING, VECTOR_BYTES
 from fastbp.kernels.machine.vector_writer import Vectors, integer
 
 # Whether kernels may use vectors: without masks and fused multiply-adds they would be no gain.
-VECTORS = TILING is not None or bool(numba.config.DISABLE_JIT)
+HAS_VECTORS = TILING is not None or bool(numba.config.DISABLE_JIT)
 _BYTES = 64 if numba.config.DISABLE_JIT else VECTOR_BYTES  # plain Python has the longest vectors
 
 
