@@ -158,7 +158,7 @@ class Moves:
     def _slices(self, n_moves: int, rows: int) -> Iterator[slice]:
         """Ranges of moves, each the work of one call.
 
-        The first is reckoned with a pessimistic speed, the later ones follow the clock; results do not depend on how
+        The first is cut for a pessimistic speed, the later ones follow the clock; results do not depend on how
         the moves are cut into calls.
         """
         size = max(self._n_threads, int(SECONDS_OF_MOVES / seconds_per_move(self._sizes, rows)))

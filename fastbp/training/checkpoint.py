@@ -235,7 +235,7 @@ class Checkpoints:
 
 
 class SavedFit:
-    """A fit that a checkpoint holds, to be gone on with.
+    """A fit that a checkpoint holds, for another fit to continue.
 
     Raises
     ------

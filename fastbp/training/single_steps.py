@@ -302,7 +302,7 @@ class _Copies(_Place):
         self._frame.set_data(self._x, self._targets, self._weights)
 
     def takes(self, X: NDArray[Any], Y: NDArray[Any], sample_weight: NDArray[Any] | None) -> bool:
-        """Copy the values of arrays of this kind; whether they are such as they should be."""
+        """Copy the values of arrays of this kind; whether they are valid."""
         self._x[...] = X
         self._y[...] = Y
         if self._weights is not None:
