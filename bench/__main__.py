@@ -33,7 +33,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     status = subprocess.run(command, cwd=REPOSITORY, check=False).returncode
     if not results.exists() or not results.stat().st_size:
         return status or 1
-    return report.main([str(results)]) or status  # what was measured is reported, also where a benchmark failed
+    return report.main([str(results)]) or status  # what was measured is reported, even if a benchmark failed
 
 
 if __name__ == "__main__":

@@ -12,7 +12,7 @@ net = fastbp.Network([4, 8, 2], dtype="float32", seed=0)
 X, Y = np.ones((16, 4), "float32"), np.ones((16, 2), "float32")
 """
 _FIT = "net.fit(X, Y, epochs=1)"
-# name: (what is not counted, what is, seconds it may take)
+# name: (code that is not timed, code that is, seconds it may take)
 CASES = {
     "import numpy, scipy.linalg, numba": ("", "import numpy, scipy.linalg, numba", None),
     "import sklearn.neural_network": ("", "import sklearn.neural_network", None),

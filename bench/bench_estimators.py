@@ -9,7 +9,7 @@ from bench import agreement, driver, estimators
 pytestmark = pytest.mark.benchmark(timer=driver.worker_clock)
 
 LIBRARIES = tuple(estimators.MODULES)
-ROUNDS = 5  # a fit is long enough for few of them to tell
+ROUNDS = 5  # a fit takes so long that few rounds are enough
 JOBS = [(case, "fit") for case in estimators.CASES] + [
     (case, task) for case in estimators.PREDICTED_CASES for task in estimators.PREDICTION_TARGETS
 ]

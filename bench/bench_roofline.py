@@ -1,4 +1,4 @@
-"""What bounds a training step: its flops by a large matrix product's rate, its bytes by a copy of as many."""
+"""What bounds a training step: its flops at the rate of a large matrix product, its bytes at the rate of a copy."""
 
 import pytest
 

@@ -1,7 +1,7 @@
 """The benchmark's side of the workers: starts them, asks for rounds, and shows their time to pytest-benchmark.
 
-pytest-benchmark reads a clock before and after each round. `worker_clock` is that clock: it stands still but for the
-seconds that a worker measured itself, so that the statistics hold those and no time of pipes or of pytest.
+pytest-benchmark reads a clock before and after each round. `worker_clock` is that clock: it advances only by the
+seconds that a worker measured itself, so that the statistics have those, and no time of pipes or of pytest.
 """
 
 from __future__ import annotations
@@ -128,7 +128,7 @@ class Worker:
 
 
 def fresh_seconds(before: str, timed: str, **environment: str) -> float:
-    """Seconds that a statement takes in a fresh process, measured there; what stands before it is not counted."""
+    """Seconds that a statement takes in a fresh process, measured there; the statement before it is not counted."""
     code = f"import time\n{before}\nbegan = time.perf_counter()\n{timed}\nprint(time.perf_counter() - began)\n"
     variables = os.environ | environment
     done = subprocess.run(
@@ -183,7 +183,7 @@ class Workers:
             candidates[-1].prepare(task, shape, self.seconds, options)
         best = candidates[0]
         if len(candidates) > 1:
-            # in turn, so that what disturbs one disturbs the other
+            # in turn, so that a disturbance meets both
             rounds = [[worker.round() for worker in candidates] for _ in range(8)]
             times = [min(times) for times in zip(*rounds, strict=True)]
             best = candidates[times.index(min(times))]

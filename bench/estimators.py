@@ -115,7 +115,7 @@ _cases.add(
     is_quick=False,
     needs_mnist=True,
 )
-# Sparse X: fewer numbers than zeros by far, and so many that another library would rather have all of them.
+# Sparse X: from far fewer numbers than zeros to so many that another library would do better with dense X.
 for _percent, _n_rows, _n_features in (
     (0.1, 2000, 20_000), (1, 2000, 20_000), (1, 1000, 5000), (5, 1000, 5000), (15, 1000, 5000), (50, 1000, 5000),
 ):  # fmt: skip

@@ -14,7 +14,7 @@ from bench.shapes import ONLINE_RATE, Array, Layers, Shape
 
 # Values of FANN's enumerations, from its header fann_data.h.
 _TRAIN_INCREMENTAL, _ERRORFUNC_LINEAR, _SIGMOID = 0, 0, 3
-# FANN's sigmoid is 1 / (1 + exp(-2 steepness z)): with one half it is everybody's.
+# FANN's sigmoid is 1 / (1 + exp(-2 steepness z)): with one half it is the usual one.
 _STEEPNESS = 0.5
 
 

@@ -39,7 +39,7 @@ class MatrixProduct(Peer):
 class MemoryCopy(Peer):
     """A copy that reads and writes as many bytes in all as a training step, or a multiple of them where they are few.
 
-    Repeated, it finds the bytes in the cache that they fit into, as a training step does.
+    When it is repeated, the bytes come from whichever cache they fit into, as in a training step.
     """
 
     name, module = "numpy", "numpy"

@@ -23,7 +23,7 @@ class Peer:
 
     name: ClassVar[str]
     module: ClassVar[str]
-    compiles_each_shape: ClassVar[bool] = False  # then a run of another length costs a compilation
+    compiles_each_shape: ClassVar[bool] = False  # if so, a run of another length costs a compilation
 
     @classmethod
     def available(cls) -> str | None:

@@ -17,7 +17,7 @@ from bench.tables import records
 def merged(runs: Sequence[dict[str, Any]]) -> dict[str, Any]:
     """Several runs of one machine as one: of each benchmark the run in which it was quickest, and all runs beside them.
 
-    So a ratio of two rows may be of two runs.
+    A ratio of two rows may therefore be one of two runs.
     """
     best: dict[str, Any] = {}
     for results in runs:

@@ -75,7 +75,7 @@ def roofline_section(results: dict[str, Any]) -> str:
     """fastbp's training steps beside what a large product and a copy of as many bytes would take, in one run."""
     kinds = "matrix product", "training step"
     complete = (run for run in results.get("runs", ()) if all(records(run, kind) for kind in kinds))
-    results = next(complete, results)  # a machine has not the same rate in every run
+    results = next(complete, results)  # a machine's rate differs from run to run
     products = {record["extra_info"]["threads"]: record for record in records(results, "matrix product")}
     rates = {n: record["extra_info"]["flops"] / record["stats"]["min"] for n, record in products.items()}
     copies = by_shape(records(results, "copy"))
@@ -142,7 +142,7 @@ def threads_section(results: dict[str, Any]) -> str:
 
 
 def cliffs(found: Sequence[Record]) -> list[tuple[Record, Record, float]]:
-    """Pairs of a shape and its smaller neighbour of which the larger one takes longer for a flop, and how much."""
+    """Pairs of a shape and its smaller neighbour where the larger one takes longer for a flop, and how much longer."""
     places = {(record["extra_info"]["width"], record["extra_info"]["batch"]): record for record in found}
     widths, batches = (sorted({place[axis] for place in places}) for axis in (0, 1))
     pairs = [((a, batch), (b, batch)) for a, b in pairwise(widths) for batch in batches]

@@ -1,6 +1,6 @@
 """What is measured: network shapes, their data and initial weights, and the cost by which libraries are compared.
 
-Every library's process builds the same arrays from the same seeds, so that nothing but a shape's name travels.
+Every library's process builds the same arrays from the same seeds, so that only a shape's name has to be sent.
 """
 
 from __future__ import annotations
@@ -188,8 +188,8 @@ TRAINING = (
     ),
 )
 
-# Data that fit into the first-level cache, as in textbooks, physics and reinforcement learning: what stands around a
-# step takes longer than the step.
+# Data that fit into the first-level cache, as in textbooks, physics and reinforcement learning: what is done around
+# a step takes longer than the step.
 SMALL = tuple(
     Shape(
         (4, 16, 2), rows, rows, target=target, activation="tanh", output="identity", loss="quadratic", epochs=5000,

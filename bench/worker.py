@@ -26,7 +26,7 @@ from bench.peers import Peer, flat
 from bench.registry import PEERS
 
 LEAST_STEPS = 10  # of a round of training, so that the fixed cost of an epoch stays small beside them
-LONG = 2.0  # seconds of a gradient by perturbation that is not repeated without need
+LONG = 2.0  # seconds; a gradient by perturbation that takes longer is not repeated without need
 
 
 @dataclass

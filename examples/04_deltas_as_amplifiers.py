@@ -4,7 +4,7 @@ Networks without activation functions, with the error sum_j (P_j - label_j)^2 an
 at P = (-1, 0) the output deltas are (-4, 0), at P = (-0.5, 1.5) they are (-3, 3).  A hidden neuron's delta is the sum
 over its outgoing weights of weight times delta: with the weight 1/5 and the delta -4 it is -4/5, so that a change of
 5/4 of that neuron changes the error by -1, to first order.  The larger network 2-2-4-3-2 works the same way, and node
-perturbation, which moves one neuron at a time and looks, finds the same deltas.
+perturbation, which moves one neuron at a time and looks at the error, finds the same deltas.
 
 Run: ``python examples/04_deltas_as_amplifiers.py [folder for the pictures]``
 """
@@ -43,7 +43,7 @@ def linear_network(sizes: list[int], seed: int = 0) -> bp.Network:
 
 
 def network_with_outputs(P: tuple[float, float]) -> bp.Network:
-    """Return the network 2-2-2 whose outputs are P: its last biases make up what the weights leave."""
+    """Return the network 2-2-2 whose outputs are P: its last biases make up the difference."""
     net = linear_network([2, 2, 2])
     net.weights[0][...] = np.eye(2)
     net.weights[1][...] = [[1 / 5, 0.0], [-1 / 2, 3 / 4]]

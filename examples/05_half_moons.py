@@ -81,7 +81,7 @@ def train(rate: float, epochs: int, seed: int) -> Run:
 
 
 def main(pictures: Path | None = None, seed: int = 79, seeds: int = 0) -> dict[float, Run]:
-    """Train with each learning rate; print when which accuracy was reached."""
+    """Train with each learning rate; print when each accuracy was reached."""
     runs = {rate: train(rate, epochs, seed) for rate, epochs in EPOCHS.items()}
     for rate, run in runs.items():
         last = " and ".join(f"{value:.1%}" for value in run.accuracy[-1])

@@ -9,7 +9,7 @@ all 50,000 about 95 %); the improved class begins far better.  Most mistakes are
 With some seeds one output neuron of the first class starts saturated and stays so: its digit is never recognised, and
 the accuracy stays near 83 % (``--seed 0`` with MNIST).  The cross-entropy has no such trouble.
 
-Without a file the 1797 small digits of scikit-learn are taken (64-30-10).  A file is an ``.npz`` with the arrays
+Without a file it uses the 1797 small digits of scikit-learn (64-30-10).  A file is an ``.npz`` with the arrays
 X_train, y_train, X_test, y_test, pixels from 0 to 255; the variable FASTBP_MNIST may name it.
 
 Run: ``python examples/06_handwritten_digits.py [folder for the pictures] [--data mnist.npz] [--epochs 30] [--seed 1]``
@@ -24,9 +24,9 @@ from typing import Any
 
 import numpy as np
 
+from fastbp import nielsen as network
 from fastbp import nielsen2 as network2
 from fastbp.digits import Digits, embedded_digits, read_digits
-from fastbp.nielsen import network
 
 ETA, ETA_CROSS_ENTROPY = 3.0, 0.5
 

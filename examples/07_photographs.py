@@ -2,9 +2,9 @@
 
 A linear network 2500-2500, six million weights, learns to reproduce each of two grey photographs of 50 x 50 pixels.
 What to look for: given a photograph with noise on it, it returns the clean one, with a small part of the error.  The
-noise points in all 2500 directions, and the network has learned to let only the few pass that the photographs have.
-Before that the same in small: a network 4-4 learns exactly what four networks 4-1 learn, because no output knows of
-the others.
+noise points in all 2500 directions, and the network has learned to pass only the few that the photographs have.
+Before that, the same on a small scale: a network 4-4 learns exactly what four networks 4-1 learn, because no output
+knows of the others.
 
 Run: ``python examples/07_photographs.py [folder for the pictures] [--noise 0.3] [--pixels 50]``
 """

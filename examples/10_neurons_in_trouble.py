@@ -1,14 +1,14 @@
 """Neurons in trouble: saturated, dead, starved.
 
-Four networks 2-8-8-1 on the same points: a healthy one, and three that were given what makes neurons sick.  What to
-look for in the reports:
+Four networks 2-8-8-1 on the same points: a healthy one, and three that were made to get into trouble.  What to look
+for in the reports:
 
 * saturated: sigmoid neurons with initial weights that are far too large.  Their z is far from 0 for nearly all points,
   where the derivative is near 0: at z = 15 it is 3.1e-7.
 * dead: relu neurons after online training with a learning rate of 2.  Their z is below 0 for all points; output and
   gradient are 0, so that they cannot come back.
 * starved: inputs a thousand times too small.  A weight's step is its error times its input; the first layer learns
-  slowly, and the report says so of the layer.
+  slowly, and the report says so.
 
 Run: ``python examples/10_neurons_in_trouble.py [folder for the pictures]``
 """

@@ -17,11 +17,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from fastbp.gradient_times import GradientTimes, measure_gradient, shortest_calls
 
 import fastbp as bp
-from fastbp.inspection.gradient_times import GradientTimes, measure_gradient, shortest_calls
 
-# On these a forward pass is long enough that what a call costs beside the arithmetic does not count.
+# On these a forward pass is long enough that the fixed cost of a call does not matter.
 LARGE = ((784, 100, 10), (500, 500, 500), (784, 512, 512, 10))
 LARGE_ROWS = 500
 # From five parameters to some thousands.
@@ -35,7 +35,7 @@ def network(sizes: tuple[int, ...]) -> bp.Network:
 
 
 def passes_by_counting(sizes: tuple[int, ...]) -> float:
-    """Return how many forward passes a gradient takes: three, without the error into the first layer's inputs."""
+    """Return how many forward passes a gradient takes: three, less the error of the first layer's inputs."""
     products = [fan_in * fan_out for fan_in, fan_out in pairwise(sizes)]
     return (3 * sum(products) - products[0]) / sum(products)
 

@@ -7,12 +7,12 @@ A network 2-8-1 (33 parameters) learns the exclusive or, four samples, three tim
 * Backpropagation takes the same steps; each costs as much as three forward passes.
 
 What to look for: perturbation and backpropagation reach the same losses, step for step; what differs is the price.
-Random search climbs as well as it falls, for what one sample gains the others may lose.  On the left there are twelve
-of them, with the seeds 0 to 11: for some ten thousand passes they wander above the loss of the beginning, and what they
-gain they lose again.  In nine of them, by chance, the four samples then come out right together, soon with a loss of 0,
-which a logarithmic axis cannot show; three end lost.  A problem with more samples it does not learn at all.
+Random search rises as well as it falls, because what one sample gains the others may lose.  On the left there are
+twelve searches, with the seeds 0 to 11: for some ten thousand passes they wander above the first loss, and lose again
+what they gain.  In nine of them, by chance, all four samples are then right together, soon with a loss of 0, which a
+logarithmic axis cannot show; three do not get there.  Random search does not learn a problem with more samples at all.
 
-A forward pass here is one of all samples; random search takes two of one sample for a trial.
+A forward pass here is one of all samples; random search takes two passes of one sample for a trial.
 
 Run: ``python examples/12_slow_ways.py [folder for the pictures] [--steps 2000] [--seed 4]``
 """
@@ -32,7 +32,7 @@ Y = np.array([[-1.0], [1.0], [1.0], [-1.0]])
 RATE = 0.2
 SCALE = 0.1  # of a random change
 RECORDS = 400
-SEARCHES = 12  # that the picture has
+SEARCHES = 12  # searches in the picture
 
 
 class Curve(NamedTuple):
@@ -57,12 +57,12 @@ def descend(gradient: Callable[[bp.Network], np.ndarray], passes_per_step: float
         net.params -= RATE * gradient(net)
         spent += time.perf_counter() - began
         seconds.append(spent)
-        loss.append(net.loss_value(X, Y))  # for the record, not counted
+        loss.append(net.loss_value(X, Y))  # only to be recorded: this pass is not counted
     return Curve(passes_per_step * np.arange(steps + 1), np.array(seconds), np.array(loss))
 
 
 def search(steps: int, seed: int) -> Curve:
-    """Take random steps; those of one record together, so that the time is not that of the records."""
+    """Take random steps, as many at once as lie between two records, so that recording is not timed."""
     net = network()
     each = max(1, steps // RECORDS)
     passes, seconds, loss = [0.0], [0.0], [net.loss_value(X, Y)]
@@ -102,7 +102,7 @@ def main(pictures: Path | None = None, steps: int = 2000, seed: int = 4) -> dict
 
 
 def draw(pictures: Path, curves: dict[str, Curve], other_searches: list[Curve]) -> None:
-    """Draw the loss over the passes, of the other searches too, and over the seconds."""
+    """Draw the loss over the passes, also of the other searches, and over the seconds."""
     from matplotlib.figure import Figure
 
     pictures.mkdir(parents=True, exist_ok=True)

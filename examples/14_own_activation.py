@@ -1,4 +1,4 @@
-"""An activation of one's own, among built-in ones, in one layer; and a scientist's optimizer on top.
+"""An activation of one's own in one layer with built-in ones, trained by an optimizer of SciPy.
 
 What to look for: a pair of jitted functions is all that is needed; four neurons of the hidden layer have it and two are
 linear; `value_and_grad` plugs into scipy.optimize.
@@ -14,7 +14,7 @@ import numpy as np
 import scipy.optimize
 
 import fastbp as bp
-from fastbp.functions.own import ACTIVATION_NAMES
+from fastbp.functions import ACTIVATION_NAMES
 
 
 @numba.njit

@@ -1,4 +1,4 @@
-"""Where classes went, for pickles of earlier versions: they name a class by the module that it was in.
+"""Where classes and functions went: pickles of earlier versions name a class by the module that it was in.
 
 The modules of the table are found where nothing else of the name is, that is by `pickle`, joblib and their kin.
 Nothing in fastbp imports them, and none of them is made before somebody asks for it.
@@ -45,10 +45,10 @@ class _Finder(MetaPathFinder, Loader):
         return spec_from_loader(fullname, self) if package == "fastbp" and name in _HOMES else None
 
     def exec_module(self, module: ModuleType) -> None:
-        """Give a module the classes that it had."""
+        """Give a module the classes and functions that it had."""
         for home in _HOMES[module.__name__.partition(".")[2]]:
             names = vars(import_module(f"fastbp.{home}"))
-            vars(module).update({name: value for name, value in names.items() if isinstance(value, type)})
+            vars(module).update({name: value for name, value in names.items() if callable(value) and name[0] != "_"})
 
 
 def register() -> None:

@@ -51,7 +51,7 @@ def warmup(dtypes: str | np.dtype[Any] | type | Collection[Any] = ("float32", "f
     A folder's files are executed, so one is used only if it and its files belong to the user or to root and nobody else
     may write to them. What root compiled when a container was built is read by every user to whom the folder is
     readable, also where it is read-only; new kernels then go to another folder. A folder that is passed over is
-    reported once, with the reason, by a warning of the logger ``fastbp.kernels.compiler.cache_folders``.
+    reported once, with the reason, by a warning of the logger ``fastbp.kernels.cache_folders``.
 
     Examples
     --------

@@ -29,7 +29,7 @@ try:
 except ImportError:
     safetensors = None
 
-SECONDS_PER_FILE = 60  # usually a millisecond; a busy machine must not decide
+SECONDS_PER_FILE = 60  # usually a millisecond; a busy machine must not make a test fail
 MOST_BYTES = 1 << 22  # allocated for a file of some kilobytes, parsed header included
 ADDRESS_SPACE = 1 << 31  # beyond what the process has when it begins
 

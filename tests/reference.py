@@ -26,7 +26,7 @@ FOURTH_ORDER_STEP = 1e-3  # about eps**(1/5): truncation and rounding are both n
 
 @dataclass(frozen=True)
 class Network:
-    """What the functions below want to know of a network."""
+    """What the functions below need to know of a network."""
 
     sizes: tuple[int, ...]
     neuron_activations: list  # one entry per layer: "softmax" or a list of fan_out names
@@ -229,7 +229,7 @@ def relative_error(actual, expected, floor=0.01):
     """Largest difference over the largest expected value, both absolute, the latter at least floor.
 
     The floor is for gradients that cancel exactly, such as that of a softmax whose outputs are all too
-    large: what is left is rounding, to be measured against the terms of order 1 that it is left from.
+    large: what is left is rounding, to be measured against the terms of order 1 that cancelled.
     """
     actual, expected = np.asarray(actual, np.float64), np.asarray(expected, np.float64)
     assert actual.shape == expected.shape, f"expected shape {expected.shape}, got {actual.shape}"

@@ -12,7 +12,7 @@ from tests.fresh import run_python
 
 needs_fork = pytest.mark.skipif("fork" not in multiprocessing.get_all_start_methods(), reason="needs fork")
 
-# Spawned processes import the main module again, so that all of it stands in functions.
+# Spawned processes import the main module again, so all of it is in functions.
 SETTING = """
 import os, sys, time, warnings
 import numpy as np

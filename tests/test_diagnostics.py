@@ -173,7 +173,7 @@ def test_an_activation_of_ones_own_is_judged_by_its_derivative():
     relu = bp.Activation(
         "relu", numba.njit(lambda z: 1 / (1 + np.exp(-z))), numba.njit(lambda z: np.exp(-z) / (1 + np.exp(-z)) ** 2)
     )
-    net = network(relu)  # called like another one
+    net = network(relu)  # with the name of another one
     net.biases[0][2] = 20.0
     layer = bp.diagnose(net, X).layers[0]
     assert layer.saturated.tolist() == [2]

@@ -216,7 +216,7 @@ def test_no_folder_at_all(use, below_a_file, monkeypatch, caplog, temporary):
         "FASTBP_CACHE_DIR names a folder for them, which must belong to the user or to root.",
     ]
     assert {(record.name, record.levelname) for record in caplog.records} == {
-        ("fastbp.kernels.compiler.cache_folders", "WARNING")
+        ("fastbp.kernels.cache_folders", "WARNING")
     }
 
 

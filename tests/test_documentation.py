@@ -17,9 +17,6 @@ INTERNAL = {
     "History.append",
     "History.extend",
     "Loss.addresses",
-    "Network.layer_segments",
-    "Network.loss_entry",
-    "Network.settings",
     "Optimizer.kernel_constants",
 }
 # The class's example shows them.

@@ -6,7 +6,7 @@ import scipy.optimize
 from hypothesis import given, settings
 
 import fastbp as bp
-from fastbp.engine import workspace
+from fastbp.engine import cutting
 from fastbp.kernels.tables import layer as in_layer
 from fastbp.kernels.tables import plan as in_plan
 from tests import cases, problems, reference
@@ -144,8 +144,8 @@ def large_twins(case, n, dtype="float64"):
 def test_many_rows_are_the_mean_of_few(name, dtype):
     case, n, mode, n_pieces, n_blocks = LARGE[name]
     problem, net = large_twins(case, n, dtype)
-    assert workspace.gradient_pieces(case.sizes, n) == (mode, n_pieces)
-    block_rows = workspace.block_rows_for(case.sizes, n, shared=mode != in_plan.BY_ROWS)
+    assert cutting.gradient_pieces(case.sizes, n) == (mode, n_pieces)
+    block_rows = cutting.block_rows_for(case.sizes, n, shared=mode != in_plan.BY_ROWS)
     assert -(-n // (n_pieces if mode == in_plan.BY_ROWS else 1) // block_rows) == n_blocks
     expected = mean_of_chunks(problem, net, 5)
     for n_threads in (1, 2):
@@ -154,7 +154,7 @@ def test_many_rows_are_the_mean_of_few(name, dtype):
 
 def mean_of_chunks(problem, net, n_rows):
     """Value and gradient as the weighted mean over chunks of rows, each too small to be shared or cut."""
-    assert workspace.gradient_pieces(net.sizes, n_rows) == (in_plan.BY_ROWS, 1)
+    assert cutting.gradient_pieces(net.sizes, n_rows) == (in_plan.BY_ROWS, 1)
     value, grad, total = 0.0, np.zeros(net.n_params), problem.sample_weight.sum(dtype=np.float64)
     for first in range(0, len(problem.X), n_rows):
         rows = slice(first, first + n_rows)
@@ -173,7 +173,7 @@ def test_large_networks_against_the_reference(name):
     rng = np.random.default_rng(19)
     rows = np.sort(rng.choice(n, 50, replace=False))
     sample_weight = np.zeros(n)
-    sample_weight[rows] = 1.0  # all rows go through, few count: the reference needs only those
+    sample_weight[rows] = 1.0  # all rows are passed, but few have a weight: the reference needs only those
     direction = rng.standard_normal(case.n_params)
     value, grad = net.value_and_grad(problem.X, problem.Y, sample_weight=sample_weight)
     few = case, problem.params, problem.X[rows], problem.Y[rows]

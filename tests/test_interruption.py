@@ -1,4 +1,4 @@
-"""Ctrl-C during long calls, and other exceptions of signal handlers: obeyed soon, and what is left is whole."""
+"""Ctrl-C during long calls, and other exceptions of signal handlers: obeyed soon, and everything is left whole."""
 
 import re
 import signal
@@ -334,7 +334,7 @@ def test_steps_are_timed_by_the_first_of_them():
     step_time = interruption.StepTime(0.001)
     assert step_time.steps_to_try(49) == 49  # shorter than a long call
     assert step_time.steps_to_try(1000) == 12  # a quarter of one
-    step_time.note(1, 1e-9)  # too few steps to tell
+    step_time.note(1, 1e-9)  # too few steps to judge by
     assert step_time.steps_to_try(1000) == 12
     step_time.note(10, 0.001)
     assert step_time.steps_to_try(1000) == 1000

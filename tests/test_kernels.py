@@ -33,17 +33,29 @@ LIBRARY_CALL = re.compile(r"\b(exp|expm1|log|log1p|tanh|sinh|cosh|erfc?|sin|cos|
 def instructions(leaf, *arguments, dtype):
     """Assembly of a kernel that calls one leaf and nothing else, with the root's options.
 
-    Arguments are constants, or strings: "n" for a number that is not known to the compiler, "constants" for a pointer
+    Arguments are constants, or strings: "n" for a number that the compiler does not know, "constants" for a pointer
     to float64, and names of pointers to floats of the dtype. Constants make the compiler drop other branches.
+    A named tuple holds such arguments.
     """
+    scope, names = {}, set()
+
+    def written(argument):
+        if isinstance(argument, tuple):
+            scope[type(argument).__name__] = type(argument)
+            return f"{type(argument).__name__}({', '.join(map(written, argument))})"
+        if isinstance(argument, str):
+            names.add(argument)
+            return argument
+        name = f"c{len(scope)}"
+        scope[name] = argument
+        return name
+
+    passed = ", ".join(map(written, arguments))
     inlined = numba.njit(fastmath=jit.FAST_MATH, **jit._LEAF | {"forceinline": True})(leaf.py_func)
-    names = sorted({argument for argument in arguments if isinstance(argument, str)})
-    values = {f"c{i}": value for i, value in enumerate(arguments) if not isinstance(value, str)}
-    passed = [argument if isinstance(argument, str) else f"c{i}" for i, argument in enumerate(arguments)]
-    scope = {"leaf": inlined, **values}
-    exec(f"def probe({', '.join(names)}): return leaf({', '.join(passed)})", scope)
+    scope["leaf"] = inlined
+    exec(f"def probe({', '.join(sorted(names))}): return leaf({passed})", scope)
     real, double = types.CPointer(numba.from_dtype(np.dtype(dtype))), types.CPointer(types.float64)
-    signature = tuple({"n": types.int64, "constants": double}.get(name, real) for name in names)
+    signature = tuple({"n": types.int64, "constants": double}.get(name, real) for name in sorted(names))
     probe = numba.njit(fastmath=jit.FAST_MATH, **jit._COMMON)(scope["probe"])
     probe.compile(signature)
     return probe.inspect_asm(signature)
@@ -114,7 +126,8 @@ def test_relu_is_packed():
 @pytest.mark.parametrize("name", LOSSES)
 def test_loss_is_packed(name):
     code = getattr(codes, name.upper())
-    arguments = (code, 0, 0, np.float32(1.0), "n", 200, "z", "a", "y", "scale", "sums", "costs", "delta")
+    loss = losses.Loss(code, 0, 0, np.float32(1.0))
+    arguments = (loss, "n", 200, "z", "a", "y", "scale", "sums", "costs", "delta")
     assembly = instructions(losses.loss_rows, *arguments, dtype="float32")
     assert packed(assembly, "float32") & {"mul", "add"}
     assert not library_calls(assembly)
@@ -125,7 +138,8 @@ def test_loss_is_packed(name):
 @pytest.mark.parametrize("name", UPDATES)
 def test_update_is_packed(name, dtype):
     code, expected = UPDATES[name]
-    arguments = (code, "constants", 0.01, 0.1, 0.001, 1, "n", "n", "n", "g", "w", "s1", "s2")
+    rule, runs = updates.Rule(code, "constants", 0.01, 0.1, 0.001), updates.Runs(1, "n", "n", "n")
+    arguments = (rule, runs, "g", "w", "s1", "s2")
     assembly = instructions(updates.update, *arguments, dtype=dtype)
     found = packed(assembly, dtype)
     if (

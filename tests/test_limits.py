@@ -5,6 +5,7 @@ import pytest
 
 import fastbp as bp
 from fastbp.engine import workspace as layout
+from fastbp.engine.problem import Problem
 from fastbp.functions.segments import Segment
 from fastbp.kernels.tables import codes
 from fastbp.kernels.tables import layer as in_layer
@@ -105,9 +106,9 @@ def test_copies_for_threads_that_do_not_fit(monkeypatch):
 
 def test_what_fits_is_not_refused(monkeypatch):
     monkeypatch.setattr(memory, "available_memory", lambda: 0)
-    bp.Network([10, 10], seed=0).predict(np.zeros((10, 10)))  # nobody looks where little is needed
+    bp.Network([10, 10], seed=0).predict(np.zeros((10, 10)))  # the memory is not looked up where little is needed
     monkeypatch.setattr(memory, "available_memory", lambda: None)
-    memory.require_memory(1 << 60, "All", "None.")  # nobody knows how much there is
+    memory.require_memory(1 << 60, "All", "None.")  # where it is unknown how much there is
 
 
 # ---- 32 bits ---------------------------------------------------------------------------------------------------------
@@ -160,8 +161,9 @@ def test_offsets_beyond_32_bits_are_counted_in_64(monkeypatch):
     monkeypatch.setattr(np, "empty", lambda n, dtype: np.broadcast_to(np.zeros(1, dtype), n).view(Unwritten))
     sizes = [3, 100_000, 1]
     segments = [[Segment(0, size, codes.TANH)] for size in sizes[1:]]
+    problem = Problem(sizes, np.dtype("f4"), segments, loss=(codes.QUADRATIC, 0, 0))
     workspace = layout.make_workspace(
-        sizes, segments, (codes.QUADRATIC, 0, 0), np.dtype("f4"), batch_rows=50_000, n_rows=50_000, n_threads=1,
+        problem, batch_rows=50_000, n_rows=50_000, n_threads=1,
         gradient=True, whole_block=True,
     )  # fmt: skip
     assert workspace.plan[in_plan.SLOT_SIZE] > 2 * 5_000_000_000  # a and delta

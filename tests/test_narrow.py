@@ -5,19 +5,20 @@ import numpy as np
 import pytest
 
 import fastbp as bp
-from fastbp.engine import workspace
+from fastbp.engine import cutting, workspace
 from fastbp.engine.frame import make_frame
 from fastbp.kernels.layers.narrow import trains_narrow
-from fastbp.kernels.layers.passes import Net
+from fastbp.kernels.layers.net import Net
 from fastbp.kernels.machine.pointers import at
 from fastbp.kernels.tables import layer as in_layer
-from fastbp.kernels.vectors.values import VECTORS, lanes_of
+from fastbp.kernels.vectors.values import HAS_VECTORS, lanes_of
+from fastbp.model.definition import problem_of
 from tests import cases, reference
 from tests.reference import relative_error
 from tests.twins import same_bits, twins
 
 pytestmark = [
-    pytest.mark.skipif(not VECTORS, reason="a processor without masked vectors"),
+    pytest.mark.skipif(not HAS_VECTORS, reason="a processor without masked vectors"),
     pytest.mark.filterwarnings("ignore:`output=.softmax.` with one output"),  # whose numbers are compared all the same
 ]
 dtypes = pytest.mark.parametrize("dtype", cases.DTYPES)
@@ -34,7 +35,7 @@ SIZES = [
 
 def is_narrow(net, batch_size):
     """Whether fit takes its steps in vectors."""
-    frame = make_frame(net, batch_size, batch_size, gradient=True)
+    frame = make_frame(problem_of(net), batch_size, batch_size, gradient=True)
     w = frame.workspace
     return bool(_asks_the_kernel(w.layers.ravel(), w.segments.ravel(), w.plan, frame.data, frame.scalars))
 
@@ -48,8 +49,8 @@ def _asks_the_kernel(layers, segments, plan, data, scalars):
 
 def trained(monkeypatch, narrow, sizes, activation, output, loss, dtype, **fit):
     """Parameters and losses after some steps, in vectors or by the general passes."""
-    monkeypatch.setattr(workspace, "_MOST_NARROW_ROWS", 1000 if narrow else 0)
-    monkeypatch.setattr(workspace, "_MOST_NARROW_PRODUCTS", 1e9)
+    monkeypatch.setattr(cutting, "_MOST_NARROW_ROWS", 1000 if narrow else 0)
+    monkeypatch.setattr(cutting, "_MOST_NARROW_PRODUCTS", 1e9)
     net = bp.Network(
         sizes,
         activation,
@@ -156,7 +157,7 @@ def test_nothing_is_left_beside_the_packed_parameters(sizes, dtype):
     lanes = lanes_of(net.dtype.itemsize)
     layers = np.zeros((len(sizes) - 1, in_layer.LAYER_COLUMNS), np.int64)
     layers[:, in_layer.FAN_IN], layers[:, in_layer.FAN_OUT] = sizes[:-1], sizes[1:]
-    size = workspace.pack(layers, lanes)
+    size = workspace.place_packed(layers, lanes)
     places = []
     for row in layers:
         pitch = 1 << row[in_layer.PITCH]

@@ -1,7 +1,10 @@
 """What a network is: its attributes, live views, copies."""
 
 import copy
+import inspect
 import pickle
+import pydoc
+import re
 
 import numba
 import numpy as np
@@ -164,3 +167,24 @@ def test_plot_of_a_history_has_labelled_axes() -> None:
     assert ax.get_xlabel() == "epoch"
     assert ax.get_ylabel() == "loss (mean cost per sample)"
     assert [text.get_text() for text in ax.get_legend().get_texts()][:2] == ["training", "validation"]
+
+
+# ---- What a user sees of it ------------------------------------------------------------------------------------------
+
+
+def test_only_public_names_are_shown() -> None:
+    shown = {name for name in dir(bp.Network([2, 1])) if not name.startswith("_")}
+    assert shown == {
+        "activations", "biases", "dropout", "dtype", "feature_names", "fit", "has_softmax", "history", "initializer",
+        "load_torch_state_dict", "loss", "loss_parameter", "loss_value", "n_params", "params", "penalties", "predict",
+        "save", "sizes", "step", "to_onnx", "torch_state_dict", "trace", "value_and_grad", "weights",
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("name", ["fit", "step", "predict", "loss_value", "value_and_grad", "trace", "save"])
+def test_help_describes_every_argument(name) -> None:
+    method = getattr(bp.Network, name)
+    text = pydoc.plain(pydoc.render_doc(method))
+    assert "Parameters" in text
+    for argument in list(inspect.signature(method).parameters)[1:]:
+        assert re.search(rf"^ +(\w+, )*{argument}(, \w+)*( : |$)", text, re.MULTILINE), argument

@@ -57,7 +57,7 @@ BAD_SETTINGS = [
 
 
 def complaint(call):
-    """The type and the text of what a call raises; choices in order, for scikit-learn writes them as a set has them."""
+    """The type and the text of what a call raises, its choices sorted: scikit-learn writes them in a set's order."""
     with pytest.raises(Exception) as caught:  # noqa: PT011 # whatever scikit-learn raises
         call()
     text = re.sub("fastbp", "sklearn", str(caught.value))

@@ -12,7 +12,7 @@ from sklearn.datasets import make_classification, make_regression
 from threadpoolctl import threadpool_limits
 
 from fastbp import neural_network as ours
-from fastbp.engine import workspace
+from fastbp.engine import cutting
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning"),
@@ -188,7 +188,7 @@ def test_sparse_inputs(most_density, form, settings, container, monkeypatch):
     X, y = make("classes")
     X[np.abs(X) < 0.7] = 0
     S = container(X).asformat(form)
-    monkeypatch.setattr(workspace, "_MOST_DENSITY", most_density)
+    monkeypatch.setattr(cutting, "_MOST_DENSITY", most_density)
     their, our = models("classes", **SETTINGS[settings] | {"batch_size": 10})
     assert_same(their.fit(S, y), our.fit(S, y), S)
     np.testing.assert_array_equal(our.predict(X), our.predict(S))

@@ -1,4 +1,4 @@
-"""Targets and class weights of the estimators: what they may be, and what is said of those that they may not be."""
+"""Targets and class weights of the estimators: which are allowed, and what is said of the others."""
 
 import datetime
 

@@ -374,7 +374,7 @@ def test_a_program_without_a_console_can_be_verbose(settings, monkeypatch):
 
 @pytest.mark.parametrize("warm_start", [False, True])
 def test_a_refused_fit_leaves_the_model_as_it_was(warm_start):
-    """Whatever is wrong, however late it is noticed: an unfitted model stays one, a fitted one predicts as before."""
+    """However late the mistake is noticed, an unfitted model stays unfitted and a fitted one predicts as before."""
     model = MLPClassifier(**QUICK, warm_start=warm_start)
     wrong = {
         "features of X_val": (X, Y, {"X_val": X[:9, :3], "y_val": Y[:9]}),

@@ -141,7 +141,7 @@ def test_a_schedule_that_returns_a_wrong_number_is_refused(wrong):
 # ---- Messages ------------------------------------------------------------------------------------------
 
 RATE = "`learning_rate` must be a finite number above 0; got"
-RATE_CURE = "Try 0.01, or pass a schedule such as fastbp.training.schedules.Cosine(0.01)."
+RATE_CURE = "Try 0.01, or pass a schedule such as bp.Cosine(0.01)."
 UNIT = "must be a number in [0, 1); got"
 MOMENTUM_CURE = "Try 0.9, or 0.0 for no momentum."
 EPSILON = "`epsilon` must be a finite number above 0; got"

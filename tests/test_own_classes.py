@@ -1,4 +1,4 @@
-"""Subclasses of the user's: saved, loaded as what they were by those who pass the class, cloned and exported."""
+"""The user's subclasses: saved, loaded again as such if the class is passed, cloned and exported."""
 
 import pickle
 import random
@@ -277,7 +277,7 @@ def test_two_classes_of_one_name(path):
 
 
 def test_a_file_imports_nothing(tmp_path):
-    """Not even a module that is there, with a class of the name that stands in the file."""
+    """Not even a module that exists and has a class with the name that the file gives."""
     run_python(
         f"""
 import sys, fastbp as bp

@@ -1,4 +1,4 @@
-"""Whose memory is it: what is read-only is never written, and what a user changes during a call is never an index."""
+"""Whose memory is it: what is read-only is never written, and nothing that a user changes during a call is an index."""
 
 import copy
 import pickle
@@ -180,7 +180,7 @@ def test_labels_are_those_of_the_beginning(batch_size, value, dtype_of_labels):
 
 
 def test_labels_that_change_far_outside_end_no_process():
-    """Ten million rows away there is no memory: seen in a process of its own."""
+    """Ten million rows away there is no memory, so this runs in a process of its own."""
     code = f"""
 import numpy as np, fastbp as bp
 X, y = np.zeros((2000, 20)), np.arange(2000) % 5

@@ -1,5 +1,7 @@
 """Every way through the kernels gives what the reference says, for every code, or says that it does not know it."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import sklearn.neural_network as theirs
@@ -7,7 +9,7 @@ import sklearn.neural_network as theirs
 import fastbp as bp
 from fastbp import neural_network as ours
 from fastbp.derivatives.moves import Moves
-from fastbp.engine import workspace
+from fastbp.engine import cutting
 from fastbp.engine.calls import UnknownCodeError
 from fastbp.engine.frame import make_frame
 from fastbp.functions import own
@@ -19,6 +21,8 @@ from fastbp.kernels.tables import plan as in_plan
 from fastbp.kernels.tables import scalars as in_scalars
 from fastbp.kernels.tables import segment as in_segment
 from fastbp.model.checks import checked
+from fastbp.model.definition import problem_of
+from fastbp.training.optimizers import OPTIMIZERS
 from fastbp.validation.data import Targets
 from tests import cases, problems, reference
 from tests.reference import relative_error
@@ -26,7 +30,7 @@ from tests.twins import network
 
 dtypes = pytest.mark.parametrize("dtype", cases.DTYPES)
 
-# path: (mode, pieces, rows that are trained narrow)
+# path: (mode, pieces, rows that the narrow passes train)
 PATHS = {
     "narrow": (in_plan.BY_ROWS, 1, 1000),
     "rows": (in_plan.BY_ROWS, 1, 0),
@@ -56,9 +60,9 @@ def on_path(monkeypatch):
 
     def choose(path):
         mode, n_pieces, narrow_rows = PATHS[path]
-        monkeypatch.setattr(workspace, "gradient_pieces", lambda *problem: (mode, n_pieces))
-        monkeypatch.setattr(workspace, "_MOST_NARROW_ROWS", narrow_rows)
-        monkeypatch.setattr(workspace, "_MOST_NARROW_PRODUCTS", 1e9)
+        monkeypatch.setattr(cutting, "gradient_pieces", lambda *problem: (mode, n_pieces))
+        monkeypatch.setattr(cutting, "_MOST_NARROW_ROWS", narrow_rows)
+        monkeypatch.setattr(cutting, "_MOST_NARROW_PRODUCTS", 1e9)
 
     return choose
 
@@ -76,7 +80,7 @@ def fits(loss, output):
 
 def one_step(net, X, Y, *, hidden, output, loss, optimizer=updates.SGD):
     """Gradient and cost, as a step of gradient descent with the learning rate 1 takes and reports them."""
-    frame = make_frame(net, len(X), len(X), gradient=True, loss=(loss, 0, 0))
+    frame = make_frame(replace(problem_of(net), loss=(loss, 0, 0)), len(X), len(X), gradient=True)
     plan, scalars, segments = frame.workspace.plan, frame.scalars, frame.workspace.segments
     segments[:, in_segment.CODE] = hidden, output
     plan[[in_plan.OPTIMIZER, in_plan.BATCH_SIZE]] = optimizer, len(X)
@@ -147,14 +151,14 @@ def test_every_path_knows_every_code_or_says_so(path, dtype, on_path):
 
 @pytest.mark.parametrize("path", PATHS)
 def test_hidden_layers_and_optimizers_of_unknown_codes(path, on_path):
-    """Softmax in a hidden layer is one: the leaves would leave z as it is."""
+    """Softmax in a hidden layer is such a code: the leaves would leave z unchanged."""
     on_path(path)
     net = network(cases.Case("", SIZES, "tanh", "identity"))
     X, Y = np.ones((N_ROWS, SIZES[0])), np.ones((N_ROWS, SIZES[-1]))
     for hidden in (*WRONG_CODES, codes.SOFTMAX):
         with pytest.raises(UnknownCodeError):
             one_step(net, X, Y, hidden=hidden, output=codes.IDENTITY, loss=codes.QUADRATIC)
-    for optimizer in (-1, 4, 99):
+    for optimizer in (-1, max(known_codes.OPTIMIZERS) + 1, 99):
         with pytest.raises(UnknownCodeError):
             one_step(net, X, Y, hidden=codes.TANH, output=codes.IDENTITY, loss=codes.QUADRATIC, optimizer=optimizer)
 
@@ -162,13 +166,13 @@ def test_hidden_layers_and_optimizers_of_unknown_codes(path, on_path):
 def test_the_codes_of_the_tables_are_those_that_the_kernels_know():
     assert {*known_codes.ELEMENTWISE_ACTIVATIONS, codes.SOFTMAX} == set(ACTIVATION_OF_CODE)
     assert {*known_codes.LOSSES_OF_OUTPUTS, *codes.LOSSES_FROM_LOGITS} == set(LOSS_OF_CODE)
-    assert set(known_codes.OPTIMIZERS) == {rule.code for rule in (bp.SGD, bp.Adam, bp.AdamW, bp.RMSprop)}
+    assert set(known_codes.OPTIMIZERS) == {rule.code for rule in OPTIMIZERS.values()}
     assert set(own.LOSSES.values()) | {codes.SIGMOID_CROSS_ENTROPY} <= set(LOSS_OF_CODE)
 
 
 @pytest.mark.parametrize("path", PATHS)
 def test_a_derivative_from_z_needs_z(path, on_path):
-    """Of an activation whose z was not kept the kernels would take a for it."""
+    """If an activation's z was not kept, the kernels would take a for z."""
     on_path(path)
     net = network(cases.Case("", SIZES, "tanh", "identity"))
     X, Y = np.ones((N_ROWS, SIZES[0])), np.ones((N_ROWS, SIZES[-1]))

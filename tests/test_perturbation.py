@@ -39,7 +39,7 @@ def digits(dtype="float64", n=300):
 
 def interrupt_after(monkeypatch, n_calls):
     """Ctrl-C between two calls of the kernel, which are made short."""
-    monkeypatch.setattr(moves, "_SECONDS_PER_CALL", 1e-5)
+    monkeypatch.setattr(moves, "SECONDS_OF_MOVES", 1e-5)
     run, calls = kernel.run, []
 
     def interrupted(task, slot, *arguments):
@@ -130,7 +130,7 @@ def test_number_of_threads_changes_no_bit(reuse_layers):
 def test_number_of_calls_changes_no_bit(monkeypatch):
     net, X, labels, _ = digits(n=100)
     expected = bp.finite_difference_gradient(net, X, labels).gradient
-    monkeypatch.setattr(moves, "_SECONDS_PER_CALL", 1e-5)
+    monkeypatch.setattr(moves, "SECONDS_OF_MOVES", 1e-5)
     assert same_bits(bp.finite_difference_gradient(net, X, labels, n_threads=2).gradient, expected)
 
 
@@ -476,7 +476,7 @@ def test_seed_decides_the_search(monkeypatch):
     _, X, Y = line()
     results = [bp.random_weight_search(nets[0], X, Y, 1000, seed=7)]
     results.append(bp.random_weight_search(nets[1], X, Y, 1000, seed=7, record_every=333))
-    monkeypatch.setattr(moves, "_SECONDS_PER_CALL", 1e-5)
+    monkeypatch.setattr(moves, "SECONDS_OF_MOVES", 1e-5)
     results.append(bp.random_weight_search(nets[2], X, Y, 1000, seed=7))
     bp.random_weight_search(nets[3], X, Y, 1000, seed=8)
     assert list(results[1].steps) == [0, 333, 666, 999, 1000]

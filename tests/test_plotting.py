@@ -1,5 +1,8 @@
 """What a picture shows is what the data say; axes are labelled; nothing is left behind."""
 
+import inspect
+import pydoc
+import re
 import sys
 from itertools import combinations, pairwise
 
@@ -7,7 +10,9 @@ import numpy as np
 import pytest
 
 import fastbp as bp
+from fastbp.engine.frame import Frame
 from fastbp.inspection.gradient_times import measure_gradient
+from fastbp.kernels.roots import entry
 
 plt = pytest.importorskip("matplotlib.pyplot")
 import matplotlib  # noqa: E402 - behind the check that it is there
@@ -156,6 +161,42 @@ def test_something_else_than_a_network_is_refused(draw):
         draw(Estimator())
     expected = "`net` must be a fastbp.Network; got Estimator(). An estimator goes to `from_estimator`."
     assert str(caught.value) == expected
+
+
+def words(text):
+    """A text as one line, without the bars at the margin of `help`."""
+    return " ".join(text.replace("|", " ").split())
+
+
+@pytest.mark.parametrize("name", plotting.__all__)
+def test_the_documentation_of_a_display_is_whole(name):
+    """Also what all displays share, which their sources name instead of repeating it."""
+    display = getattr(plotting, name)
+    whole = pydoc.plain(pydoc.render_doc(display))
+    assert re.findall(r"\{\w+\}", whole) == []
+    assert re.search(r"Attributes\n.*\n.*ax_ : matplotlib axes\n.*\n.*figure_ : matplotlib figure\n", whole)
+    makers = [member for key, member in inspect.getmembers(display) if key.startswith("from_")]
+    for method in [*makers, display.plot]:
+        text = inspect.getdoc(method)
+        assert words(text) in words(whole)
+        assert re.search(r"^(\w+, )*ax(, \w+)*( : matplotlib axes, optional)?$", text, re.MULTILINE)
+        assert f"Returns\n-------\n{name if method in makers else 'Display'}\n    " in text
+        assert text.endswith("\nImportError\n    If matplotlib is not installed.")
+
+
+def test_a_display_of_ones_own_keeps_its_documentation():
+    class Picture(plotting.HistoryDisplay):
+        """A picture of {one's own}.
+
+        {legend}
+        """
+
+    class Silent(plotting.HistoryDisplay):
+        pass
+
+    assert inspect.getdoc(Picture) == "A picture of {one's own}.\n\n{legend}"
+    assert Silent.__doc__ is None
+    assert type(Silent([1.0]).plot()) is Silent
 
 
 # ---- Learning curves and weights -------------------------------------------------------------------------------------
@@ -402,6 +443,34 @@ def test_surface_is_the_cost_and_the_path_is_the_weights():
     np.testing.assert_array_equal(np.column_stack(display.ax_.lines[0].get_data()), display.path)
     assert display.first[0] < display.path[:, 0].min()
     assert display.path[:, 0].max() < display.first[-1]
+
+
+def tasks_of_kernels(monkeypatch):
+    """A list to which each call of the kernels from here on adds its task."""
+    tasks, run = [], Frame.run
+
+    def noted(frame, task, *arguments, **options):
+        tasks.append(task)
+        return run(frame, task, *arguments, **options)
+
+    monkeypatch.setattr(Frame, "run", noted)
+    return tasks
+
+
+@pytest.mark.parametrize("dtype", ["float64", "float32"])
+def test_surface_needs_costs_only_and_has_their_bits(monkeypatch, dtype):
+    rng = np.random.default_rng(3)
+    X, Y = rng.normal(size=(50, 3)).astype(dtype), rng.normal(size=(50, 2)).astype(dtype)
+    settings = {"l2_penalty": 0.01, "l1_penalty": 0.003, "loss_parameter": 0.7, "dropout": 0.1}
+    net = bp.Network([3, 7, 2], "tanh", loss="huber", dtype=dtype, seed=0, **settings)
+    before = net.params.copy()
+    tasks = tasks_of_kernels(monkeypatch)
+    display = plotting.ErrorSurfaceDisplay.from_network(net, X, Y, parameters=(4, 30), resolution=6)
+    assert tasks == [entry.COST] * 36
+    np.testing.assert_array_equal(net.params, before)
+    for i, j in np.ndindex(6, 6):
+        net.params[[4, 30]] = display.first[j], display.second[i]
+        assert display.cost[i, j] == net.loss_value(X, Y)
 
 
 def test_surface_within_given_limits():

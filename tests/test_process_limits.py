@@ -299,7 +299,7 @@ def test_a_block(eight_processors):
 
 
 def test_blocks_of_threads_leave_nothing_behind(eight_processors):
-    """They end in the order in which they began, unlike blocks of one thread."""
+    """They end in the order in which they began, which `with` blocks of a single thread cannot do."""
     first, second = bp.num_threads(2), bp.num_threads(3)
     first.__enter__()
     second.__enter__()

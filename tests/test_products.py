@@ -12,7 +12,7 @@ import pytest
 import fastbp as bp
 from fastbp.kernels.functions import softmax_of_short_rows
 from fastbp.kernels.machine.pointers import at
-from fastbp.kernels.machine.vector_writer import TILING
+from fastbp.kernels.machine.processor import TILING
 from fastbp.kernels.matrix import products, rows, tiles
 from fastbp.kernels.matrix.tiles import NOTHING
 from fastbp.kernels.optimizers import adam_step, updates
@@ -27,9 +27,9 @@ compiled = numba.njit(error_model="numpy")
 @compiled
 def multiply(m, n, k, a, a_row, a_column, b, b_row, transposed, c0, c0_row, c, c_row):
     none = updates.no_step(at(c, 0))
-    products.product(
-        m, n, k, at(a, 0), a_row, a_column, at(b, 0), b_row, transposed, at(c0, 0), c0_row, at(c, 0), c_row, none
-    )
+    left, right = products.Strided(at(a, 0), a_row, a_column), products.Matrix(at(b, 0), b_row)
+    before, result = products.Matrix(at(c0, 0), c0_row), products.Matrix(at(c, 0), c_row)
+    products.product(m, n, k, left, right, transposed, before, result, none)
 
 
 def matrix(shape, stride, dtype):
@@ -77,9 +77,12 @@ def test_product(shape, dtype, transposed_a, transposed_b):
 @compiled
 def gradient_and_step(m, n, k, a, delta, c0_row, g, optimizer, constants, l2, l1, w, s1, s2, apart):
     """g = a.T @ delta (or g plus it), then the step of all parameters: in one go, or one after the other."""
-    step = updates.Step(True, optimizer, at(constants, 0), 0.01, 0.1, 0.001, l2, l1, at(w, 0), at(s1, 0), at(s2, 0))
+    rule = updates.Rule(optimizer, at(constants, 0), 0.01, 0.1, 0.001)
+    step = updates.Step(True, rule, l2, l1, at(w, 0), at(s1, 0), at(s2, 0))
     now = updates.no_step(at(w, 0)) if apart else step
-    products.product(m, n, k, at(a, 0), 1, m, at(delta, 0), n, False, at(g, 0), c0_row, at(g, 0), n, now)
+    left, right = products.Strided(at(a, 0), 1, m), products.Matrix(at(delta, 0), n)
+    before, result = products.Matrix(at(g, 0), c0_row), products.Matrix(at(g, 0), n)
+    products.product(m, n, k, left, right, False, before, result, now)
     if apart:
         updates.take_step(step, 0, m, n, n, at(g, 0), n)
 
@@ -239,9 +242,8 @@ def test_cross_entropy_of_rows(m, n, dtype):
 
 @compiled
 def adam(rows, n, row, g_row, numbers, g, w, m, v):
-    rate, beta_1, gain_1, beta_2, gain_2, epsilon = numbers
-    pointers = at(g, 0), at(w, 0), at(m, 0), at(v, 0)
-    adam_step.adam_step(rows, n, row, g_row, rate, beta_1, gain_1, beta_2, gain_2, epsilon, *pointers)
+    runs = updates.Runs(rows, n, row, g_row)
+    adam_step.adam_step(runs, numbers, at(g, 0), at(w, 0), at(m, 0), at(v, 0))
 
 
 @pytest.mark.skipif(not adam_step.ESTIMATES, reason="a processor without the estimates")
@@ -278,7 +280,7 @@ PROGRAM = """
 import json
 import numpy as np
 import fastbp as bp
-from fastbp.kernels.machine import vector_writer as simd
+from fastbp.kernels.machine.processor import TILING, VECTOR_BYTES
 rng = np.random.default_rng(0)
 X, Y = rng.normal(size=(50, 37)), rng.normal(size=(50, 3))
 net = bp.Network([37, 20, 3], activation="tanh", dtype="float64", seed=0)
@@ -292,7 +294,7 @@ for pitch, (output, loss) in enumerate([("softmax", "cross_entropy"), ("tanh", "
     net3.fit(X[:, :3], Y if pitch else rng.integers(3, size=50), epochs=2, batch_size=1, seed=1)
     narrow.append(net3.params)
 narrow = np.concatenate(narrow)
-print(json.dumps([simd.VECTOR_BYTES if simd.TILING else 0, [cost, *grad, *net.params, *net2.params, *narrow]]))
+print(json.dumps([VECTOR_BYTES if TILING else 0, [cost, *grad, *net.params, *net2.params, *narrow]]))
 """
 
 

@@ -42,7 +42,7 @@ def names():
 
 @pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() != 0, reason="root's processes have no limit")
 def test_a_real_limit_of_threads():
-    """Of another user's, that has one thread; afterwards it is lifted."""
+    """The limit is another user's, who may have one thread; afterwards it is lifted."""
     code = """
 expected = work(1)
 os.setgroups([])
@@ -191,7 +191,7 @@ def test_an_error_of_a_signals_handler_is_no_refusal(monkeypatch):
 
 
 def test_a_fit_with_checkpoints_that_cannot_have_a_thread(refused, monkeypatch, tmp_path):
-    """Their time is a deadline of each call, which nobody can ask for."""
+    """Each of its calls has a deadline, and without another thread nobody can ask the kernel to stop then."""
     monkeypatch.setattr(frame, "LONG_CALL", 0.0)
     rng = np.random.default_rng(0)
     X, Y = rng.standard_normal((500, 4)), rng.standard_normal((500, 2))

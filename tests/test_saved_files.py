@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 import fastbp as bp
+from fastbp.model.definition import settings_of
 from fastbp.neural_network import MLPClassifier
 from tests import cases, saved_files
 from tests.saved_files import CUBE, FOLDERS, MADE_WITH, QUARTIC, X
@@ -51,7 +52,7 @@ def test_there_are_files_of_every_kind():
 def test_networks(path):
     _, name, dtype = path.stem.split("-")
     net, twin = bp.load(path, custom_functions=[CUBE, QUARTIC]), saved_files.network(name, dtype)
-    assert (net.sizes, net.dtype, net.settings()) == (twin.sizes, twin.dtype, twin.settings())
+    assert (net.sizes, net.dtype, settings_of(net)) == (twin.sizes, twin.dtype, settings_of(twin))
     assert same_bits(net.params, twin.params)
     assert same_bits(net.predict(X.astype(dtype)), twin.predict(X.astype(dtype)))
     assert_as_before(path, "predict", net.predict(X.astype(dtype)))

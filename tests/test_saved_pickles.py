@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 import fastbp as bp
+from fastbp.model.definition import settings_of
 from tests import saved_files
 from tests.cases import TRAJECTORY_RTOL as RTOL
 from tests.saved_files import FOLDERS, LABELS, OPTIMIZERS, X
@@ -46,7 +47,7 @@ def test_networks_go_on(folder, name, row):
     net = unpickled(folder / f"{name}.pickle")
     twin, _ = saved_files.half_fit(row, 13 if row == "adam" else None)
     assert type(net) is bp.Network
-    assert net.settings() == twin.settings()
+    assert settings_of(net) == settings_of(twin)
     assert net.feature_names == (("a", "b", "c") if row == "adam" else None)
     assert len(net.history) == len(twin.history) == (2 if row == "adam" else 6)
     assert net.history.stopped_by == twin.history.stopped_by

@@ -43,7 +43,7 @@ def test_no_call_leaves_memory_behind(kind, tmp_path):
         work()
     tracemalloc.start()
     try:
-        work()  # also fills what tracemalloc did not see before
+        work()  # also fills caches that tracemalloc had not seen before
         gc.collect()
         before = tracemalloc.get_traced_memory()[0]
         for _ in range(5):

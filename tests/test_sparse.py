@@ -1,15 +1,16 @@
-"""Sparse X: the same numbers as with all its zeros, by every path, and memory that only we index."""
+"""Sparse X: the same numbers as with dense X, by every path, and no index that the user can change during a call."""
 
 import numpy as np
 import pytest
 from scipy import sparse
 
 import fastbp as bp
-from fastbp.engine import workspace
+from fastbp.engine import cutting
 from fastbp.engine.calls import UnknownCodeError
 from fastbp.engine.frame import make_frame
 from fastbp.kernels.tables import data as in_data
 from fastbp.kernels.tables import plan as in_plan
+from fastbp.model.definition import problem_of
 from fastbp.neural_network import MLPClassifier, MLPRegressor
 from fastbp.validation.sparse_rows import sparse_rows
 from tests import cases, reference
@@ -47,7 +48,7 @@ def network(width=20, dtype="float64", n_features=40, **settings):
 @forms
 @pytest.mark.parametrize("width", WIDTHS)
 def test_outputs_costs_and_gradients(width, most_density, dtype, monkeypatch):
-    monkeypatch.setattr(workspace, "_MOST_DENSITY", most_density)
+    monkeypatch.setattr(cutting, "_MOST_DENSITY", most_density)
     X, y, w = matrix(70, 40, dtype=dtype), targets(70), np.linspace(0, 2, 70)
     net = network(width, dtype, l2_penalty=0.1)
     rtol = cases.VALUE_RTOL[dtype]
@@ -81,7 +82,7 @@ CUTS = {
 @forms
 @pytest.mark.parametrize("optimizer", cases.OPTIMIZER_CASES, ids=str)
 def test_steps_of_every_optimizer(optimizer, most_density, dtype, monkeypatch):
-    monkeypatch.setattr(workspace, "_MOST_DENSITY", most_density)
+    monkeypatch.setattr(cutting, "_MOST_DENSITY", most_density)
     X, y, w = matrix(60, 40, dtype=dtype), targets(60), np.linspace(0, 2, 60)
     params = []
     for Z in (X, X.toarray()):
@@ -99,10 +100,10 @@ def test_steps_of_every_optimizer(optimizer, most_density, dtype, monkeypatch):
 def test_however_the_work_is_cut(name, penalty, monkeypatch):
     sizes, n_rows, batch_rows, mode, n_pieces = CUTS[name]
     X, y = matrix(n_rows, sizes[0], 0.03), targets(n_rows)
-    monkeypatch.setattr(workspace, "_MOST_DENSITY", 0.9)
-    inputs = workspace.sparse_inputs(*X.shape, X.nnz)
+    monkeypatch.setattr(cutting, "_MOST_DENSITY", 0.9)
+    inputs = cutting.inputs_of(sparse_rows(X))
     assert inputs.is_by_numbers
-    assert workspace.gradient_pieces(sizes, batch_rows, inputs) == (mode, n_pieces)
+    assert cutting.gradient_pieces(sizes, batch_rows, inputs) == (mode, n_pieces)
     params = []
     for Z, n_threads in ((X.toarray(), 1), (X, 1), (X, 2), (X, 3)):
         net = bp.Network(sizes, "relu", "softmax", "cross_entropy", seed=0, l2_penalty=penalty)
@@ -154,7 +155,7 @@ def test_every_format(kind, form):
 
 @forms
 def test_columns_in_any_order_and_more_than_once(most_density, monkeypatch):
-    monkeypatch.setattr(workspace, "_MOST_DENSITY", most_density)
+    monkeypatch.setattr(cutting, "_MOST_DENSITY", most_density)
     rng = np.random.default_rng(0)
     indices, indptr = rng.integers(40, size=90), np.array([0, 30, 30, 60, 90])
     X = sparse.csr_array((rng.standard_normal(90), indices, indptr), shape=(4, 40))
@@ -326,7 +327,7 @@ def test_a_fit_of_sparse_rows_is_resumed(tmp_path):
 @forms
 @pytest.mark.parametrize("solver", ["sgd", "adam", "lbfgs"])
 def test_estimators(solver, most_density, monkeypatch):
-    monkeypatch.setattr(workspace, "_MOST_DENSITY", most_density)
+    monkeypatch.setattr(cutting, "_MOST_DENSITY", most_density)
     X, y = matrix(80, 40), targets(80)
     for kind, target in ((MLPClassifier, y), (MLPRegressor, y.astype(float))):
         settings = {"hidden_layer_sizes": (9,), "solver": solver, "max_iter": 5, "random_state": 0}
@@ -366,8 +367,8 @@ def test_a_frame_made_for_one_form_of_x_takes_no_other():
     X, net = matrix(12, 40), network()
     rows = sparse_rows(X)
     for_sparse, for_dense = (
-        make_frame(net, 12, 12, gradient=True, inputs=inputs)
-        for inputs in (workspace.Inputs(in_data.NUMBERS, 0.25), None)
+        make_frame(problem_of(net), 12, 12, gradient=True, inputs=inputs)
+        for inputs in (cutting.Inputs(in_data.NUMBERS, 0.25), cutting.DENSE)
     )
     for frame, wrong in ((for_sparse, X.toarray()), (for_dense, rows)):
         with pytest.raises(UnknownCodeError):

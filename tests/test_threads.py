@@ -9,11 +9,12 @@ import numpy as np
 import pytest
 
 import fastbp as bp
-from fastbp.engine import workspace
+from fastbp.engine import cutting
 from fastbp.engine.frame import make_frame
 from fastbp.engine.threads import helpers, thread_count
 from fastbp.kernels.machine.team import CONTROL_LENGTH, STOP
 from fastbp.kernels.tables import plan as in_plan
+from fastbp.model.definition import problem_of
 from tests import cases, problems
 from tests.fresh import run_python
 from tests.twins import network, same_bits
@@ -54,7 +55,7 @@ def data_and_params(case, n, dtype):
 @shapes
 def test_same_gradient(name, dtype):
     case, n, mode, n_pieces = SHAPES[name]
-    assert workspace.gradient_pieces(case.sizes, n) == (mode, n_pieces)
+    assert cutting.gradient_pieces(case.sizes, n) == (mode, n_pieces)
     X, Y, params = data_and_params(case, n, dtype)
     net = network(case, params, dtype)
     results = [net.value_and_grad(X, Y, n_threads=n_threads) for n_threads in THREADS for _ in range(3)]
@@ -82,7 +83,7 @@ def test_same_outputs_and_cost(name, dtype):
 )
 def test_a_forward_pass_of_one_block_is_shared(sizes, n_rows, n_pieces):
     net = bp.Network(sizes, seed=0)
-    frame = make_frame(net, n_rows, n_rows, gradient=False)
+    frame = make_frame(problem_of(net), n_rows, n_rows, gradient=False)
     assert frame.workspace.plan[in_plan.FORWARD_PIECES] == n_pieces
     X = np.random.default_rng(1).standard_normal((n_rows, sizes[0]))
     by_row = np.concatenate([net.predict(row[None]) for row in X])

@@ -1,6 +1,8 @@
 """Kernels compiled ahead of their first use, in fresh processes with a cache folder of their own."""
 
+import importlib
 import inspect
+import pkgutil
 import re
 import sys
 import time
@@ -11,6 +13,8 @@ import pytest
 
 import fastbp as bp
 from fastbp.__main__ import main
+from fastbp.kernels import roots
+from fastbp.kernels.compiler.disk_cache import KernelCache
 from fastbp.warmup import FIRST_USE
 from tests.fresh import ROOT, run_python
 
@@ -48,6 +52,20 @@ COLD = "import fastbp as bp\ndtypes = ['float64']\n"
 def test_nothing_is_left_to_compile_or_to_read():
     bp.warmup()  # so that the fresh process finds everything on disk
     assert run_python(WARM + USE) == "0 0 0\n"
+
+
+@compiled
+def test_every_root_is_warm():
+    bp.warmup()
+    for module in pkgutil.iter_modules(roots.__path__):
+        content = vars(importlib.import_module(f"{roots.__name__}.{module.name}")).values()
+        found = [value for value in content if isinstance(getattr(value, "_cache", None), KernelCache)]
+        assert found, module.name
+        for root in found:
+            dtypes = {
+                argument.dtype for signature in root.signatures for argument in signature if hasattr(argument, "dtype")
+            }
+            assert {numba.float32, numba.float64} <= dtypes, module.name
 
 
 @compiled

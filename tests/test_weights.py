@@ -1,4 +1,4 @@
-"""Weights weight: on average a step follows the gradient of the weighted cost, whatever the mini-batch."""
+"""Sample weights work: on average a step follows the gradient of the weighted cost, whatever the mini-batch."""
 
 import inspect
 import warnings
@@ -170,7 +170,7 @@ def test_weight_normalization_is_checked():
 
 @pytest.mark.parametrize("batch_size", [1, 32])
 def test_the_learning_rate_finder_judges_rows_by_their_weights(batch_size):
-    """A first mini-batch of light rows costs little; that the next one has a heavy row is no explosion."""
+    """A first mini-batch of light rows costs little; a heavy row in the next one does not count as an explosion."""
     rng = np.random.default_rng(0)
     X = rng.standard_normal((2000, 5))
     Y = X[:, :1] + 0.1 * rng.standard_normal((2000, 1))

@@ -21,7 +21,7 @@ STATE = {"0.weight": np.ones((2, 3)), "0.bias": np.ones(2)}
 
 
 class Hostile:
-    """Nothing that is asked of it works."""
+    """An object on which every operation fails."""
 
     def __array__(self, *_, **__):
         raise ValueError("no array")
@@ -188,9 +188,8 @@ def test_every_public_callable_is_here():
         for name, member in vars(cls).items()
         if inspect.isfunction(member) and not name.startswith("_")
     }
-    internal = {"layer_segments", "loss_entry", "checked", "checked_inputs", "checked_rows", "checked_data", "settings"}
     assert callables - results - own - set(RIGHT) == set()
-    assert methods - internal - set(RIGHT) == set()
+    assert methods - set(RIGHT) == set()
     for name, (function, right) in RIGHT.items():
         assert set(right) - {"net"} <= set(inspect.signature(function).parameters), name
 

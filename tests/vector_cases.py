@@ -19,7 +19,7 @@ from fastbp.kernels.vectors import elementary as vm
 
 IS_X86 = platform.machine().lower() in ("x86_64", "amd64")
 HAS_FMA = not IS_X86 or llvmlite.binding.get_host_cpu_features().get("fma", False)
-LONG = np.longdouble  # 64 bits on x86; the same as float64 on some machines, where mpmath alone is the judge
+LONG = np.longdouble  # 64 bits on x86; on some machines the same as float64, and there only mpmath is a judge
 
 compiled_only = pytest.mark.skipif(bool(numba.config.DISABLE_JIT), reason="about compiled code")
 with_fma = pytest.mark.skipif(not HAS_FMA, reason="the bounds are for processors with a fused multiply-add")

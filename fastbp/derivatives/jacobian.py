@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from fastbp.model.definition import settings_of
 from fastbp.model.model import Model, from_params
 from fastbp.model.trace import layer_blocks
 from fastbp.validation.data import Targets
@@ -22,20 +23,20 @@ class OutputErrors:
     Parameters
     ----------
     net : Model
-        The network; its own loss is of no account.
+        The network; its own loss does not matter.
     X : ndarray, shape (n, n_features)
         Valid inputs, of the network's dtype; the outputs must be finite.
     """
 
     def __init__(self, net: Model, X: NDArray[Any]) -> None:
-        settings = net.settings() | {"loss": "absolute", "loss_parameter": None}
+        settings = settings_of(net) | {"loss": "absolute", "loss_parameter": None}
         self._net, self._X = from_params(Model, net.params, net.sizes, **settings), X
         nothing = np.zeros((len(X), net.sizes[-1]), net.dtype)
         # the outputs of the very pass that is made again: those of `predict` may differ in the last bit
         self._a = layer_blocks(self._net, self._net.params, X, Targets(nothing, None))[0][-1][1]
         # below -1 and above 1 the next number, since a - 1 may be rounded to a; between them 1 less, since the next
         # number's distance may be too small for the kernels, which may take denormal numbers for 0
-        with np.errstate(over="ignore"):  # the number below the lowest one is -inf, which is as good
+        with np.errstate(over="ignore"):  # the number below the lowest one is -inf, which serves as well
             self._below = np.where(np.abs(self._a) < 1, self._a - 1, np.nextafter(self._a, -np.inf))
 
     def of(self, outputs: int | slice) -> NDArray[Any]:

@@ -13,20 +13,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastbp.engine import parameters
-from fastbp.engine.frame import flops_per_row
+from fastbp.engine.cutting import DENSE, LEAST_SHARED_FLOPS, SECONDS_OF_MOVES, seconds_per_move
 from fastbp.engine.perturbed import Perturbed
 from fastbp.engine.threads import blas_threads, thread_count
-from fastbp.engine.workspace import LEAST_SHARED_FLOPS
 from fastbp.kernels.roots import perturbation as kernel
+from fastbp.model.definition import problem_of
 from fastbp.model.model import Model
 from fastbp.system.memory import require_memory
 from fastbp.validation.data import Targets
-
-# A call of the kernel takes about this long, so that Ctrl-C is obeyed soon.  The first call is reckoned with a
-# pessimistic speed, the later ones follow the clock; results do not depend on how the moves are cut into calls.
-_SECONDS_PER_CALL = 0.05
-_FLOPS_PER_SECOND = 5e9
-_SECONDS_PER_MOVE = 1e-6
 
 
 class Moves:
@@ -59,9 +53,10 @@ class Moves:
     ) -> None:
         n_rows = len(X)
         self._dtype, self._n_rows = dtype, n_rows
-        self._flops_per_row = flops_per_row(net.sizes)
+        self._sizes = net.sizes
         threads = thread_count(n_threads)
-        self._n_threads = threads if n_rows * self._flops_per_row * net.n_params >= LEAST_SHARED_FLOPS else 1
+        flops = n_rows * DENSE.flops_per_row(net.sizes) * net.n_params
+        self._n_threads = threads if flops >= LEAST_SHARED_FLOPS else 1
         n_copies = self._n_threads if whole_passes else 1
         n_bytes = n_copies * net.n_params * dtype.itemsize
         require_memory(
@@ -75,7 +70,7 @@ class Moves:
             biases[...] = False
         weights = np.ones(n_rows) if sample_weight is None else sample_weight.astype(np.float64)
         self._kernel = Perturbed(
-            net,
+            problem_of(net, dtype),
             _in_place(X, dtype),
             _target_array(targets, n_rows, net.sizes[-1], dtype),
             (weights / weights.sum()).astype(dtype),
@@ -161,15 +156,18 @@ class Moves:
         return int(kept[0])
 
     def _slices(self, n_moves: int, rows: int) -> Iterator[slice]:
-        """Ranges of moves, each the work of one call."""
-        seconds = _SECONDS_PER_MOVE + rows * self._flops_per_row / _FLOPS_PER_SECOND
-        size = max(self._n_threads, int(_SECONDS_PER_CALL / seconds))
+        """Ranges of moves, each the work of one call.
+
+        The first is cut for a pessimistic speed, the later ones follow the clock; results do not depend on how
+        the moves are cut into calls.
+        """
+        size = max(self._n_threads, int(SECONDS_OF_MOVES / seconds_per_move(self._sizes, rows)))
         begin = 0
         while begin < n_moves:
             end = min(begin + size, n_moves)
             began = time.perf_counter()
             yield slice(begin, end)
-            pace = _SECONDS_PER_CALL / max(time.perf_counter() - began, 1e-9)
+            pace = SECONDS_OF_MOVES / max(time.perf_counter() - began, 1e-9)
             size = max(self._n_threads, int(size * min(max(pace, 0.25), 2.0)))
             begin = end
 

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from fastbp.engine.frame import inputs_of
+from fastbp.engine.cutting import inputs_of
 from fastbp.engine.objective import Objective
+from fastbp.engine.problem import Problem
 from fastbp.engine.rows import Data
-
-if TYPE_CHECKING:
-    from fastbp.model.model import Model as Network
 
 
 class BatchCost:
@@ -20,8 +18,8 @@ class BatchCost:
 
     Parameters
     ----------
-    net : Network
-        The network; its own parameters are not used.
+    problem : Problem
+        The network.
     data : Data
         All rows.
     objective : Objective
@@ -33,15 +31,15 @@ class BatchCost:
     """
 
     def __init__(
-        self, net: Network, data: Data, objective: Objective, *, gradient: bool = True, n_threads: int | None = None
+        self, problem: Problem, data: Data, objective: Objective, *, gradient: bool = True, n_threads: int | None = None
     ) -> None:
         self._has_gradient = gradient
         n_rows, weights = len(data), data.sample_weight
         weight = float(n_rows if weights is None else weights.sum(dtype=np.float64))
-        self._frame = frame = objective.make_frame(net, data.X, n_rows, n_rows, gradient=gradient)
+        self._frame = frame = objective.make_frame(problem, data.X, n_rows, n_rows, gradient=gradient)
         frame.set_data(data.X, data.targets, weights)
         frame.set_penalties(objective.l2 / weight, objective.l1 / weight)
-        flops = (3 if gradient else 1) * n_rows * inputs_of(data.X).flops_per_row(net.sizes)
+        flops = (3 if gradient else 1) * n_rows * inputs_of(data.X).flops_per_row(problem.sizes)
         self._n_threads = frame.useful_threads(n_threads, flops)
 
     def cost(self, params: NDArray[Any]) -> float:

@@ -6,18 +6,19 @@ import contextlib
 import ctypes
 import functools
 import time
-from itertools import pairwise
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from fastbp.engine.calls import FINISHED, UnknownCodeError, address_of, matrix, run_kernel
+from fastbp.engine.cutting import DENSE, Inputs
 from fastbp.engine.interruption import LONG_CALL, StepTime, call_interruptibly
+from fastbp.engine.problem import Problem
 from fastbp.engine.settings import Settings
 from fastbp.engine.threads import blas_threads, helpers, thread_count
-from fastbp.engine.workspace import DENSE, Inputs, Workspace, control_vector, make_workspace, sparse_inputs
-from fastbp.kernels.machine.team import MOST_LANES, N_LANES, STOP
+from fastbp.engine.workspace import Workspace, control_vector, make_workspace
+from fastbp.kernels.machine.team import MOST_QUEUES, N_QUEUES, STOP
 from fastbp.kernels.roots import entry
 from fastbp.kernels.tables import data as in_data
 from fastbp.kernels.tables import layer as in_layer
@@ -25,10 +26,6 @@ from fastbp.kernels.tables import plan as in_plan
 from fastbp.system.memory import require_memory, require_writable_arrays
 from fastbp.validation.data import Targets
 from fastbp.validation.sparse_rows import Rows, SparseRows
-
-if TYPE_CHECKING:
-    from fastbp.model.definition import Definition as Network
-
 
 # What a frame is for, the rows of the data set and of a gradient, what X is like, and the threads set when its slots
 # were made.
@@ -46,20 +43,17 @@ class Frame(Settings):
         float32 or float64.
     grads : ndarray
         Room for as many gradients as the threads write.
-    state : ndarray
-        The optimizer's vectors.
     form : int
         Form of the X that it is made for.
     """
 
-    def __init__(
-        self, workspace: Workspace, dtype: np.dtype, grads: NDArray[Any], state: NDArray[Any], form: int = in_data.DENSE
-    ) -> None:
+    def __init__(self, workspace: Workspace, dtype: np.dtype, grads: NDArray[Any], form: int = in_data.DENSE) -> None:
         super().__init__(workspace.plan, len(workspace.layers))
-        self.workspace, self.dtype, self.grads, self.state, self.form = workspace, dtype, grads, state, form
+        self.workspace, self.dtype, self.grads, self.form = workspace, dtype, grads, form
         self.key: Key | None = None  # of a frame that is kept for further calls
         self.data, self.control = np.zeros(in_data.DATA_LENGTH, np.int64), control_vector()
         self.nothing = np.zeros(0, self.dtype)
+        self.state = self.nothing  # the optimizer's vectors
         self.no_rates = np.zeros(0)
         self.small_input: NDArray[Any] | None = None
         self.addresses = np.zeros(entry.N_ADDRESSES, np.int64)
@@ -133,7 +127,7 @@ class Frame(Settings):
             run_kernel(entry.SHUFFLE, self.addresses, self.control, self.nothing, 0, self.no_rates)
 
     def set_random(self, bits: np.random.BitGenerator) -> None:
-        """Point the kernels to a random generator, whose lock is to be held while they draw."""
+        """Point the kernels to a random generator, whose lock must be held while they draw."""
         interface = bits.ctypes
         self.data[in_data.NEXT_UINT32] = ctypes.cast(interface.next_uint32, ctypes.c_void_p).value or 0
         self.data[in_data.RANDOM_STATE] = interface.state_address
@@ -167,7 +161,7 @@ class Frame(Settings):
     ) -> None:
         """Call the root kernel as the leader, with helpers where more than one thread is wanted.
 
-        A call that is reckoned to take long, `seconds`, can be interrupted; for `deadline` see `call_interruptibly`.
+        A call whose estimate `seconds` is long can be interrupted; for `deadline` see `call_interruptibly`.
         """
         control = self.control
         self.point_to_vectors(params)
@@ -213,7 +207,7 @@ class Frame(Settings):
         return entry.TRAIN, entry.LEADER, self.addresses, self.control, self.nothing, 0, rates
 
     def value(self, params: NDArray[Any], *, n_threads: int = 1, seconds: float = 0.0) -> float:
-        """Cost of the data that were set, penalties included; `seconds` is what it is reckoned to take."""
+        """Cost of the data that were set, penalties included; `seconds` is how long it is estimated to take."""
         self.run(entry.COST, params, n_threads=n_threads, seconds=seconds)
         return self.cost
 
@@ -252,7 +246,7 @@ class Frame(Settings):
 
     def _call(self, control: NDArray[np.int64], task: int, tail: tuple[Any, ...], n_threads: int) -> None:
         """Call the kernel with helpers, and with BLAS held at one thread if it is used."""
-        control[N_LANES] = min(n_threads, MOST_LANES)
+        control[N_QUEUES] = min(n_threads, MOST_QUEUES)
         control[STOP] = 0  # the end of a call without helpers is noted as well
         with blas_threads.held_at_one() if self.workspace.calls_blas else contextlib.nullcontext():
             try:
@@ -285,39 +279,22 @@ class Frame(Settings):
         return min(wanted, self.workspace.n_slots) if self.workspace.shares_rows else wanted
 
 
-def inputs_of(X: Rows) -> Inputs:
-    """Return what X is like."""
-    return sparse_inputs(*X.shape, len(X.values)) if isinstance(X, SparseRows) else DENSE
-
-
-def flops_per_row(sizes: tuple[int, ...]) -> int:
-    """Flops of one row's forward pass; a gradient has three times as many, less the error into the first layer."""
-    return 2 * sum(fan_in * fan_out for fan_in, fan_out in pairwise(sizes))
-
-
 def make_frame(
-    net: Network,
+    problem: Problem,
     batch_rows: int,
     n_rows: int,
     *,
     gradient: bool,
-    n_state_vectors: int = 0,
     keep_z: bool = False,
     whole_block: bool = False,
-    loss: tuple[int, int, int] | None = None,
-    inputs: Inputs | None = None,
+    inputs: Inputs = DENSE,
 ) -> Frame:
-    """Allocate the frame of a network for batches of `batch_rows` of a data set of `n_rows`.
+    """Allocate the frame of a problem for batches of `batch_rows` of a data set of `n_rows`.
 
-    `loss` is what the kernels are to be told of the loss, where that is not the network's own; `inputs` is what X is
-    like, where it is not dense.
+    `inputs` is what X is like; for the others see `make_workspace`.
     """
-    inputs = inputs or DENSE
     workspace = make_workspace(
-        net.sizes,
-        net.layer_segments(),
-        net.loss_entry() if loss is None else loss,
-        net.dtype,
+        problem,
         batch_rows=batch_rows,
         n_rows=n_rows,
         n_threads=thread_count(None),
@@ -327,11 +304,11 @@ def make_frame(
         shares_blocks=True,
         inputs=inputs,
     )
-    n_gradients = workspace.n_gradients if gradient else 0
-    n_bytes = (n_gradients + n_state_vectors) * net.n_params * net.dtype.itemsize
-    require_memory(n_bytes, f"A gradient of {net.n_params} parameters", "Make the layers smaller.")
-    grads = np.empty(max(1, n_gradients * net.n_params), net.dtype)
-    state = np.zeros(max(1, n_state_vectors * net.n_params), net.dtype)
-    frame = Frame(workspace, net.dtype, grads, state, inputs.form)
-    frame.loss_parameter = net.loss_parameter or 0.0
+    n_params, n_gradients = problem.n_params, workspace.n_gradients if gradient else 0
+    n_bytes = n_gradients * n_params * problem.dtype.itemsize
+    require_memory(n_bytes, f"A gradient of {n_params} parameters", "Make the layers smaller.")
+    grads = np.empty(max(1, n_gradients * n_params), problem.dtype)
+    frame = Frame(workspace, problem.dtype, grads, inputs.form)
+    frame.loss_parameter = problem.loss_parameter
+    frame.set_penalties(*problem.penalties)
     return frame

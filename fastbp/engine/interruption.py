@@ -19,33 +19,22 @@ from numpy.typing import NDArray
 
 from fastbp.kernels.machine.team import ABANDON, PAUSE, REQUEST
 
-# A call that is reckoned to be shorter is made directly: Ctrl-C waits for it.  Another thread costs some 0.1 ms.
+# A call that is estimated to be shorter is made directly: Ctrl-C waits for it.  Another thread costs some 0.1 ms.
 LONG_CALL = 0.05  # seconds
 _FEWEST_TIMED = 8  # steps that tell how long the others will take, but for this factor
 _CAUTION = 2.0
 _LONGEST_WAIT = 0.1  # seconds; on Windows a signal is noticed between two waits only
 
-# What a call is reckoned to take: a slow core's matrix products, and each neuron's activation.  Wrong by a factor of
-# five at most on common machines, which the 0.3 s within which Ctrl-C should be obeyed allow for.
-_FLOPS_PER_SECOND = 3e10
-_SECONDS_PER_NEURON = 2e-9
-_SECONDS_PER_ROW = 2e-8
-
-
-def seconds_per_row(sizes: tuple[int, ...], flops_per_row: float) -> float:
-    """Return about how long the forward pass of one row takes; a gradient takes three times that."""
-    return _SECONDS_PER_ROW + sum(sizes) * _SECONDS_PER_NEURON + flops_per_row / _FLOPS_PER_SECOND
-
 
 class StepTime:
-    """How long a training step takes: as reckoned, and from the first steps on as measured.
+    """How long a training step takes: as estimated, and from the first steps on as measured.
 
     A call that may be long is made by a thread of its own, which costs 0.1 ms, and its helpers may come some ms late.
-    Most steps are much quicker than reckoned: after a few of them the rest of an epoch can often be taken directly.
+    Most steps are much quicker than estimated: after a few of them the rest of an epoch can often be taken directly.
     """
 
-    def __init__(self, reckoned: float) -> None:
-        self.seconds = reckoned
+    def __init__(self, estimated: float) -> None:
+        self.seconds = estimated
         self._is_measured = False
 
     def steps_to_try(self, n_steps: int) -> int:

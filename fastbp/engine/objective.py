@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from dataclasses import dataclass, replace
 
-from fastbp.engine.frame import Frame, inputs_of, make_frame
+from fastbp.engine.cutting import inputs_of
+from fastbp.engine.frame import Frame, make_frame
+from fastbp.engine.problem import Problem
 from fastbp.validation.sparse_rows import Rows
-
-if TYPE_CHECKING:
-    from fastbp.model.model import Model as Network
 
 
 @dataclass(frozen=True)
@@ -22,9 +20,10 @@ class Objective:
     l2: float  # penalties of a batch as a whole
     l1: float
 
-    def make_frame(self, net: Network, X: Rows, batch_rows: int, n_rows: int, *, gradient: bool) -> Frame:
+    def make_frame(self, problem: Problem, X: Rows, batch_rows: int, n_rows: int, *, gradient: bool) -> Frame:
         """Return a frame whose kernel calls follow this objective: its tables are made for the loss they will name."""
-        loss = None if self.loss_code is None else (self.loss_code, 0, 0)
-        frame = make_frame(net, batch_rows, n_rows, gradient=gradient, loss=loss, inputs=inputs_of(X))
-        frame.set_objective(self.loss_parameter, self.cost_factor, self.l2, self.l1)
+        loss = problem.loss if self.loss_code is None else (self.loss_code, 0, 0)
+        own = replace(problem, loss=loss, loss_parameter=self.loss_parameter, penalties=(0.0, 0.0))
+        frame = make_frame(own, batch_rows, n_rows, gradient=gradient, inputs=inputs_of(X))
+        frame.set_objective(self.cost_factor, self.l2, self.l1)
         return frame

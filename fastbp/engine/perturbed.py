@@ -3,23 +3,21 @@
 from __future__ import annotations
 
 import functools
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from fastbp.engine.calls import FINISHED, UnknownCodeError
+from fastbp.engine.problem import Problem
 from fastbp.engine.settings import Settings
 from fastbp.engine.threads import helpers
-from fastbp.engine.workspace import control_vector, make_workspace
+from fastbp.engine.workspace import control_vector, make_workspace, rounded
 from fastbp.kernels.layers.moves import N_COLUMNS
 from fastbp.kernels.machine import team
 from fastbp.kernels.roots import perturbation as kernel
 from fastbp.kernels.tables import data as in_data
 from fastbp.kernels.tables import plan as in_plan
-
-if TYPE_CHECKING:
-    from fastbp.model.model import Model as Network
 
 
 class Perturbed:
@@ -27,10 +25,10 @@ class Perturbed:
 
     Parameters
     ----------
-    net : Network
-        The network; its own parameters are not used.
+    problem : Problem
+        The network.
     X : ndarray, shape (n, n_features)
-        Inputs, of the dtype that everything is computed in; each row is contiguous.
+        Inputs, of the problem's dtype; each row is contiguous.
     Y : ndarray, shape (n, n_outputs)
         Targets; contiguous, of the same dtype.
     scale : ndarray, shape (n,)
@@ -39,26 +37,25 @@ class Perturbed:
         Threads to use.
     """
 
-    def __init__(self, net: Network, X: NDArray[Any], Y: NDArray[Any], scale: NDArray[Any], *, n_threads: int) -> None:
-        dtype, n_rows = X.dtype, len(X)
+    def __init__(
+        self, problem: Problem, X: NDArray[Any], Y: NDArray[Any], scale: NDArray[Any], *, n_threads: int
+    ) -> None:
+        n_rows = len(X)
         self._n_threads, self._rows = n_threads, (X, Y, scale)  # which must live as long as their addresses
-        segments, loss = net.layer_segments(dtype), net.loss_entry(dtype)
-        workspace = functools.partial(
-            make_workspace, net.sizes, segments, loss, dtype, batch_rows=n_rows, n_rows=n_rows, n_threads=1
-        )
+        workspace = functools.partial(make_workspace, problem, batch_rows=n_rows, n_rows=n_rows, n_threads=1)
         # the moved passes keep as little as possible; the base keeps every z
         moved, base = workspace(gradient=False), workspace(gradient=False, keep_z=True)
         plan, rows = moved.plan, moved.block_rows
         plan[in_plan.INPUT] = plan[in_plan.SLOT_SIZE]
-        plan[in_plan.SLOT_SIZE] += -(-N_COLUMNS * rows // 16) * 16
+        plan[in_plan.SLOT_SIZE] += rounded(N_COLUMNS * rows)
         self.block_rows = rows
         settings = Settings(plan, len(moved.layers))
-        settings.set_penalties(*net.penalties)
-        settings.loss_parameter = net.loss_parameter or 0.0
-        work = np.zeros(n_threads * int(plan[in_plan.SLOT_SIZE]), dtype)
+        settings.set_penalties(*problem.penalties)
+        settings.loss_parameter = problem.loss_parameter
+        work = np.zeros(n_threads * int(plan[in_plan.SLOT_SIZE]), problem.dtype)
         self._tables = moved.layers, moved.segments, plan, _data_table(X, Y, scale), settings.scalars
         self._buffers = work, base.layers, base.plan, base.work, np.zeros(rows)
-        self._no_moves = np.zeros(0, np.int64), np.zeros(0, dtype)
+        self._no_moves = np.zeros(0, np.int64), np.zeros(0, problem.dtype)
 
     def base_pass(self, params: NDArray[Any], cost: NDArray[np.float64], first: int, rows: int) -> None:
         """Take `rows` rows from `first` on through the network as it is, and add their cost to `cost`, (1,)."""
@@ -76,7 +73,7 @@ class Perturbed:
     ) -> None:
         """Call the root kernel as the leader, with helpers where there are moves to share.
 
-        The tasks and their arguments are those of `fastbp.kernels.roots.perturbation`; BLAS is to be held at one thread
+        The tasks and their arguments are those of `fastbp.kernels.roots.perturbation`; BLAS must be held at one thread
         and `base_pass` called for the same rows before.
         """
         control = control_vector()

@@ -59,13 +59,12 @@ class Settings:
 
     # ---- What they are told ------------------------------------------------------------------------------------------
 
-    def set_objective(self, loss_parameter: float, cost_factor: float, batch_l2: float, batch_l1: float) -> None:
+    def set_objective(self, cost_factor: float, batch_l2: float, batch_l1: float) -> None:
         """Have each mini-batch divide penalties of its own by its samples' sum, and count by its rows.
 
         The reported cost of the data, not the gradient, is multiplied by `cost_factor`.
         """
         self._plan[in_plan.PER_BATCH] = 1
-        self.loss_parameter = loss_parameter
         places = [in_scalars.COST_FACTOR, in_scalars.BATCH_L2, in_scalars.BATCH_L1]
         self.scalars[places] = cost_factor, batch_l2, batch_l1
 

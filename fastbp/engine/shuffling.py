@@ -3,21 +3,19 @@
 from __future__ import annotations
 
 import functools
-from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
-if TYPE_CHECKING:
-    from fastbp.engine.frame import Frame
+from fastbp.engine.cutting import FEWEST_SHUFFLED_ROWS
+from fastbp.engine.frame import Frame
 
-_FEWEST_ROWS = 1 << 9  # for which a call of the kernel pays
 _MOST_ROWS = 1 << 32  # NumPy draws 32 bits for a place among so many
 
 
 def permutation(rng: np.random.Generator, n_rows: int, frame: Frame) -> NDArray[np.int64]:
     """Return ``rng.permutation(n_rows)`` and leave `rng` in the same state; the frame's kernel does it."""
-    if n_rows < _FEWEST_ROWS or not kernel_draws_permutation(n_rows):
+    if n_rows < FEWEST_SHUFFLED_ROWS or not kernel_draws_permutation(n_rows):
         return rng.permutation(n_rows)
     order = np.empty(n_rows, np.int64)
     frame.shuffle_rows(order, rng.bit_generator)

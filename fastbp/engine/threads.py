@@ -78,7 +78,7 @@ def thread_count(n_threads: Any) -> int:
 
 
 def _usual_threads() -> int:
-    """Return how many threads are used where nobody says a number."""
+    """Return how many threads are used where no number is given."""
     if _is_worker() and not any(os.environ.get(variable) for variable in _THREAD_VARIABLES):
         return 1
     return min(available_threads(), _MOST_HELPERS + 1)
@@ -266,7 +266,7 @@ class _Helpers:
             while self._started < min(len(jobs), _MOST_HELPERS) and self._start():
                 self._started += 1
             n_helpers = self._started
-        for job in jobs[:n_helpers]:  # nobody would ever take the others
+        for job in jobs[:n_helpers]:  # the others would never be taken
             self._jobs.put(job)
 
     def _start(self) -> bool:

@@ -103,9 +103,10 @@ def torch_params(state: Any) -> tuple[NDArray[Any], list[int]]:
 
 
 def _in_order(names: list[list[str]]) -> list[list[str]]:
-    """Return layers' names, split at their dots, with those that differ in one number in the order of that number.
+    """Return layers' names, split at their dots; those that differ in one number are sorted by that number.
 
-    Level by level, since only neighbours of one module may change places; whatever has no number stays where it is.
+    This is done level by level, since only members of the same module may change places; names without a number stay
+    where they are.
     """
     runs = [list(run) for _, run in groupby(names, key=lambda parts: parts[:1])]
     families: dict[str, list[list[list[str]]]] = {}
@@ -120,7 +121,7 @@ def _in_order(names: list[list[str]]) -> list[list[str]]:
 
 
 def _family(run: list[list[str]]) -> str:
-    """Return what the first parts of names have in common with those that differ in their numbers only."""
+    """Return the first part of names without its numbers: the same for all that differ in their numbers only."""
     return _NUMBER.sub("#", ".".join(run[0][:1]))
 
 

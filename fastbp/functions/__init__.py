@@ -1,1 +1,5 @@
 """Activations and losses: by name, with what is to be known of each, and those that a user brings."""
+
+from fastbp.functions.own import ACTIVATION_NAMES, Activation, Loss
+
+__all__ = ["ACTIVATION_NAMES", "Activation", "Loss"]

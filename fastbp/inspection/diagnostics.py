@@ -5,7 +5,7 @@ from __future__ import annotations
 import textwrap
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -14,11 +14,8 @@ from fastbp import validation
 from fastbp.derivatives.jacobian import OutputErrors
 from fastbp.functions.own import Activation
 from fastbp.model.checks import checked_inputs
-from fastbp.model.definition import require_network
+from fastbp.model.definition import require_network, settings_of
 from fastbp.model.model import Model, from_params
-
-if TYPE_CHECKING:
-    from fastbp.training.history import History
 
 __all__ = ["DiagnosticReport", "DiagnosticWatch", "LayerDiagnosis", "diagnose"]
 
@@ -28,14 +25,15 @@ __all__ = ["DiagnosticReport", "DiagnosticWatch", "LayerDiagnosis", "diagnose"]
 _NEAR_ZERO = 0.01
 # "Nearly all" samples.  The few others still teach the neuron something, but its other samples nothing.
 _NEARLY_ALL = 0.95
-# The largest derivative, what "usual" means; 1 or little above for all others, and taken as 1 for a user's own.
+# The largest derivative, which is what "usual" means; it is 1 or a little more for all others, and taken as 1 for a
+# user's own.
 _LARGEST_SLOPE = {"sigmoid": 0.25, "softmax": 0.25}
 # Outputs whose error is a - y, without f': flat there does no harm (Nielsen 2015, chapter 3).
 _MATCHED = {("sigmoid", "cross_entropy"), ("softmax", "cross_entropy"), ("exp", "poisson")}
 # Activations that are flat nowhere, or for single values of z only.
 _NEVER_FLAT = {"identity", "leaky_relu", "sine"}
 
-_BLOCK_ELEMENTS = 1 << 20  # numbers of one layer that are looked at at once: some 8 MiB
+_BLOCK_ELEMENTS = 1 << 20  # numbers of one layer that are looked at together: some 8 MiB
 _MOST_NAMED = 10  # neurons that are listed in the text; the arrays have all
 
 _SATURATED_ADVICE = (
@@ -70,7 +68,7 @@ class LayerDiagnosis:
     input_magnitude : ndarray, shape (fan_in,)
         Mean over the samples of ``abs(a_prev)``.
     saturated : ndarray of int
-        Neurons that are flat for at least 95 % of the samples, but for relu.
+        Neurons that are flat for at least 95 % of the samples, except relu neurons.
     dead : ndarray of int
         Relu neurons whose output is 0 for all samples.
     starved : bool
@@ -186,7 +184,8 @@ def diagnose(net: Model, X: ArrayLike) -> DiagnosticReport:
 
     A neuron is *saturated* if the derivative of its activation is near 0 for nearly all samples (below 1 % of its
     largest value, for 95 % of them), *dead* if it is a relu neuron with output 0 for all samples, and *starved* if the
-    inputs of its layer are near 0 (mean magnitude below 0.01).  Gradient descent hardly moves the weights of all three.
+    inputs of its layer are near 0 (mean magnitude below 0.01).  In all three cases gradient descent hardly moves the
+    weights.
     Output neurons whose loss matches their activation (sigmoid or softmax with cross_entropy, exp with poisson) are
     never saturated: their error is a - y, however flat the activation.
 
@@ -241,7 +240,7 @@ class DiagnosticWatch:
     X : array_like, shape (n, n_features)
         Inputs to look at, as for `diagnose`.
     every : int
-        Look after every so many epochs, first after the first one of them.
+        After how many epochs to look again: with 2 it looks after epochs 2, 4, 6 and so on.
 
     Attributes
     ----------
@@ -268,7 +267,7 @@ class DiagnosticWatch:
         self.epochs: list[int] = []
         self.reports: list[DiagnosticReport] = []
 
-    def __call__(self, net: Model, history: History) -> None:
+    def __call__(self, net: Model, history: object) -> None:
         """Look at the network after an epoch, if it is time."""
         self._n_epochs += 1
         if self._n_epochs % self._every == 0:
@@ -323,7 +322,7 @@ class _Counts:
         fan_in, fan_out = net.sizes[layer : layer + 2]
         output: Any = self._runs[0][0] if len(self._runs) == 1 else self._runs
         params = np.concatenate([net.weights[layer].ravel(), net.biases[layer]])
-        settings = net.settings() | {"activation": [], "output": output, "dropout": 0.0}
+        settings = settings_of(net) | {"activation": [], "output": output, "dropout": 0.0}
         settings |= {"loss": "absolute", "loss_parameter": None}
         self._net = from_params(Model, params, [fan_in, fan_out], **settings)
         is_output = layer == len(net.sizes) - 2
@@ -337,7 +336,7 @@ class _Counts:
         self._inputs = np.zeros(fan_in)
 
     def add(self, a_prev: NDArray[Any]) -> NDArray[Any]:
-        """Take note of some samples; the layer's outputs for them."""
+        """Count some samples, and return the layer's outputs for them."""
         a = self._net.predict(a_prev)
         if not validation.all_finite(a):
             raise ValueError(
@@ -352,7 +351,7 @@ class _Counts:
         return a
 
     def _derivatives(self, a_prev: NDArray[Any], a: NDArray[Any]) -> NDArray[np.float64]:
-        """Return abs(f'(z)), as the kernels have it."""
+        """Return abs(f'(z)), as the kernels compute it."""
         if self._net.has_softmax:
             diagonal: NDArray[np.float64] = (a * (1 - a)).astype(np.float64)  # of the Jacobian
             return diagonal

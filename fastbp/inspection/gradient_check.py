@@ -18,7 +18,7 @@ from fastbp.model.definition import require_network
 from fastbp.model.model import Model, passes_of
 from fastbp.validation.arrays import as_array, no_numbers
 
-# A wrong formula is wrong in the first digits.  What is right comes to 1e-9 or better in float64; float32 has 7
+# A wrong formula is wrong in the first digits.  A right one agrees to 1e-9 or better in float64; float32 has 7
 # digits, of which a deep network loses some.
 _TOLERANCES = {"float64": 1e-6, "float32": 1e-3}
 # Weights of the differences C(w + k h) - C(w - k h), and the power of machine epsilon that balances truncation against
@@ -28,7 +28,7 @@ _ROUGH = {1: 1 / 2}, 1 / 3
 # f'' of elu and huber jumps: enough to spoil a difference
 _ROUGH_ACTIVATIONS = KINKED_ACTIVATIONS | {"elu"}
 _ROUGH_LOSSES = KINKED_LOSSES | {"huber"}
-# A layer whose gradient is smaller than this share of the largest layer's is judged by that share: of a gradient that
+# A layer whose gradient is smaller than this share of the largest layer's is judged by that share: where a gradient
 # cancels, only rounding is left.
 _LEAST_SHARE = 1e-3
 _ROUNDINGS = 10  # of a cost, in units of machine epsilon
@@ -137,14 +137,14 @@ def check_gradient(
     Parameters
     ----------
     net : Model
-        The network; a float32 one is compared, gradient and tolerance of float32, with differences in float64.
+        The network; a float32 one's gradient is compared with differences in float64, by the tolerance of float32.
     X, Y, sample_weight : array_like
         Inputs, targets and how often each row counts, as for `Network.loss_value`.
     tolerance : float, optional
         Largest error allowed, relative to the layer's largest derivative; by default 1e-6 for float64 and 1e-3 for
         float32.
     max_params : int or None
-        Most parameters to compare; of a larger network so many are drawn at random.  None compares all.
+        Most parameters to compare; of a larger network this many are drawn at random.  None compares all.
     gradient : array_like, shape (n_params,), optional
         A gradient of your own to check; by default that of `Network.value_and_grad`.
     seed : int, optional
@@ -225,7 +225,7 @@ class _Differences:
         self.slopes = np.zeros(w.size)
         with np.errstate(invalid="ignore", over="ignore"):  # an infinite cost has no slope, here NaN
             for pair, (k, weight) in enumerate(weights.items()):
-                distance = self._moved[2 * pair] - self._moved[2 * pair + 1]  # 2 k h, as it was exactly taken
+                distance = self._moved[2 * pair] - self._moved[2 * pair + 1]  # 2 k h, exactly as it was taken
                 change = self._changes[2 * pair] - self._changes[2 * pair + 1]
                 self.slopes += 2 * k * weight * change / distance
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,9 +11,6 @@ from fastbp import validation
 from fastbp.engine import parameters
 from fastbp.model.definition import require_network
 from fastbp.model.model import Model
-
-if TYPE_CHECKING:
-    from fastbp.training.history import History
 
 
 class WeightHistory:
@@ -40,7 +37,7 @@ class WeightHistory:
     Raises
     ------
     ValueError
-        If there are not as many parameters as the sample shall have, or if a network of another size is recorded.
+        If there are fewer parameters than `sample`, or if a network of another size is recorded.
 
     Examples
     --------
@@ -72,7 +69,7 @@ class WeightHistory:
     def __repr__(self) -> str:
         return f"<WeightHistory of {len(self.indices)} of {self._n_params} parameters, {len(self) - 1} epochs>"
 
-    def __call__(self, net: Model, history: History) -> None:
+    def __call__(self, net: Model, history: object) -> None:
         """Record the parameters; `fit` calls this after each epoch."""
         if net.n_params != self._n_params:
             raise ValueError(

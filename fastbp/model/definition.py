@@ -3,21 +3,32 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
 from fastbp import validation
 from fastbp.engine import parameters
+from fastbp.engine.problem import Problem
 from fastbp.functions.names import ActivationName, InitializerName, LossName, OutputName
 from fastbp.functions.own import Activation, Loss, activation_entry, loss_entry
 from fastbp.functions.segments import Segment
 
-__all__ = ["ActivationSpec", "Definition", "OutputSpec", "require_network"]
+__all__ = [
+    "ActivationSpec",
+    "Definition",
+    "OutputSpec",
+    "checked_network",
+    "problem_of",
+    "require_network",
+    "settings_of",
+]
 
 _Runs = Sequence[validation.Run]
 ActivationSpec = ActivationName | Activation | Sequence[ActivationName | Activation | _Runs]
 OutputSpec = OutputName | Activation | _Runs
+
+_Network = TypeVar("_Network", bound="Definition")
 
 
 # default, lower and upper bound (both excluded) of the losses that have a parameter
@@ -104,43 +115,55 @@ class Definition:
         """Whether the output layer is a softmax."""
         return self._runs[-1][0][0] == "softmax"
 
-    # --- what the rest of the package uses ----------------------------------------------------------------------------
 
-    def settings(self) -> dict[str, Any]:
-        """Return the arguments of `Network` that define it, all but sizes and dtype."""
-        *hidden, output = self._runs
-        return {
-            "activation": hidden,
-            "output": "softmax" if self.has_softmax else output,
-            "loss": self._loss,
-            "initializer": self._initializer,
-            "l2_penalty": self._l2_penalty,
-            "l1_penalty": self._l1_penalty,
-            "dropout": self._dropout,
-            "loss_parameter": self._loss_parameter,
-        }
+def settings_of(net: Definition) -> dict[str, Any]:
+    """Return the arguments of `Network` that define a network, all but sizes and dtype."""
+    *hidden, output = net._runs
+    l2_penalty, l1_penalty = net.penalties
+    return {
+        "activation": hidden,
+        "output": "softmax" if net.has_softmax else output,
+        "loss": net.loss,
+        "initializer": net.initializer,
+        "l2_penalty": l2_penalty,
+        "l1_penalty": l1_penalty,
+        "dropout": net._dropout,
+        "loss_parameter": net.loss_parameter,
+    }
 
-    def layer_segments(self, dtype: np.dtype | None = None) -> list[list[Segment]]:
-        """Each layer's activations as the kernels know them; custom ones are compiled here."""
-        layers = []
-        for runs in self._runs:
-            segments, begin = [], 0
-            for activation, count in runs:
-                code, forward, backward, needs_z = activation_entry(activation, dtype or self._dtype)
-                segments.append(Segment(begin, begin + count, code, forward, backward, needs_z))
-                begin += count
-            layers.append(segments)
-        return layers
 
-    def loss_entry(self, dtype: np.dtype | None = None) -> tuple[int, int, int]:
-        """Return the loss as the kernels know it."""
-        return loss_entry(self._loss, self.has_softmax, dtype or self._dtype)
+def problem_of(net: Definition, dtype: np.dtype | None = None) -> Problem:
+    """Return what the kernels are told of a network, in another dtype if so wanted; custom functions are compiled."""
+    dtype, layers = dtype or net.dtype, []
+    for runs in net.activations:
+        segments, begin = [], 0
+        for activation, count in runs:
+            code, forward, backward, needs_z = activation_entry(activation, dtype)
+            segments.append(Segment(begin, begin + count, code, forward, backward, needs_z))
+            begin += count
+        layers.append(tuple(segments))
+    return Problem(
+        sizes=net.sizes,
+        dtype=dtype,
+        segments=tuple(layers),
+        loss=loss_entry(net.loss, net.has_softmax, dtype),
+        loss_parameter=net.loss_parameter or 0.0,
+        penalties=net.penalties,
+        dropout=net.dropout,
+    )
 
 
 def require_network(net: object) -> None:
     """Raise unless it is a network."""
     if not isinstance(net, Definition):
         raise TypeError(f"`net` must be a bp.Network; got {type(net).__name__}.")
+
+
+def checked_network(net: _Network) -> _Network:
+    """Return the network that a picture is to be made of, or say that it is none."""
+    if not isinstance(net, Definition):
+        raise TypeError(f"`net` must be a fastbp.Network; got {net!r}. An estimator goes to `from_estimator`.")
+    return net
 
 
 def _checked_parameter(value: Any, loss: LossName | Loss) -> float | None:

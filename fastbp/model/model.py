@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 from typing import Any, ClassVar, TypeVar
 
@@ -14,7 +15,7 @@ from fastbp.engine.passes import Passes
 from fastbp.functions.names import InitializerName, LossName
 from fastbp.functions.own import Loss
 from fastbp.model.checks import checked, checked_data, checked_rows
-from fastbp.model.definition import ActivationSpec, Definition, OutputSpec
+from fastbp.model.definition import ActivationSpec, Definition, OutputSpec, problem_of
 from fastbp.model.initializers import initialize
 from fastbp.model.layer_arrays import LayerArrays
 from fastbp.model.trace import Trace, make_trace
@@ -88,7 +89,7 @@ class Model(Definition):
     def _make_views(self) -> None:
         """Make what depends on where the parameters lie in memory."""
         self._weights, self._biases = map(LayerArrays, parameters.views(self._params, self._sizes))
-        self._passes = Passes(self)
+        self._passes = Passes(self._sizes, self._params, functools.partial(problem_of, self))
 
     def __getstate__(self) -> dict[str, Any]:
         """Return what `pickle` and `copy` need: everything but views and buffers."""

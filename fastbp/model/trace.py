@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from fastbp.engine import parameters
 from fastbp.engine.frame import make_frame
-from fastbp.model.definition import Definition
+from fastbp.model.definition import Definition, problem_of
 from fastbp.validation.data import Targets
 
 
@@ -88,6 +88,6 @@ def layer_blocks(
 ) -> tuple[list[list[NDArray[Any]]], NDArray[np.float64]]:
     """Return each layer's z, a and delta of each sample's own cost, and each sample's cost."""
     n_rows = len(X)
-    frame = make_frame(net, n_rows, n_rows, gradient=True, keep_z=True, whole_block=True)
+    frame = make_frame(problem_of(net), n_rows, n_rows, gradient=True, keep_z=True, whole_block=True)
     frame.set_data(X, targets, None)
     return frame.layer_blocks(params)

@@ -5,8 +5,8 @@
 >>> MLPClassifier(hidden_layer_sizes=(5,), solver="lbfgs", random_state=1).fit(X, y).predict([[2.0, 2.0], [-1.0, -2.0]])
 array([1, 0])
 
-Warnings point at the caller's line.  Those that scikit-learn gives as well pass filters as scikit-learn's do, by
-category, message or ``module="sklearn"``.
+Warnings point at the caller's line.  Those that scikit-learn gives as well are caught by the same filters as
+scikit-learn's, by category, message or ``module="sklearn"``.
 """
 
 from fastbp.neural_network.classifier import MLPClassifier

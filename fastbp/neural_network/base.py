@@ -20,6 +20,7 @@ from sklearn.utils.validation import _check_sample_weight, check_is_fitted, vali
 from fastbp.engine.batch_cost import BatchCost
 from fastbp.engine.objective import Objective
 from fastbp.engine.rows import Data
+from fastbp.model.definition import problem_of, settings_of
 from fastbp.model.initializers import initialize
 from fastbp.model.model import passes_of
 from fastbp.network import Network
@@ -34,7 +35,7 @@ from fastbp.validation.data import Targets, all_finite
 from fastbp.validation.sparse_rows import Rows, sparse_rows
 
 _DTYPES = (np.dtype(np.float32), np.dtype(np.float64))
-_MOST_DOUBLED = 1 << 20  # parameters, 8 MiB, up to which a copy in float64 is kept, which saves making it at each call
+_MOST_DOUBLED = 1 << 20  # parameters (8 MiB) up to which a float64 copy is kept, so that it is not made at each call
 
 
 class BaseMLP(Fitted, Portable, Gradients, callbacks.Support, BaseEstimator, ABC):
@@ -44,7 +45,7 @@ class BaseMLP(Fitted, Portable, Gradients, callbacks.Support, BaseEstimator, ABC
 
     @abstractmethod
     def _learn_targets(self, y: NDArray[Any], incremental: bool) -> None:
-        """Take note of the classes, or check them against those that are known."""
+        """Note the classes, or check them against those that are known."""
 
     @abstractmethod
     def _encoded(self, y: NDArray[Any], dtype: np.dtype) -> Targets:
@@ -89,7 +90,7 @@ class BaseMLP(Fitted, Portable, Gradients, callbacks.Support, BaseEstimator, ABC
         return None
 
     def _check_solver(self) -> bool:
-        """Whether `partial_fit` is there; raises what `hasattr` understands."""
+        """Whether there is a `partial_fit`; raises the error that `hasattr` expects if not."""
         if self.solver not in STOCHASTIC_SOLVERS:
             raise AttributeError(
                 f"partial_fit is only available for stochastic optimizers. {self.solver} is not stochastic."
@@ -145,7 +146,7 @@ class BaseMLP(Fitted, Portable, Gradients, callbacks.Support, BaseEstimator, ABC
                 fit = StochasticFit(self, data, held_out, incremental)
                 fit.run(context.on_epoch, context.is_wanted)
             else:
-                cost = BatchCost(self._network, data, self._objective(), n_threads=self.n_threads)
+                cost = BatchCost(problem_of(self._network), data, self._objective(), n_threads=self.n_threads)
                 lbfgs.minimise(self, cost, context.on_iteration if context.is_wanted else None)
             context.end()
 
@@ -289,7 +290,7 @@ class BaseMLP(Fitted, Portable, Gradients, callbacks.Support, BaseEstimator, ABC
         return {name: value for name, value in super().__getstate__().items() if name not in ("_network", "_double")}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        """Take the state, and make the network again; a parameter that is younger than the pickle gets its default."""
+        """Take the state, and make the network again; a parameter that is newer than the pickle gets its default."""
         parameters = inspect.signature(type(self).__init__).parameters
         younger = {name: parameters[name].default for name in self._get_param_names() if name not in state}
         super().__setstate__(younger | state)
@@ -306,7 +307,7 @@ class BaseMLP(Fitted, Portable, Gradients, callbacks.Support, BaseEstimator, ABC
         """Return the output neurons' values (n, n_outputs) for inputs that are checked here."""
         net = self._linked()
         valid: Any
-        X = X.view() if type(X) is np.ndarray else X  # whose shape only we can set, from the first look on
+        X = X.view() if type(X) is np.ndarray else X  # nobody else can change a view's shape after the checks
         if (
             type(X) is np.ndarray
             and X.ndim == 2
@@ -316,7 +317,7 @@ class BaseMLP(Fitted, Portable, Gradients, callbacks.Support, BaseEstimator, ABC
             and len(X)
             and "feature_names_in_" not in vars(self)
             and all_finite(X)
-        ):  # what scikit-learn's checks would let pass unchanged; anything else gets the checks, and their messages
+        ):  # scikit-learn's checks would pass it unchanged; anything else gets these checks, and their messages
             if X.dtype == net.dtype:
                 return passes_of(net).outputs(X, self.n_threads)
             valid = X
@@ -326,11 +327,11 @@ class BaseMLP(Fitted, Portable, Gradients, callbacks.Support, BaseEstimator, ABC
             check_is_fitted(self)
             valid = validate_data(self, X, accept_sparse=SPARSE_FORMATS, reset=False)
         if self.dtype is None and np.result_type(valid.dtype, net.dtype) != net.dtype:
-            net = self._in_double(net)  # float64 inputs of a model in float32: float64 arithmetic, as NumPy's would be
+            net = self._in_double(net)  # float64 inputs to a float32 model are computed in float64, as NumPy would
         return passes_of(net).outputs(_in_dtype(valid, net.dtype), self.n_threads)
 
     def _is_plain_csr(self, X: Any, net: Network) -> bool:
-        """Whether sparse inputs are such that scikit-learn's checks would let them pass unchanged."""
+        """Whether scikit-learn's checks would pass sparse inputs unchanged."""
         return bool(
             X.format == "csr"
             and X.ndim == 2
@@ -342,10 +343,10 @@ class BaseMLP(Fitted, Portable, Gradients, callbacks.Support, BaseEstimator, ABC
         )
 
     def _in_double(self, net: Network) -> Network:
-        """Return the network in float64: as it was made for an earlier call, but with the parameters of now."""
+        """Return the network in float64: one made for an earlier call is used again, with the present parameters."""
         source, twin = getattr(self, "_double", (None, net))
         if source is not net:
-            twin = Network(net.sizes, dtype=np.float64, **net.settings() | {"initializer": "zeros"})
+            twin = Network(net.sizes, dtype=np.float64, **settings_of(net) | {"initializer": "zeros"})
             if net.n_params <= _MOST_DOUBLED:
                 self._double = net, twin
         twin.params[...] = net.params  # at every call, since `coefs_` may be written into at any time

@@ -1,4 +1,4 @@
-"""scikit-learn's callback protocol, which came with 1.9; with an older scikit-learn the estimators do without."""
+"""scikit-learn's callback protocol, which is new in 1.9; with an older scikit-learn there is none."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ __all__ = ["Context", "Support", "begin", "with_callbacks"]
 
 
 class Context:
-    """The tasks that callbacks hear of: the fit, and within it each epoch, or each iteration of 'lbfgs'."""
+    """The tasks that callbacks are told of: the fit, and within it each epoch, or each iteration of 'lbfgs'."""
 
     def __init__(self, estimator: Any, root: Any, data: dict[str, Any]) -> None:
         self._estimator, self._root, self._data = estimator, root, data
@@ -37,23 +37,23 @@ class Context:
             self._begin_task("iteration")
 
     def on_epoch(self, epoch: int, begins: bool) -> bool:
-        """Tell of an epoch's begin or end; whether a callback asks to stop."""
+        """Tell the callbacks that an epoch begins or ends, and return whether one of them asks to stop."""
         if begins:
             self._begin_task("epoch")
             return False
         return self._end_task()
 
     def on_iteration(self, x: NDArray[np.float64]) -> None:
-        """Tell of an iteration of 'lbfgs', which left the parameters `x`; stop if a callback asks for it."""
+        """Tell the callbacks of an iteration of 'lbfgs' that ended with the parameters `x`; stop if one asks for it."""
         self._estimator._network.params[...] = x
         if self._end_task():
             raise StopIteration
         self._begin_task("iteration")
 
     def end(self) -> None:
-        """Tell that the fit is over."""
+        """Tell the callbacks that the fit is over."""
         if self._task is not None:
-            self._end_task()  # the iteration of 'lbfgs' that never came
+            self._end_task()  # of 'lbfgs': the next iteration was announced and never came
         if self._root is not None:
             self._root.call_on_fit_task_end(estimator=self._estimator, **self._data, reconstruction_attributes={})
 
@@ -62,7 +62,7 @@ class Context:
         self._task.call_on_fit_task_begin(estimator=self._estimator, **self._data, reconstruction_attributes={})
 
     def _end_task(self) -> bool:
-        # No attributes are needed to make a fitted estimator of this one: its copy has parameters of its own.
+        # No attributes are needed to reconstruct a fitted estimator: a copy of this one has parameters of its own.
         task, self._task = self._task, None
         return bool(task.call_on_fit_task_end(estimator=self._estimator, **self._data, reconstruction_attributes={}))
 

@@ -1,4 +1,4 @@
-"""`class_weight`: what each row counts because of its class."""
+"""`class_weight`: how much each row counts because of its class."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def weights_by_class(
     y : ndarray of shape (n,) or (n, n_labels)
         Valid targets.
     classes : ndarray of shape (n_classes,)
-        All classes of the model, in order, of which `y` need not have every one.
+        All classes of the model, in order; `y` need not have every one of them.
     dtype : dtype
         Of the factors.
     """
@@ -37,7 +37,7 @@ def weights_by_class(
     _check_keys(class_weight, classes)
     largest = float(np.finfo(dtype).max)
     for label, weight in class_weight.items():
-        if not (isinstance(weight, Real) and 0 <= float(weight) <= largest):  # NaN is not, either
+        if not (isinstance(weight, Real) and 0 <= float(weight) <= largest):  # which NaN is not either
             raise ValueError(
                 f"`class_weight` must hold finite numbers of at least 0; got {weight!r} for the class {label!r}."
             )
@@ -46,9 +46,9 @@ def weights_by_class(
 
 
 def _check_keys(class_weight: dict[Any, Any], classes: NDArray[Any]) -> None:
-    """Check that no key can be a slip of the pen for a class.
+    """Check that no key can be a class written wrongly.
 
-    One that is no class is let pass where every class has a weight of its own, as by scikit-learn: rows drawn for
+    A key that is no class is allowed where every class has a weight of its own, as in scikit-learn: rows drawn for
     cross-validation or bagging may lack a class.
     """
     known = set(classes)

@@ -203,7 +203,7 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
 
     def _checked(self, X: Any, y: Any, reset: bool) -> tuple[Any, NDArray[Any]]:
         X, y = super()._checked(X, y, reset)
-        if y.dtype.kind in "mM" and np.isnat(y).any():  # it has no place in the order of classes
+        if y.dtype.kind in "mM" and np.isnat(y).any():  # it cannot be sorted among the classes
             raise ValueError("`y` must hold class labels, which NaT is not. Leave such rows out.")
         if y.ndim == 2 and y.shape[1] > 1:
             _check_labels(y)
@@ -238,7 +238,7 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
     def _encoded(self, y: NDArray[Any], dtype: np.dtype) -> Targets:
         y = y.ravel() if y.ndim == 2 and y.shape[1] == 1 else y
         if self._label_binarizer.y_type_ == "multilabel-indicator" or y.ndim > 1:
-            # what is not 0 is a label, as in scikit-learn: 255 of the mask of an image is 1
+            # anything but 0 is a label, as in scikit-learn: the 255 of an image's mask becomes 1
             return Targets(np.ascontiguousarray(self._label_binarizer.transform(y) != 0, dtype), None)
         labels = np.searchsorted(self.classes_, y)
         if labels.max(initial=0) >= len(self.classes_):  # y has been changed since it was checked
@@ -267,7 +267,7 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         return by_class or super()._weighs_by_all_rows
 
     def _labels_to_stratify_by(self, data: Data) -> NDArray[Any] | None:
-        # scikit-learn stratifies where there is one output: not for three classes or more, nor for several labels
+        # scikit-learn stratifies if there is one output: not for three or more classes, nor for several labels
         if self.n_outputs_ != 1 or data.targets.array is None:
             return None
         return np.array(["False", "True"])[data.targets.array[:, 0].astype(np.int64)]  # the names in its messages
@@ -372,12 +372,12 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
 
 
 def _check_labels(y: Any) -> None:
-    """Check that of the two numbers of multilabel targets, sparse or not, one is 0, which is no label."""
+    """Check that one of the two numbers of multilabel targets, sparse or not, is 0: no label."""
     if sparse.issparse(y):
         values = set(np.unique(y.data)) | ({0} if y.nnz < math.prod(y.shape) else set())
     else:
         values = set(np.unique(y))
-    if len(values) == 2 and 0 not in values:  # with more of them they are no labels, which scikit-learn says
+    if len(values) == 2 and 0 not in values:  # targets with more values are no labels, and scikit-learn refuses them
         low, high = sorted(values)
         raise ValueError(
             f"`y` must be 0 where a sample does not have a label, and 1, or one other number, where it has; got {low} "

@@ -23,16 +23,16 @@ _BASES = (MLPClassifier, MLPRegressor)
 def register_onnx_converters(custom_classes: Iterable[type] = ()) -> None:
     """Have skl2onnx convert pipelines and other models with `MLPClassifier` and `MLPRegressor` in them.
 
-    To be called in each process, before ``skl2onnx.to_onnx``; calling it again does nothing new.  As skl2onnx has it
-    for scikit-learn's own classes, the network computes in the type of the pipeline's input: float64 inputs give
+    To be called in each process, before ``skl2onnx.to_onnx``; calling it again does nothing new.  As in skl2onnx's
+    models of scikit-learn's own classes, the network computes in the type of the pipeline's input: float64 inputs give
     float64, others float32.  The options are those for scikit-learn's classes: ``zipmap``, ``nocl`` and
     ``output_class_labels``.  All built-in activations can be converted, one for each layer as well.
 
     Parameters
     ----------
     custom_classes : iterable of classes
-        Subclasses of your own, which skl2onnx has to be told of one by one.  Of each it makes the model of its base
-        class, whatever the subclass predicts.
+        Subclasses of your own, which skl2onnx has to be told of one by one.  Each is converted as its base class would
+        be, whatever the subclass predicts.
 
     Raises
     ------
@@ -133,7 +133,7 @@ def _float_type(operator: Any) -> Any:
 
 
 def _begin(operator: Any) -> tuple[Graph, Network, str]:
-    """Return a graph that begins with the input in the type of the arithmetic, the network in that, and its input."""
+    """Return a graph that begins with the input in the arithmetic's type, the network in that type, and that input."""
     estimator = operator.raw_operator
     dtype = np.dtype(np.float64 if _float_type(operator).__name__ == "DoubleTensorType" else np.float32)
     net = estimator.network_
@@ -144,7 +144,7 @@ def _begin(operator: Any) -> tuple[Graph, Network, str]:
 
 
 def _end(scope: Any, operator: Any, container: Any, model: Any) -> None:
-    """Add a model to that of skl2onnx, whose `add_onnx_graph` would give two networks' parameters one name."""
+    """Add a model to that of skl2onnx; its `add_onnx_graph` would give the parameters of two networks the same name."""
     graph = model.graph
     ends = [*zip(graph.input, operator.inputs, strict=True), *zip(graph.output, operator.outputs, strict=True)]
     names = {own.name: there.full_name for own, there in ends}

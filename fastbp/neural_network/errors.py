@@ -9,7 +9,7 @@ from sklearn.exceptions import DataConversionWarning
 from fastbp.system import caller
 from fastbp.training.state import TrainingDivergedError
 
-# Filters that programs have for scikit-learn's warnings, such as `module="sklearn"` in its gallery, go on to work.
+# Filters that programs have for scikit-learn's warnings, such as `module="sklearn"` in its gallery, still work.
 _MODULE = "sklearn.neural_network._multilayer_perceptron"
 
 

@@ -20,7 +20,7 @@ from fastbp.storage.networks import ESTIMATOR_VERSION, OwnFunctions, describe, f
 from fastbp.training.checkpoint import describe_optimizer
 from fastbp.training.schedules import SCHEDULES
 
-# What a fit leaves behind beside the network, the classes and what only training on needs.
+# What a fit leaves behind, apart from the network, the classes, and what is needed only to train further.
 _RECORD = (
     "n_iter_",
     "t_",
@@ -32,17 +32,17 @@ _RECORD = (
     "validation_loss_curve_",
     "_no_improvement_count",
 )
-_NOT_FINITE = ("inf", "-inf", "nan")  # words of numbers that JSON has not
+_NOT_FINITE = ("inf", "-inf", "nan")  # how numbers are written that JSON does not have
 _LABEL_TYPES = ("binary", "multiclass", "multilabel-indicator")
 
 
 class Portable:
-    """The methods of an estimator that write it down for others."""
+    """The methods of an estimator that write it to files."""
 
     def save(self, path: PathLike) -> None:
         """Write the fitted estimator to a file, whole or not at all; `fastbp.load` reads it.
 
-        A file holds no code: of a subclass it has the name and the parameters, those of its own among them.
+        A file holds no code: of a subclass it has the name and the parameters, its own ones included.
         ``bp.load(path, custom_classes=[Mine])`` calls its constructor with them; without the class `fastbp.load`
         returns an `MLPClassifier` or `MLPRegressor`.  Attributes that a subclass adds in `fit` are not in the file.
 
@@ -135,7 +135,7 @@ def _base(estimator: Any) -> Any:
 
 
 def _describe_subclass(estimator: Any, known: list[str]) -> dict[str, Any]:
-    """Return name and further parameters of a user's class: what a reader that lacks the class can do without."""
+    """Return the name and further parameters of a user's class, which a reader without that class does not need."""
     others = estimator.get_params(deep=False)
     return {
         "class": type(estimator).__name__,
@@ -144,12 +144,12 @@ def _describe_subclass(estimator: Any, known: list[str]) -> dict[str, Any]:
 
 
 def _plain_values(values: dict[str, Any]) -> dict[str, Any]:
-    """Return named values as JSON has them."""
+    """Return named values in a form that JSON can hold."""
     return {name: _plain(name, value) for name, value in values.items()}
 
 
 def _plain(name: str, value: Any) -> Any:
-    """Return a value as JSON has it; what it has not is an object with one field that says what it is."""
+    """Return a value in a form that JSON can hold: what JSON lacks is an object whose only field names its type."""
     if isinstance(value, np.generic):
         value = value.item()
     if name == "dtype" and value is not None:  # a NumPy type or dtype
@@ -167,7 +167,7 @@ def _plain(name: str, value: Any) -> Any:
     if isinstance(value, Activation | Loss):
         return {type(value).__name__: value.name}
     if SCHEDULES.get(type(value).__name__) is type(value):
-        return {"Schedule": _plain(name, describe_optimizer(value, horizon=1))}  # which counts for users' own only
+        return {"Schedule": _plain(name, describe_optimizer(value, horizon=1))}  # the horizon is for users' own only
     raise TypeError(
         f"`{name}` must be a plain value for the estimator to be saved, since a file holds no code; got "
         f"{type(value).__name__}. Set another one with set_params()."
@@ -292,7 +292,7 @@ class _Reader:
             if isinstance(value, list):
                 self._content.fail("a list stands where none can be.")
             return value
-        ((kind, inner),) = value.items()  # a ValueError where there is not one field
+        ((kind, inner),) = value.items()  # raises ValueError unless there is exactly one field
         if kind == "float" and inner in _NOT_FINITE:
             return float(inner)
         if kind in ("Activation", "Loss"):

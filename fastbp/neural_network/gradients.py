@@ -11,6 +11,7 @@ from sklearn.utils.validation import validate_data
 
 from fastbp.derivatives.jacobian import OutputErrors
 from fastbp.engine.batch_cost import BatchCost
+from fastbp.model.definition import problem_of
 from fastbp.model.model import passes_of
 from fastbp.network import Network
 from fastbp.validation.data import all_finite
@@ -55,13 +56,14 @@ class Gradients:
         """
         net = self.network_
         data = self._checked_data(X, y, sample_weight)
-        loss, grad = BatchCost(net, data, self._objective(), n_threads=self.n_threads).value_and_grad(net.params)
+        cost = BatchCost(problem_of(net), data, self._objective(), n_threads=self.n_threads)
+        loss, grad = cost.value_and_grad(net.params)
         shaped = Network(net.sizes, initializer="zeros", dtype=net.dtype)
         shaped.params[...] = grad
         return loss, list(shaped.weights), list(shaped.biases)
 
     def input_gradient(self: Any, X: Any) -> NDArray[Any]:
-        """Return the derivative of each output neuron with respect to each input: what a prediction hangs on.
+        """Return the derivative of each output neuron with respect to each input: what a prediction depends on.
 
         Parameters
         ----------

@@ -13,6 +13,7 @@ from sklearn.model_selection import train_test_split
 
 from fastbp.engine.batch_cost import BatchCost
 from fastbp.engine.rows import Data
+from fastbp.model.definition import problem_of
 from fastbp.model.model import passes_of
 from fastbp.validation.sparse_rows import SparseRows
 
@@ -67,7 +68,7 @@ def _only_set(eval_set: Any) -> tuple[Any, ...]:
 
 
 def _is_set(member: Any) -> bool:
-    """Whether a member of an `eval_set` is a set of its own, and no table of numbers: its first member is a table."""
+    """Whether a member of an `eval_set` is itself a set, not a table of numbers: then its first member is a table."""
     return isinstance(member, tuple | list) and len(member) in (2, 3) and _n_axes(member[0]) > 1
 
 
@@ -106,7 +107,7 @@ def set_aside(
     counts = data.sample_weight != 0
     if counts[train].any() and counts[test].any():
         return train, test
-    # scikit-learn gives up here, as a bagging of small samples soon does: draw again, from the rows that count
+    # scikit-learn raises here, which bagging of small samples soon meets: draw again, from the rows that count
     candidates = np.flatnonzero(counts)
     if len(candidates) < 2:
         raise ValueError(
@@ -141,7 +142,7 @@ class HeldOut:
         self._by_loss = isinstance(watched, str) and watched == "loss"
         self._cost = (
             BatchCost(
-                estimator._network,
+                problem_of(estimator._network),
                 data,
                 estimator._objective(with_penalties=False),
                 gradient=False,
@@ -178,10 +179,10 @@ class HeldOut:
         return float(est._score_of_outputs(out, data))
 
     def _passes_weights(self) -> bool:
-        """Whether there are weights, and the scorer takes them: ``scorer(estimator, X, y)`` need not."""
+        """Whether there are weights and the scorer takes them; ``scorer(estimator, X, y)`` need not."""
         if self._data.sample_weight is None:
             return False
-        try:  # of scikit-learn's scorers it is the metric inside that takes weights or does not
+        try:  # whether one of scikit-learn's scorers takes weights depends on the metric inside it
             parameters = inspect.signature(getattr(self._scorer, "_score_func", self._scorer)).parameters  # type: ignore[arg-type]
         except ValueError:  # a function of C without a signature
             return False
@@ -189,7 +190,7 @@ class HeldOut:
 
 
 def _without_feature_names(estimator: Any) -> Any:
-    """Return the same estimator without feature names, which the rows inside of a fit have no longer."""
+    """Return the same estimator without feature names: inside a fit, the rows no longer have any."""
     probe = object.__new__(type(estimator))
     vars(probe).update({name: value for name, value in vars(estimator).items() if name != "feature_names_in_"})
     return probe

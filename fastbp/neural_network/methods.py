@@ -1,4 +1,4 @@
-"""scikit-learn's decorators of `fit` and `partial_fit`, which have no types, such that the methods keep theirs."""
+"""scikit-learn's decorators of `fit` and `partial_fit`; they have no types, but here the methods keep theirs."""
 
 from __future__ import annotations
 
@@ -20,6 +20,6 @@ def fit_method(method: _Method) -> _Method:
 
 
 def partial_fit_method(method: _Method) -> _Method:
-    """Do the same, and have the method there for the stochastic solvers only."""
+    """Do the same, and let the method exist for the stochastic solvers only."""
     decorated: _Method = available_if(lambda estimator: estimator._check_solver())(fit_method(method))
     return decorated

@@ -117,7 +117,7 @@ batch_size : int, default='auto'
     Rows of a mini-batch; 'auto' is ``min(200, n_samples)``.  Not for 'lbfgs'.
 learning_rate : {'constant', 'invscaling', 'adaptive'} or fastbp.Schedule, default='constant'
     How 'sgd' changes its learning rate: not at all; ``learning_rate_init / (t_ + 1)**power_t``, epoch by epoch;
-    divided by 5 whenever training would else stop.  A schedule such as ``fastbp.Cosine(0.01)`` sets the rate of
+    divided by 5 whenever training would otherwise stop.  A schedule such as ``fastbp.Cosine(0.01)`` sets the rate of
     every step, for 'sgd' and 'adam', in place of `learning_rate_init`.  Each `fit` goes through it from its step 0;
     all calls of `partial_fit` together go through one of `max_iter` epochs, and keep its final rate after them.
 learning_rate_init : float, default=0.001
@@ -151,7 +151,7 @@ validation_fraction : float, default=0.1
 beta_1, beta_2, epsilon : float, default=0.9, 0.999, 1e-8
     Constants of 'adam'.
 n_iter_no_change : int, default=10
-    Number of epochs without improvement that is forgiven.
+    Number of epochs without improvement that are allowed.
 max_fun : int, default=15000
     Largest number of evaluations of 'lbfgs'."""
 
@@ -171,11 +171,11 @@ clip_norm : float, default=None
 scoring : str or callable, default=None
     What early stopping watches: 'loss' the validation loss, or a scorer as in
     ``sklearn.model_selection.cross_val_score``, a name or ``scorer(estimator, X, y)``, which is passed
-    ``sample_weight=`` if there are weights and it takes them.  None is what scikit-learn watches, the accuracy and R^2,
-    but the validation loss for the regression losses that scikit-learn does not have.
+    ``sample_weight=`` if there are weights and it takes them.  None is what scikit-learn watches, the accuracy and R^2;
+    for the regression losses that scikit-learn does not have, it is the validation loss.
 warm_start_optimizer : bool, default=False
-    Whether a warm start also goes on with the optimizer's moments, number of steps and learning rate, but for a
-    schedule's, which begins anew.
+    Whether a warm start also goes on with the optimizer's moments, number of steps and learning rate; a
+    schedule begins anew.
 weight_normalization : {'auto', 'batch', 'data'}, default='auto'
     What the weighted sum of a mini-batch's gradients is divided by, for 'sgd' and 'adam'.  'data' is the mini-batch's
     number of rows times the mean weight of all rows, so that on average a step follows the gradient of the weighted
@@ -240,7 +240,7 @@ class Fitted:
 
 
 def hint(estimator: Any, message: str) -> str:
-    """Return what an error about a parameter ends with: the names here for what other libraries call otherwise."""
+    """Return the end of an error about a parameter: fastbp's name for a name that other libraries use."""
     for name, constraints in estimator._parameter_constraints.items():
         value = getattr(estimator, name)
         if isinstance(value, str) and message.startswith(f"The {name!r} parameter of "):

@@ -58,8 +58,8 @@ class MLPRegressor(RegressorMixin, BaseMLP):
     that is divided by its own sample weights, which are all 0, is passed over, where scikit-learn raises
     ZeroDivisionError.
 
-    `score` is R^2 whatever the loss, as in all regressors of scikit-learn but its generalised linear models; it says
-    little of a quantile.  What a model with another loss explains, between 0 and 1, is ``d2_pinball_score(y,
+    `score` is R^2 whatever the loss, as in all regressors of scikit-learn except its generalised linear models; it
+    says little about a quantile.  What a model with another loss explains, between 0 and 1, is ``d2_pinball_score(y,
     model.predict(X), alpha=quantile)``, ``d2_absolute_error_score``, or ``d2_tweedie_score(..., power=1)`` for
     'poisson', all of ``sklearn.metrics``; `scoring` and ``cross_val_score`` take scorers made of them.
 
@@ -205,8 +205,8 @@ class MLPRegressor(RegressorMixin, BaseMLP):
         return super()._checked(X, y, reset)
 
     def _watched(self) -> Any:
-        # the loss, as in HistGradientBoostingRegressor, for R^2 falls while a high quantile is learned; but what
-        # scikit-learn's MLPRegressor watches for the losses that it has
+        # The loss, as in HistGradientBoostingRegressor, because R^2 falls while a high quantile is learned; for the
+        # losses that scikit-learn's MLPRegressor has, what it watches.
         has_scikit_learns_loss = isinstance(self.loss, str) and self.loss in ("squared_error", "poisson")
         return "loss" if self.scoring is None and not has_scikit_learns_loss else self.scoring
 
@@ -289,13 +289,13 @@ class MLPRegressor(RegressorMixin, BaseMLP):
 
 
 def _check_numbers(y: Any) -> None:
-    """Check that targets are no dates, durations or texts, whose numbers would depend on their unit or spelling."""
+    """Refuse targets that are dates, durations or texts, whose numbers would depend on their unit or spelling."""
     try:
         array = np.asarray(y)
     except ValueError:  # rows of different lengths, as scikit-learn says
         return
     found, is_time = f"dtype {array.dtype}", array.dtype.kind in "mM"
-    if array.dtype.kind == "O":  # scikit-learn makes numbers of objects, be they numbers, texts of numbers or times
+    if array.dtype.kind == "O":  # scikit-learn converts objects to numbers, whether they are numbers, texts or times
         times = [type(value).__name__ for value in array.flat if isinstance(value, _TIMES)]
         found, is_time = f"a {times[0]}" if times else "", bool(times)
     if is_time or array.dtype.kind in "UST":

@@ -53,7 +53,7 @@ class StochasticFit:
     def __init__(self, estimator: Any, data: Data, held_out: HeldOut | None, incremental: bool) -> None:
         self._estimator, self._incremental = estimator, incremental
         self._state = self._optimizer_state()
-        # each `fit` goes through a schedule from its start, all calls of `partial_fit` together through one
+        # each `fit` goes through a schedule from its start; all calls of `partial_fit` go through one together
         self._first_step = 0 if incremental else self._state.step
         if estimator.early_stopping and incremental:
             raise ValueError("partial_fit does not support early_stopping=True")
@@ -165,7 +165,7 @@ class StochasticFit:
             warn("Training interrupted by user.")
 
     def _epoch(self, epoch: int) -> bool:
-        """Train one epoch and take note of it; whether training is finished."""
+        """Train one epoch and record it; return whether training is finished."""
         est = self._estimator
         order = self._next_order()
         loss = self._steps.epoch(self._rates(), order).cost
@@ -216,17 +216,18 @@ class StochasticFit:
     # --- stopping -----------------------------------------------------------------------------------------------------
 
     def _note_loss(self) -> bool:
-        """Take note of the training loss; whether it improved by `tol`."""
+        """Note the training loss, and return whether it improved by `tol`."""
         est, loss = self._estimator, self._estimator.loss_curve_[-1]
         best = est.best_loss_
         est.best_loss_ = min(best, loss)
         return bool(not loss > best - est.tol)
 
     def _note_first_score(self) -> None:
-        """Have a warm fit with the user's validation data begin with its first parameters as the best so far.
+        """Let a warm fit with the user's validation data begin with its first parameters as the best so far.
 
-        Those data, or what is watched, may be others than in the fit before.  scikit-learn's class, which sets rows
-        aside, keeps the best score of its former fits instead, and ends with its last parameters where none is better.
+        The validation data, or what is watched, may differ from those of the fit before.  scikit-learn's class, which
+        sets rows aside, keeps the best score of its earlier fits instead, and ends with its last parameters if none is
+        better.
         """
         est, held_out = self._estimator, self._held_out
         if est.early_stopping and held_out is not None and held_out.has_losses and est.t_ > 0:
@@ -235,7 +236,7 @@ class StochasticFit:
             self._best = est._network.params.copy()
 
     def _note_score(self, has_diverged: bool) -> bool:
-        """Take note of the validation score; whether it improved by `tol`.  NaN is no improvement."""
+        """Note the validation score, and return whether it improved by `tol`.  NaN is no improvement."""
         est, held_out = self._estimator, self._held_out
         assert held_out is not None
         score = np.nan if has_diverged else held_out.score()
@@ -266,7 +267,7 @@ class StochasticFit:
         return stops
 
     def _shown(self) -> dict[str, str]:
-        """Return what stands behind the progress bar."""
+        """Return what is shown after the progress bar."""
         curve = self._estimator.validation_loss_curve_
         losses = {"loss": self._estimator.loss_} | ({"val_loss": curve[-1]} if curve else {})
         return {name: f"{loss:.4g}" for name, loss in losses.items()}
@@ -280,10 +281,10 @@ def _fresh_state(net: Model, code: int, constants: tuple[float, ...], n_vectors:
 
 
 def initialise_record(estimator: Any, first_pass: bool, has_losses: bool) -> None:
-    """Set the attributes that a stochastic fit adds to, where they are not there to go on from.
+    """Set the attributes that a stochastic fit adds to, unless an earlier fit left them.
 
-    `early_stopping` may have been changed between two warm fits, and users set `coefs_` by hand: what is missing begins
-    afresh.
+    `early_stopping` may have been changed between two warm fits, and users may set `coefs_` by hand: what is missing
+    begins afresh.
     """
     est, known = estimator, {} if first_pass else vars(estimator)
     fresh = {

@@ -119,7 +119,7 @@ COMPILED_LOSSES: dict[type, LossName] = {
 
 
 def as_class(cost: Any) -> type:
-    """Return a cost's class, of an instance too."""
+    """Return the class of a cost, which may be a class or an instance."""
     return cost if isinstance(cost, type) else type(cost)
 
 

@@ -26,7 +26,7 @@ from fastbp.training.steps import Steps
 
 
 class Network(Protocol):
-    """What is used here of a `fastbp.nielsen.Network`, some of whose methods a subclass may have written anew."""
+    """What is used here of a `fastbp.nielsen.Network`, some of whose methods a subclass may override."""
 
     sizes: Sequence[int]
     dtype: np.dtype
@@ -82,7 +82,7 @@ class Watched:
 
     @cached_property
     def labels(self) -> NDArray[Any]:
-        """The labels (n,); of a column the place of its largest entry."""
+        """The labels (n,); the label of a column is the place of its largest entry."""
         return self._targets.argmax(axis=1) if self._has_vectors else self._targets
 
     @cached_property
@@ -96,7 +96,7 @@ class Watched:
     def targets(self) -> validation.Targets:
         """The target vectors as the kernels take them."""
         net = self._net
-        loss = net._compiled_loss() or "quadratic"  # which allows all targets; a cost of the user's own looks at them
+        loss = net._compiled_loss() or "quadratic"  # which allows all targets; a user's own cost checks them itself
         name = f"y of {self._argument}"
         return validation.targets(
             self.vectors, len(self.X), net.sizes[-1], net.dtype, loss, softmax=False, argument=name
@@ -132,11 +132,11 @@ class CompiledEpochs:
         self._net, self._training = net, training.samples
         self._samples, self._places = list(training.samples), list(range(n))
         loss = net._compiled_loss()
-        assert loss is not None  # else there are no compiled epochs
+        assert loss is not None  # without one there are no compiled epochs
         self._rows = row_network(net.sizes, loss, net.dtype, l2_penalty=lmbda / n)
         columns.read_parameters(
             net.weights, net.biases, self._rows.sizes, self._rows.params
-        )  # or raise, before all else
+        )  # raises, before anything else is done
         state = fresh_state(self._rows, optimizers.SGD(eta), np.random.default_rng(0))
         batch_rows = min(mini_batch_size, n)
         self._steps = Steps(self._rows, Data(training.X, training.targets), state, batch_rows)
@@ -145,7 +145,7 @@ class CompiledEpochs:
     def take(self, epoch: int) -> None:
         """Shuffle the caller's list as `random.shuffle` would, and take the steps of an epoch in that order."""
         net, rows = self._net, self._rows
-        shuffle(self._places)  # with the random numbers that shuffling the samples themselves would take
+        shuffle(self._places)  # uses the random numbers that shuffling the samples themselves would use
         self._training[:] = [self._samples[place] for place in self._places]
         columns.read_parameters(net.weights, net.biases, rows.sizes, rows.params)
         try:
@@ -227,7 +227,7 @@ class Monitor:
         yield ""
 
     def should_stop(self) -> bool:
-        """Take note of the accuracy; whether it has not risen for as many epochs as allowed."""
+        """Note the accuracy, and return whether it has not risen for as many epochs as allowed."""
         wanted, (_, evaluation_accuracies, _, training_accuracies) = self._wanted, self.records
         if not wanted.early_stopping_n:
             return False

@@ -19,9 +19,9 @@ def shuffle(places: list[int]) -> None:
 def _fisher_yates(places: list[int], bits: Callable[[int], int]) -> None:
     """Exchange each entry, from the last one down, with one of those up to it; see Knuth, TAOCP 2, algorithm 3.4.2 P.
 
-    A place among i + 1 is drawn as Python's own `random` draws it: as many random bits as the number i + 1 has, again
-    until they make a number of at most i.  That number of bits is the same for long runs of i, and no function is
-    called in between: all of the time saved.
+    One of i + 1 places is drawn as Python's own `random` draws it: it takes as many random bits as the number i + 1
+    has, and takes new ones until they are a number of at most i.  The number of bits is the same for long runs of i, so
+    no function needs to be called to find it: that is all of the time saved.
     """
     last = len(places) - 1
     while last > 0:

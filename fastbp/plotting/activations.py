@@ -11,13 +11,15 @@ from numpy.typing import NDArray
 from fastbp.derivatives.jacobian import OutputErrors
 from fastbp.functions.names import ActivationName, OutputName
 from fastbp.functions.own import Activation
+from fastbp.model.definition import checked_network
 from fastbp.model.model import Model
-from fastbp.plotting.canvas import COLORS, MARKERS, axes_or_new, checked_network
+from fastbp.plotting.canvas import COLORS, MARKERS
+from fastbp.plotting.display import Display
 
 _POINTS = 241
 
 
-class ActivationDisplay:
+class ActivationDisplay(Display):
     """Activation functions as solid lines, their derivatives as dashed ones, both as the kernels compute them.
 
     Parameters
@@ -29,10 +31,7 @@ class ActivationDisplay:
 
     Attributes
     ----------
-    ax_ : matplotlib axes
-        Where the curves are.
-    figure_ : matplotlib figure
-        The figure of the axes.
+    {axes}
     lines_ : list of matplotlib lines
         For each function its own line, then that of its derivative.
 
@@ -59,20 +58,15 @@ class ActivationDisplay:
             Which; softmax, a function of the whole layer, has no curve.
         limits : tuple of float
             Range of z.
-        ax : matplotlib axes, optional
-            Where to draw; by default a new figure.
+        {ax}
 
-        Returns
-        -------
-        ActivationDisplay
-            The drawn display.
+        {returns}
 
         Raises
         ------
         TypeError, ValueError
             For an unknown name.
-        ImportError
-            If matplotlib is not installed.
+        {no_matplotlib}
         """
         chosen: list[Any] = [names] if isinstance(names, str | Activation) else list(names)
         z = np.linspace(*limits, _POINTS)
@@ -90,38 +84,20 @@ class ActivationDisplay:
             The network.
         limits : tuple of float
             Range of z.
-        ax : matplotlib axes, optional
-            Where to draw; by default a new figure.
+        {ax}
 
-        Returns
-        -------
-        ActivationDisplay
-            The drawn display.
+        {returns}
 
         Raises
         ------
         TypeError
             If `net` is no network.
-        ImportError
-            If matplotlib is not installed.
+        {no_matplotlib}
         """
         runs = [activation for layer in checked_network(net).activations for activation, _ in layer]
         return cls.from_names([name for name in dict.fromkeys(runs) if name != "softmax"], limits=limits, ax=ax)
 
-    def plot(self, ax: Any = None) -> ActivationDisplay:
-        """Draw into axes, or into a new figure.
-
-        Parameters
-        ----------
-        ax : matplotlib axes, optional
-            Where to draw; by default a new figure.
-
-        Returns
-        -------
-        ActivationDisplay
-            This display, with `ax_`, `figure_` and `lines_`.
-        """
-        ax = axes_or_new(ax)
+    def _draw(self, ax: Any, is_new: bool) -> None:
         self.lines_ = []
         ax.axhline(0, color="0.8", linewidth=0.8)
         ax.axvline(0, color="0.8", linewidth=0.8)
@@ -134,8 +110,6 @@ class ActivationDisplay:
         ax.set_xlabel("weighted input z (no unit)")
         ax.set_ylabel("f(z) and f'(z) (no unit)")
         ax.legend(frameon=False, fontsize="small")
-        self.ax_, self.figure_ = ax, ax.figure
-        return self
 
 
 def _name(activation: str | Activation) -> str:

@@ -9,19 +9,21 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from fastbp import validation
+from fastbp.model.definition import checked_network
 from fastbp.model.model import Model
-from fastbp.plotting.canvas import MARKERS, axes_or_new, checked_network, pyplot
+from fastbp.plotting.canvas import MARKERS, pyplot
 from fastbp.plotting.classes import class_numbers, class_scores
+from fastbp.plotting.display import Display
 from fastbp.validation.sparse_rows import as_dense
 
 _FEATURES = ("feature 1 (unit of X)", "feature 2 (unit of X)")
-# of Okabe and Ito, as in `canvas`, with a grey
+# colours of Okabe and Ito, as in `canvas`, and a grey
 _FILLS = ("#0072B2", "#F0E442", "#CC79A7", "#009E73", "#56B4E9", "#D55E00", "#999999", "#E69F00")
 _TINT = 0.3  # how much of a class's colour its region has
 _HATCHES = ("", "///", "...", "\\\\\\", "xxx", "---", "ooo", "|||", "+++", "***")
 
 
-class DecisionBoundaryDisplay:
+class DecisionBoundaryDisplay(Display):
     """What a classifier says on a plane of two features, and the points that it is about.
 
     Two classes: shades of grey from 0 to 1 for the output, the probability of the second class, with a line at 1/2.
@@ -40,16 +42,13 @@ class DecisionBoundaryDisplay:
     class_names : list of str
         What the legend says.
     scores : ndarray, shape (grid_resolution, grid_resolution, n_classes)
-        What the classes are given on the grid; the boundary is where two of them are equal.
+        The score of each class at each point of the grid; the boundary is where the two largest are equal.
     feature_names : tuple of str
         What the axes say.
 
     Attributes
     ----------
-    ax_ : matplotlib axes
-        Where the picture is.
-    figure_ : matplotlib figure
-        The figure of the axes.
+    {axes}
     boundary_ : sklearn.inspection.DecisionBoundaryDisplay
         With `xx0`, `xx1`, `response` and `surface_`.
     points_ : list of matplotlib collections
@@ -103,8 +102,7 @@ class DecisionBoundaryDisplay:
             Points; the picture is as large as they need.
         y : array_like of int, shape (n,), optional
             Their classes, counted from 0; without them no points are drawn.
-        ax : matplotlib axes, optional
-            Where to draw; by default a new figure.
+        {ax}
         grid_resolution : int
             Points of the grid along each axis.
         eps : float
@@ -112,17 +110,13 @@ class DecisionBoundaryDisplay:
         class_names : tuple of str, optional
             Names for the legend.
 
-        Returns
-        -------
-        DecisionBoundaryDisplay
-            The drawn display.
+        {returns}
 
         Raises
         ------
         TypeError, ValueError
-            If `net` has not two inputs, or `X` and `y` do not fit.
-        ImportError
-            If matplotlib is not installed.
+            If `net` does not have two inputs, or `X` and `y` do not fit.
+        {no_matplotlib}
         """
         net = checked_network(net)
         n_classes = max(2, net.sizes[-1])
@@ -131,7 +125,7 @@ class DecisionBoundaryDisplay:
         def response(grid: NDArray[Any]) -> NDArray[Any]:
             return net.predict(np.asarray(grid, net.dtype))
 
-        return cls._draw(response, range(n_classes), points, X, y, ax, grid_resolution, eps, class_names)
+        return cls._from_response(response, range(n_classes), points, X, y, ax, grid_resolution, eps, class_names)
 
     @classmethod
     def from_estimator(
@@ -158,17 +152,13 @@ class DecisionBoundaryDisplay:
         ax, grid_resolution, eps, class_names
             As for `from_network`.
 
-        Returns
-        -------
-        DecisionBoundaryDisplay
-            The drawn display.
+        {returns}
 
         Raises
         ------
         TypeError, ValueError
-            If `estimator` has not two features, or `X` and `y` do not fit.
-        ImportError
-            If matplotlib is not installed.
+            If `estimator` does not have two features, or `X` and `y` do not fit.
+        {no_matplotlib}
         """
         if not hasattr(estimator, "classes_") or not hasattr(estimator, "predict_proba"):
             raise TypeError(f"`estimator` must be a fitted classifier with `predict_proba`; got {estimator!r}.")
@@ -178,10 +168,10 @@ class DecisionBoundaryDisplay:
             probabilities: NDArray[Any] = estimator.predict_proba(grid)
             return probabilities[:, 1:] if len(estimator.classes_) == 2 else probabilities
 
-        return cls._draw(response, estimator.classes_, points, X, y, ax, grid_resolution, eps, class_names)
+        return cls._from_response(response, estimator.classes_, points, X, y, ax, grid_resolution, eps, class_names)
 
     @classmethod
-    def _draw(
+    def _from_response(
         cls,
         response: Any,
         classes: Any,
@@ -194,7 +184,7 @@ class DecisionBoundaryDisplay:
         class_names: tuple[str, ...] | None,
     ) -> DecisionBoundaryDisplay:
         """Let scikit-learn work out grid and response, and draw."""
-        pyplot()  # before the work
+        pyplot()  # say before the work, not after it, that matplotlib is missing
         labels = None if y is None else class_numbers(y, classes, len(points))
         own = [label if isinstance(label, str) else f"class {label}" for label in classes]
         names = own if class_names is None else list(class_names)
@@ -204,21 +194,11 @@ class DecisionBoundaryDisplay:
         boundary, scores = _grid_display(response, X if columns != [*_FEATURES] else points, grid_resolution, eps)
         return cls(boundary, len(classes), points, labels, names, scores, (columns[0], columns[1])).plot(ax)
 
-    def plot(self, ax: Any = None) -> DecisionBoundaryDisplay:
-        """Draw into axes, or into a new figure.
-
-        Parameters
-        ----------
-        ax : matplotlib axes, optional
-            Where to draw; by default a new figure.
-
-        Returns
-        -------
-        DecisionBoundaryDisplay
-            This display, with `ax_`, `figure_`, `boundary_` and `points_`.
-        """
+    def _figure_size(self) -> tuple[float, float]:
         beside = 0.5 + 0.08 * max(map(len, self.class_names)) if self.n_classes > 2 else 0.0  # inches of the legend
-        ax = axes_or_new(ax, (5.5 + beside, 4.5))
+        return 5.5 + beside, 4.5
+
+    def _draw(self, ax: Any, is_new: bool) -> None:
         grid = self.boundary_.xx0, self.boundary_.xx1
         margins = _margins(self.scores)
         if self.n_classes == 2:
@@ -236,15 +216,13 @@ class DecisionBoundaryDisplay:
         self._plot_points(ax)
         ax.set_xlabel(self.feature_names[0])
         ax.set_ylabel(self.feature_names[1])
-        self.ax_, self.figure_ = ax, ax.figure
-        return self
 
     def _plot_region(self, ax: Any, label: int, margin: NDArray[Any]) -> Any:
         """Draw where a class has the largest score, and the line around that."""
         grid = self.boundary_.xx0, self.boundary_.xx1
         looks = {"colors": [_tint(label)], "hatches": [_HATCHES[label % len(_HATCHES)]], "zorder": 0.5}
         with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", "No contour levels were found")  # a class that is nowhere the likeliest
+            warnings.filterwarnings("ignore", "No contour levels were found")  # a class that is the likeliest nowhere
             region = ax.contourf(*grid, margin, levels=[0, np.inf], **looks)
             ax.contour(*grid, margin, levels=[0], colors="black", linewidths=1, zorder=0.9)
         region.set_edgecolor("0.75")  # the hatch
@@ -271,7 +249,7 @@ class DecisionBoundaryDisplay:
             for label in range(self.n_classes)
         ]
         handles = [(patch, *self.points_[label : label + 1]) for label, patch in enumerate(patches)]
-        is_laid_out = ax.figure.get_layout_engine() is not None  # else it would be cut off
+        is_laid_out = ax.figure.get_layout_engine() is not None  # without a layout it would be cut off
         beside = {"loc": "upper left", "bbox_to_anchor": (1.0, 1.0), "frameon": False}
         ax.legend(
             handles,
@@ -314,7 +292,7 @@ def _plane(X: ArrayLike, n_features: int) -> NDArray[Any]:
 def _grid_display(response: Any, X: Any, grid_resolution: int, eps: float) -> tuple[Any, NDArray[Any]]:
     """Return scikit-learn's display with the response on a grid, and a score of each class on the grid.
 
-    scikit-learn draws it at once; that picture is thrown away, for ours has levels that depend on the response.
+    scikit-learn draws it at once; that picture is thrown away, because ours has levels that depend on the response.
     """
     from matplotlib.figure import Figure
     from sklearn.base import BaseEstimator, RegressorMixin
@@ -326,7 +304,7 @@ def _grid_display(response: Any, X: Any, grid_resolution: int, eps: float) -> tu
         scores: NDArray[Any]
 
         def fit(self, X: NDArray[Any], y: NDArray[Any]) -> Surface:
-            """Do nothing: by this method scikit-learn knows an estimator."""
+            """Do nothing; scikit-learn recognises an estimator by this method."""
             return self
 
         def __sklearn_is_fitted__(self) -> bool:

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from fastbp.model.model import Model
-
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
@@ -28,7 +26,7 @@ def pyplot() -> Any:
     return module
 
 
-def axes_or_new(ax: Any, figsize: tuple[float, float] = (6.0, 4.0)) -> Axes:
+def axes_or_new(ax: Any, figsize: tuple[float, float]) -> Axes:
     """Return the axes given, or those of a new figure of some size in inches."""
     plt = pyplot()
     if ax is None:
@@ -38,13 +36,6 @@ def axes_or_new(ax: Any, figsize: tuple[float, float] = (6.0, 4.0)) -> Axes:
     if not isinstance(ax, Axes):
         raise TypeError(f"`ax` must be matplotlib axes, such as plt.subplots()[1], or None; got {ax!r}.")
     return ax
-
-
-def checked_network(net: Any) -> Model:
-    """Return the network, or say that it is none."""
-    if not isinstance(net, Model):
-        raise TypeError(f"`net` must be a fastbp.Network; got {net!r}. An estimator goes to `from_estimator`.")
-    return net
 
 
 def style(number: int) -> dict[str, Any]:

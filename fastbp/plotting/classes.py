@@ -1,4 +1,4 @@
-"""Labels as numbers of their classes, and what a classifier gives each class."""
+"""Labels as numbers of their classes, and a classifier's score of each class."""
 
 from __future__ import annotations
 

@@ -8,9 +8,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from fastbp.model.definition import checked_network
 from fastbp.model.model import Model
-from fastbp.plotting.canvas import axes_or_new, checked_network, pyplot
 from fastbp.plotting.classes import class_numbers, class_scores
+from fastbp.plotting.display import Display
 
 _LEAST_CELL = 0.4  # inches
 _WIDE_TABLE = 4.0
@@ -19,7 +20,7 @@ _DIGIT_INCHES = 10 / 72 * _DIGIT_WIDTH  # at 10 points
 _LETTER_INCHES = 10 / 72 * 0.58  # of a name, on average
 
 
-class ConfusionDisplay:
+class ConfusionDisplay(Display):
     """How many samples of each class were taken for which class.
 
     Right ones stand on the diagonal, without a shade; the mistakes are shaded by their number.  The figure is as large
@@ -34,10 +35,7 @@ class ConfusionDisplay:
 
     Attributes
     ----------
-    ax_ : matplotlib axes
-        Where the table is.
-    figure_ : matplotlib figure
-        The figure of the axes.
+    {axes}
     confusion_ : sklearn.metrics.ConfusionMatrixDisplay
         With `confusion_matrix`, `im_` and `text_`.
     image_ : matplotlib image
@@ -69,20 +67,15 @@ class ConfusionDisplay:
             Samples.
         y : array_like of int, shape (n,)
             Their classes, counted from 0.
-        ax : matplotlib axes, optional
-            Where to draw; by default a new figure.
+        {ax}
 
-        Returns
-        -------
-        ConfusionDisplay
-            The drawn display.
+        {returns}
 
         Raises
         ------
         TypeError, ValueError
             If an argument has the wrong type or value.
-        ImportError
-            If matplotlib is not installed.
+        {no_matplotlib}
         """
         outputs = checked_network(net).predict(X)
         scores = class_scores(outputs, len(outputs))
@@ -99,17 +92,13 @@ class ConfusionDisplay:
         X, y, ax
             As for `from_network`.
 
-        Returns
-        -------
-        ConfusionDisplay
-            The drawn display.
+        {returns}
 
         Raises
         ------
         TypeError, ValueError
             If an argument has the wrong type or value.
-        ImportError
-            If matplotlib is not installed.
+        {no_matplotlib}
         """
         return cls.from_predictions(y, estimator.predict(X), classes=estimator.classes_, ax=ax)
 
@@ -125,20 +114,15 @@ class ConfusionDisplay:
             Classes, and what the samples were taken for.
         classes : sequence
             All classes, in the order of rows and columns.
-        ax : matplotlib axes, optional
-            Where to draw; by default a new figure.
+        {ax}
 
-        Returns
-        -------
-        ConfusionDisplay
-            The drawn display.
+        {returns}
 
         Raises
         ------
         ValueError
-            If there are other labels than the classes, or not as many predictions as labels.
-        ImportError
-            If matplotlib is not installed.
+            If a label is none of the classes, or there are not as many predictions as labels.
+        {no_matplotlib}
         """
         n_rows, n_classes = len(np.asarray(y)), len(classes)
         labels = class_numbers(y, classes, n_rows)
@@ -146,45 +130,38 @@ class ConfusionDisplay:
         counts = np.bincount(n_classes * labels + taken, minlength=n_classes**2)
         return cls(counts.reshape(n_classes, n_classes), classes).plot(ax)
 
-    def plot(self, ax: Any = None) -> ConfusionDisplay:
-        """Draw into axes, or into a new figure.
+    def _longest_name(self) -> float:
+        """Return the inches of the longest name of a class."""
+        return _LETTER_INCHES * max(len(str(name)) for name in self.class_names)
 
-        Parameters
-        ----------
-        ax : matplotlib axes, optional
-            Where to draw; by default a new figure.
+    def _cell_of_new(self) -> float:
+        """Return the inches of a cell's side in a new figure."""
+        longest, n_classes = self._longest_name(), len(self.class_names)
+        cell = max(_LEAST_CELL, _DIGIT_INCHES * (len(str(self.counts.max(initial=0))) + 1))
+        # if there are few classes, cells are as wide as the names, which then stand beside each other
+        return max(cell, longest) if n_classes * longest <= _WIDE_TABLE else cell
 
-        Returns
-        -------
-        ConfusionDisplay
-            This display, with `ax_`, `figure_`, `confusion_`, `image_` and `text_`.
-        """
-        pyplot()  # before scikit-learn asks for it
+    def _figure_size(self) -> tuple[float, float]:
+        longest, cell = self._longest_name(), self._cell_of_new()
+        table, below = cell * len(self.class_names), 0.75 * longest if longest > cell else 0.2
+        return max(4.0, table + longest + 0.8), max(3.5, table + below + 0.9)
+
+    def _draw(self, ax: Any, is_new: bool) -> None:
         from sklearn.metrics import ConfusionMatrixDisplay
 
         names = [str(name) for name in self.class_names]
-        longest = _LETTER_INCHES * max(map(len, names))
-        cell = max(_LEAST_CELL, _DIGIT_INCHES * (len(str(self.counts.max(initial=0))) + 1))  # inches
-        if len(names) * longest <= _WIDE_TABLE:  # then the names of few classes stand beside each other
-            cell = max(cell, longest)
-        if ax is None:
-            table, below = cell * len(names), 0.75 * longest if longest > cell else 0.2
-            ax = axes_or_new(None, (max(4.0, table + longest + 0.8), max(3.5, table + below + 0.9)))
-        else:
-            cell = axes_or_new(ax).get_window_extent().width / ax.figure.dpi / len(names)
+        cell = self._cell_of_new() if is_new else ax.get_window_extent().width / ax.figure.dpi / len(names)
         display = ConfusionMatrixDisplay(self.counts, display_labels=names)
         display.plot(ax=ax, cmap="Greys", colorbar=False, values_format="d")
-        if longest > cell:
+        if self._longest_name() > cell:
             ax.set_xticks(ax.get_xticks(), names, rotation=45, ha="right", rotation_mode="anchor")
         self.confusion_, self.image_ = display, display.im_
         self._shade_mistakes(ax)
         right, total = int(np.trace(self.counts)), int(self.counts.sum())
         ax.set_title(f"{right} of {total} right", fontsize="medium")
-        self.ax_, self.figure_ = ax, ax.figure
-        return self
 
     def _shade_mistakes(self, ax: Any) -> None:
-        """Shade the mistakes only, which the many right ones would make pale, and let each number be seen."""
+        """Shade the mistakes only, since the many right ones would make them pale, and keep every number readable."""
         mistakes = np.where(np.eye(len(self.counts), dtype=bool), 0, self.counts)
         highest = max(1, int(mistakes.max(initial=0)))
         self.image_.set_data(mistakes)

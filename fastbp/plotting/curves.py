@@ -2,20 +2,33 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
-from fastbp.plotting.canvas import axes_or_new
-
-if TYPE_CHECKING:
-    from fastbp.training.history import History
+from fastbp.plotting.display import Display
 
 LOSS = "loss (mean cost per sample)"
 
 
-class HistoryDisplay:
+class LossRecord(Protocol):
+    """What is read from the record of a fit, for instance from a `History`."""
+
+    @property
+    def loss(self) -> NDArray[np.float64]:
+        """Loss of the training data, one value for each epoch."""
+
+    @property
+    def val_loss(self) -> NDArray[np.float64]:
+        """Loss of the validation data; empty without them."""
+
+    @property
+    def best_epoch(self) -> int | None:
+        """The epoch, counted from 0, with the lowest validation loss."""
+
+
+class HistoryDisplay(Display):
     """A quantity of the training data, and of the validation data, against the epoch.
 
     Parameters
@@ -33,10 +46,7 @@ class HistoryDisplay:
 
     Attributes
     ----------
-    ax_ : matplotlib axes
-        Where the curves are.
-    figure_ : matplotlib figure
-        The figure of the axes.
+    {axes}
     lines_ : list of matplotlib lines
         Training, then validation.
 
@@ -66,25 +76,20 @@ class HistoryDisplay:
         self.best_epoch, self.best_label = best_epoch, best_label
 
     @classmethod
-    def from_history(cls, history: History, *, ax: Any = None) -> HistoryDisplay:
+    def from_history(cls, history: LossRecord, *, ax: Any = None) -> HistoryDisplay:
         """Draw the loss of a fit.
 
         Parameters
         ----------
         history : History
             What `Network.fit` returned.
-        ax : matplotlib axes, optional
-            Where to draw; by default a new figure.
+        {ax}
 
-        Returns
-        -------
-        HistoryDisplay
-            The drawn display.
+        {returns}
 
         Raises
         ------
-        ImportError
-            If matplotlib is not installed.
+        {no_matplotlib}
         """
         return cls(history.loss, history.val_loss, best_epoch=history.best_epoch).plot(ax)
 
@@ -99,20 +104,15 @@ class HistoryDisplay:
         ----------
         estimator : object
             Fitted, with a `loss_curve_`.
-        ax : matplotlib axes, optional
-            Where to draw; by default a new figure.
+        {ax}
 
-        Returns
-        -------
-        HistoryDisplay
-            The drawn display.
+        {returns}
 
         Raises
         ------
         AttributeError
             If there is no `loss_curve_`.
-        ImportError
-            If matplotlib is not installed.
+        {no_matplotlib}
         """
         if not hasattr(estimator, "loss_curve_"):
             raise AttributeError(
@@ -124,20 +124,7 @@ class HistoryDisplay:
         best = int(np.argmax(scores)) if len(scores) == len(validation) > 0 else None
         return cls(estimator.loss_curve_, validation, best_epoch=best, best_label="best score").plot(ax)
 
-    def plot(self, ax: Any = None) -> HistoryDisplay:
-        """Draw into axes, or into a new figure.
-
-        Parameters
-        ----------
-        ax : matplotlib axes, optional
-            Where to draw; by default a new figure.
-
-        Returns
-        -------
-        HistoryDisplay
-            This display, with `ax_`, `figure_` and `lines_`.
-        """
-        ax = axes_or_new(ax)
+    def _draw(self, ax: Any, is_new: bool) -> None:
         epochs = np.arange(1, len(self.training) + 1)
         self.lines_ = ax.plot(epochs, self.training, color="black", label="training")
         if self.validation.size:
@@ -149,5 +136,3 @@ class HistoryDisplay:
         ax.set_xlabel("epoch")
         ax.set_ylabel(self.quantity)
         ax.legend(frameon=False)
-        self.ax_, self.figure_ = ax, ax.figure
-        return self

@@ -11,21 +11,23 @@ from numpy.typing import ArrayLike, NDArray
 
 from fastbp import validation
 from fastbp.model.checks import checked_inputs
+from fastbp.model.definition import checked_network
 from fastbp.model.model import Model
 from fastbp.model.trace import Trace
-from fastbp.plotting.canvas import NEGATIVE, POSITIVE, axes_or_new, checked_network, pyplot
+from fastbp.plotting.canvas import NEGATIVE, POSITIVE, pyplot
+from fastbp.plotting.display import Display
 from fastbp.plotting.number_places import number_places
 
 _MOST_WEIGHTS = 60  # whose numbers a page has room for
 _RADIUS = 0.27
 _APART = 2.2  # least distance of two layers, in distances of two neurons
-_APART_DENSE = 0.85  # times the square root of the number of weights between them, so that their numbers find room
+_APART_DENSE = 0.85  # times the square root of the number of weights between them, whose numbers need room
 _INCHES = 1.2  # from one neuron to the next
 _DIGIT, _HEIGHT = 0.075, 0.13  # of the numbers at 8 points, in distances of two neurons
 _ARROWS = ("weights", "steps")
 
 
-class NetworkDisplay:
+class NetworkDisplay(Display):
     """Neurons as circles with a and delta, weights as arrows whose widths and styles are magnitudes and signs.
 
     Arrows of weights point forward, the way that a goes; arrows of steps point backward, the way that delta goes.
@@ -42,14 +44,11 @@ class NetworkDisplay:
     numbers : list of (ndarray, ndarray)
         For each layer what the arrows (fan_in, fan_out) and the texts below the neurons (fan_out,) show.
     arrows : {'weights', 'steps'}
-        Which of the two that is.
+        Which of the two `numbers` are.
 
     Attributes
     ----------
-    ax_ : matplotlib axes
-        Where the drawing is.
-    figure_ : matplotlib figure
-        The figure of the axes.
+    {axes}
     arrows_ : list of matplotlib patches
         One for each weight, in the order of `Network.params` without biases.
 
@@ -95,23 +94,18 @@ class NetworkDisplay:
         arrows : {'weights', 'steps'}
             What the arrows show: the weights, or the steps ``-learning_rate * dC/dW`` of gradient descent.
         learning_rate : float
-            Of the steps.
-        ax : matplotlib axes, optional
-            Where to draw; by default a new figure.
+            The learning rate of the steps.
+        {ax}
 
-        Returns
-        -------
-        NetworkDisplay
-            The drawn display.
+        {returns}
 
         Raises
         ------
         TypeError, ValueError
             If an argument has the wrong type or value; for a network too large to draw.
-        ImportError
-            If matplotlib is not installed.
+        {no_matplotlib}
         """
-        pyplot()  # before the work
+        pyplot()  # say before the work, not after it, that matplotlib is missing
         net = checked_network(net)
         n_weights = sum(W.size for W in net.weights)
         if n_weights > _MOST_WEIGHTS:
@@ -132,28 +126,24 @@ class NetworkDisplay:
             numbers = [(-rate * layer.dW, -rate * layer.db) for layer in trace.layers]
         return cls(net.sizes, x[0], trace, numbers, arrows).plot(ax)
 
-    def plot(self, ax: Any = None) -> NetworkDisplay:
-        """Draw into axes, or into a new figure.
+    def _extent(self) -> tuple[float, float]:
+        """Return width and height of the drawing, in distances of two neurons."""
+        return _places(self.sizes)[-1][0][0] + 1.0, max(self.sizes) + 0.25
 
-        Parameters
-        ----------
-        ax : matplotlib axes, optional
-            Where to draw; by default a new figure.
+    def _figure_size(self) -> tuple[float, float]:
+        width, height = self._extent()
+        return _INCHES * width, _INCHES * height + 0.3
 
-        Returns
-        -------
-        NetworkDisplay
-            This display, with `ax_`, `figure_` and `arrows_`.
-        """
+    def _scale_in(self, ax: Any) -> float:
+        """Return the size of the texts in given axes, as a share of their size in a new figure."""
+        width, height = self._extent()
+        box = ax.get_window_extent()
+        inches = min(box.width / width, box.height / height) / ax.figure.dpi
+        return float(np.clip(inches / _INCHES, 0.4, 1.0))
+
+    def _draw(self, ax: Any, is_new: bool) -> None:
         places = _places(self.sizes)
-        width, height = places[-1][0][0] + 1.0, max(self.sizes) + 0.25
-        if ax is None:
-            ax, self._scale = axes_or_new(None, (_INCHES * width, _INCHES * height + 0.3)), 1.0
-        else:
-            ax = axes_or_new(ax)
-            box = ax.get_window_extent()
-            inches = min(box.width / width, box.height / height) / ax.figure.dpi
-            self._scale = float(np.clip(inches / _INCHES, 0.4, 1.0))
+        self._scale = 1.0 if is_new else self._scale_in(ax)
         largest = max(float(np.abs(arrows).max()) for arrows, _ in self.numbers) or 1.0
         self.arrows_: list[Any] = []
         for layer, (arrows, _) in enumerate(self.numbers):
@@ -168,8 +158,6 @@ class NetworkDisplay:
                 bias = number_text(below[j], self.arrows == "steps")
                 ax.text(place[0], place[1] - _RADIUS - 0.03, f"b {bias}", **looks)
         self._finish(ax, places)
-        self.ax_, self.figure_ = ax, ax.figure
-        return self
 
     def _draw_arrows(self, ax: Any, left: Any, right: Any, values: NDArray[Any], largest: float) -> None:
         """Draw the weights or steps between two layers, with their numbers on them."""
@@ -240,7 +228,7 @@ def _places(sizes: tuple[int, ...]) -> list[list[tuple[float, float]]]:
 
 
 def number_text(value: float, signed: bool = False) -> str:
-    """Return a number with two significant digits, small ones without an exponent as long as that is short."""
+    """Return a number with two significant digits, small ones without an exponent where that is short."""
     text = f"{value:+.2g}" if signed else f"{value:.2g}"
     if "e-0" in text and abs(value) >= 1e-4:
         text = np.format_float_positional(value, precision=2, fractional=False, trim="-", sign=signed)

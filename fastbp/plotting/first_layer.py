@@ -7,14 +7,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from fastbp.model.definition import checked_network
 from fastbp.model.model import Model
-from fastbp.plotting.canvas import axes_or_new, checked_network
+from fastbp.plotting.display import Display
 from fastbp.plotting.mosaic import as_images, draw_images
 
 _MOST_IMAGES = 400
 
 
-class FirstLayerDisplay:
+class FirstLayerDisplay(Display):
     """What each neuron of the first layer looks for: its weights as an image, black negative, white positive.
 
     Parameters
@@ -24,10 +25,7 @@ class FirstLayerDisplay:
 
     Attributes
     ----------
-    ax_ : matplotlib axes
-        Where the images are.
-    figure_ : matplotlib figure
-        The figure of the axes.
+    {axes}
     images_ : list of matplotlib images
         One for each neuron, in order, row by row.
 
@@ -53,20 +51,15 @@ class FirstLayerDisplay:
             A network whose inputs are the pixels of images, row by row.
         shape : tuple of int, optional
             (height, width) of the images; by default they are square.
-        ax : matplotlib axes, optional
-            Where to draw; by default a new figure.
+        {ax}
 
-        Returns
-        -------
-        FirstLayerDisplay
-            The drawn display.
+        {returns}
 
         Raises
         ------
         TypeError, ValueError
             If the shape does not fit the inputs, or there are more than 400 neurons.
-        ImportError
-            If matplotlib is not installed.
+        {no_matplotlib}
         """
         return cls(_neurons(checked_network(net).weights[0], shape)).plot(ax)
 
@@ -83,42 +76,23 @@ class FirstLayerDisplay:
         shape, ax
             As for `from_network`.
 
-        Returns
-        -------
-        FirstLayerDisplay
-            The drawn display.
+        {returns}
 
         Raises
         ------
         AttributeError, ValueError
             If it has no `coefs_`, or as for `from_network`.
-        ImportError
-            If matplotlib is not installed.
+        {no_matplotlib}
         """
         if not hasattr(estimator, "coefs_"):
             raise AttributeError(f"`estimator` must be fitted and have `coefs_`; got {estimator!r}.")
         return cls(_neurons(estimator.coefs_[0], shape)).plot(ax)
 
-    def plot(self, ax: Any = None) -> FirstLayerDisplay:
-        """Draw into axes, or into a new figure.
-
-        Parameters
-        ----------
-        ax : matplotlib axes, optional
-            Where to draw; by default a new figure.
-
-        Returns
-        -------
-        FirstLayerDisplay
-            This display, with `ax_`, `figure_` and `images_`.
-        """
-        ax = axes_or_new(ax)
+    def _draw(self, ax: Any, is_new: bool) -> None:
         limit = float(np.abs(self.images).max()) or 1.0
         self.images_ = draw_images(ax, self.images, "gray", (-limit, limit))
         bar = ax.figure.colorbar(self.images_[0], ax=ax, shrink=0.8)
         bar.set_label("weight (no unit)")
-        self.ax_, self.figure_ = ax, ax.figure
-        return self
 
 
 def _neurons(W: NDArray[Any], shape: tuple[int, int] | None) -> NDArray[Any]:

@@ -9,15 +9,16 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from fastbp import validation
+from fastbp.model.definition import checked_network
 from fastbp.model.model import Model
-from fastbp.plotting.canvas import axes_or_new, checked_network
 from fastbp.plotting.classes import class_numbers, class_scores
+from fastbp.plotting.display import Display
 from fastbp.plotting.mosaic import Grid, as_images, draw_images
 
 _SHORT_NAME = 5  # letters of names of which two stand in one line
 
 
-class MistakesDisplay:
+class MistakesDisplay(Display):
     """The images that a classifier is most wrong about, each with its label and what the classifier took it for.
 
     Parameters
@@ -33,10 +34,7 @@ class MistakesDisplay:
 
     Attributes
     ----------
-    ax_ : matplotlib axes
-        Where the images are.
-    figure_ : matplotlib figure
-        The figure of the axes.
+    {axes}
     images_ : list of matplotlib images
         In order, row by row.
 
@@ -84,23 +82,18 @@ class MistakesDisplay:
         y : array_like of int, shape (n,)
             Their classes, counted from 0.
         n_images : int
-            How many to draw, if there are as many mistakes.
+            How many to draw, if there are that many mistakes.
         shape : tuple of int, optional
             (height, width) of the images; by default they are square.
-        ax : matplotlib axes, optional
-            Where to draw; by default a new figure.
+        {ax}
 
-        Returns
-        -------
-        MistakesDisplay
-            The drawn display.
+        {returns}
 
         Raises
         ------
         TypeError, ValueError
             If an argument has the wrong type or value.
-        ImportError
-            If matplotlib is not installed.
+        {no_matplotlib}
         """
         return cls.from_predictions(X, y, checked_network(net).predict(X), n_images=n_images, shape=shape, ax=ax)
 
@@ -124,17 +117,13 @@ class MistakesDisplay:
         X, y, n_images, shape, ax
             As for `from_network`.
 
-        Returns
-        -------
-        MistakesDisplay
-            The drawn display.
+        {returns}
 
         Raises
         ------
         TypeError, ValueError
             If an argument has the wrong type or value.
-        ImportError
-            If matplotlib is not installed.
+        {no_matplotlib}
         """
         numbers = class_numbers(y, estimator.classes_, len(np.asarray(X)))
         outputs = estimator.predict_proba(X)
@@ -161,21 +150,17 @@ class MistakesDisplay:
         X, y, n_images, shape, ax
             As for `from_network`.
         outputs : array_like, shape (n, n_classes)
-            What the classifier gave each class, the more the likelier; one column is the second of two classes.
+            The score of each class, larger for a likelier one; a single column is the second of two classes.
         class_names : sequence, optional
             Names for the titles; by default the numbers of the classes.
 
-        Returns
-        -------
-        MistakesDisplay
-            The drawn display.
+        {returns}
 
         Raises
         ------
         TypeError, ValueError
             If an argument has the wrong type or value.
-        ImportError
-            If matplotlib is not installed.
+        {no_matplotlib}
         """
         pixels = np.asarray(X)
         scores = class_scores(outputs, len(pixels))
@@ -187,28 +172,19 @@ class MistakesDisplay:
         names = range(scores.shape[1]) if class_names is None else class_names
         return cls(images, labels[worst], scores[worst].argmax(axis=1), margins[worst], names).plot(ax)
 
-    def plot(self, ax: Any = None) -> MistakesDisplay:
-        """Draw into axes, or into a new figure.
-
-        Parameters
-        ----------
-        ax : matplotlib axes, optional
-            Where to draw; by default a new figure.
-
-        Returns
-        -------
-        MistakesDisplay
-            This display, with `ax_`, `figure_` and `images_`.
-        """
+    def _titles(self) -> list[str]:
+        """Return what stands above each image."""
         names = self.class_names
         pairs = [(f"{names[label]}", f"{names[k]}") for label, k in zip(self.labels, self.predictions, strict=True)]
         longest = max((len(name) for pair in pairs for name in pair), default=0)
         between = " as " if longest <= _SHORT_NAME else "\nas "
-        titles = [between.join(pair) for pair in pairs]
+        return [between.join(pair) for pair in pairs]
+
+    def _figure_size(self) -> tuple[float, float]:
         n_images, height, width = self.images.shape
-        ax = axes_or_new(ax, Grid(n_images, height, width, titles).figure_size())
+        return Grid(n_images, height, width, self._titles()).figure_size()
+
+    def _draw(self, ax: Any, is_new: bool) -> None:
         limits = (float(self.images.min()), float(self.images.max())) if len(self.images) else (0.0, 1.0)
-        self.images_ = draw_images(ax, self.images, "gray_r", limits, titles)
+        self.images_ = draw_images(ax, self.images, "gray_r", limits, self._titles())
         ax.set_title("worst mistakes: what it is, as what it was taken", fontsize="medium")
-        self.ax_, self.figure_ = ax, ax.figure
-        return self

@@ -13,7 +13,7 @@ _GAP = 0.12  # between images, as a share of an image's side
 _POINTS = 9.0  # size of titles
 _LINE = 1.25  # distance of their lines, in sizes
 _LETTER = 0.58  # width of a letter on average, in sizes
-_SHORT = 10  # letters of titles above which images stand as far apart as the titles need
+_SHORT = 10  # letters; images whose titles are longer stand as far apart as the titles need
 
 
 class Grid:

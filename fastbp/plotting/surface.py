@@ -1,4 +1,4 @@
-"""The cost over two parameters, and the way that a training took down it."""
+"""The cost over two parameters, and the path of a training on it."""
 
 from __future__ import annotations
 
@@ -9,12 +9,14 @@ from numpy.typing import ArrayLike, NDArray
 
 from fastbp import validation
 from fastbp.inspection.weight_history import WeightHistory, parameter_names
-from fastbp.model.checks import checked
-from fastbp.model.model import Model, passes_of
-from fastbp.plotting.canvas import axes_or_new, checked_network, pyplot
+from fastbp.model.checks import checked_data
+from fastbp.model.definition import checked_network, settings_of
+from fastbp.model.model import Model, from_params, passes_of
+from fastbp.plotting.canvas import pyplot
+from fastbp.plotting.display import Display
 
 
-class ErrorSurfaceDisplay:
+class ErrorSurfaceDisplay(Display):
     """Lines of equal cost over two parameters, with the path of the parameters on it.
 
     Parameters
@@ -30,10 +32,7 @@ class ErrorSurfaceDisplay:
 
     Attributes
     ----------
-    ax_ : matplotlib axes
-        Where the surface is.
-    figure_ : matplotlib figure
-        The figure of the axes.
+    {axes}
     contours_ : matplotlib contour set
         The lines of equal cost.
 
@@ -90,51 +89,36 @@ class ErrorSurfaceDisplay:
             network's own parameters.
         resolution : int
             Points along each axis; the cost is worked out for its square.
-        ax : matplotlib axes, optional
-            Where to draw; by default a new figure.
+        {ax}
 
-        Returns
-        -------
-        ErrorSurfaceDisplay
-            The drawn display.
+        {returns}
 
         Raises
         ------
         TypeError, ValueError
-            If an argument has the wrong type or value; for a path without these two parameters.
-        ImportError
-            If matplotlib is not installed.
+            If an argument has the wrong type or value, or `path` did not record these two parameters.
+        {no_matplotlib}
         """
-        pyplot()  # before the work
+        pyplot()  # say before the work, not after it, that matplotlib is missing
         net = checked_network(net)
         chosen = _chosen(parameters, net.n_params)
         points = None if path is None else _path(path, chosen)
         ranges = _around(net.params[chosen] if points is None else points) if limits is None else limits
         count = validation.positive_integer(resolution, "resolution", 2)
         first, second = (np.linspace(low, high, count) for low, high in ranges)
-        data = checked(net, X, Y, None)
-        params = net.params.copy()
+        data = checked_data(net, X, Y, None)
+        moved = from_params(Model, net.params.copy(), net.sizes, **settings_of(net))
         cost = np.empty((count, count))
         for i, j in np.ndindex(count, count):
-            params[chosen] = first[j], second[i]
-            cost[i, j] = passes_of(net).value_and_grad(*data, params=params, n_threads=1)[0]
+            moved.params[chosen] = first[j], second[i]
+            cost[i, j] = passes_of(moved).cost(*data, n_threads=1)
         names = parameter_names(net, chosen)
         return cls(first, second, cost, points, (names[0], names[1])).plot(ax)
 
-    def plot(self, ax: Any = None) -> ErrorSurfaceDisplay:
-        """Draw into axes, or into a new figure.
+    def _figure_size(self) -> tuple[float, float]:
+        return 5.5, 4.5
 
-        Parameters
-        ----------
-        ax : matplotlib axes, optional
-            Where to draw; by default a new figure.
-
-        Returns
-        -------
-        ErrorSurfaceDisplay
-            This display, with `ax_`, `figure_` and `contours_`.
-        """
-        ax = axes_or_new(ax, (5.5, 4.5))
+    def _draw(self, ax: Any, is_new: bool) -> None:
         lowest = np.nanmin(self.cost)
         # levels that grow as squares lie at even distances on a parabola, the shape near every minimum
         levels = lowest + (np.nanmax(self.cost) - lowest) * np.linspace(0, 1, 16)[1:-1] ** 2
@@ -148,8 +132,6 @@ class ErrorSurfaceDisplay:
         ax.set_xlabel(f"{self.names[0]} (no unit)")
         ax.set_ylabel(f"{self.names[1]} (no unit)")
         ax.set_title("cost (mean per sample): lines of equal height", fontsize="medium")
-        self.ax_, self.figure_ = ax, ax.figure
-        return self
 
 
 def _chosen(parameters: Any, n_params: int) -> NDArray[np.int64]:

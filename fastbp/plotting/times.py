@@ -9,11 +9,13 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from fastbp.inspection.gradient_times import measure_gradient
+from fastbp.model.definition import checked_network
 from fastbp.model.model import Model
-from fastbp.plotting.canvas import axes_or_new, checked_network, pyplot
+from fastbp.plotting.canvas import pyplot
+from fastbp.plotting.display import Display
 
 
-class GradientTimesDisplay:
+class GradientTimesDisplay(Display):
     """Seconds of one gradient against n, both axes in powers of ten.
 
     Parameters
@@ -25,10 +27,7 @@ class GradientTimesDisplay:
 
     Attributes
     ----------
-    ax_ : matplotlib axes
-        Where the curves are.
-    figure_ : matplotlib figure
-        The figure of the axes.
+    {axes}
     lines_ : list of matplotlib lines
         Perturbation, backpropagation, and backpropagation times (n + 1) / 3.
 
@@ -59,22 +58,17 @@ class GradientTimesDisplay:
             Samples of the batch.
         n_threads : int, optional
             Threads to use; by default as many as the process may.
-        ax : matplotlib axes, optional
-            Where to draw; by default a new figure.
+        {ax}
 
-        Returns
-        -------
-        GradientTimesDisplay
-            The drawn display.
+        {returns}
 
         Raises
         ------
         TypeError
             If one of them is no network.
-        ImportError
-            If matplotlib is not installed.
+        {no_matplotlib}
         """
-        pyplot()  # before the work
+        pyplot()  # say before the work, not after it, that matplotlib is missing
         times = [measure_gradient(checked_network(net), n_rows, n_threads=n_threads) for net in networks]
         return cls(
             [each.n_params for each in times],
@@ -82,20 +76,7 @@ class GradientTimesDisplay:
             [each.perturbation for each in times],
         ).plot(ax)
 
-    def plot(self, ax: Any = None) -> GradientTimesDisplay:
-        """Draw into axes, or into a new figure.
-
-        Parameters
-        ----------
-        ax : matplotlib axes, optional
-            Where to draw; by default a new figure.
-
-        Returns
-        -------
-        GradientTimesDisplay
-            This display, with `ax_`, `figure_` and `lines_`.
-        """
-        ax = axes_or_new(ax)
+    def _draw(self, ax: Any, is_new: bool) -> None:
         n = self.n_params
         theory = self.backpropagation * (n + 1) / 3
         self.lines_ = ax.loglog(n, self.perturbation, "s-", color="#D55E00", label="n + 1 forward passes")
@@ -105,5 +86,3 @@ class GradientTimesDisplay:
         ax.set_ylabel("time of one gradient (seconds)")
         ax.grid(visible=True, which="major", color="0.9")
         ax.legend(frameon=False)
-        self.ax_, self.figure_ = ax, ax.figure
-        return self

@@ -9,12 +9,13 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from fastbp.inspection.weight_history import WeightHistory, parameter_sample
-from fastbp.plotting.canvas import axes_or_new, style
+from fastbp.plotting.canvas import style
+from fastbp.plotting.display import Display
 
-_MOST_LINES = 1000  # more than these cover each other, and take seconds to draw
+_MOST_LINES = 1000  # more lines than these cover each other, and take seconds to draw
 
 
-class WeightHistoryDisplay:
+class WeightHistoryDisplay(Display):
     """Parameters against the epoch: a line for each, those of one layer's weights or biases in one style.
 
     Parameters
@@ -26,10 +27,7 @@ class WeightHistoryDisplay:
 
     Attributes
     ----------
-    ax_ : matplotlib axes
-        Where the lines are.
-    figure_ : matplotlib figure
-        The figure of the axes.
+    {axes}
     lines_ : list of matplotlib lines
         One for each column, in order.
 
@@ -62,22 +60,17 @@ class WeightHistoryDisplay:
             Draw this many of the recorded parameters, chosen at random, instead of all.
         seed : int
             Seed of the choice.
-        ax : matplotlib axes, optional
-            Where to draw; by default a new figure.
+        {ax}
 
-        Returns
-        -------
-        WeightHistoryDisplay
-            The drawn display.
+        {returns}
 
         Raises
         ------
         TypeError
             If `weight_history` is something else.
         ValueError
-            If there are more than 1000 lines to draw, or fewer parameters than the sample shall have.
-        ImportError
-            If matplotlib is not installed.
+            If there are more than 1000 lines to draw, or fewer parameters than `sample`.
+        {no_matplotlib}
         """
         if not isinstance(weight_history, WeightHistory):
             raise TypeError(
@@ -94,20 +87,7 @@ class WeightHistoryDisplay:
         chosen = parameter_sample(n_recorded, sample, seed)
         return cls(weight_history.values[:, chosen], [weight_history.names[i] for i in chosen]).plot(ax)
 
-    def plot(self, ax: Any = None) -> WeightHistoryDisplay:
-        """Draw into axes, or into a new figure.
-
-        Parameters
-        ----------
-        ax : matplotlib axes, optional
-            Where to draw; by default a new figure.
-
-        Returns
-        -------
-        WeightHistoryDisplay
-            This display, with `ax_`, `figure_` and `lines_`.
-        """
-        ax = axes_or_new(ax)
+    def _draw(self, ax: Any, is_new: bool) -> None:
         epochs = np.arange(len(self.values))
         groups = [name.split("[")[0] for name in self.names]
         order = list(dict.fromkeys(groups))
@@ -118,5 +98,3 @@ class WeightHistoryDisplay:
         ax.set_xlabel("epoch")
         ax.set_ylabel("weight or bias (no unit)")
         ax.legend(frameon=False, loc="center left", bbox_to_anchor=(1.0, 0.5), title="layer")
-        self.ax_, self.figure_ = ax, ax.figure
-        return self

@@ -1,9 +1,9 @@
 """Files of named arrays with one JSON object, read without trusting anything.
 
 The format is that of safetensors: eight bytes with the length of the header (little-endian), the header in JSON, which
-says of each array its dtype, shape and place, then the arrays' bytes.  What is fastbp's own stands in the header's
+gives each array's dtype, shape and place, then the arrays' bytes.  What only fastbp needs is in the header's
 metadata: a JSON object of plain values and a checksum of everything.  Reading runs no code and allocates no more than
-the file is long; every file that is damaged, cut off, hostile or of a newer fastbp is one kind of error, `FileError`.
+the file is long; every file that is damaged, cut off, hostile or of a newer fastbp raises one error, `FileError`.
 
 The library of that name is not used, because saving must not need memory for a copy of the parameters, because a full
 disk must be told from other failures, because a mapped file needs the places of its arrays, and because the limits of
@@ -118,7 +118,7 @@ def write_arrays(
 
 
 def _write_array(file: BinaryIO, array: NDArray[Any]) -> int:
-    """Write an array's bytes; their CRC-32.
+    """Write an array's bytes, and return their CRC-32.
 
     Each part is copied first, so that the checksum is that of what was written even while another thread trains.
     """
@@ -143,7 +143,7 @@ class _Place:
 
 
 def _checksum(text: str, places: Iterable[_Place], sums: Iterable[int]) -> str:
-    """Return the checksum of a description and of arrays with these CRC-32: the order in the file does not count."""
+    """Return the checksum of a description and of arrays with these CRC-32: their order in the file does not matter."""
     rows = sorted([place.name, place.code, place.shape, value] for place, value in zip(places, sums, strict=True))
     return f"{zlib.crc32(json.dumps([text, rows]).encode()):08x}"
 

@@ -26,9 +26,9 @@ __all__ = ["FileError", "describe", "rebuild", "save"]
 OwnFunctions = Mapping[tuple[type, str], Activation | Loss]
 _Net = TypeVar("_Net", bound=Model)
 
-NETWORK_VERSION = 1  # of the description below; a release that adds a field counts on, and still reads the earlier ones
-_MOST_NEURONS = 1 << 48  # of a layer, for whose weights no address space would do
-ESTIMATOR_VERSION = 1  # likewise, of what `fastbp.neural_network.files` adds to it
+NETWORK_VERSION = 1  # of the description below; a release that adds a field adds 1, and still reads the earlier ones
+_MOST_NEURONS = 1 << 48  # of a layer; the weights of a larger one would fit into no address space
+ESTIMATOR_VERSION = 1  # the same for what `fastbp.neural_network.files` adds to it
 _FIELDS = (
     "sizes",
     "dtype",
@@ -50,7 +50,7 @@ def save(net: Model, path: PathLike, subclass: str | None = None) -> None:
     Parameters
     ----------
     net : Model
-        The network.  Of one of a subclass the file has the name, and nothing that the subclass adds; `load` makes a
+        The network.  Of a subclass the file has only the name, nothing that the subclass adds; `load` makes a
         `Network` of it unless it is passed that class.  The state of its optimizer is not saved.  An `Activation` or
         `Loss` of your own is saved by its name only, since a file holds no code: pass it to `load` as well.
     path : str or os.PathLike

@@ -1,4 +1,4 @@
-"""Classes of the user's, where an argument lists them: files and converters find them, and nothing else, by name."""
+"""The user's classes that an argument lists: files and converters find these by name, and no others."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 
 
 def listed(values: Iterable[Any]) -> list[Any]:
-    """Return a list; of what is no list, but may stand in one, the list of that.
+    """Return the values as a list; a single value, which is not iterable, as a list of one.
 
     Examples
     --------

@@ -27,7 +27,7 @@ from fastbp.storage.networks import describe
 from fastbp.training.early_stopping import Best
 from fastbp.training.epochs import Epochs
 from fastbp.training.history import STOPPED_BY, History, as_rows, from_rows
-from fastbp.training.optimizers import SGD, Adam, AdamW, Optimizer, RMSprop
+from fastbp.training.optimizers import OPTIMIZERS, Optimizer
 from fastbp.training.schedules import SCHEDULES, Schedule
 from fastbp.training.state import TrainingDivergedError, TrainingState, n_numbers, state_of
 from fastbp.validation.data import Targets, all_finite
@@ -39,7 +39,6 @@ _FIELDS = ("network", "fit", "epochs", "step", "position", "powers", "rng", "dro
 _ARRAYS = ("params", "before_epoch", "best_params", "vectors", "sums", "history")
 _DIGEST_BYTES = 1 << 21  # of rows that are copied and digested at a time: they stay within the second-level cache
 _MOST_RATES = 1 << 16  # of a schedule of the user's own that are compared: some milliseconds
-_OPTIMIZERS = {kind.__name__: kind for kind in (SGD, Adam, AdamW, RMSprop)}
 
 
 @dataclass
@@ -146,7 +145,7 @@ def _optimizer(content: FileContent, description: Any) -> Optimizer:
         return kinds[entry["class"]](**values)
 
     try:
-        optimizer: Optimizer = build(_OPTIMIZERS, description)
+        optimizer: Optimizer = build(OPTIMIZERS, description)
     except TypeError as error:
         content.fail(f"its optimizer is impossible: {error}", error)
     return optimizer
@@ -236,7 +235,7 @@ class Checkpoints:
 
 
 class SavedFit:
-    """A fit that a checkpoint holds, to be gone on with.
+    """A fit that a checkpoint holds, for another fit to continue.
 
     Raises
     ------

@@ -8,8 +8,6 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from fastbp.model.model import Model
-
 STOPPED_BY = ("epochs", "early_stopping", "tolerance", "callback")  # why a whole fit ended
 
 
@@ -172,5 +170,5 @@ class Callback(Protocol):
     'callback'
     """
 
-    def __call__(self, net: Model, history: History, /) -> bool | np.bool_ | None:
+    def __call__(self, net: Any, history: History, /) -> bool | np.bool_ | None:
         """Look at an epoch's result; whether to stop."""

@@ -18,7 +18,7 @@ from fastbp.engine.settings import N_CONSTANTS
 from fastbp.training.schedules import Schedule
 from fastbp.validation.numbers import store_number
 
-__all__ = ["SGD", "Adam", "AdamW", "Optimizer", "RMSprop"]
+__all__ = ["OPTIMIZERS", "SGD", "Adam", "AdamW", "Optimizer", "RMSprop"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,7 +120,7 @@ def require_optimizer(optimizer: object) -> None:
 def _store_learning_rate(optimizer: Optimizer) -> None:
     """Check the field `learning_rate`; a float is stored as a plain one."""
     if not isinstance(optimizer.learning_rate, Schedule):
-        cure = "Try 0.01, or pass a schedule such as fastbp.training.schedules.Cosine(0.01)."
+        cure = "Try 0.01, or pass a schedule such as bp.Cosine(0.01)."
         store_number(optimizer, "learning_rate", "a finite number above 0", cure)
 
 
@@ -355,3 +355,6 @@ class RMSprop(Optimizer):
     def kernel_constants(self) -> NDArray[np.float64]:
         """Return rho, epsilon, momentum, 0, 0."""
         return _constants(self.rho, self.epsilon, self.momentum)
+
+
+OPTIMIZERS: dict[str, type[Optimizer]] = {kind.__name__: kind for kind in (SGD, Adam, AdamW, RMSprop)}

@@ -14,18 +14,20 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from fastbp import validation
-from fastbp.engine import workspace
 from fastbp.engine.calls import FINISHED, UnknownCodeError
-from fastbp.engine.frame import inputs_of, make_frame
+from fastbp.engine.cutting import Inputs, inputs_of, seconds_per_step
+from fastbp.engine.frame import make_frame
 from fastbp.engine.interruption import LONG_CALL, StepTime
 from fastbp.engine.threads import process_limit, thread_count
+from fastbp.engine.workspace import aligned_empty
 from fastbp.kernels.roots import entry
 from fastbp.model.checks import checked_data
+from fastbp.model.definition import problem_of
 from fastbp.system.memory import require_writable, require_writable_arrays
 from fastbp.training.optimizers import Adam, Optimizer, require_optimizer
 from fastbp.training.schedules import Cosine, OneCycle, Schedule
 from fastbp.training.state import TrainingDivergedError, TrainingState, state_to_go_on_with
-from fastbp.training.steps import prepare_frame, seconds_of_step
+from fastbp.training.steps import prepare_frame
 from fastbp.training.trained import TrainedModel
 from fastbp.validation.arrays import column_names
 from fastbp.validation.data import Targets
@@ -200,14 +202,14 @@ class _Place:
     The kernel takes a step as an epoch of one step: it keeps the parameters from before it, and looks at the new ones.
     """
 
-    def __init__(self, net: TrainedModel, n_rows: int, spare: list[Any], inputs: workspace.Inputs) -> None:
+    def __init__(self, net: TrainedModel, n_rows: int, spare: list[Any], inputs: Inputs) -> None:
         self._net, self._n_rows, self.spare = net, n_rows, spare
-        self._frame = frame = make_frame(net, n_rows, n_rows, gradient=True, inputs=inputs)
+        self._frame = frame = make_frame(problem_of(net), n_rows, n_rows, gradient=True, inputs=inputs)
         self._results, self._epochs_done = frame.results, frame.epochs_done
         self._before, self._sums = np.empty_like(net.params), np.empty((1, 2))
         frame.record_epochs(self._sums, self._before)
         self._flops = inputs.flops_per_step(net.sizes, n_rows)
-        self._step_time = StepTime(seconds_of_step(net, n_rows))
+        self._step_time = StepTime(seconds_per_step(net.sizes, n_rows))
         is_shared = self._flops >= frame.workspace.least_shared_flops or frame.workspace.calls_blas
         self._is_small = not is_shared and self._step_time.seconds < LONG_CALL
         self._state: TrainingState | None = None  # that the frame was prepared for
@@ -285,10 +287,10 @@ class _Copies(_Place):
 
     def __init__(self, net: TrainedModel, data: Data, spare: list[Any], X: Any, Y: Any, sample_weight: Any) -> None:
         n_rows, n_outputs = len(X), net.sizes[-1]
-        super().__init__(net, n_rows, spare, workspace.Inputs())
+        super().__init__(net, n_rows, spare, Inputs())
         has_labels = data[1].array is None
         sizes = (X.size, 0 if has_labels else n_rows * n_outputs, 0 if sample_weight is None else n_rows)
-        self._values = workspace.aligned_empty(sum(sizes), net.dtype)
+        self._values = aligned_empty(sum(sizes), net.dtype)
         self._zeros = np.zeros_like(self._values)
         x, y, w = np.split(self._values, np.cumsum(sizes[:2]))
         self._x, self._weights = x.reshape(X.shape), None if sample_weight is None else w
@@ -300,7 +302,7 @@ class _Copies(_Place):
         self._frame.set_data(self._x, self._targets, self._weights)
 
     def takes(self, X: NDArray[Any], Y: NDArray[Any], sample_weight: NDArray[Any] | None) -> bool:
-        """Copy the values of arrays of this kind; whether they are such as they should be."""
+        """Copy the values of arrays of this kind; whether they are valid."""
         self._x[...] = X
         self._y[...] = Y
         if self._weights is not None:

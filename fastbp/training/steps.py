@@ -12,18 +12,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastbp.engine.calls import CONVERGED, DIVERGED, FINISHED, INTERRUPTED
-from fastbp.engine.frame import Frame, inputs_of
+from fastbp.engine.cutting import inputs_of, seconds_per_step
+from fastbp.engine.frame import Frame
 from fastbp.engine.interruption import StepTime
 from fastbp.engine.objective import Objective
 from fastbp.engine.rows import Data
 from fastbp.engine.shuffling import kernel_draws_permutation, permutation
+from fastbp.model.definition import problem_of
 from fastbp.model.model import Model, passes_of
 from fastbp.training.state import OptimizerState
 from fastbp.validation.data import all_finite
 
-# What a step is reckoned to take beyond its gradient; see `fastbp.engine.interruption`.
-_SECONDS_PER_STEP = 1e-6
-_SECONDS_PER_UPDATE = 1e-9  # of one parameter, from memory
 _MOST_STEPS_TOGETHER = 1 << 14  # of several epochs in one call: 128 KiB of learning rates, and at least 2 ms
 
 
@@ -33,12 +32,6 @@ def prepare_frame(frame: Frame, net: Model, state: OptimizerState, batch_rows: i
     frame.set_dropout(net.dropout, dropout_seed)
     frame.set_penalties(*net.penalties)
     frame.set_steps(state.step, state.powers)
-
-
-def seconds_of_step(net: Model, batch_rows: int) -> float:
-    """Return about how long a step takes."""
-    gradient = 3 * batch_rows * passes_of(net).row_seconds
-    return gradient + _SECONDS_PER_STEP + _SECONDS_PER_UPDATE * net.n_params
 
 
 class Pauses(Protocol):
@@ -130,14 +123,14 @@ class Steps:
         if objective is None:
             frame = passes_of(model).training_frame(batch_rows, data.X)
         else:
-            frame = objective.make_frame(model, data.X, batch_rows, self._n_train, gradient=True)
+            frame = objective.make_frame(problem_of(model), data.X, batch_rows, self._n_train, gradient=True)
         self._frame = frame
         prepare_frame(frame, model, state, batch_rows, dropout_seed)
         frame.mean_weight, frame.clip_norm = mean_weight, clip_norm
         frame.tolerance = -1.0 if tol is None or not self.is_full_batch else tol
         flops = inputs_of(data.X).flops_per_step(model.sizes, batch_rows)
         self.n_threads = frame.useful_threads(n_threads, flops)
-        self._step_time = StepTime(seconds_of_step(model, batch_rows))
+        self._step_time = StepTime(seconds_per_step(model.sizes, batch_rows))
         self.position = 0
         self.before_epoch = model.params.copy()
 

@@ -19,7 +19,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import IO
 
-_logger = logging.getLogger(__name__)
+_logger = logging.getLogger("fastbp.kernels.cache_folders")  # a public name, wherever this file stands
 _said: set[str] = set()
 
 _PRIVATE, _READABLE = 0o700, 0o755  # modes that a new folder gets, as far as the umask lets it

@@ -4,12 +4,16 @@
 and write the scaled ``dC_x/dz = a - y`` at once, so that they lose nothing where an output is saturated.
 """
 
+from typing import Any, NamedTuple
+
 import numpy as np
 
-from fastbp.kernels.compiler.jit import leaf
+from fastbp.kernels.compiler.jit import inlined, leaf
 from fastbp.kernels.functions.softmax_of_short_rows import softmax_cross_entropy
 from fastbp.kernels.machine.calls import call_loss_derivative, call_loss_value
 from fastbp.kernels.machine.pointers import real, shift
+from fastbp.kernels.tables import plan as in_plan
+from fastbp.kernels.tables import scalars as in_scalars
 from fastbp.kernels.tables.codes import (
     ABSOLUTE,
     CLIPPED_SIGMOID_CROSS_ENTROPY,
@@ -27,13 +31,30 @@ from fastbp.kernels.tables.codes import (
 from fastbp.kernels.vectors import elementary as vm
 
 
+class Loss(NamedTuple):
+    """Which loss it is."""
+
+    code: Any
+    value: Any  # addresses of a user's compiled loss
+    derivative: Any
+    parameter: Any  # in the network's dtype
+
+
+@inlined
+def loss_of(plan, scalars, p):
+    """The network's loss; `p` is any pointer to the network's dtype."""
+    parameter = real(scalars[in_scalars.LOSS_PARAMETER], p)
+    return Loss(plan[in_plan.LOSS], plan[in_plan.LOSS_VALUE], plan[in_plan.LOSS_DERIVATIVE], parameter)
+
+
 @leaf
-def loss_rows(code, value_address, derivative_address, parameter, m, n, z, a, y, scale, sums, cost, delta):
+def loss_rows(loss, m, n, z, a, y, scale, sums, cost, delta):
     """cost[i] = C_x of row i, delta[i, :] = scale[i] dC_x/da (or dC_x/dz, see the module); overwrites both.
 
     `z a y delta` are m rows of n, `scale` and `cost` have m elements; `sums`, 2 m elements, is destroyed.  Softmax with
     cross-entropy also makes a = softmax(z).
     """
+    code, value_address, derivative_address, parameter = loss
     if code == SOFTMAX_CROSS_ENTROPY:
         _softmax_cross_entropy(m, n, z, a, y, scale, sums, cost, delta)
         return

@@ -1,7 +1,8 @@
 """Softmax, and softmax with cross-entropy: probabilities, cost and error of a row in one pass over it.
 
 A row that fits into one vector, that is up to 16 classes, never leaves the registers between its largest logit and its
-error.  The exponential is that of `vector_exponential`, written for vectors, and so are its polynomials.
+error.  The exponential is that of `fastbp.kernels.vectors.exponential`, with its polynomials,
+written for vectors.
 """
 
 from typing import Any
@@ -12,8 +13,7 @@ from llvmlite import ir
 from numba import types
 from numba.extending import intrinsic
 
-from fastbp.kernels.machine.vector_writer import Vectors, integer
-from fastbp.kernels.matrix.rows import call_operation, loop, mask_of
+from fastbp.kernels.machine.vector_writer import Vectors, call_operation, integer, loop, mask_of
 from fastbp.kernels.vectors.exponential import EXP_LOW, EXPM1_SERIES, LN2_HIGH, LN2_LOW, LOG2_E
 
 

@@ -12,7 +12,7 @@ from fastbp.kernels.machine.pointers import shift
 from fastbp.kernels.vectors import elementary as vm
 from fastbp.kernels.vectors.lane_sums import largest_of_rows, sum_of_rows
 from fastbp.kernels.vectors.values import (
-    VECTORS,
+    HAS_VECTORS,
     below,
     choose,
     lane_numbers,
@@ -33,7 +33,7 @@ from fastbp.kernels.vectors.values import (
 @leaf
 def are_short(n, p):
     """Whether a vector holds two rows or more of n numbers of the dtype of the pointer."""
-    return VECTORS and 2 * n <= lanes(p)
+    return HAS_VECTORS and 2 * n <= lanes(p)
 
 
 @leaf

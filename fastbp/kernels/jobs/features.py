@@ -6,27 +6,24 @@ weights, in its own cache, from pass to pass and from step to step.
 
 from fastbp.kernels.compiler.jit import leaf
 from fastbp.kernels.jobs.job import bound, region_argument
+from fastbp.kernels.layers.net import field, starts_from_logits
 from fastbp.kernels.layers.passes import (
     backward_error,
-    fetch_inputs,
-    field,
     finish_error,
     finish_softmax,
     forward_features,
     forward_neurons,
     join_features,
-    load_targets,
     output_error,
-    starts_from_logits,
 )
+from fastbp.kernels.layers.samples import fetch_inputs, load_targets
 from fastbp.kernels.layers.weight_steps import rows_of_weights
 from fastbp.kernels.machine import team
 from fastbp.kernels.machine.pointers import shift
+from fastbp.kernels.machine.processor import FETCH_FEATURES
 from fastbp.kernels.tables import layer as in_layer
 from fastbp.kernels.tables import plan as in_plan
 from fastbp.kernels.tables import scalars as in_scalars
-
-_FETCH_FEATURES = 24  # rows of weights between which a part of the next mini-batch is fetched
 
 
 @leaf
@@ -77,7 +74,7 @@ def weights_piece(job, p):
         return
     fan_in, coming = field(net, 0, in_layer.FAN_IN), region_argument(job, team.NEXT_ROWS)
     k0, k1 = bound(fan_in, n_pieces, p, 1), bound(fan_in, n_pieces, p + 1, 1)
-    n_chunks = max(1, (k1 - k0) // _FETCH_FEATURES)
+    n_chunks = max(1, (k1 - k0) // FETCH_FEATURES)
     for chunk in range(n_chunks):
         begin, end = k0 + bound(k1 - k0, n_chunks, chunk, 1), k0 + bound(k1 - k0, n_chunks, chunk + 1, 1)
         i0, i1 = coming * chunk // n_chunks, coming * (chunk + 1) // n_chunks

@@ -1,12 +1,12 @@
 """Whether the kernels know every code in a network's tables, and whether those codes fit each other.
 
-The leaves choose by `if` and `elif`, and none of them could do anything sensible with a code that it has no branch for.
+The leaves choose by `if` and `elif`, and none of them can handle a code that it has no branch for.
 A root therefore asks here before it does anything else, and what it does not know it does not compute: it returns the
-status `tables.UNKNOWN`.  A new code is entered in the tuples below when every path has a branch for it.
+status `UNKNOWN`.  A new code is entered in the tuples below when every path has a branch for it.
 """
 
 from fastbp.kernels.compiler.jit import leaf
-from fastbp.kernels.layers.passes import field
+from fastbp.kernels.layers.net import field
 from fastbp.kernels.machine.pointers import shift
 from fastbp.kernels.optimizers.updates import ADAM, ADAMW, RMSPROP, SGD
 from fastbp.kernels.tables import codes

@@ -3,7 +3,6 @@
 import numpy as np
 
 from fastbp.kernels.compiler.jit import leaf
-from fastbp.kernels.jobs.job import all_finite, is_finite
 from fastbp.kernels.jobs.regions import (
     BACKWARD,
     COSTS_OF_ROWS,
@@ -22,32 +21,36 @@ from fastbp.kernels.jobs.regions import (
     parallel,
 )
 from fastbp.kernels.layers.narrow import narrow_step, pack, packed_params, trains_narrow, unpack, unpack_params
-from fastbp.kernels.layers.passes import field, row_of, weighted_cost
+from fastbp.kernels.layers.net import field
+from fastbp.kernels.layers.passes import weighted_cost
+from fastbp.kernels.layers.samples import row_of
 from fastbp.kernels.layers.sparse import multiplies_numbers
 from fastbp.kernels.layers.weight_steps import ADD_PENALTY, KEEP, STEP, gradient_norm
 from fastbp.kernels.machine import team
+from fastbp.kernels.machine.finite import all_finite, is_finite
 from fastbp.kernels.machine.pointers import from_address, shift
+from fastbp.kernels.machine.processor import (
+    FLOPS_OF_A_STEP,
+    LEAST_PIECE_FLOPS,
+    LEAST_PIECE_NEURONS,
+    LEAST_SPARSE_ROWS,
+    LEAST_UPPER_ROWS,
+    LOAD_ELEMENTS,
+    MOST_LAYER_PIECES,
+    OUTPUT_ELEMENTS,
+)
 from fastbp.kernels.machine.random_order import shuffle_rows
-from fastbp.kernels.optimizers.updates import FLOPS_OF_A_STEP, multiply_gradient, penalty
+from fastbp.kernels.optimizers.updates import multiply_gradient, penalty
 from fastbp.kernels.tables import data as in_data
 from fastbp.kernels.tables import layer as in_layer
 from fastbp.kernels.tables import plan as in_plan
 from fastbp.kernels.tables import scalars as in_scalars
 
-# Pieces of one layer: at least this many neurons and this many flops (some 10 us), so that a piece is worth its 1 to
-# 2 us, and never more than _MOST_PIECES.
-_LEAST_NEURONS = 64
-_LEAST_FLOPS = 1 << 20
-_MOST_PIECES = 8
-_LEAST_ROWS = 24  # of a piece through the upper layers of a network that is shared by features
-_LEAST_SPARSE_ROWS = 8  # of a piece through a first layer whose inputs are sparse rows
-_LOAD_ELEMENTS = 1 << 14  # elements of X that a piece gathers: some 5 us
-
 
 @leaf
 def layer_pieces(width, flops):
     """Into how many pieces a layer's neurons are cut: a power of two, by the layer's size alone."""
-    most = min(min(width // _LEAST_NEURONS, flops // _LEAST_FLOPS), _MOST_PIECES)
+    most = min(min(width // LEAST_PIECE_NEURONS, flops // LEAST_PIECE_FLOPS), MOST_LAYER_PIECES)
     pieces = 1
     while 2 * pieces <= most:
         pieces *= 2
@@ -132,7 +135,7 @@ def gradient_by_neurons(job, first, m, then):
             layer = net.plan[in_plan.N_LAYERS] - 1 - i
             fan_in = field(net, layer, in_layer.FAN_IN)
             job.control[team.LAYER] = layer
-            products = 2 if layer > 0 else 1  # nobody wants the error of the inputs
+            products = 2 if layer > 0 else 1  # the error of the inputs is not needed
             flops_of_weight = 2 * rows * products + (FLOPS_OF_A_STEP if update == STEP else 0)
             parallel(
                 job, BACKWARD, layer_pieces(fan_in, flops_of_weight * fan_in * field(net, layer, in_layer.FAN_OUT))
@@ -148,18 +151,18 @@ def _forward_by_neurons(job, first, rows):
     control[team.ROWS] = rows
     by_numbers = multiplies_numbers(net)
     n_features = 1 if by_numbers else field(net, 0, in_layer.FAN_IN)
-    parallel(job, LOAD, max(1, min(rows * n_features // _LOAD_ELEMENTS, _MOST_PIECES)))
+    parallel(job, LOAD, max(1, min(rows * n_features // LOAD_ELEMENTS, MOST_LAYER_PIECES)))
     for layer in range(net.plan[in_plan.N_LAYERS]):
         if team.is_abandoned(control):
             return np.nan
         control[team.LAYER] = layer
         fan_out = field(net, layer, in_layer.FAN_OUT)
         if layer == 0 and by_numbers:  # rows, since a layer's width may be a few vectors
-            parallel(job, FORWARD_OF_ROWS, max(1, min(rows // _LEAST_SPARSE_ROWS, _MOST_PIECES)))
+            parallel(job, FORWARD_OF_ROWS, max(1, min(rows // LEAST_SPARSE_ROWS, MOST_LAYER_PIECES)))
             continue
         parallel(job, FORWARD, layer_pieces(fan_out, 2 * rows * fan_out * field(net, layer, in_layer.FAN_IN)))
     n_outputs = field(net, net.plan[in_plan.N_LAYERS] - 1, in_layer.FAN_OUT)
-    parallel(job, OUTPUT, max(1, min(rows * n_outputs // (1 << 12), _MOST_PIECES)))
+    parallel(job, OUTPUT, max(1, min(rows * n_outputs // OUTPUT_ELEMENTS, MOST_LAYER_PIECES)))
     return weighted_cost(net, rows, job.work)
 
 
@@ -177,7 +180,7 @@ def gradient_by_features(job, first, m, then):
     parallel(job, FEATURES, plan[in_plan.N_PIECES])
     if team.is_abandoned(control):
         return np.nan
-    parallel(job, UPPER_LAYERS, max(1, min(m // _LEAST_ROWS, _MOST_PIECES)))
+    parallel(job, UPPER_LAYERS, max(1, min(m // LEAST_UPPER_ROWS, MOST_LAYER_PIECES)))
     cost = weighted_cost(job.net, m, job.work)
     if is_finite(cost) and not team.is_abandoned(control):
         parallel(job, WEIGHTS_BY_FEATURES, plan[in_plan.N_PIECES] + plan[in_plan.N_LAYERS] - 1)
@@ -191,7 +194,7 @@ def gradient(job, first, m, then):
     mode = job.net.plan[in_plan.MODE]
     if mode == in_plan.BY_ROWS:
         return gradient_by_rows(job, first, m, then)
-    if mode == in_plan.BY_FEATURES and job.net.plan[in_plan.HAS_DROPOUT] == 0:  # whose masks end the use of a layer's a
+    if mode == in_plan.BY_FEATURES and job.net.plan[in_plan.HAS_DROPOUT] == 0:  # dropout destroys a, see `finish_error`
         return gradient_by_features(job, first, m, then)
     return gradient_by_neurons(job, first, m, then)
 

@@ -1,28 +1,22 @@
 """What a thread of a team does: the operations of a job, each cut into pieces.
 
 `run_piece` does piece p of the open region, whatever its operation is; `parallel` has a region done, alone or together
-with the helpers; `help_with` is a helper's whole life.
+with the helpers; `help_with` is all that a helper does.
 """
 
 import numpy as np
 
 from fastbp.kernels.compiler.jit import leaf
 from fastbp.kernels.jobs.features import features_piece, upper_layers_piece, weights_piece
-from fastbp.kernels.jobs.job import bound, is_finite, region_argument
-from fastbp.kernels.layers.passes import (
-    field,
-    finish_softmax,
-    forward_block,
-    forward_neurons,
-    load_inputs,
-    load_targets,
-    output_error,
-    starts_from_logits,
-    weighted_cost,
-)
+from fastbp.kernels.jobs.job import bound, region_argument
+from fastbp.kernels.layers.net import field, starts_from_logits
+from fastbp.kernels.layers.passes import finish_softmax, forward_block, forward_neurons, output_error, weighted_cost
+from fastbp.kernels.layers.samples import load_inputs, load_targets
 from fastbp.kernels.layers.weight_steps import KEEP, backward_rows_of_weights, finish_params, update_range
 from fastbp.kernels.machine import team
+from fastbp.kernels.machine.finite import is_finite
 from fastbp.kernels.machine.pointers import shift
+from fastbp.kernels.machine.processor import MOST_PARAMS_AT_ONCE, PATIENCE, PIECE_ALIGNMENT
 from fastbp.kernels.tables import data as in_data
 from fastbp.kernels.tables import layer as in_layer
 from fastbp.kernels.tables import plan as in_plan
@@ -43,9 +37,6 @@ UPPER_LAYERS = 10  # piece: some rows from the first layer's z to its delta; the
 WEIGHTS_BY_FEATURES = 11  # piece: the first layer's weights of some features, or those of another layer: as BACKWARD
 FORWARD_OF_ROWS = 12  # piece: some rows of the first layer, whose inputs are sparse rows
 
-_MOST_AT_ONCE = 1 << 13  # parameters whose step waits for all layers' gradients: some 32 KiB of float32
-_ALIGN = 16  # a piece of neurons or parameters begins at a multiple of this: a whole cache line of float32
-
 
 @leaf
 def run_piece(job, p, n_pieces, slot):
@@ -57,7 +48,7 @@ def run_piece(job, p, n_pieces, slot):
         _sum_piece(job, p, n_pieces)
     elif operation == UPDATE_ONLY:
         n = job.net.plan[in_plan.N_PARAMS]
-        update_range(job, bound(n, n_pieces, p, _ALIGN), bound(n, n_pieces, p + 1, _ALIGN))
+        update_range(job, bound(n, n_pieces, p, PIECE_ALIGNMENT), bound(n, n_pieces, p + 1, PIECE_ALIGNMENT))
     elif operation in (OUTPUTS_OF_ROWS, COSTS_OF_ROWS):
         _forward_piece(job, p, n_pieces, slot, operation)
     elif operation == FEATURES:
@@ -81,7 +72,7 @@ def gradient_of_rows(job, first, m, grad, slot, then):
     """
     net, work = job.net, shift(job.work, slot * job.net.plan[in_plan.SLOT_SIZE])
     n_params = net.plan[in_plan.N_PARAMS]
-    at_once = n_params <= _MOST_AT_ONCE  # the step of all layers in one go
+    at_once = n_params <= MOST_PARAMS_AT_ONCE  # the step of all layers in one go
     cost = 0.0
     for start in range(first, first + m, net.plan[in_plan.BLOCK_ROWS]):
         rows = min(net.plan[in_plan.BLOCK_ROWS], first + m - start)
@@ -114,7 +105,7 @@ def _gradient_piece(job, p, n_pieces, slot):
 def _sum_piece(job, p, n_pieces):
     """grads[0] = sum over pieces of their gradients, in the pieces' order; then the step, if it is wanted here."""
     n = job.net.plan[in_plan.N_PARAMS]
-    begin, end = bound(n, n_pieces, p, _ALIGN), bound(n, n_pieces, p + 1, _ALIGN)
+    begin, end = bound(n, n_pieces, p, PIECE_ALIGNMENT), bound(n, n_pieces, p + 1, PIECE_ALIGNMENT)
     total = shift(job.grads, begin)
     for q in range(1, region_argument(job, team.ADD)):
         part = shift(job.grads, q * n + begin)
@@ -167,7 +158,7 @@ def _layer_piece(job, operation, p, n_pieces):
     )
     if operation == FORWARD:
         fan_out = field(net, layer, in_layer.FAN_OUT)
-        j0, j1 = bound(fan_out, n_pieces, p, _ALIGN), bound(fan_out, n_pieces, p + 1, _ALIGN)
+        j0, j1 = bound(fan_out, n_pieces, p, PIECE_ALIGNMENT), bound(fan_out, n_pieces, p + 1, PIECE_ALIGNMENT)
         forward_neurons(net, layer, first, 0, m, j0, j1, work)
     elif operation == BACKWARD:
         _backward_piece(job, layer, first, m, p, n_pieces)
@@ -188,7 +179,7 @@ def _layer_piece(job, operation, p, n_pieces):
 def _backward_piece(job, layer, first, m, p, n_pieces):
     """Some rows of a layer's weights, by the region's arguments."""
     fan_in = field(job.net, layer, in_layer.FAN_IN)
-    k0, k1 = bound(fan_in, n_pieces, p, _ALIGN), bound(fan_in, n_pieces, p + 1, _ALIGN)
+    k0, k1 = bound(fan_in, n_pieces, p, PIECE_ALIGNMENT), bound(fan_in, n_pieces, p + 1, PIECE_ALIGNMENT)
     add, then = region_argument(job, team.ADD), region_argument(job, team.UPDATE)
     backward_rows_of_weights(job, layer, first, m, k0, k1, add, then, job.grads, job.work)
 
@@ -212,7 +203,7 @@ def parallel(job, operation, n_pieces):
 @leaf
 def take_pieces(job, slot):
     """Do pieces of the open region until none is left."""
-    control, patience = job.control, team.PATIENCE
+    control, patience = job.control, PATIENCE
     while True:
         p = team.take_piece(control, slot, patience)
         if p == team.NONE:

@@ -14,25 +14,15 @@ import numpy as np
 
 from fastbp.kernels.compiler.jit import formula, leaf
 from fastbp.kernels.functions.activations import activation_forward
-from fastbp.kernels.functions.losses import loss_rows
-from fastbp.kernels.layers.passes import (
-    Net,
-    activate,
-    field,
-    finish_softmax,
-    forward_block,
-    forward_neurons,
-    is_softmax,
-    previous_activation,
-    starts_from_logits,
-)
+from fastbp.kernels.functions.losses import loss_of, loss_rows
+from fastbp.kernels.layers.net import Net, field, is_softmax, starts_from_logits
+from fastbp.kernels.layers.passes import activate, finish_softmax, forward_block, forward_neurons, previous_activation
 from fastbp.kernels.machine import team
 from fastbp.kernels.machine.pointers import from_address, real, shift
 from fastbp.kernels.tables import codes
 from fastbp.kernels.tables import data as in_data
 from fastbp.kernels.tables import layer as in_layer
 from fastbp.kernels.tables import plan as in_plan
-from fastbp.kernels.tables import scalars as in_scalars
 from fastbp.kernels.tables import segment as in_segment
 
 # columns of a block, one number a row
@@ -43,7 +33,7 @@ UP_COST_COLUMN = 3
 N_COLUMNS = 4
 
 
-class Job(NamedTuple):
+class MoveJob(NamedTuple):
     """Pointers to everything that a thread needs."""
 
     task: int
@@ -72,22 +62,7 @@ def row_costs(net, first, m, values, work):
     scale = shift(from_address(net.data[in_data.SAMPLE_WEIGHT], net.params), first)
     cost = shift(work, plan[in_plan.COST])
     sums = shift(work, plan[in_plan.SUMS])
-    parameter = real(net.scalars[in_scalars.LOSS_PARAMETER], a)
-    loss_rows(
-        plan[in_plan.LOSS],
-        plan[in_plan.LOSS_VALUE],
-        plan[in_plan.LOSS_DERIVATIVE],
-        parameter,
-        m,
-        n,
-        z,
-        a,
-        y,
-        scale,
-        sums,
-        cost,
-        delta,
-    )
+    loss_rows(loss_of(plan, net.scalars, a), m, n, z, a, y, scale, sums, cost, delta)
 
 
 @leaf

@@ -18,11 +18,12 @@ Lanes beyond fan_in and fan_out hold 0 in W, b, a, delta and the gradient, so th
 import numpy as np
 
 from fastbp.kernels.compiler.jit import leaf
-from fastbp.kernels.jobs.job import is_finite
 from fastbp.kernels.layers.narrow_rows import backward_row, forward_row, knows_network, output_row
-from fastbp.kernels.layers.passes import field, row_of
+from fastbp.kernels.layers.net import field
+from fastbp.kernels.layers.samples import row_of
+from fastbp.kernels.machine.finite import is_finite
 from fastbp.kernels.machine.pointers import from_address, real, shift
-from fastbp.kernels.optimizers.updates import RMSPROP, SGD, add_penalty, penalty, update
+from fastbp.kernels.optimizers.updates import RMSPROP, SGD, Rule, Runs, add_penalty, penalty, update
 from fastbp.kernels.tables import data as in_data
 from fastbp.kernels.tables import layer as in_layer
 from fastbp.kernels.tables import plan as in_plan
@@ -31,20 +32,20 @@ from fastbp.kernels.vectors.values import lanes
 
 # Packed vectors: the parameters, their gradient, the optimizer's two; behind them lie a of each layer, input first.
 _W, _G, _S1, _S2, _A = 0, 1, 2, 3, 4
-# A smaller epsilon could be 0 in float32, and 0 / (0 + epsilon) is to be 0 where there is no parameter.
+# A smaller epsilon could be 0 in float32, and 0 / (0 + epsilon) must be 0 where there is no parameter.
 _LEAST_EPSILON = 1e-30
 
 
-def narrow_elements(n_layers: int, packed_size: int, lane: int) -> int:
+def narrow_elements(n_layers: int, packed_size: int, n_lanes: int) -> int:
     """Elements of the workspace that training takes."""
-    return _A * packed_size + (n_layers + 1) * lane
+    return _A * packed_size + (n_layers + 1) * n_lanes
 
 
 @leaf
 def trains_narrow(net):
-    """Whether steps are made here: there is room, X is dense, codes are known, no whole gradient is wanted before.
+    """Whether steps are made here: there is room, X is dense, the codes are known, and no step needs a whole gradient.
 
-    Asked of what the kernel was told, and nowhere else.
+    Decided from the kernel's tables, and only here.
     """
     s, optimizer = net.scalars, net.plan[in_plan.OPTIMIZER]
     if net.plan[in_plan.NARROW] == 0 or net.plan[in_plan.HAS_DROPOUT] != 0 or net.data[in_data.FORM] != in_data.DENSE:
@@ -68,8 +69,8 @@ def packed(job, vector):
 def biases_at(net, layer, p):
     """Offset of b in a packed vector: behind the last block of W."""
     n = field(net, layer, in_layer.FAN_IN) << field(net, layer, in_layer.PITCH)
-    lane = lanes(p)
-    return field(net, layer, in_layer.PACKED) + (n + lane - 1) // lane * lane
+    n_lanes = lanes(p)
+    return field(net, layer, in_layer.PACKED) + (n + n_lanes - 1) // n_lanes * n_lanes
 
 
 # --- packing ----------------------------------------------------------------------------------------------------------
@@ -119,7 +120,7 @@ def unpack_params(job, out):
 
 @leaf
 def packed_params(job):
-    """Pointer to the packed parameters; where none is there are zeros."""
+    """Pointer to the packed parameters; the gaps between them hold zeros."""
     return packed(job, _W)
 
 
@@ -183,5 +184,6 @@ def narrow_step(job, first_row, m):
     corrections = 1.0 - s[in_scalars.POWER_1], 1.0 - s[in_scalars.POWER_2]
     s1, s2 = packed(job, _S1), packed(job, _S2)
     n = plan[in_plan.PACKED_SIZE]
-    update(plan[in_plan.OPTIMIZER], s, s[in_scalars.LEARNING_RATE], *corrections, 1, n, n, n, g, w, s1, s2)
+    rule = Rule(plan[in_plan.OPTIMIZER], s, s[in_scalars.LEARNING_RATE], *corrections)
+    update(rule, Runs(1, n, n, n), g, w, s1, s2)
     return cost, in_scalars.FINISHED

@@ -6,7 +6,7 @@
 from fastbp.kernels.compiler.jit import leaf
 from fastbp.kernels.functions.activations import LEAKY_SLOPE
 from fastbp.kernels.functions.softmax_of_short_rows import softmax_of_block
-from fastbp.kernels.layers.passes import field
+from fastbp.kernels.layers.net import field
 from fastbp.kernels.machine.pointers import from_address, real, shift
 from fastbp.kernels.tables import codes
 from fastbp.kernels.tables import data as in_data
@@ -41,7 +41,7 @@ ACTIVATIONS = (
     codes.TANH,
     codes.RELU,
     codes.LEAKY_RELU,
-)  # whose derivative is made from a alone
+)  # whose derivative needs a alone
 
 # --- what is known here ---------------------------------------------------------------------------------------------
 
@@ -150,7 +150,7 @@ def forward_row(net, sample, w, a):
 
 @leaf
 def target_row(net, sample, a):
-    """Row `sample` of Y; of a label the row that is 1 there."""
+    """Row `sample` of Y; for a label the row that is 1 there and 0 elsewhere."""
     n_layers = net.plan[in_plan.N_LAYERS]
     n = field(net, n_layers - 1, in_layer.FAN_OUT)
     lane = lane_numbers(a)
@@ -161,7 +161,7 @@ def target_row(net, sample, a):
     y = shift(from_address(net.data[in_data.Y], net.params), sample * net.data[in_data.Y_ROW])
     column = net.data[in_data.Y_COLUMN]
     if column != 1:
-        row = shift(a, n_layers * lanes(a))  # the place of the last layer, whose a nobody reads
+        row = shift(a, n_layers * lanes(a))  # the place of the last layer's a, which is never read
         for j in range(n):
             row[j] = shift(y, j * column)[0]
         return load_where(below(lane, n), row)
@@ -170,7 +170,7 @@ def target_row(net, sample, a):
 
 @leaf
 def softmax_cross_entropy(z, y, clip, is_clipped, pitch, n, p):
-    """The row's cost, and a - y; see `fastbp.kernels.functions.losses`.  The block's other rows hold nothing of use."""
+    """The row's cost, and a - y; see `fastbp.kernels.functions.losses`.  The block's other rows are not used."""
     lane = lane_numbers(p)
     inside = below(low_bits(lane, (1 << pitch) - 1), n)
     a, largest, total = softmax_of_block(z, inside, pitch, lane)

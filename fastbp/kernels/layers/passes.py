@@ -3,176 +3,28 @@
 The four equations of backpropagation stand here.  A layer takes a range of neurons, ``[j0, j1)`` on its output side or
 ``[k0, k1)`` on its input side, so that one thread can do all of a layer or several threads a part each.
 
-`net` is a `Net`: everything about the network and the step that a pass needs.  `work` is one slot of the workspace; it
-holds X, Y, and z, a, delta of each layer for one block.
+`net` is a `fastbp.kernels.layers.net.Net`: everything about the network and the step that a pass needs.  `work` is one
+slot of the workspace; it holds X, Y, and z, a, delta of each layer for one block.
 """
-
-from typing import Any, NamedTuple
 
 import numpy as np
 
-from fastbp.kernels.compiler.jit import formula, inlined, leaf
+from fastbp.kernels.compiler.jit import inlined, leaf
 from fastbp.kernels.functions.activations import activation_backward, activation_forward, softmax_backward
 from fastbp.kernels.functions.dropout import dropout_key, multiply, multiply_by_mask
-from fastbp.kernels.functions.losses import loss_rows
+from fastbp.kernels.functions.losses import loss_of, loss_rows
 from fastbp.kernels.functions.softmax_of_short_rows import softmax
-from fastbp.kernels.layers.sparse import multiplies_numbers, scatter_rows, sparse_backward_weights, sparse_forward
-from fastbp.kernels.machine.pointers import from_address, real, shift
+from fastbp.kernels.layers.net import field, is_softmax, starts_from_logits
+from fastbp.kernels.layers.samples import input_pointer, load_inputs
+from fastbp.kernels.layers.sparse import multiplies_numbers, sparse_backward_weights, sparse_forward
+from fastbp.kernels.machine.pointers import real, shift
 from fastbp.kernels.machine.team import is_abandoned
 from fastbp.kernels.matrix.dense import dense_backward_error, dense_backward_weights, dense_forward, dense_forward_part
-from fastbp.kernels.matrix.rows import column_sums, fetch_rows, gather_rows
-from fastbp.kernels.tables import codes
-from fastbp.kernels.tables import data as in_data
+from fastbp.kernels.matrix.rows import column_sums
 from fastbp.kernels.tables import layer as in_layer
 from fastbp.kernels.tables import plan as in_plan
 from fastbp.kernels.tables import scalars as in_scalars
 from fastbp.kernels.tables import segment as in_segment
-
-
-class Net(NamedTuple):
-    """Pointers to a network's tables and parameters, and what a step adds to them."""
-
-    layers: Any  # the tables of `fastbp.kernels.tables.codes`
-    segments: Any
-    plan: Any
-    data: Any
-    params: Any
-    scalars: Any
-    control: Any  # see `fastbp.kernels.machine.team`
-
-
-@formula
-def field(net, layer, column):
-    """Entry of the table of layers."""
-    return net.layers[layer * in_layer.LAYER_COLUMNS + column]
-
-
-@leaf
-def is_softmax(net, layer):
-    """Whether a layer's activation is softmax, which covers the whole layer."""
-    return (
-        net.segments[field(net, layer, in_layer.FIRST_SEGMENT) * in_segment.SEGMENT_COLUMNS + in_segment.CODE]
-        == codes.SOFTMAX
-    )
-
-
-@leaf
-def starts_from_logits(net):
-    """Whether the loss gives dC/dz at once."""
-    return net.plan[in_plan.LOSS] in codes.LOSSES_FROM_LOGITS
-
-
-# --- data -------------------------------------------------------------------------------------------------------------
-
-
-@formula
-def row_of(net, i, order):
-    """The row of X that the i-th sample is."""
-    return order[i] if net.data[in_data.ORDER] != 0 else i
-
-
-@leaf
-def inputs_in_place(net, m):
-    """Whether a block of X can be used where it lies: contiguous rows, in their own order, apart (or only one row)."""
-    if net.data[in_data.X_COLUMN] != 1 or net.data[in_data.FORM] != in_data.DENSE:
-        return False
-    return m == 1 or (net.data[in_data.ORDER] == 0 and net.data[in_data.X_ROW] >= field(net, 0, in_layer.FAN_IN))
-
-
-@leaf
-def input_pointer(net, first, m, work):
-    """Pointer to layer 0's a for samples [first, first + m), and its row stride."""
-    if inputs_in_place(net, m):
-        row = row_of(net, first, from_address(net.data[in_data.ORDER], net.layers))
-        stride = max(net.data[in_data.X_ROW], field(net, 0, in_layer.FAN_IN))  # of a lone row no stride is used
-        return shift(from_address(net.data[in_data.X], net.params), row * net.data[in_data.X_ROW]), stride
-    return shift(work, net.plan[in_plan.INPUT]), field(net, 0, in_layer.FAN_IN)
-
-
-@leaf
-def load_inputs(net, first, i0, i1, k0, k1, m, work):
-    """Gather rows [i0, i1), features [k0, k1) of the block [first, first + m) of X, where that is needed."""
-    if inputs_in_place(net, m) or multiplies_numbers(net):
-        return
-    n, column = field(net, 0, in_layer.FAN_IN), net.data[in_data.X_COLUMN]
-    X = shift(from_address(net.data[in_data.X], net.params), k0 * column)
-    order = from_address(net.data[in_data.ORDER], net.layers)
-    target = shift(work, net.plan[in_plan.INPUT] + k0)
-    if net.data[in_data.FORM] == in_data.SCATTERED:
-        scatter_rows(net, first + i0, i1 - i0, k0, k1, shift(target, i0 * n), n)
-        return
-    if column == 1 and net.data[in_data.ORDER] != 0:
-        gather_rows(i1 - i0, k1 - k0, X, net.data[in_data.X_ROW], shift(order, first + i0), shift(target, i0 * n), n)
-        return
-    for i in range(i0, i1):
-        source = shift(X, row_of(net, first + i, order) * net.data[in_data.X_ROW])
-        row = shift(target, i * n)
-        for j in range(k1 - k0):
-            row[j] = source[j * column]
-
-
-@leaf
-def fetch_inputs(net, first, i0, i1, k0, k1):
-    """Ask for rows [i0, i1), features [k0, k1) of the block of X that begins with sample `first`, if it is gathered."""
-    if net.data[in_data.X_COLUMN] == 1 and net.data[in_data.ORDER] != 0 and net.data[in_data.FORM] == in_data.DENSE:
-        order = from_address(net.data[in_data.ORDER], net.layers)
-        X = shift(from_address(net.data[in_data.X], net.params), k0)
-        fetch_rows(i1 - i0, k1 - k0, X, net.data[in_data.X_ROW], shift(order, first + i0))
-
-
-@leaf
-def load_targets(net, first, i0, i1, weight_factor, work):
-    """Gather rows [i0, i1) of Y (labels become one-hot rows) and the rows' scales w_x * weight_factor."""
-    n, m = field(net, net.plan[in_plan.N_LAYERS] - 1, in_layer.FAN_OUT), i1 - i0
-    order = from_address(net.data[in_data.ORDER], net.layers)
-    target = shift(work, net.plan[in_plan.TARGET] + i0 * n)
-    if net.data[in_data.LABELS] != 0:
-        _load_one_hot(net, first + i0, m, n, order, target)
-    else:
-        _load_rows_of_targets(net, first + i0, m, n, order, target)
-    scale = shift(work, net.plan[in_plan.SCALE] + i0)
-    factor = real(weight_factor, work)
-    for i in range(m):
-        scale[i] = factor
-    if net.data[in_data.SAMPLE_WEIGHT] != 0:
-        weights = from_address(net.data[in_data.SAMPLE_WEIGHT], net.params)
-        for i in range(m):
-            scale[i] = real(np.float64(weights[row_of(net, first + i0 + i, order)]) * weight_factor, work)
-
-
-@leaf
-def _load_one_hot(net, first, m, n, order, target):
-    """target[i, label] = 1 and 0 elsewhere for m samples from `first` on."""
-    labels = from_address(net.data[in_data.LABELS], net.layers)
-    zero, one = real(0.0, target), real(1.0, target)
-    for i in range(m * n):
-        target[i] = zero
-    if net.data[in_data.ORDER] != 0:  # asked once: for all that the compiler knows, `target` might be the table of data
-        rows = shift(order, first)
-        for i in range(m):
-            target[i * n + labels[rows[i]]] = one
-    else:
-        for i in range(m):
-            target[i * n + labels[first + i]] = one
-
-
-@leaf
-def _load_rows_of_targets(net, first, m, n, order, target):
-    """target[i, :] = Y[i, :] for m samples from `first` on; the same numbers by the quickest way there is."""
-    Y = from_address(net.data[in_data.Y], net.params)
-    row, column = net.data[in_data.Y_ROW], net.data[in_data.Y_COLUMN]
-    if column == 1 and net.data[in_data.ORDER] != 0:
-        gather_rows(m, n, Y, row, shift(order, first), target, n)
-    elif column == 1 and row == n:
-        source = shift(Y, first * row)
-        for i in range(m * n):
-            target[i] = source[i]
-    else:
-        for i in range(m):
-            source = shift(Y, row_of(net, first + i, order) * row)
-            for j in range(n):
-                target[i * n + j] = source[j * column]
-
 
 # --- forward ----------------------------------------------------------------------------------------------------------
 
@@ -304,24 +156,8 @@ def output_error(net, i0, i1, work):
     delta = shift(work, field(net, last, in_layer.DELTA) + i0 * n)
     y = shift(work, net.plan[in_plan.TARGET] + i0 * n)
     scale, cost = shift(work, net.plan[in_plan.SCALE] + i0), shift(work, net.plan[in_plan.COST] + i0)
-    plan = net.plan
-    sums = shift(work, plan[in_plan.SUMS] + 2 * i0)
-    parameter = real(net.scalars[in_scalars.LOSS_PARAMETER], a)
-    loss_rows(
-        plan[in_plan.LOSS],
-        plan[in_plan.LOSS_VALUE],
-        plan[in_plan.LOSS_DERIVATIVE],
-        parameter,
-        m,
-        n,
-        z,
-        a,
-        y,
-        scale,
-        sums,
-        cost,
-        delta,
-    )
+    plan, sums = net.plan, shift(work, net.plan[in_plan.SUMS] + 2 * i0)
+    loss_rows(loss_of(plan, net.scalars, a), m, n, z, a, y, scale, sums, cost, delta)
     if starts_from_logits(net):
         return
     if is_softmax(net, last):
@@ -409,7 +245,7 @@ def finish_error(net, layer, first, i0, i1, k0, k1, work):
     error = shift(work, field(net, layer - 1, in_layer.DELTA) + i0 * stride)
     dropped = net.plan[in_plan.HAS_DROPOUT] != 0 and net.scalars[in_scalars.DROPOUT + layer - 1] > 0.0
     if dropped:
-        # a is a kept neuron's output over 1 - rate; f' wants the output itself.  Nobody needs the scaled a any more.
+        # a is a kept neuron's output over 1 - rate; f' wants the output itself.  The scaled a is no longer needed.
         keep = real(1.0 - net.scalars[in_scalars.DROPOUT + layer - 1], a)
         for i in range(m):
             multiply(keep, k1 - k0, shift(a, i * stride + k0))

@@ -9,13 +9,10 @@ changes no bit.
 
 from fastbp.kernels.compiler.jit import inlined, leaf
 from fastbp.kernels.machine.pointers import from_address, int32_from_address, real, shift
+from fastbp.kernels.machine.processor import SPARSE_AHEAD, SPARSE_STEP_ELEMENTS
 from fastbp.kernels.optimizers.updates import SGD, take_step
 from fastbp.kernels.tables import data as in_data
-from fastbp.kernels.vectors.values import VECTORS, fetch, lanes, load, splat, store
-
-# Elements of W whose gradient is made before their step is taken: 64 or 128 KiB, which stay in the second-level cache.
-_BLOCK_ELEMENTS = 1 << 14
-_AHEAD = 6  # numbers between the row of W that is used and the one that is asked for: worth a fifth of float32's time
+from fastbp.kernels.vectors.values import HAS_VECTORS, fetch, lanes, load, splat, store
 
 
 @leaf
@@ -54,7 +51,7 @@ def add_product(count, indices, values, n, W, W_stride, b, z):
     A row of W comes from far away: as much of it as there are registers for is used at once.
     """
     width = lanes(W)
-    if not VECTORS or n < width:
+    if not HAS_VECTORS or n < width:
         for j in range(n):
             z[j] = b[j]
         for e in range(count):
@@ -82,7 +79,7 @@ def add_product(count, indices, values, n, W, W_stride, b, z):
 @inlined
 def _fetch_ahead(e, count, indices, j, vectors, W, W_stride):
     """Ask for some vectors from column j on of a row of W that is used soon."""
-    there = shift(W, indices[min(e + _AHEAD, count - 1)] * W_stride + j)
+    there = shift(W, indices[min(e + SPARSE_AHEAD, count - 1)] * W_stride + j)
     for vector in range(vectors):
         fetch(shift(there, vector * lanes(W)))
 
@@ -91,7 +88,7 @@ def _fetch_ahead(e, count, indices, j, vectors, W, W_stride):
 def _two_vectors(count, indices, values, j, last, W, W_stride, b, z):
     """The same for two vectors of columns from j on.
 
-    None begins behind column `last`: it lies over the one before it instead, and has the same numbers there.
+    No vector begins after column `last`: it overlaps the one before it instead, and holds the same numbers there.
     """
     j0, j1 = min(j, last), min(j + lanes(W), last)
     s0, s1 = load(shift(b, j0)), load(shift(b, j1))
@@ -193,7 +190,7 @@ def sparse_forward(net, first, m, n, W, W_stride, b, z, z_stride):
 def add_multiple(n, x, delta, w):
     """w[j] += x delta[j] for j < n."""
     width = lanes(w)
-    if not VECTORS or n < width:
+    if not HAS_VECTORS or n < width:
         for j in range(n):
             w[j] += x * delta[j]
         return
@@ -224,7 +221,7 @@ def add_outer_products(net, first, m, k0, k1, n, factor, delta, stride, target):
 @leaf
 def is_plain_descent(step):
     """Whether a step moves no weight whose gradient is 0: gradient descent without momentum and penalties."""
-    return step.optimizer == SGD and step.constants[0] == 0.0 and step.l2 == 0.0 and step.l1 == 0.0
+    return step.rule.optimizer == SGD and step.rule.constants[0] == 0.0 and step.l2 == 0.0 and step.l1 == 0.0
 
 
 @leaf
@@ -235,9 +232,9 @@ def sparse_backward_weights(net, first, m, k0, k1, n, delta, stride, add, dW, st
     descent without momentum and penalties goes to the rows of W that are touched, and leaves dW alone.
     """
     if step.wanted and add == 0 and is_plain_descent(step):
-        add_outer_products(net, first, m, k0, k1, n, real(-step.rate, dW), delta, stride, step.w)
+        add_outer_products(net, first, m, k0, k1, n, real(-step.rule.rate, dW), delta, stride, step.w)
         return
-    features = max(1, _BLOCK_ELEMENTS // n)
+    features = max(1, SPARSE_STEP_ELEMENTS // n)
     for k in range(k0, k1, features):
         end = min(k + features, k1)
         here = shift(dW, (k - k0) * n)

@@ -1,9 +1,10 @@
 """Rows of a layer's weights: their gradient, and what follows it while it is in the cache, as a rule their step."""
 
 from fastbp.kernels.compiler.jit import inlined, leaf
-from fastbp.kernels.layers.passes import backward_biases, backward_error, backward_weights, field, finish_error
+from fastbp.kernels.layers.net import field
+from fastbp.kernels.layers.passes import backward_biases, backward_error, backward_weights, finish_error
 from fastbp.kernels.machine.pointers import real, shift
-from fastbp.kernels.optimizers.updates import Step, add_penalty, sum_of_squares, update
+from fastbp.kernels.optimizers.updates import Rule, Runs, Step, add_penalty, sum_of_squares, update
 from fastbp.kernels.tables import layer as in_layer
 from fastbp.kernels.tables import plan as in_plan
 from fastbp.kernels.tables import scalars as in_scalars
@@ -71,9 +72,8 @@ def step_from(job, begin, wanted):
     second = net.plan[in_plan.N_PARAMS] if net.plan[in_plan.N_STATE_VECTORS] > 1 else 0
     w, s1, s2 = shift(net.params, begin), shift(job.state, begin), shift(job.state, begin + second)
     rates = s[in_scalars.LEARNING_RATE], 1.0 - s[in_scalars.POWER_1], 1.0 - s[in_scalars.POWER_2]
-    return Step(
-        wanted, net.plan[in_plan.OPTIMIZER], s, *rates, s[in_scalars.L2_PENALTY], s[in_scalars.L1_PENALTY], w, s1, s2
-    )
+    rule = Rule(net.plan[in_plan.OPTIMIZER], s, *rates)
+    return Step(wanted, rule, s[in_scalars.L2_PENALTY], s[in_scalars.L1_PENALTY], w, s1, s2)
 
 
 @leaf
@@ -81,8 +81,7 @@ def update_range(job, begin, end):
     """The optimizer's step, without penalties, for parameters [begin, end), with the gradient in grads[0]."""
     n, g = end - begin, shift(job.grads, begin)
     step = step_from(job, begin, True)
-    rates = step.rate, step.correction_1, step.correction_2
-    update(step.optimizer, step.constants, *rates, 1, n, n, n, g, step.w, step.s1, step.s2)
+    update(step.rule, Runs(1, n, n, n), g, step.w, step.s1, step.s2)
 
 
 @leaf

@@ -88,7 +88,7 @@ else:
 
     @intrinsic
     def nowhere(typingctx):
-        """Pointer to float64 numbers that nobody reads."""
+        """Pointer to float64 numbers that are never read."""
 
         def codegen(context, builder, signature, args):
             return context.get_constant_null(signature.return_type)

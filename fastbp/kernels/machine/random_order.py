@@ -12,7 +12,7 @@ def shuffle_rows(net):
 
     Each entry, from the last one down, is exchanged with one of those up to it (Knuth, TAOCP 2, algorithm 3.4.2 P).  A
     place up to i is drawn as NumPy does: as many random bits as the number i has, again until they make at most i.
-    That is one branch which no processor can foretell; so here a place that is too large exchanges i with itself and
+    That is one branch which no processor can predict; so here a place that is too large exchanges i with itself and
     leaves i as it is.
     """
     data = net.data

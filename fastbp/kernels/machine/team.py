@@ -6,12 +6,12 @@ and so does the leader; when all are done it goes on.  So a job never waits for 
 has died; a region costs one to two microseconds; and as pieces are made by the problem alone and every sum over pieces
 has a fixed order, who does which piece changes no bit of the result.
 
-A region's pieces lie in *lanes*, one for each thread, and a thread empties its own lane before it helps in others.  So
-the same thread does the same pieces in every step, and finds their parameters in its own cache.
+A region's pieces lie in *queues*, one for each thread, and a thread empties its own queue before it helps in others.
+So the same thread does the same pieces in every step, and finds their parameters in its own cache.
 
 The threads share one int64 vector, `control`.  The words that several threads write lie on cache lines of their own.
-A lane's ticket holds three numbers in one word, so that they are always read together: the region's number, the end of
-the lane's pieces, and the next piece to take.
+A queue's ticket holds three numbers in one word, so that they are always read together: the region's number, the end of
+the queue's pieces, and the next piece to take.
 """
 
 import os
@@ -26,33 +26,31 @@ from numba.extending import intrinsic
 from fastbp.kernels.compiler.jit import leaf
 from fastbp.kernels.machine.denormals import IS_X86
 from fastbp.kernels.machine.pointers import shift
+from fastbp.kernels.machine.processor import POLLS_BEFORE_YIELD
 
-MOST_LANES = 16
-LANE_WORDS = 8  # a cache line; lane i's ticket is word LANE_WORDS * i
-DONE = LANE_WORDS * MOST_LANES  # pieces of the region that are finished
+MOST_QUEUES = 16
+QUEUE_WORDS = 8  # a cache line; queue i's ticket is word QUEUE_WORDS * i
+DONE = QUEUE_WORDS * MOST_QUEUES  # pieces of the region that are finished
 STOP = DONE + 8  # 1 when the job is over
 REQUEST = STOP + 1  # what the caller asks for while the job runs: written by Python, see below
-N_LANES = STOP + 8  # written before the job begins: one for each thread that may join; 0 counts as 1
-OPERATION = N_LANES + 1  # the region's operation and arguments: written by the leader before the tickets
+N_QUEUES = STOP + 8  # written before the job begins: one for each thread that may join; 0 counts as 1
+OPERATION = N_QUEUES + 1  # the region's operation and arguments: written by the leader before the tickets
 N_PIECES = OPERATION + 1
 LAYER = OPERATION + 2
 FIRST = OPERATION + 3
 ROWS = OPERATION + 4
 ADD = OPERATION + 5
 UPDATE = OPERATION + 6
-NEXT = OPERATION + 7  # the first sample of the next mini-batch and how many it has, 0 if nobody knows
+NEXT = OPERATION + 7  # the first sample of the next mini-batch and how many it has, 0 if unknown
 NEXT_ROWS = OPERATION + 8
-CONTROL_LENGTH = N_LANES + 16
+CONTROL_LENGTH = N_QUEUES + 16
 
 # requests
 PAUSE = 1  # return after the step at hand
 ABANDON = 2  # return as soon as possible; a step that cannot be finished is not taken
 
-_POLLS_BEFORE_YIELD = 64  # some 2 to 4 us: a yield costs less than that where nobody waits for the processor
-
 NONE = -1  # instead of a piece: none is left
 SOON = -2  # the last one will be taken by another thread
-PATIENCE = 256  # looks at that last piece, some 5 to 10 us, before it is taken from a thread that may be held up
 
 _PIECE_BITS = 20
 _PIECE_MASK = (1 << _PIECE_BITS) - 1
@@ -60,11 +58,11 @@ _REGION_MASK = (1 << 22) - 1
 
 if numba.config.DISABLE_JIT:
 
-    def load(p: Any) -> int:
+    def load_word(p: Any) -> int:
         """Plain Python twin."""
         return int(p[0])
 
-    def store(p: Any, value: int) -> None:
+    def store_word(p: Any, value: int) -> None:
         """Plain Python twin."""
         p[0] = value
 
@@ -83,7 +81,7 @@ if numba.config.DISABLE_JIT:
 else:
 
     @intrinsic
-    def load(typingctx, p):
+    def load_word(typingctx, p):
         """Atomic load of an int64."""
 
         def codegen(context, builder, signature, args):
@@ -92,7 +90,7 @@ else:
         return types.int64(p), codegen
 
     @intrinsic
-    def store(typingctx, p, value):
+    def store_word(typingctx, p, value):
         """Atomic store of an int64."""
 
         def codegen(context, builder, signature, args):
@@ -137,7 +135,7 @@ else:
 
 @leaf
 def pieces_left(ticket):
-    """How many pieces of the lane of a ticket nobody has taken."""
+    """How many pieces of the queue of a ticket are not yet taken."""
     return ((ticket >> _PIECE_BITS) & _PIECE_MASK) - (ticket & _PIECE_MASK)
 
 
@@ -148,31 +146,31 @@ def region_of(ticket):
 
 
 @leaf
-def lanes_of(control):
-    """How many lanes the regions of this job have."""
-    return max(1, control[N_LANES])
+def queues_of(control):
+    """How many queues the regions of this job have."""
+    return max(1, control[N_QUEUES])
 
 
 @leaf
 def take_piece(control, slot, patience):
     """The next piece of the open region for the thread in a slot; `NONE` or `SOON` if there is none for it.
 
-    Its own lane's first, then others'.  But the last piece of a lane whose thread is at work is left to it, while the
+    Its own queue's first, then others'.  But the last piece of a queue whose thread is at work is left to it, while the
     caller has patience: it will take it soon, and has its parameters in its cache.
     """
-    n_lanes, answer = lanes_of(control), NONE
-    region = region_of(load(shift(control, slot % n_lanes * LANE_WORDS)))
-    for i in range(n_lanes):
-        number = (slot + i) % n_lanes
-        lane = shift(control, number * LANE_WORDS)
-        ticket = load(lane)
+    n_queues, answer = queues_of(control), NONE
+    region = region_of(load_word(shift(control, slot % n_queues * QUEUE_WORDS)))
+    for i in range(n_queues):
+        number = (slot + i) % n_queues
+        queue = shift(control, number * QUEUE_WORDS)
+        ticket = load_word(queue)
         left = pieces_left(ticket)
-        if left > 0 and region_of(ticket) == region:  # else its own lane is about to be opened
-            begun = (ticket & _PIECE_MASK) != control[N_PIECES] * number // n_lanes
+        if left > 0 and region_of(ticket) == region:  # else its own queue is about to be opened
+            begun = (ticket & _PIECE_MASK) != control[N_PIECES] * number // n_queues
             if i > 0 and left == 1 and begun and patience > 0:
                 answer = SOON
             else:
-                ticket = fetch_add(lane, 1)
+                ticket = fetch_add(queue, 1)
                 if pieces_left(ticket) > 0:
                     return ticket & _PIECE_MASK
     return answer
@@ -181,13 +179,13 @@ def take_piece(control, slot, patience):
 @leaf
 def open_region(control, n_pieces):
     """Publish a region; its operation and arguments must stand in `control`, and the last region must be finished."""
-    region = (region_of(load(control)) + 1) & _REGION_MASK
-    n_lanes = lanes_of(control)
+    region = (region_of(load_word(control)) + 1) & _REGION_MASK
+    n_queues = queues_of(control)
     control[N_PIECES] = n_pieces
-    store(shift(control, DONE), 0)
-    for i in range(n_lanes):
-        begin, end = n_pieces * i // n_lanes, n_pieces * (i + 1) // n_lanes
-        store(shift(control, i * LANE_WORDS), (region << (2 * _PIECE_BITS)) | (end << _PIECE_BITS) | begin)
+    store_word(shift(control, DONE), 0)
+    for i in range(n_queues):
+        begin, end = n_pieces * i // n_queues, n_pieces * (i + 1) // n_queues
+        store_word(shift(control, i * QUEUE_WORDS), (region << (2 * _PIECE_BITS)) | (end << _PIECE_BITS) | begin)
 
 
 @leaf
@@ -200,7 +198,7 @@ def piece_done(control):
 def close_region(control, n_pieces):
     """Wait until every piece is finished."""
     polls = 0
-    while load(shift(control, DONE)) < n_pieces:
+    while load_word(shift(control, DONE)) < n_pieces:
         polls += 1
         wait(polls)
 
@@ -208,7 +206,7 @@ def close_region(control, n_pieces):
 @leaf
 def wait(polls):
     """Pass a moment in a waiting loop; from time to time leave the processor to a thread that may have the piece."""
-    if polls % _POLLS_BEFORE_YIELD == 0:
+    if polls % POLLS_BEFORE_YIELD == 0:
         yield_processor()
     else:
         pause()
@@ -217,22 +215,22 @@ def wait(polls):
 @leaf
 def stop(control):
     """Tell the helpers that the job is over."""
-    store(shift(control, STOP), 1)
+    store_word(shift(control, STOP), 1)
 
 
 @leaf
 def is_stopped(control):
     """Whether the job is over."""
-    return load(shift(control, STOP)) != 0
+    return load_word(shift(control, STOP)) != 0
 
 
 @leaf
 def is_asked_to_pause(control):
     """Whether the caller wants to have a look after this step."""
-    return load(shift(control, REQUEST)) >= PAUSE
+    return load_word(shift(control, REQUEST)) >= PAUSE
 
 
 @leaf
 def is_abandoned(control):
     """Whether the caller no longer wants the results."""
-    return load(shift(control, REQUEST)) == ABANDON
+    return load_word(shift(control, REQUEST)) == ABANDON

@@ -1,45 +1,16 @@
-"""Explicit vector instructions: which the processor has, and a writer of LLVM functions made of them.
+"""A writer of LLVM functions made of explicit vector instructions.
 
 The compiler vectorises plain loops well.  What it cannot do is keep a tile of a matrix in registers, load the last few
 columns under a mask, or take a processor's estimate of a root: the functions written here can.
 """
 
-from typing import Any, NamedTuple
+from collections.abc import Callable
+from typing import Any
 
-import numba
-from llvmlite import binding, ir
+from llvmlite import ir
 from numba.core import cgutils
 
-
-class Tiling(NamedTuple):
-    """What fits into the registers of a processor."""
-
-    vector_bytes: int
-    most_rows: tuple[int, ...]  # entry v - 1: the most rows of a tile of v vectors
-
-
-# 32 registers: accumulators, a row of b, and a broadcast element of a.  The products of rows and vectors are large
-# enough to hide the four cycles of a multiply-add on two units, and small enough not to spill.
-_AVX512 = Tiling(64, (16, 12, 8))
-_AVX2 = Tiling(32, (10, 6))  # 16 registers
-
-
-def host_tiling() -> Tiling | None:
-    """Return the tiling for the processor that Numba compiles for; None where the products are left to BLAS."""
-    if numba.config.DISABLE_JIT:
-        return None
-    chosen = numba.config.CPU_FEATURES
-    if chosen is None and numba.config.CPU_NAME is None:
-        features = {name for name, present in binding.get_host_cpu_features().items() if present}
-    else:
-        features = {name[1:] for name in (chosen or "").split(",") if name.startswith("+")}
-    if {"avx512f", "avx512vl", "avx512dq", "avx512bw"} <= features:
-        return _AVX512
-    return _AVX2 if {"avx2", "fma"} <= features else None
-
-
-TILING = host_tiling()
-VECTOR_BYTES = TILING.vector_bytes if TILING else 16
+from fastbp.kernels.machine.processor import AVX512, TILING, VECTOR_BYTES
 
 INT = ir.IntType(64)
 INT32 = ir.IntType(32)
@@ -126,10 +97,10 @@ class Vectors:
         return x
 
     def permuted(self, x: Any, index: Any) -> Any:
-        """Lane i is lane index[i] of x; of an index the low bits count."""
+        """Lane i of the result is lane index[i] of x; only the low bits of an index are used."""
         if TILING is None:
             return self._permuted_one_by_one(x, index)
-        if TILING is _AVX512:
+        if TILING is AVX512:
             kind = "sf" if self.bytes == 4 else "df"
             return self.call(f"llvm.x86.avx512.permvar.{kind}.512", self.type, [x, index])
         if self.bytes == 8:  # AVX2 moves 32-bit numbers only: a double is two of them, 2 i and 2 i + 1
@@ -185,9 +156,58 @@ class Vectors:
         self.call("llvm.prefetch.p0", ir.VoidType(), [self.builder.bitcast(p, ir.IntType(8).as_pointer()), *numbers])
 
 
+def members(builder: ir.IRBuilder, value: Any) -> list[Any]:
+    """Return the members of a tuple that an intrinsic was called with."""
+    return [builder.extract_value(value, i) for i in range(len(value.type.elements))]
+
+
 def new_function(module: Any, name: str, arguments: list[Any]) -> tuple[Any, ir.IRBuilder]:
     """An empty function that is compiled on its own, once for all its callers."""
     function = ir.Function(module, ir.FunctionType(ir.VoidType(), arguments), name)
     function.linkage = "linkonce_odr"  # not "internal": the optimiser would make a copy for each constant argument
     function.attributes.add("noinline")
     return function, ir.IRBuilder(function.append_basic_block("entry"))
+
+
+def call_operation(
+    name: str, write: Callable[..., None], builder: ir.IRBuilder, real: Any, arguments: list[Any]
+) -> None:
+    """Call the LLVM function that `write` writes, which does nothing where the first argument, the rows, is 0."""
+    full_name = f"fastbp_{name}_{real}"
+    module = builder.module
+    if full_name not in module.globals:
+        function, inner = new_function(module, full_name, [argument.type for argument in arguments])
+        some, end = function.append_basic_block("some"), function.append_basic_block("none")
+        inner.cbranch(inner.icmp_signed(">", function.args[0], integer(0)), some, end)
+        inner.position_at_end(some)
+        write(inner, real, list(function.args))
+        inner.branch(end)
+        inner.position_at_end(end)
+        inner.ret_void()
+    builder.call(module.globals[full_name], arguments)
+
+
+def loop(builder: ir.IRBuilder, count: Any, step: Any, state: list[Any], body: Callable[..., list[Any]]) -> list[Any]:
+    """``for i in range(0, count, step): state = body(i, *state)``; the final state.  `count` must be positive."""
+    before, block = builder.block, builder.append_basic_block("loop")
+    builder.branch(block)
+    builder.position_at_end(block)
+    i = builder.phi(INT)
+    phis = [builder.phi(value.type) for value in state]
+    after = body(i, *phis)
+    following = builder.add(i, integer(step) if isinstance(step, int) else step)
+    end = builder.block
+    i.add_incoming(integer(0), before)
+    i.add_incoming(following, end)
+    for phi, first, later in zip(phis, state, after, strict=True):
+        phi.add_incoming(first, before)
+        phi.add_incoming(later, end)
+    done = builder.append_basic_block("done")
+    builder.cbranch(builder.icmp_signed("<", following, count), block, done)
+    builder.position_at_end(done)
+    return after
+
+
+def mask_of(vectors: Vectors, j: Any, n: Any) -> Any:
+    """The lanes of the vector at column j that lie within n columns."""
+    return vectors.first_lanes(vectors.builder.sub(n, j))

@@ -6,13 +6,11 @@ can share one layer.
 
 from fastbp.kernels.compiler.jit import inlined, leaf
 from fastbp.kernels.machine.pointers import real, shift
+from fastbp.kernels.machine.processor import TINY_PRODUCT
 from fastbp.kernels.matrix.blas import gemm
-from fastbp.kernels.matrix.products import product
+from fastbp.kernels.matrix.products import Matrix, Strided, product
 from fastbp.kernels.matrix.tiles import NOTHING, TILES
 from fastbp.kernels.optimizers.updates import no_step, take_step
-
-# Multiply-adds up to which a plain loop beats the call of a tile; measured over shapes from 1 x 2 x 2 to 32 x 16 x 16.
-TINY_PRODUCT = 64
 
 
 @leaf
@@ -42,7 +40,8 @@ def dense_forward(m, fan_in, n, a_prev, a_stride, W, W_stride, b, z, z_stride):
         _tiny_forward(m, fan_in, n, a_prev, a_stride, W, W_stride, b, z, z_stride)
         return
     if TILES:
-        product(m, n, fan_in, a_prev, a_stride, 1, W, W_stride, False, b, 0, z, z_stride, no_step(z))
+        a, c = Strided(a_prev, a_stride, 1), Matrix(z, z_stride)
+        product(m, n, fan_in, a, Matrix(W, W_stride), False, Matrix(b, 0), c, no_step(z))
         return
     fill_rows(m, n, b, z, z_stride)
     gemm(False, False, m, n, fan_in, a_prev, a_stride, W, W_stride, 1, z, z_stride)
@@ -52,7 +51,8 @@ def dense_forward(m, fan_in, n, a_prev, a_stride, W, W_stride, b, z, z_stride):
 def dense_forward_part(m, n_inputs, fan_out, a_prev, a_stride, W, z):
     """z = a_prev @ W for n_inputs of a layer's inputs and all its neurons, without the biases; overwrites z."""
     if TILES:
-        product(m, fan_out, n_inputs, a_prev, a_stride, 1, W, fan_out, False, W, NOTHING, z, fan_out, no_step(z))
+        a, b, zero, c = Strided(a_prev, a_stride, 1), Matrix(W, fan_out), Matrix(W, NOTHING), Matrix(z, fan_out)
+        product(m, fan_out, n_inputs, a, b, False, zero, c, no_step(z))
         return
     gemm(False, False, m, fan_out, n_inputs, a_prev, a_stride, W, fan_out, 0, z, fan_out)
 
@@ -81,7 +81,8 @@ def dense_backward_weights(m, n_inputs, fan_out, a_prev, a_stride, delta, stride
         _tiny_backward_weights(m, n_inputs, fan_out, a_prev, a_stride, delta, stride, add, dW)
     elif TILES:
         c0, c0_row = (delta, NOTHING) if add == 0 else (dW, fan_out)
-        product(n_inputs, fan_out, m, a_prev, 1, a_stride, delta, stride, False, c0, c0_row, dW, fan_out, step)
+        a, b, before, c = Strided(a_prev, 1, a_stride), Matrix(delta, stride), Matrix(c0, c0_row), Matrix(dW, fan_out)
+        product(n_inputs, fan_out, m, a, b, False, before, c, step)
         return
     else:
         gemm(True, False, n_inputs, fan_out, m, a_prev, a_stride, delta, stride, add, dW, fan_out)
@@ -111,8 +112,8 @@ def dense_backward_error(m, n_inputs, fan_out, delta, stride, W, error, error_st
         _tiny_backward_error(m, n_inputs, fan_out, delta, stride, W, error, error_stride)
         return
     if TILES:
-        nothing, none = NOTHING, no_step(error)
-        product(m, n_inputs, fan_out, delta, stride, 1, W, fan_out, True, W, nothing, error, error_stride, none)
+        a, b, zero, c = Strided(delta, stride, 1), Matrix(W, fan_out), Matrix(W, NOTHING), Matrix(error, error_stride)
+        product(m, n_inputs, fan_out, a, b, True, zero, c, no_step(error))
         return
     gemm(False, True, m, n_inputs, fan_out, delta, stride, W, fan_out, 0, error, error_stride)
 

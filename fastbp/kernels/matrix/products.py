@@ -4,23 +4,51 @@ A panel of B.T is transposed into a small buffer.  Panels of B are read where th
 first, as BLAS libraries do, was never quicker and took up to a fifth longer, from 64 x 64 x 64 to 2048 x 2048 x 256.
 """
 
+from typing import Any, NamedTuple
+
 from fastbp.kernels.compiler.jit import inlined, leaf
 from fastbp.kernels.machine.pointers import shift
-from fastbp.kernels.machine.vector_writer import TILING
-from fastbp.kernels.matrix.tiles import NOTHING, VECTORS, scratch, tile, transpose_block
+from fastbp.kernels.machine.processor import PANEL_ELEMENTS, PANEL_STEPS, STEP_ELEMENTS, STEP_TILES, TILING
+from fastbp.kernels.matrix.tiles import NOTHING, TILE_VECTORS, scratch, tile, transpose_block
 from fastbp.kernels.optimizers.updates import take_step
 from fastbp.kernels.vectors.values import lanes
 
-# Steps of the common dimension for which a panel of b stays in the first-level cache: 256 x 48 float32 are 48 KiB.
-_PANEL_STEPS = 256
-_PANEL_ELEMENTS = _PANEL_STEPS * 48
-# Tiles whose gradient, parameters and moments stay in the first-level cache until the step: some 24 KiB.
-_STEP_TILES = 4
-_STEP_ELEMENTS = _STEP_TILES * 16 * 3 * 8  # of the widest tiles there are: 8 x 3 vectors of 16
 _MOST_ROWS = TILING.most_rows if TILING else (1,)
 _MOST_ROWS_1 = _MOST_ROWS[0]
 _MOST_ROWS_2 = _MOST_ROWS[min(1, len(_MOST_ROWS) - 1)]
 _MOST_ROWS_3 = _MOST_ROWS[-1]
+
+
+class Matrix(NamedTuple):
+    """A matrix whose rows lie `row` elements apart, the numbers of a row side by side."""
+
+    p: Any
+    row: Any
+
+
+class Strided(NamedTuple):
+    """A matrix whose rows lie `row` elements apart, and its columns `column` elements."""
+
+    p: Any
+    row: Any
+    column: Any
+
+
+class Panel(NamedTuple):
+    """Some neighbouring columns of a product."""
+
+    columns: Any
+    vectors: Any  # that they take
+    last: Any  # how many of them are in the last vector
+
+
+class Soon(NamedTuple):
+    """Matrices whose places are wanted soon: of parameters and the optimizer's state, rows `row` elements apart."""
+
+    row: Any
+    w: Any
+    s1: Any
+    s2: Any
 
 
 @leaf
@@ -40,106 +68,99 @@ def share(left, most):
 
 
 @inlined
-def rows_times_panel(m, vectors, last, k, a, a_row, a_column, b, b_row, c0, c0_row, c, c_row, w_row, w, s1, s2):
-    """c = c0 + a b for all m rows and one panel of columns.
-
-    The same places of `w s1 s2`, whose rows are `w_row` apart, are fetched into the cache.
-    """
-    most = most_rows(vectors)
-    c0_step = max(c0_row, 0)
+def rows_times_panel(m, panel, k, a, b, c0, c, soon):
+    """c = c0 + a b for all m rows and one panel of columns; the same places of `soon` are fetched into the cache."""
+    most = most_rows(panel.vectors)
+    c0_step = max(c0.row, 0)
     i = 0
     while i < m:
         here = share(m - i, most)
-        a_i, c0_i, c_i = shift(a, i * a_row), shift(c0, i * c0_step), shift(c, i * c_row)
-        w_i, s1_i, s2_i = shift(w, i * w_row), shift(s1, i * w_row), shift(s2, i * w_row)
-        tile(here, vectors, k, a_i, a_row, a_column, b, b_row, c0_i, c0_row, c_i, c_row, last, w_row, w_i, s1_i, s2_i)
+        a_i = Strided(shift(a.p, i * a.row), a.row, a.column)
+        c0_i, c_i = Matrix(shift(c0.p, i * c0_step), c0.row), Matrix(shift(c.p, i * c.row), c.row)
+        tile(here, panel, k, a_i, b, c0_i, c_i, rows_from(soon, i))
         i += here
 
 
+@inlined
+def rows_from(soon, i):
+    """The same matrices from row i on."""
+    there = i * soon.row
+    return Soon(soon.row, shift(soon.w, there), shift(soon.s1, there), shift(soon.s2, there))
+
+
 @leaf
-def rows_times_panel_and_step(
-    m, columns, vectors, last, k, a, a_row, a_column, b, b_row, c0, c0_row, c, c_row, offset, step
-):
+def rows_times_panel_and_step(m, panel, k, a, b, c0, c, offset, step):
     """The same for a gradient, a few tiles at a time, each time followed by the step of their parameters.
 
     Where the sums begin with 0 the gradient is not even stored in c, but where the last one was.
     """
-    most = _STEP_TILES * most_rows(vectors)
-    small = scratch(c, _STEP_ELEMENTS)
+    most = STEP_TILES * most_rows(panel.vectors)
+    small = scratch(c.p, STEP_ELEMENTS)
     i = 0
     while i < m:
-        rows, here = share(m - i, most), offset + i * c_row
-        w, s1, s2 = shift(step.w, here), shift(step.s1, here), shift(step.s2, here)
-        c0_here, g, g_row = small, small, columns
-        if c0_row != NOTHING:
-            c0_here, g, g_row = shift(c0, i * c0_row), shift(c, i * c_row), c_row
-        a_here = shift(a, i * a_row)
-        rows_times_panel(
-            rows, vectors, last, k, a_here, a_row, a_column, b, b_row, c0_here, c0_row, g, g_row, c_row, w, s1, s2
-        )
-        take_step(step, here, rows, columns, c_row, g, g_row)
+        rows, here = share(m - i, most), offset + i * c.row
+        soon = Soon(c.row, shift(step.w, here), shift(step.s1, here), shift(step.s2, here))
+        c0_here, g, g_row = small, small, panel.columns
+        if c0.row != NOTHING:
+            c0_here, g, g_row = shift(c0.p, i * c0.row), shift(c.p, i * c.row), c.row
+        a_here = Strided(shift(a.p, i * a.row), a.row, a.column)
+        rows_times_panel(rows, panel, k, a_here, b, Matrix(c0_here, c0.row), Matrix(g, g_row), soon)
+        take_step(step, here, rows, panel.columns, c.row, g, g_row)
         i += rows
 
 
 @leaf
 def transpose_panel(n_columns, k, source, source_row, target, target_row):
     """target[k, j] = source[j, k] for a panel of columns j."""
-    lane = lanes(source)
-    for j in range(0, n_columns, lane):
-        for step in range(0, k, lane):
+    n_lanes = lanes(source)
+    for j in range(0, n_columns, n_lanes):
+        for step in range(0, k, n_lanes):
             block, there = shift(source, j * source_row + step), shift(target, step * target_row + j)
-            transpose_block(min(lane, n_columns - j), min(lane, k - step), block, source_row, there, target_row)
+            transpose_block(min(n_lanes, n_columns - j), min(n_lanes, k - step), block, source_row, there, target_row)
 
 
 @inlined
-def product(m, n, k, a, a_row, a_column, b, b_row, transposed, c0, c0_row, c, c_row, step):
-    """C = C0 + A B for A (m, k) and B (k, n), rows of which are `b_row` apart, or B.T so if `transposed`; overwrites C.
+def product(m, n, k, a, b, transposed, c0, c, step):
+    """C = C0 + A B for A (m, k), which is `Strided`, and B (k, n), or B.T if `transposed`; overwrites C.
 
-    k is at least 1.  `c0_row` may be `NOTHING` for C0 = 0, or 0 for one row that is added to all rows; C0 may be C
-    itself.  With a `step` C is a gradient, and each block of it is followed by the step of its parameters.  With
-    `NOTHING`, `c0` is any memory in use: to load from pages that were never touched, even under an empty mask, takes a
-    thousand cycles.
+    k is at least 1.  The row stride of C0 may be `NOTHING` for C0 = 0, or 0 for one row that is added to all rows; C0
+    may be C itself.  With a `step` C is a gradient, and each block of it is followed by the step of its parameters.
+    With `NOTHING`, C0 points to any memory in use: to load from pages that were never touched takes a thousand cycles,
+    even under an empty mask.
     """
-    b_step = 1 if transposed else b_row
+    b_step = 1 if transposed else b.row
     done = 0
     while done < k:
-        here = share(k - done, _PANEL_STEPS)
-        a_here, b_here = shift(a, done * a_column), shift(b, done * b_step)
-        before, before_row = (c0, c0_row) if done == 0 else (c, c_row)
+        here = share(k - done, PANEL_STEPS)
+        a_here, b_here = Strided(shift(a.p, done * a.column), a.row, a.column), Matrix(shift(b.p, done * b_step), b.row)
+        before = c0 if done == 0 else c
         done += here
-        now = step.wanted and done == k
-        _part_of_product(
-            m, n, here, a_here, a_row, a_column, b_here, b_row, transposed, before, before_row, c, c_row, now, step
-        )
+        _part_of_product(m, n, here, a_here, b_here, transposed, before, c, step.wanted and done == k, step)
 
 
 @inlined
-def _part_of_product(m, n, k, a, a_row, a_column, b, b_row, transposed, c0, c0_row, c, c_row, now, step):
+def _part_of_product(m, n, k, a, b, transposed, c0, c, now, step):
     """The same for a part of the common dimension, whose panels fit into the first-level cache."""
-    lane = lanes(b)
-    vectors_left = (n + lane - 1) // lane
+    n_lanes = lanes(b.p)
+    vectors_left = (n + n_lanes - 1) // n_lanes
     # a few columns behind whole panels are one of their own: half a vector may take half the time
-    few_at_end = n // lane % VECTORS == 0 and 0 < n % lane <= lane // 2
-    panel = scratch(b, _PANEL_ELEMENTS)
+    few_at_end = n // n_lanes % TILE_VECTORS == 0 and 0 < n % n_lanes <= n_lanes // 2
+    transposed_panel = scratch(b.p, PANEL_ELEMENTS)
     j = 0
     while vectors_left > 0:
-        vectors = VECTORS if few_at_end and vectors_left > VECTORS else share(vectors_left, VECTORS)
-        columns = min(vectors * lane, n - j)
-        last = columns - (vectors - 1) * lane
-        b_here, row = shift(b, j), b_row
+        vectors = TILE_VECTORS if few_at_end and vectors_left > TILE_VECTORS else share(vectors_left, TILE_VECTORS)
+        columns = min(vectors * n_lanes, n - j)
+        panel = Panel(columns, vectors, columns - (vectors - 1) * n_lanes)
+        b_here, row = shift(b.p, j), b.row
         if transposed:
-            row = vectors * lane
-            transpose_panel(columns, k, shift(b, j * b_row), b_row, panel, row)
-            b_here = panel
-        c0_here, c_here = shift(c0, j), shift(c, j)
+            row = vectors * n_lanes
+            transpose_panel(columns, k, shift(b.p, j * b.row), b.row, transposed_panel, row)
+            b_here = transposed_panel
+        c0_here, c_here = Matrix(shift(c0.p, j), c0.row), Matrix(shift(c.p, j), c.row)
         if now:
-            rows_times_panel_and_step(
-                m, columns, vectors, last, k, a, a_row, a_column, b_here, row, c0_here, c0_row, c_here, c_row, j, step
-            )
+            rows_times_panel_and_step(m, panel, k, a, Matrix(b_here, row), c0_here, c_here, j, step)
         else:
-            rows_times_panel(
-                m, vectors, last, k, a, a_row, a_column, b_here, row, c0_here, c0_row, c_here, c_row,
-                c_row, c_here, c_here, c_here
-            )  # fmt: skip
+            soon = Soon(c.row, c_here.p, c_here.p, c_here.p)
+            rows_times_panel(m, panel, k, a, Matrix(b_here, row), c0_here, c_here, soon)
         j += columns
         vectors_left -= vectors

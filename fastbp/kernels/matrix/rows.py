@@ -4,7 +4,6 @@ A row may be short, ten classes say, and a plain loop over ten numbers is not wo
 one number at a time.  Here a row is read under a mask, so ten numbers are one vector.
 """
 
-from collections.abc import Callable
 from typing import Any
 
 import numba
@@ -14,42 +13,13 @@ from numba import types
 from numba.extending import intrinsic
 
 from fastbp.kernels.machine.pointers import shift
-from fastbp.kernels.machine.vector_writer import INT, Vectors, integer, new_function
-
-LINE_BYTES = 64  # of a cache line
-_ROWS_AHEAD = 1024  # elements between the row that is copied and the row that is asked for
-_SHORT = 4  # elements of a row up to which it is copied one by one: a masked store is slow
-
-
-def loop(builder: ir.IRBuilder, count: Any, step: Any, state: list[Any], body: Callable[..., list[Any]]) -> list[Any]:
-    """``for i in range(0, count, step): state = body(i, *state)``; the final state.  `count` must be positive."""
-    before, block = builder.block, builder.append_basic_block("loop")
-    builder.branch(block)
-    builder.position_at_end(block)
-    i = builder.phi(INT)
-    phis = [builder.phi(value.type) for value in state]
-    after = body(i, *phis)
-    following = builder.add(i, integer(step) if isinstance(step, int) else step)
-    end = builder.block
-    i.add_incoming(integer(0), before)
-    i.add_incoming(following, end)
-    for phi, first, later in zip(phis, state, after, strict=True):
-        phi.add_incoming(first, before)
-        phi.add_incoming(later, end)
-    done = builder.append_basic_block("done")
-    builder.cbranch(builder.icmp_signed("<", following, count), block, done)
-    builder.position_at_end(done)
-    return after
-
-
-def mask_of(vectors: Vectors, j: Any, n: Any) -> Any:
-    """The lanes of the vector at column j that lie within n columns."""
-    return vectors.first_lanes(vectors.builder.sub(n, j))
+from fastbp.kernels.machine.processor import GATHER_AHEAD, LINE_BYTES, SHORT_ROW
+from fastbp.kernels.machine.vector_writer import INT, Vectors, call_operation, integer, loop, mask_of
 
 
 def _gather(builder: ir.IRBuilder, real: Any, arguments: list[Any]) -> None:
     n = arguments[1]
-    with builder.if_else(builder.icmp_signed("<=", n, integer(_SHORT))) as (short, long):
+    with builder.if_else(builder.icmp_signed("<=", n, integer(SHORT_ROW))) as (short, long):
         with short:
             _gather_short_rows(builder, arguments)
         with long:
@@ -75,7 +45,7 @@ def _gather_short_rows(builder: ir.IRBuilder, arguments: list[Any]) -> None:
 def _gather_long_rows(builder: ir.IRBuilder, real: Any, arguments: list[Any]) -> None:
     m, n, source, source_row, order, target, target_row = arguments
     v = Vectors(builder, real)
-    ahead = builder.add(integer(1), builder.sdiv(integer(_ROWS_AHEAD), n))
+    ahead = builder.add(integer(1), builder.sdiv(integer(GATHER_AHEAD), n))
     last = builder.sub(m, integer(1))
 
     def row(i: Any) -> list[Any]:
@@ -169,24 +139,6 @@ def _column_sums(builder: ir.IRBuilder, real: Any, arguments: list[Any]) -> None
     loop(builder, n, v.lanes, [], column)
 
 
-def call_operation(
-    name: str, write: Callable[..., None], builder: ir.IRBuilder, real: Any, arguments: list[Any]
-) -> None:
-    """Call the LLVM function that `write` writes, which does nothing where the first argument, the rows, is 0."""
-    full_name = f"fastbp_{name}_{real}"
-    module = builder.module
-    if full_name not in module.globals:
-        function, inner = new_function(module, full_name, [argument.type for argument in arguments])
-        some, end = function.append_basic_block("some"), function.append_basic_block("none")
-        inner.cbranch(inner.icmp_signed(">", function.args[0], integer(0)), some, end)
-        inner.position_at_end(some)
-        write(inner, real, list(function.args))
-        inner.branch(end)
-        inner.position_at_end(end)
-        inner.ret_void()
-    builder.call(module.globals[full_name], arguments)
-
-
 if numba.config.DISABLE_JIT:
 
     def _matrix(p: Any, m: int, n: int, row: int) -> Any:
@@ -199,7 +151,7 @@ if numba.config.DISABLE_JIT:
             target[i * target_row : i * target_row + n] = shift(source, order[i] * source_row)[:n]
 
     def fetch_rows(m: int, n: int, source: Any, source_row: int, order: Any) -> None:
-        """NumPy twin: nothing to be seen."""
+        """NumPy twin: does nothing."""
 
     def column_sums(m: int, n: int, x: Any, x_row: int, add: int, sums: Any) -> None:
         """NumPy twin."""

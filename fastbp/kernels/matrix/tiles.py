@@ -20,16 +20,15 @@ from llvmlite import ir
 from numba import types
 from numba.extending import intrinsic
 
-from fastbp.kernels.machine.vector_writer import INT, INT32, TILING, VECTOR_BYTES, Vectors, integer, new_function
-from fastbp.kernels.matrix.rows import loop
+from fastbp.kernels.machine.processor import LONG_SUM, TILING, VECTOR_BYTES
+from fastbp.kernels.machine.vector_writer import INT, INT32, Vectors, integer, loop, members, new_function
 
 TILES = TILING is not None  # whether products are made of tiles
-VECTORS = len(TILING.most_rows) if TILING else 1  # vectors of the widest tile
+TILE_VECTORS = len(TILING.most_rows) if TILING else 1  # vectors of the widest tile
 NOTHING = -1  # a row stride of c0 that stands for c0 = 0
 _TABLE_ROWS = 32  # entries of a line in the table of tiles, for 0 rows and up
-_GROUP = 4  # rows whose addresses are reckoned from one pointer
+_GROUP = 4  # rows whose addresses are computed from one pointer
 _PART_BITS = 16
-_LONG = 32  # steps that take longer than to fetch a cache line
 
 
 def _opaque(builder: ir.IRBuilder, x: Any) -> Any:
@@ -94,7 +93,7 @@ def _sums_of_products(
     """
     builder = v.builder
     (a, a_row, a_column), (b, b_row, masks) = left, right
-    # Every fourth row has a pointer of its own, which the compiler must not see through: it would reckon each row's
+    # Every fourth row has a pointer of its own, which the compiler must not see through: it would compute each row's
     # address from the row before, and the sixteen additions would take longer than the sixteen multiply-adds.
     strides = [integer(0)] + [_opaque(builder, builder.mul(a_row, integer(i))) for i in range(1, min(rows, _GROUP))]
     groups = [_opaque(builder, builder.gep(a, [builder.mul(a_row, integer(i))])) for i in range(0, rows, _GROUP)]
@@ -109,7 +108,7 @@ def _sums_of_products(
         a_after = [_opaque(builder, builder.gep(pointer, [a_column])) for pointer in a_here]
         return [builder.gep(b_here, [b_row]), *a_after, *after]
 
-    is_long = builder.icmp_signed(">", k, integer(_LONG))
+    is_long = builder.icmp_signed(">", k, integer(LONG_SUM))
     # ceil(k / rows) or one more, without a division
     part = builder.ashr(builder.mul(k, integer((1 << _PART_BITS) // rows + 1)), integer(_PART_BITS))
     part = builder.select(is_long, builder.add(part, integer(1)), k)
@@ -206,22 +205,24 @@ def _tiles(module: Any, real: Any, most_rows: tuple[int, ...]) -> Any:
 
 
 @intrinsic
-def tile(typingctx, rows, vectors, k, a, a_row, a_column, b, b_row, c0, c0_row, c, c_row, last, w_row, w, s1, s2):
-    """c = c0 + a b for `rows` rows and `vectors` vectors of columns, of the last of which `last` columns count.
+def tile(typingctx, rows, panel, k, a, b, c0, c, soon):
+    """c = c0 + a b for `rows` rows and one panel of columns; the tuples are those of `products`.
 
-    `w s1 s2` point to the tile's place in matrices that are wanted soon, c itself for instance; their numbers are not
+    `soon` points to the tile's place in matrices that are wanted soon, c itself for instance; their numbers are not
     used.
     """
-    i = types.int64
-    signature = types.void(i, i, i, a, i, i, b, i, c0, i, c, i, i, i, w, s1, s2)
+    signature = types.void(types.int64, panel, types.int64, a, b, c0, c, soon)
 
     def codegen(context, builder, signature, args):
-        rows, vectors, *rest = args
-        real = context.get_value_type(signature.args[3].dtype)
+        rows, panel, k, *matrices, soon = args
+        _, vectors, last = members(builder, panel)
+        numbers = [number for matrix in matrices for number in members(builder, matrix)]
+        rest = [k, *numbers, last, *members(builder, soon)]
+        real = context.get_value_type(signature.args[3][0].dtype)
         if TILING is None:  # never called, see `dense`
             return context.get_dummy_value()
         # Some processors do a long vector in two halves: a few columns take half the time in a short one.
-        fits = builder.icmp_signed("<=", rest[10], integer(VECTOR_BYTES // 2 // Vectors(builder, real).bytes))
+        fits = builder.icmp_signed("<=", last, integer(VECTOR_BYTES // 2 // Vectors(builder, real).bytes))
         half = builder.and_(fits, builder.icmp_signed("==", vectors, integer(1)))
         line = builder.mul(builder.select(half, integer(0), vectors), integer(_TABLE_ROWS))
         entry = builder.gep(_tiles(builder.module, real, TILING.most_rows), [integer(0), builder.add(line, rows)])

@@ -1,6 +1,6 @@
 """Adam's step in explicit vector instructions, with the processor's estimates of a root and a reciprocal.
 
-The square root and the division are what Adam's loop waits for: a vector of 16 numbers takes some 35 cycles for the
+Adam's loop waits for the square root and the division: a vector of 16 numbers takes some 35 cycles for the
 two.  AVX-512 has estimates to 14 bits that take 5; one step of Newton's method each makes 27 bits of them, more than
 float32 has.  The step is exact to a few units in the last place, for every lane in the same way.
 """
@@ -12,16 +12,14 @@ from llvmlite import ir
 from numba import types
 from numba.extending import intrinsic
 
-from fastbp.kernels.machine.vector_writer import TILING, Vectors, integer
-from fastbp.kernels.matrix.rows import call_operation, loop
+from fastbp.kernels.machine.processor import ADAM_AHEAD, AVX512, TILING
+from fastbp.kernels.machine.vector_writer import Vectors, call_operation, integer, loop, members
 
-_VECTOR_BYTES = 64
-ESTIMATES = TILING is not None and TILING.vector_bytes == _VECTOR_BYTES  # whether the processor has the estimates
+ESTIMATES = TILING is AVX512  # whether the processor has the estimates
 
-# Between these, the estimate of a root and its refinement are finite; smaller ones are far below any epsilon, and m is
-# as good as 0 with them; larger ones belong to gradients above 1e19.
+# Between these, the estimate of a root and its refinement are finite; smaller ones are far below any epsilon, and their
+# m is practically 0; larger ones belong to gradients above 1e19.
 _SMALLEST, _LARGEST = 1e-37, 1e38
-_AHEAD = 256  # parameters that are asked for: other threads have read them, and calling their copies back takes long
 
 
 def _adam(builder: ir.IRBuilder, real: Any, arguments: list[Any]) -> None:
@@ -59,7 +57,7 @@ def _adam_vector(vectors: Vectors, constants: list[Any], pointers: list[Any], ma
     m = vectors.fma(beta_1, m, builder.fmul(gain_1, g))
     v = vectors.fma(beta_2, v, builder.fmul(builder.fmul(gain_2, g), g))
     _, w_there, m_there, v_there = pointers
-    vectors.prefetch(builder.gep(w_there, [integer(_AHEAD)]), write=1)
+    vectors.prefetch(builder.gep(w_there, [integer(ADAM_AHEAD)]), write=1)
     vectors.store(m, m_there, 0, mask)
     vectors.store(v, v_there, 0, mask)
     size = vectors.largest(vectors.smallest(v, _LARGEST), _SMALLEST)
@@ -102,17 +100,20 @@ else:
         return types.boolean(p), codegen
 
     @intrinsic
-    def adam_step(typingctx, rows, n, row, g_row, rate, beta_1, gain_1, beta_2, gain_2, epsilon, g, w, m, v):
+    def adam_step(typingctx, runs, numbers, g, w, m, v):
         """m = beta_1 m + gain_1 g; v = beta_2 v + gain_2 g^2; w -= rate m / (sqrt(v) + epsilon).
 
-        For `rows` runs of n float32 numbers, `row` apart, `g_row` in g.
+        For some runs of float32 numbers (see `fastbp.kernels.optimizers.updates.Runs`).  The six `numbers` are rate,
+        beta_1, gain_1, beta_2, gain_2 and epsilon, in float32 too.
         """
-        i, r = types.int64, w.dtype
-        signature = types.void(i, i, i, i, r, r, r, r, r, r, g, w, m, v)
+        real = w.dtype
+        signature = types.void(runs, numbers, g, w, m, v)
 
         def codegen(context, builder, signature, args):
-            if ESTIMATES and r == types.float32:  # elsewhere never called, see `has_adam_step`
-                call_operation("adam", _adam, builder, context.get_value_type(r), list(args))
+            if ESTIMATES and real == types.float32:  # elsewhere never called, see `has_adam_step`
+                runs, numbers, *pointers = args
+                unpacked = [*members(builder, runs), *members(builder, numbers)]
+                call_operation("adam", _adam, builder, context.get_value_type(real), [*unpacked, *pointers])
             return context.get_dummy_value()
 
         return signature, codegen

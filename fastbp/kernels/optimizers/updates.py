@@ -12,23 +12,36 @@ from fastbp.kernels.compiler.jit import leaf
 from fastbp.kernels.machine.pointers import nowhere, real, shift
 from fastbp.kernels.optimizers.adam_step import adam_step, has_adam_step
 
-FLOPS_OF_A_STEP = 32  # what a parameter's step is reckoned as where work is cut into pieces
-
 SGD = 0  # the codes of fastbp.training.optimizers
 ADAM = 1
 ADAMW = 2
 RMSPROP = 3
 
 
-class Step(NamedTuple):
-    """A step of the optimizer on some parameters, or none."""
+class Rule(NamedTuple):
+    """How the optimizer changes a parameter in a step."""
 
-    wanted: Any
     optimizer: Any  # its code
     constants: Any  # the optimizer's own, see `fastbp.training.optimizers`; float64
     rate: Any  # the learning rate; float64
     correction_1: Any  # 1 - beta_1^t and 1 - beta_2^t; float64
     correction_2: Any
+
+
+class Runs(NamedTuple):
+    """Runs of neighbouring parameters, the rows of a block of weights, and where their gradient lies."""
+
+    rows: Any
+    n: Any  # parameters of a run
+    row: Any  # elements from one run to the next
+    g_row: Any  # the same in the gradient
+
+
+class Step(NamedTuple):
+    """A step of the optimizer on some parameters, or none."""
+
+    wanted: Any
+    rule: Rule
     l2: Any  # penalties; float64
     l1: Any
     w: Any  # the parameters, and the optimizer's state vectors (dummies where it has fewer)
@@ -38,8 +51,8 @@ class Step(NamedTuple):
 
 @leaf
 def no_step(p):
-    """A step that nobody wants; `p` is any pointer to parameters."""
-    return Step(False, 0, nowhere(), 0.0, 0.0, 0.0, 0.0, 0.0, p, p, p)
+    """A step that is not wanted; `p` is any pointer to parameters."""
+    return Step(False, Rule(0, nowhere(), 0.0, 0.0, 0.0), 0.0, 0.0, p, p, p)
 
 
 @leaf
@@ -54,17 +67,17 @@ def take_step(step, offset, rows, n, row, g, g_row):
     if step.l2 != 0.0 or step.l1 != 0.0:
         for i in range(rows):
             add_penalty(n, real(step.l2, w), real(step.l1, w), shift(w, i * row), shift(g, i * g_row))
-    corrections = step.correction_1, step.correction_2
-    update(step.optimizer, step.constants, step.rate, *corrections, rows, n, row, g_row, g, w, s1, s2)
+    update(step.rule, Runs(rows, n, row, g_row), g, w, s1, s2)
 
 
 @leaf
-def update(code, constants, learning_rate, correction_1, correction_2, rows, n, row, g_row, g, w, s1, s2):
-    """One optimizer step on `rows` runs of n parameters, `row` apart, `g_row` in g; overwrites w, s1, s2.
+def update(rule, runs, g, w, s1, s2):
+    """One optimizer step on some runs of parameters; overwrites w, s1, s2.
 
-    `constants` are the optimizer's own (see `fastbp.training.optimizers`), the corrections are ``1 - beta_1^t`` and
-    ``1 - beta_2^t`` of this step; both float64.  All arithmetic on parameters is in the parameters' dtype.
+    All arithmetic on parameters is in the parameters' dtype.
     """
+    code, constants, learning_rate, correction_1, correction_2 = rule
+    rows, n, row, g_row = runs
     if code == SGD:
         rate, momentum = real(learning_rate, w), real(constants[0], w)
         for i in range(rows):
@@ -91,13 +104,14 @@ def update(code, constants, learning_rate, correction_1, correction_2, rows, n, 
         beta_1, gain_1 = real(constants[0], w), real(1.0 - constants[0], w)
         beta_2, gain_2 = real(constants[1], w), real(1.0 - constants[1], w)
         epsilon = real(constants[2] * (root if constants[4] == 0.0 else 1.0), w)
+        numbers = rate, beta_1, gain_1, beta_2, gain_2, epsilon
         if has_adam_step(w):
-            adam_step(rows, n, row, g_row, rate, beta_1, gain_1, beta_2, gain_2, epsilon, g, w, s1, s2)
+            adam_step(runs, numbers, g, w, s1, s2)
             return
         for i in range(rows):
             k = i * row
             g_i, w_i, m, v = shift(g, i * g_row), shift(w, k), shift(s1, k), shift(s2, k)
-            _adam(n, rate, beta_1, gain_1, beta_2, gain_2, epsilon, g_i, w_i, m, v)
+            _adam(n, numbers, g_i, w_i, m, v)
 
 
 @leaf
@@ -126,8 +140,9 @@ def _decay(n, keep, w):
 
 
 @leaf
-def _adam(n, rate, beta_1, gain_1, beta_2, gain_2, epsilon, g, w, m, v):
+def _adam(n, numbers, g, w, m, v):
     """m = beta_1 m + (1 - beta_1) g; v = beta_2 v + (1 - beta_2) g^2; w -= rate m / (sqrt(v) + epsilon)."""
+    rate, beta_1, gain_1, beta_2, gain_2, epsilon = numbers
     for i in range(n):
         m_new = beta_1 * m[i] + gain_1 * g[i]
         v_new = beta_2 * v[i] + gain_2 * (g[i] * g[i])

@@ -8,7 +8,7 @@ from fastbp.kernels.jobs import leader
 from fastbp.kernels.jobs.job import Job
 from fastbp.kernels.jobs.known_codes import knows
 from fastbp.kernels.jobs.regions import help_with
-from fastbp.kernels.layers.passes import Net
+from fastbp.kernels.layers.net import Net
 from fastbp.kernels.machine import team
 from fastbp.kernels.machine.denormals import DENORMALS_ARE_ZERO, FLUSH_TO_ZERO, float_mode, set_float_mode
 from fastbp.kernels.machine.pointers import at, from_address
@@ -24,7 +24,7 @@ TRACE = 4
 SHUFFLE = 5
 DIFFERENTIATING = (VALUE_AND_GRAD, TRAIN, TRACE)
 
-# addresses: the tables of `fastbp.kernels.tables.codes`, int64; then float64; then vectors of the network's dtype
+# addresses: the tables of `fastbp.kernels.tables`, int64; then float64; then vectors of the network's dtype
 LAYERS = 0
 SEGMENTS = 1
 PLAN = 2

@@ -1,8 +1,8 @@
 """What moving one parameter or one neuron does to the cost: the root of gradients by perturbation.
 
 Moves are measured on one block of rows after another, either by a whole forward pass each or from the block's base (see
-`fastbp.kernels.moves`).  Each thread has a slot of `work`, and for whole passes its own copy of the parameters.  A
-move's result does not depend on the other moves, hence not on the threads.
+`fastbp.kernels.layers.moves`).  Each thread has a slot of `work`, and for whole passes its own copy of the parameters.
+A move's result does not depend on the other moves, so it does not depend on the threads either.
 """
 
 from fastbp.kernels.compiler.jit import formula, leaf, root
@@ -11,7 +11,7 @@ from fastbp.kernels.layers.moves import (
     UP_COLUMN,
     UP_COST_COLUMN,
     Z_COLUMN,
-    Job,
+    MoveJob,
     base_pass,
     change_of_cost,
     column,
@@ -21,9 +21,11 @@ from fastbp.kernels.layers.moves import (
     propagate,
     row_costs,
 )
-from fastbp.kernels.layers.passes import Net, field, forward_block
+from fastbp.kernels.layers.net import Net, field
+from fastbp.kernels.layers.passes import forward_block
 from fastbp.kernels.machine import team
 from fastbp.kernels.machine.pointers import at, real, shift
+from fastbp.kernels.machine.processor import MOST_MOVE_PIECES
 from fastbp.kernels.tables import data as in_data
 from fastbp.kernels.tables import layer as in_layer
 from fastbp.kernels.tables import plan as in_plan
@@ -38,7 +40,6 @@ NEURONS = 4  # changes[q, rows of the block] = dC_x/dz of neuron indices[q], by 
 SEARCH = 5  # random weight search: parameter indices[s], sample indices[n_steps + s], random number moved[s]
 
 LEADER = 0  # slot of the leader
-_MOST_PIECES = 256  # of one call; many more than threads, so that none waits long for another at the end
 
 
 @root
@@ -78,7 +79,7 @@ def run(
         at(scalars, 0),
         at(control, 0),
     )
-    job = Job(
+    job = MoveJob(
         task,
         net,
         at(work, slot * plan[in_plan.SLOT_SIZE]),
@@ -100,7 +101,7 @@ def run(
     elif task == SEARCH:
         search(job, moved.size)
     else:
-        n_pieces = min(indices.size, _MOST_PIECES)
+        n_pieces = min(indices.size, MOST_MOVE_PIECES)
         team.open_region(job.control, n_pieces)
         take_pieces(job, indices.size)
         team.close_region(job.control, n_pieces)
@@ -123,7 +124,7 @@ def take_pieces(job, n_moves):
     """Do pieces of the moves until none is left."""
     control = job.control
     while True:
-        p = team.take_piece(control, 0, 0)  # one lane: the moves take very different times
+        p = team.take_piece(control, 0, 0)  # one queue: the moves take very different times
         if p < 0:
             return
         n_pieces = control[team.N_PIECES]

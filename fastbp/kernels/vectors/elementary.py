@@ -2,7 +2,7 @@
 
 A loop that calls `numpy.exp` or `math.exp` calls the C library for every element, about 15 ns each. The functions
 here are inlined into the loop and have no calls, tables or branches, so that LLVM turns them into packed
-instructions: 1 to 4 ns an element. Compiled kernels call them as ``vector_math.exp(z[i])``:
+instructions: 1 to 4 ns an element. Compiled kernels call them as ``vm.exp(z[i])``:
 
     exp  expm1  logistic  tanh  log  log1p  softplus  log_cosh  normal_cdf  normal_pdf  sin  cos  sin_limit
 

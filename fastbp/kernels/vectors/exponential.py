@@ -1,11 +1,11 @@
-"""exp and its kin for loops that are vectorised: exp, expm1, logistic, tanh.
+"""exp, expm1, logistic and tanh for loops that are vectorised.
 
 All start from z = n ln 2 + r with an integer n and a small r, so that exp(z) = 2**n (1 + q), q = expm1(r).  `n ln 2`
 is subtracted in two parts, the first so short that n times it is exact (Cody and Waite, Software Manual for the
 Elementary Functions, 1980); 2**n is made from bits.  A short polynomial gives q.
 
 Stated errors are in units in the last place (ulp) of the exact result, on processors that have a fused multiply-add;
-see `vector_math`.
+see `fastbp.kernels.vectors.elementary`.
 """
 
 import numpy as np

@@ -1,10 +1,10 @@
-"""The few operations on floats that Numba has no vectorisable word for.
+"""The few operations on floats that Numba has no vectorisable function for.
 
-They are what `vector_math` is written in.  Each becomes a handful of instructions that LLVM knows how to do for a
-whole vector at once: no call, no branch, no table.  Each works for float32 and float64 and stays in that type, where
-a Python constant or an integer would turn a float32 into a float64.
+The functions of `fastbp.kernels.vectors.elementary` are made of them.  Each becomes a handful of instructions that LLVM
+can do for a whole vector at once: no call, no branch, no table.  Each works for float32 and float64 and stays in that
+type, where a Python constant or an integer would turn a float32 into a float64.
 
-Each takes a vector of `vectors` just as well, lane by lane: so there is one formula for a number and for a vector.
+Each also takes a vector of `fastbp.kernels.vectors.values`, lane by lane: one formula serves numbers and vectors.
 
 The layout of a float is the IEEE 754 one: a sign bit, the exponent plus `bias`, then `fraction` bits.
 """

@@ -1,11 +1,11 @@
-"""log and its kin for loops that are vectorised: log, log1p, softplus, log cosh.
+"""log, log1p, softplus and log cosh for loops that are vectorised.
 
 x = 2**k (1 + f) with sqrt(1/2) <= 1 + f < sqrt(2). With s = f / (2 + f), log(1 + f) = 2 artanh(s) = f - s (f - R),
 R = s**2 times a polynomial in s**2; and f - s (f - R) = f - (f**2/2 - s (f**2/2 + R)) has small corrections only (the
 method of FDLIBM's e_log.c and s_log1p.c, Sun Microsystems, 1993).
 
 Stated errors are in units in the last place (ulp) of the exact result, on processors that have a fused multiply-add;
-see `vector_math`.
+see `fastbp.kernels.vectors.elementary`.
 """
 
 import numpy as np

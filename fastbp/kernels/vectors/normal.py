@@ -1,7 +1,7 @@
 """The normal distribution's density and cumulative distribution function for loops that are vectorised.
 
 Stated errors are in units in the last place (ulp) of the exact result, on processors that have a fused multiply-add;
-see `vector_math`.
+see `fastbp.kernels.vectors.elementary`.
 """
 
 import math

@@ -1,7 +1,7 @@
 """sin and cos for loops that are vectorised, up to `SIN_LIMIT_32` and `SIN_LIMIT_64`.
 
 Stated errors are in units in the last place (ulp) of the exact result, on processors that have a fused multiply-add;
-see `vector_math`.
+see `fastbp.kernels.vectors.elementary`.
 """
 
 import numpy as np

@@ -2,7 +2,7 @@
 
 Where all neurons of a layer fit into one vector, a plain loop over four of them costs more than the arithmetic.  Here a
 variable holds a whole vector: reals (the dtype's numbers), integers of the same width, or a mask.  ``+ - * /``, ``<``
-``==`` and ``>`` work lane by lane, and so do the formulas of `vector_math`.
+``==`` and ``>`` work lane by lane, and so do the formulas of `fastbp.kernels.vectors.elementary`.
 
     load store load_where store_where     a vector in memory
     fetch                     ask for it ahead of time
@@ -30,10 +30,11 @@ from numba.core.extending import register_model
 from numba.core.typing.templates import AbstractTemplate, infer_global, signature
 from numba.extending import intrinsic, lower_builtin
 
-from fastbp.kernels.machine.vector_writer import TILING, VECTOR_BYTES, Vectors, integer
+from fastbp.kernels.machine.processor import TILING, VECTOR_BYTES
+from fastbp.kernels.machine.vector_writer import Vectors, integer
 
 # Whether kernels may use vectors: without masks and fused multiply-adds they would be no gain.
-VECTORS = TILING is not None or bool(numba.config.DISABLE_JIT)
+HAS_VECTORS = TILING is not None or bool(numba.config.DISABLE_JIT)
 _BYTES = 64 if numba.config.DISABLE_JIT else VECTOR_BYTES  # plain Python has the longest vectors
 
 
@@ -157,7 +158,7 @@ if numba.config.DISABLE_JIT:
             p[i] = x[i]
 
     def fetch(p: Any) -> None:
-        """NumPy twin, which has no cache to fill."""
+        """NumPy twin: does nothing."""
 
     def first(x: Any) -> Any:
         """NumPy twin."""
@@ -287,7 +288,7 @@ else:
 
     @intrinsic
     def permuted(typingctx, x, index):
-        """Lane i is lane index[i] of x; of an index the low bits count."""
+        """Lane i of the result is lane index[i] of x; only the low bits of an index are used."""
 
         def codegen(context, builder, signature, args):
             return _writer(builder, x).permuted(*args)

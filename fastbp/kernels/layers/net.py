@@ -1,0 +1,42 @@
+"""A network as the passes see it: its tables and parameters, and questions to the tables."""
+
+from typing import Any, NamedTuple
+
+from fastbp.kernels.compiler.jit import formula, leaf
+from fastbp.kernels.tables import codes
+from fastbp.kernels.tables import layer as in_layer
+from fastbp.kernels.tables import plan as in_plan
+from fastbp.kernels.tables import segment as in_segment
+
+
+class Net(NamedTuple):
+    """Pointers to a network's tables and parameters, and what a step adds to them."""
+
+    layers: Any  # the tables of `fastbp.kernels.tables`
+    segments: Any
+    plan: Any
+    data: Any
+    params: Any
+    scalars: Any
+    control: Any  # see `fastbp.kernels.machine.team`
+
+
+@formula
+def field(net, layer, column):
+    """Entry of the table of layers."""
+    return net.layers[layer * in_layer.LAYER_COLUMNS + column]
+
+
+@leaf
+def is_softmax(net, layer):
+    """Whether a layer's activation is softmax, which covers the whole layer."""
+    return (
+        net.segments[field(net, layer, in_layer.FIRST_SEGMENT) * in_segment.SEGMENT_COLUMNS + in_segment.CODE]
+        == codes.SOFTMAX
+    )
+
+
+@leaf
+def starts_from_logits(net):
+    """Whether the loss gives dC/dz at once."""
+    return net.plan[in_plan.LOSS] in codes.LOSSES_FROM_LOGITS
