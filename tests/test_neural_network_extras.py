@@ -285,6 +285,23 @@ class Recording(bp.Schedule):
         return np.full(len(steps), 0.01)
 
 
+class OfLength(bp.Schedule):
+    """A schedule that returns so many rates more than there are steps."""
+
+    def __init__(self, n_more):
+        self.n_more = n_more
+
+    def __call__(self, steps, horizon):
+        return np.full(len(steps) + self.n_more, 0.01)
+
+
+@pytest.mark.parametrize("n_more", [-1, 1])
+def test_a_schedule_that_returns_other_than_one_number_a_step_is_refused(n_more, classes):
+    model = MLPClassifier(learning_rate=OfLength(n_more), **QUICK)
+    with pytest.raises(ValueError, match=rf"one number a step, shape \(6,\); .* returned shape \({6 + n_more},\)"):
+        model.fit(*classes)
+
+
 @pytest.mark.parametrize("keeps", [False, True])
 def test_every_fit_goes_through_the_whole_schedule(keeps, classes):
     schedule = Recording()

@@ -1,13 +1,20 @@
 """Whose memory is it: what is read-only is never written, and nothing that a user changes during a call is an index."""
 
 import copy
+import gc
 import pickle
+import weakref
 
 import joblib
 import numpy as np
 import pytest
 
 import fastbp as bp
+from fastbp.engine.batch_cost import BatchCost
+from fastbp.engine.objective import Objective
+from fastbp.engine.rows import Data
+from fastbp.model.definition import problem_of
+from fastbp.validation.data import Targets
 from tests import cases
 from tests.fresh import run_python
 
@@ -25,6 +32,18 @@ def trained(dtype="float64"):
     net = bp.Network([6, 5, 2], "tanh", dtype=dtype, seed=0)
     net.fit(X.astype(dtype), Y.astype(dtype), epochs=2, seed=0)
     return net
+
+
+def test_the_cost_of_a_data_set_keeps_it_alive():
+    """The kernels have no more than the addresses of its arrays."""
+    net, objective = bp.Network([6, 2], seed=0), Objective(None, 0.0, 1.0, 0.0, 0.0)
+    data = Data(X.copy(), Targets(Y.copy(), None))
+    arrays = [weakref.ref(array) for array in (data.X, data.targets.array)]
+    cost = BatchCost(problem_of(net), data, objective, gradient=False)
+    del data
+    gc.collect()
+    assert all(array() is not None for array in arrays)
+    assert cost.cost(net.params) == pytest.approx(net.loss_value(X, Y))
 
 
 # ---- Networks from elsewhere -----------------------------------------------------------------------------------------

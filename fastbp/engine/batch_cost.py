@@ -34,6 +34,7 @@ class BatchCost:
         self, problem: Problem, data: Data, objective: Objective, *, gradient: bool = True, n_threads: int | None = None
     ) -> None:
         self._has_gradient = gradient
+        self._data = data  # whose arrays must live as long as the frame, which has their addresses
         n_rows, weights = len(data), data.sample_weight
         weight = float(n_rows if weights is None else weights.sum(dtype=np.float64))
         self._frame = frame = objective.make_frame(problem, data.X, n_rows, n_rows, gradient=gradient)

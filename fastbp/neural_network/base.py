@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import functools
 import inspect
 import math
 import operator
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from itertools import pairwise
 from typing import Any, Self
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy import sparse
 from sklearn.base import BaseEstimator
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.utils import check_random_state
 from sklearn.utils._param_validation import InvalidParameterError
 from sklearn.utils.validation import _check_sample_weight, check_is_fitted, validate_data
 
@@ -21,15 +23,16 @@ from fastbp.engine.batch_cost import BatchCost
 from fastbp.engine.objective import Objective
 from fastbp.engine.rows import Data
 from fastbp.model.definition import problem_of, settings_of
-from fastbp.model.initializers import initialize
 from fastbp.model.model import passes_of
 from fastbp.network import Network
 from fastbp.neural_network import callbacks, lbfgs
+from fastbp.neural_network.errors import warn
 from fastbp.neural_network.files import Portable
 from fastbp.neural_network.gradients import SPARSE_FORMATS, Gradients
-from fastbp.neural_network.held_out import Given, HeldOut
+from fastbp.neural_network.held_out import Given, HeldOut, ScorerOfRows
+from fastbp.neural_network.initial import initial_parameters
 from fastbp.neural_network.parameters import NETWORK_NAMES, STOCHASTIC_SOLVERS, Fitted, hint
-from fastbp.neural_network.stochastic import StochasticFit, initialise_record, random_state_of
+from fastbp.neural_network.stochastic import StochasticFit, Task, initialise_record, optimizer_for
 from fastbp.training.state import OptimizerState
 from fastbp.validation.data import Targets, all_finite
 from fastbp.validation.sparse_rows import Rows, sparse_rows
@@ -40,6 +43,8 @@ _MOST_DOUBLED = 1 << 20  # parameters (8 MiB) up to which a float64 copy is kept
 
 class BaseMLP(Fitted, Portable, Gradients, callbacks.Support, BaseEstimator, ABC):
     """The base of `MLPClassifier` and `MLPRegressor`; not to be used by itself."""
+
+    _optimizer: OptimizerState  # of the stochastic solvers; a fit may go on with it
 
     # --- what the two differ in ---------------------------------------------------------------------------------------
 
@@ -132,7 +137,7 @@ class BaseMLP(Fitted, Portable, Gradients, callbacks.Support, BaseEstimator, ABC
         weights = self._valid_weights(y, sample_weight, X, incremental)
         dtype = self._compute_dtype(X.dtype, first_pass)
         targets = self._encoded(y, dtype)
-        self._random_state = random_state_of(self)
+        self._random_state = check_random_state(self.random_state)
         n_outputs = self._count_outputs(targets)
         self._begin([X.shape[1], *hidden, n_outputs], dtype, first_pass)
         self.n_outputs_ = n_outputs
@@ -143,14 +148,38 @@ class BaseMLP(Fitted, Portable, Gradients, callbacks.Support, BaseEstimator, ABC
             context = callbacks.begin(self, X, y, sample_weight, 1 if incremental else self.max_iter)
             if self.solver in STOCHASTIC_SOLVERS:
                 initialise_record(self, first_pass, has_losses=held_out is not None)
-                fit = StochasticFit(self, data, held_out, incremental)
+                self._optimizer = optimizer_for(self, self._network, getattr(self, "_optimizer", None), incremental)
+                fit = StochasticFit(self, self._task(data, held_out), incremental)
                 fit.run(context.on_epoch, context.is_wanted)
             else:
-                cost = BatchCost(problem_of(self._network), data, self._objective(), n_threads=self.n_threads)
-                lbfgs.minimise(self, cost, context.on_iteration if context.is_wanted else None)
+                self._minimise(data, context.on_iteration if context.is_wanted else None)
             context.end()
 
         return run
+
+    def _task(self, data: Data, held_out: HeldOut | None) -> Task:
+        """Return what a stochastic fit works on."""
+        return Task(
+            self._network,
+            data,
+            self._objective(),
+            self._optimizer,
+            self._random_state,
+            held_out,
+            self._weighs_by_all_rows,
+            functools.partial(self._watch, with_losses=False),
+            self._labels_to_stratify_by,
+        )
+
+    def _minimise(self, data: Data, callback: Callable[[NDArray[Any]], None] | None) -> None:
+        """Fit with 'lbfgs'."""
+        cost = BatchCost(problem_of(self._network), data, self._objective(), n_threads=self.n_threads)
+        found = lbfgs.minimise(self._network.params, cost, self, callback)
+        self.n_iter_ = found.n_iter
+        if found.shortfall is not None:
+            warn(found.shortfall, ConvergenceWarning)
+        self.loss_ = found.loss
+        self._network.params[...] = found.params
 
     def _hidden_sizes(self) -> list[int]:
         """Return the hidden layers' sizes as a list."""
@@ -185,7 +214,7 @@ class BaseMLP(Fitted, Portable, Gradients, callbacks.Support, BaseEstimator, ABC
             self.t_ = 0
             self.n_layers_ = len(sizes)
             self.out_activation_ = self._output_settings()["out_activation"]
-            params = self._initial_parameters(sizes, dtype)
+            params = initial_parameters(sizes, dtype, self.initializer, self.activation, self._random_state)
         else:
             known = [len(self.coefs_[0]), *(W.shape[1] for W in self.coefs_)]
             if known != sizes:
@@ -202,34 +231,10 @@ class BaseMLP(Fitted, Portable, Gradients, callbacks.Support, BaseEstimator, ABC
         names = names if isinstance(names, list | tuple) else [names] * (len(sizes) - 2)
         hidden: list[Any] = [NETWORK_NAMES.get(name, name) if isinstance(name, str) else name for name in names]
         settings = {key: value for key, value in self._output_settings().items() if key != "out_activation"}
-        net = Network(
-            sizes,
-            activation=hidden,
-            initializer="zeros",
-            dtype=dtype,
-            dropout=self.dropout,
-            **settings,
-        )
+        net = Network(sizes, hidden, initializer="zeros", dtype=dtype, dropout=self.dropout, **settings)
         if params is not None:
             net.params[...] = params
         return net
-
-    def _initial_parameters(self, sizes: list[int], dtype: np.dtype) -> NDArray[Any]:
-        """Draw the initial parameters (n_params,)."""
-        rng = self._random_state
-        if self.initializer != "auto":
-            drawn: NDArray[Any] = initialize(
-                self.initializer, sizes, np.random.default_rng(rng.randint(1 << 31)), dtype
-            )
-            return drawn
-        names = list(self.activation) if isinstance(self.activation, list | tuple) else [self.activation]
-        layers = []
-        for layer, (fan_in, fan_out) in enumerate(pairwise(sizes)):
-            # Glorot and Bengio 2010, equation 16, with scikit-learn's own factor for the logistic function
-            name = names[min(layer, len(names) - 1)] if names else ""
-            bound = math.sqrt((2.0 if name == "logistic" else 6.0) / (fan_in + fan_out))
-            layers += [rng.uniform(-bound, bound, (fan_in, fan_out)).ravel(), rng.uniform(-bound, bound, fan_out)]
-        return np.concatenate(layers).astype(dtype)
 
     def _held_out(self, given: Given) -> HeldOut:
         """Return the user's validation data, checked."""
@@ -238,7 +243,26 @@ class BaseMLP(Fitted, Portable, Gradients, callbacks.Support, BaseEstimator, ABC
         except (TypeError, ValueError) as error:
             kind = TypeError if isinstance(error, TypeError) else ValueError
             raise kind(f"In {given.argument}: {error}") from error
-        return HeldOut(self, data, with_losses=True)
+        return self._watch(data, with_losses=True)
+
+    def _watch(self, data: Data, *, with_losses: bool) -> HeldOut:
+        """Return rows that are not trained on, as early stopping and the user want to see them."""
+        net, watched, cost = self._network, self._watched(), None
+        by_loss = isinstance(watched, str) and watched == "loss"
+        if with_losses or by_loss:
+            objective = self._objective(with_penalties=False)
+            cost = BatchCost(problem_of(net), data, objective, gradient=False, n_threads=self.n_threads)
+        score: Callable[[], float] | None = None
+        if not by_loss:
+            score = functools.partial(self._own_score, data)
+            if watched is not None and self.early_stopping:
+                score = ScorerOfRows(self, watched, data, self._decoded_targets(data))
+        return HeldOut(net.params, cost, score, has_losses=with_losses)
+
+    def _own_score(self, data: Data) -> float:
+        """Return the score that scikit-learn watches; NaN where an output is not finite."""
+        out = passes_of(self._network).outputs(data.X, self.n_threads)
+        return float(self._score_of_outputs(out, data)) if np.isfinite(out).all() else math.nan
 
     def _checked_data(self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None) -> Data:
         """Return further data of the kind that the model was fitted on."""
@@ -295,7 +319,7 @@ class BaseMLP(Fitted, Portable, Gradients, callbacks.Support, BaseEstimator, ABC
         younger = {name: parameters[name].default for name in self._get_param_names() if name not in state}
         super().__setstate__(younger | state)
         if hasattr(self, "_optimizer"):  # a shallow copy would share it, and a memory map may be read-only
-            self._optimizer: OptimizerState = self._optimizer.copy()
+            self._optimizer = self._optimizer.copy()
         if hasattr(self, "coefs_"):
             sizes = [len(self.coefs_[0]), *(W.shape[1] for W in self.coefs_)]
             dtype = np.dtype(self.coefs_[0].dtype)

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import inspect
 import math
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
+from sklearn.base import BaseEstimator
 from sklearn.metrics import check_scoring
 from sklearn.model_selection import train_test_split
 
 from fastbp.engine.batch_cost import BatchCost
 from fastbp.engine.rows import Data
-from fastbp.model.definition import problem_of
-from fastbp.model.model import passes_of
 from fastbp.validation.sparse_rows import SparseRows
 
 # --- passed to `fit` --------------------------------------------------------------------------------------------------
@@ -127,63 +127,67 @@ class HeldOut:
 
     Parameters
     ----------
-    estimator : MLPClassifier or MLPRegressor
-        The estimator.
-    data : Data
-        The rows, valid and in the network's dtype.
-    with_losses : bool
+    params : ndarray, shape (n_params,)
+        The parameters, as they are at each look.
+    cost : BatchCost or None
+        Their mean loss without penalties, where it is wanted.
+    score : callable or None
+        Returns what early stopping maximises; None for minus the loss.
+    has_losses : bool
         Whether the loss is wanted after each epoch: of the user's own rows, not of those set aside.
     """
 
-    def __init__(self, estimator: Any, data: Data, *, with_losses: bool) -> None:
-        self._estimator, self._data = estimator, data
-        self.has_losses = with_losses
-        watched = estimator._watched()
-        self._by_loss = isinstance(watched, str) and watched == "loss"
-        self._cost = (
-            BatchCost(
-                problem_of(estimator._network),
-                data,
-                estimator._objective(with_penalties=False),
-                gradient=False,
-                n_threads=estimator.n_threads,
-            )
-            if with_losses or self._by_loss
-            else None
-        )
-        uses_scorer = watched is not None and not self._by_loss and estimator.early_stopping
-        self._scorer = check_scoring(estimator, watched) if uses_scorer else None
-        if uses_scorer:
-            self._y = estimator._decoded_targets(data)
-            self._probe = _without_feature_names(estimator)
-            self._weights = {"sample_weight": data.sample_weight} if self._passes_weights() else {}
+    def __init__(
+        self, params: NDArray[Any], cost: BatchCost | None, score: Callable[[], float] | None, *, has_losses: bool
+    ) -> None:
+        self._params, self._cost, self._score = params, cost, score
+        self.has_losses = has_losses
 
     def loss(self) -> float:
         """Mean loss without penalties; NaN if it is not finite."""
         assert self._cost is not None
-        cost = self._cost.cost(self._estimator._network.params)
+        cost = self._cost.cost(self._params)
         return cost if np.isfinite(cost) else np.nan
 
     def score(self) -> float:
         """Return what early stopping maximises; it may be NaN."""
-        est, data = self._estimator, self._data
-        if self._by_loss:
-            return -self.loss()
-        if self._scorer is not None:
-            # a copy: a scorer may change in place what SciPy gives it
-            X = data.X.to_scipy().copy() if isinstance(data.X, SparseRows) else data.X
-            return float(self._scorer(self._probe, X, self._y, **self._weights))
-        out: NDArray[Any] = passes_of(est._network).outputs(data.X, est.n_threads)
-        if not np.isfinite(out).all():
-            return np.nan
-        return float(est._score_of_outputs(out, data))
+        return -self.loss() if self._score is None else self._score()
+
+
+class ScorerOfRows:
+    """A scorer of scikit-learn's kind on rows that are not trained on; called, it returns the score as it is then.
+
+    Parameters
+    ----------
+    estimator : estimator
+        The estimator, at whose predictions the scorer looks.
+    scoring : str or callable
+        The scorer or its name.
+    data : Data
+        The rows, valid and in the network's dtype.
+    y : ndarray
+        Their targets, as a user passes them to `fit`.
+    """
+
+    def __init__(self, estimator: BaseEstimator, scoring: Any, data: Data, y: NDArray[Any]) -> None:
+        self._scorer = check_scoring(estimator, scoring)
+        self._data, self._y = data, y
+        self._probe = _without_feature_names(estimator)
+        self._weights = {"sample_weight": data.sample_weight} if self._passes_weights() else {}
+
+    def __call__(self) -> float:
+        """Return the score."""
+        data = self._data
+        # a copy: a scorer may change in place what SciPy gives it
+        X = data.X.to_scipy().copy() if isinstance(data.X, SparseRows) else data.X
+        return float(self._scorer(self._probe, X, self._y, **self._weights))
 
     def _passes_weights(self) -> bool:
         """Whether there are weights and the scorer takes them; ``scorer(estimator, X, y)`` need not."""
         if self._data.sample_weight is None:
             return False
         try:  # whether one of scikit-learn's scorers takes weights depends on the metric inside it
-            parameters = inspect.signature(getattr(self._scorer, "_score_func", self._scorer)).parameters  # type: ignore[arg-type]
+            parameters = inspect.signature(getattr(self._scorer, "_score_func", self._scorer)).parameters
         except ValueError:  # a function of C without a signature
             return False
         return "sample_weight" in parameters or any(p.kind is p.VAR_KEYWORD for p in parameters.values())

@@ -3,56 +3,74 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 import scipy
 import scipy.optimize
 from numpy.typing import NDArray
-from sklearn.exceptions import ConvergenceWarning
 
 from fastbp.engine.batch_cost import BatchCost
-from fastbp.neural_network.errors import diverged, warn
+from fastbp.neural_network.errors import diverged
 
 
-def minimise(estimator: Any, cost: BatchCost, callback: Callable[[NDArray[Any]], None] | None) -> None:
-    """Minimise from the network's parameters and leave the result, `n_iter_` and `loss_` in the estimator.
+class Settings(Protocol):
+    """The parameters of an estimator that the solver goes by."""
+
+    max_fun: int
+    max_iter: int
+    tol: float
+    verbose: Any
+
+
+class Minimum(NamedTuple):
+    """What was found."""
+
+    params: NDArray[np.float64]
+    loss: float
+    n_iter: int
+    shortfall: str | None  # why it is no minimum, if it is none
+
+
+def minimise(
+    start: NDArray[Any], cost: BatchCost, settings: Settings, callback: Callable[[NDArray[Any]], None] | None
+) -> Minimum:
+    """Minimise from some parameters on.
 
     Parameters
     ----------
-    estimator : MLPClassifier or MLPRegressor
-        The estimator, its `_network` ready.
+    start : ndarray, shape (n_params,)
+        The first parameters, of the network's dtype; they stay as they are.
     cost : BatchCost
         The cost as a function of the parameters.
+    settings : Settings
+        When to stop, and whether to print.
     callback : callable or None
         Called with the parameters after every iteration.
 
     Raises
     ------
     FitDivergedError
-        If the result is not finite; the parameters stay as they were.
+        If the result is not finite.
     """
-    net = estimator._network
     result = scipy.optimize.minimize(
-        lambda x: _in_double(cost.value_and_grad(x.astype(net.dtype))),
-        net.params,
+        lambda x: _in_double(cost.value_and_grad(x.astype(start.dtype))),
+        start,
         method="L-BFGS-B",
         jac=True,
         callback=callback,
         options={
-            "maxfun": estimator.max_fun,
-            "maxiter": estimator.max_iter,
-            "gtol": estimator.tol,
-            **_printing(estimator.verbose),
+            "maxfun": settings.max_fun,
+            "maxiter": settings.max_iter,
+            "gtol": settings.tol,
+            **_printing(settings.verbose),
         },
     )
     if not (np.isfinite(result.fun) and np.isfinite(result.x).all()):
         raise diverged("L-BFGS")
-    estimator.n_iter_ = min(result.nit, estimator.max_iter)
-    if result.status != 0:
-        warn(_unfinished(result, estimator.n_iter_, estimator.max_iter), ConvergenceWarning)
-    estimator.loss_ = result.fun
-    net.params[...] = result.x
+    n_iter = min(result.nit, settings.max_iter)
+    shortfall = _unfinished(result, n_iter, settings.max_iter) if result.status != 0 else None
+    return Minimum(result.x, result.fun, n_iter, shortfall)
 
 
 def _in_double(value_and_grad: tuple[float, NDArray[Any]]) -> tuple[float, NDArray[np.float64]]:

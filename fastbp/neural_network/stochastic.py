@@ -5,13 +5,14 @@ from __future__ import annotations
 import contextlib
 import sys
 from collections.abc import Callable, Iterator
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 from sklearn.exceptions import ConvergenceWarning
-from sklearn.utils import check_random_state
 
+from fastbp.engine.objective import Objective
 from fastbp.engine.rows import Data
 from fastbp.engine.settings import N_CONSTANTS
 from fastbp.kernels.optimizers import updates
@@ -35,79 +36,137 @@ def say(text: str) -> None:
         sys.stdout.write(f"{text}\n")
 
 
+class Learner(Protocol):
+    """What a stochastic fit uses of an estimator.
+
+    It goes by the parameters, and keeps the record in the attributes, for callbacks to see and for Ctrl-C to leave.
+    """
+
+    solver: str
+    batch_size: Any
+    learning_rate: Any
+    learning_rate_init: float
+    power_t: float
+    max_iter: int
+    shuffle: bool
+    tol: float
+    verbose: Any
+    warm_start: bool
+    warm_start_optimizer: bool
+    momentum: float
+    nesterovs_momentum: bool
+    beta_1: float
+    beta_2: float
+    epsilon: float
+    early_stopping: bool
+    validation_fraction: float
+    n_iter_no_change: float
+    clip_norm: float | None
+    n_threads: int | None
+    progress: bool
+
+    n_iter_: int
+    t_: int
+    loss_: float
+    loss_curve_: list[float]
+    best_loss_: Any
+    validation_scores_: Any
+    best_validation_score_: Any
+    validation_loss_curve_: Any
+    _no_improvement_count: int  # as scikit-learn calls it; a warm fit goes on with it
+
+
+@dataclass(frozen=True)
+class Task:
+    """What a stochastic fit works on.
+
+    Attributes
+    ----------
+    net : Model
+        The network; its parameters are changed in place.
+    data : Data
+        The training data, valid and in the network's dtype.
+    objective : Objective
+        What is minimised.
+    state : OptimizerState
+        The optimizer; changed in place.
+    rng : RandomState
+        Random numbers.
+    held_out : HeldOut or None
+        The user's own validation data.
+    weighs_by_all_rows : bool
+        Whether the weights of a mini-batch are compared with those of all rows, rather than with each other.
+    watch : callable
+        Returns rows that early stopping has set aside as it looks at them.
+    labels_of : callable
+        Returns the classes whose shares both parts keep when rows are set aside, or None.
+    """
+
+    net: Model
+    data: Data
+    objective: Objective
+    state: OptimizerState
+    rng: np.random.RandomState
+    held_out: HeldOut | None
+    weighs_by_all_rows: bool
+    watch: Callable[[Data], HeldOut]
+    labels_of: Callable[[Data], NDArray[Any] | None]
+
+
 class StochasticFit:
     """One call of `fit` or `partial_fit` with a stochastic solver.
 
     Parameters
     ----------
-    estimator : MLPClassifier or MLPRegressor
-        The estimator, its `_network` and `_random_state` ready.
-    data : Data
-        The training data, valid and in the network's dtype.
-    held_out : HeldOut or None
-        The user's own validation data.
+    learner : Learner
+        The estimator: parameters and record.
+    task : Task
+        The network, the data and what belongs to them.
     incremental : bool
         Whether this is one epoch of `partial_fit`.
     """
 
-    def __init__(self, estimator: Any, data: Data, held_out: HeldOut | None, incremental: bool) -> None:
-        self._estimator, self._incremental = estimator, incremental
-        self._state = self._optimizer_state()
-        # each `fit` goes through a schedule from its start; all calls of `partial_fit` go through one together
+    def __init__(self, learner: Learner, task: Task, incremental: bool) -> None:
+        self._learner, self._task, self._incremental = learner, task, incremental
+        self._net, self._state = task.net, task.state
+        # each `fit` goes through a schedule from its start, all calls of `partial_fit` together through one
         self._first_step = 0 if incremental else self._state.step
-        if estimator.early_stopping and incremental:
+        if learner.early_stopping and incremental:
             raise ValueError("partial_fit does not support early_stopping=True")
-        self._train_rows, self._held_out = self._split(data, held_out)
-        n_train = len(data) if self._train_rows is None else len(self._train_rows)
+        self._train_rows, self._held_out = self._split()
+        n_train = len(task.data) if self._train_rows is None else len(self._train_rows)
         self._order = np.arange(n_train) if self._train_rows is None else self._train_rows
         self._steps = Steps(
-            estimator._network,
-            data,
-            self._state,
+            task.net,
+            task.data,
+            task.state,
             self._batch_rows(n_train),
-            objective=estimator._objective(),
+            objective=task.objective,
             n_train=n_train,
-            mean_weight=self._mean_weight(data.sample_weight),
-            clip_norm=estimator.clip_norm or 0.0,
+            mean_weight=self._mean_weight(task.data.sample_weight),
+            clip_norm=learner.clip_norm or 0.0,
             dropout_seed=self._dropout_seed(),
-            n_threads=estimator.n_threads,
+            n_threads=learner.n_threads,
         )
         self._n_train = n_train
         self._best: NDArray[Any] | None = None
 
     # --- preparations -------------------------------------------------------------------------------------------------
 
-    def _optimizer_state(self) -> OptimizerState:
-        """Return a fresh optimizer, or the one to go on with."""
-        est = self._estimator
-        old: OptimizerState | None = getattr(est, "_optimizer", None)
-        goes_on = self._incremental or (est.warm_start and est.warm_start_optimizer and est.loss_curve_)
-        if old is not None and goes_on and old.fits(est._network):
-            return old
-        if est.solver == "sgd":
-            constants: tuple[float, ...] = est.momentum, float(est.nesterovs_momentum)
-            state = _fresh_state(est._network, updates.SGD, constants, 1 if est.momentum > 0 else 0)
-        else:
-            constants = est.beta_1, est.beta_2, est.epsilon, 0.0, 1.0  # epsilon beside sqrt(v), as in scikit-learn
-            state = _fresh_state(est._network, updates.ADAM, constants, 2)
-        state.learning_rate = float(est.learning_rate_init)
-        est._optimizer = state
-        return state
-
-    def _split(self, data: Data, held_out: HeldOut | None) -> tuple[NDArray[np.int64] | None, HeldOut | None]:
+    def _split(self) -> tuple[NDArray[np.int64] | None, HeldOut | None]:
         """Return the rows to train on (None for all) and the validation data, as early stopping wants them."""
-        est = self._estimator
-        if not est.early_stopping or held_out is not None:
-            return None, held_out
-        train, test = set_aside(data, est.validation_fraction, est._random_state, est._labels_to_stratify_by(data))
-        return train, HeldOut(est, data.rows(test), with_losses=False)
+        task, learner = self._task, self._learner
+        if not learner.early_stopping or task.held_out is not None:
+            return None, task.held_out
+        train, test = set_aside(task.data, learner.validation_fraction, task.rng, task.labels_of(task.data))
+        return train, task.watch(task.data.rows(test))
 
     def _mean_weight(self, weights: NDArray[Any] | None) -> float:
         """Return what the weights of a mini-batch's rows are compared with; 0 for the mini-batch's own mean.
 
         `partial_fit` does not see all data: there a weight is what a row's gradient is multiplied by.
         """
-        if weights is None or not self._estimator._weighs_by_all_rows:
+        if weights is None or not self._task.weighs_by_all_rows:
             return 0.0
         if self._incremental:
             return 1.0
@@ -115,7 +174,7 @@ class StochasticFit:
 
     def _batch_rows(self, n_train: int) -> int:
         """Return the rows of a mini-batch."""
-        batch_size = self._estimator.batch_size
+        batch_size = self._learner.batch_size
         if batch_size == "auto":
             return min(_DEFAULT_BATCH_ROWS, n_train)
         if batch_size > n_train:
@@ -124,14 +183,13 @@ class StochasticFit:
 
     def _dropout_seed(self) -> int:
         """Draw a seed, only where there is dropout: without, the random numbers are scikit-learn's."""
-        est = self._estimator
-        return int(est._random_state.randint(1 << 31)) if any(rate > 0 for rate in est._network.dropout) else 0
+        return int(self._task.rng.randint(1 << 31)) if any(rate > 0 for rate in self._net.dropout) else 0
 
     # --- the loop -----------------------------------------------------------------------------------------------------
 
     def run(self, on_epoch: Callable[[int, bool], bool], has_callbacks: bool) -> None:
         """Train until the loss or score no longer improves, a callback says so, or `max_iter` epochs are over."""
-        est = self._estimator
+        est = self._learner
         n_epochs = 1 if self._incremental else est.max_iter
         est.n_iter_ = 0
         self._note_first_score()
@@ -154,7 +212,7 @@ class StochasticFit:
                     ConvergenceWarning,
                 )
         if est.early_stopping and self._best is not None:
-            est._network.params[...] = self._best
+            self._net.params[...] = self._best
 
     @contextlib.contextmanager
     def _interruptible(self) -> Iterator[None]:
@@ -166,7 +224,7 @@ class StochasticFit:
 
     def _epoch(self, epoch: int) -> bool:
         """Train one epoch and record it; return whether training is finished."""
-        est = self._estimator
+        est = self._learner
         order = self._next_order()
         loss = self._steps.epoch(self._rates(), order).cost
         self._steps.end_epoch()
@@ -196,16 +254,16 @@ class StochasticFit:
 
     def _next_order(self) -> NDArray[np.int64] | None:
         """Return the rows in this epoch's order: the last one shuffled again, as scikit-learn does."""
-        if self._estimator.shuffle:
+        if self._learner.shuffle:
             index = np.arange(self._n_train)
-            self._estimator._random_state.shuffle(index)
+            self._task.rng.shuffle(index)
             self._order = self._order[index]
             return self._order
         return self._train_rows
 
     def _rates(self) -> NDArray[np.float64]:
         """Return the learning rate of each step of this epoch."""
-        est, n_steps = self._estimator, self._steps.per_epoch
+        est, n_steps = self._learner, self._steps.per_epoch
         if isinstance(est.learning_rate, Schedule):
             first = self._state.step - self._first_step
             rates = scheduled_rates(est.learning_rate, first, n_steps, est.max_iter * n_steps)
@@ -217,7 +275,7 @@ class StochasticFit:
 
     def _note_loss(self) -> bool:
         """Note the training loss, and return whether it improved by `tol`."""
-        est, loss = self._estimator, self._estimator.loss_curve_[-1]
+        est, loss = self._learner, self._learner.loss_curve_[-1]
         best = est.best_loss_
         est.best_loss_ = min(best, loss)
         return bool(not loss > best - est.tol)
@@ -229,15 +287,15 @@ class StochasticFit:
         sets rows aside, keeps the best score of its earlier fits instead, and ends with its last parameters if none is
         better.
         """
-        est, held_out = self._estimator, self._held_out
+        est, held_out = self._learner, self._held_out
         if est.early_stopping and held_out is not None and held_out.has_losses and est.t_ > 0:
             score = held_out.score()
             est.best_validation_score_ = -np.inf if np.isnan(score) else score
-            self._best = est._network.params.copy()
+            self._best = self._net.params.copy()
 
     def _note_score(self, has_diverged: bool) -> bool:
         """Note the validation score, and return whether it improved by `tol`.  NaN is no improvement."""
-        est, held_out = self._estimator, self._held_out
+        est, held_out = self._learner, self._held_out
         assert held_out is not None
         score = np.nan if has_diverged else held_out.score()
         est.validation_scores_.append(score)
@@ -246,12 +304,12 @@ class StochasticFit:
         best = est.best_validation_score_
         if score > best:
             est.best_validation_score_ = score
-            self._best = est._network.params.copy()
+            self._best = self._net.params.copy()
         return bool(score >= best + est.tol)
 
     def _should_stop(self) -> bool:
         """Say why training stops, or lower the adaptive learning rate and go on."""
-        est = self._estimator
+        est = self._learner
         what = "Validation score" if est.early_stopping else "Training loss"
         message = f"{what} did not improve more than tol={est.tol:f} for {est.n_iter_no_change:d} consecutive epochs."
         if est.solver != "sgd" or est.learning_rate != "adaptive":
@@ -268,9 +326,25 @@ class StochasticFit:
 
     def _shown(self) -> dict[str, str]:
         """Return what is shown after the progress bar."""
-        curve = self._estimator.validation_loss_curve_
-        losses = {"loss": self._estimator.loss_} | ({"val_loss": curve[-1]} if curve else {})
+        curve = self._learner.validation_loss_curve_
+        losses = {"loss": self._learner.loss_} | ({"val_loss": curve[-1]} if curve else {})
         return {name: f"{loss:.4g}" for name, loss in losses.items()}
+
+
+def optimizer_for(learner: Learner, net: Model, old: OptimizerState | None, incremental: bool) -> OptimizerState:
+    """Return a fresh optimizer, or the one to go on with."""
+    goes_on = incremental or (learner.warm_start and learner.warm_start_optimizer and learner.loss_curve_)
+    if old is not None and goes_on and old.fits(net):
+        return old
+    if learner.solver == "sgd":
+        constants: tuple[float, ...] = learner.momentum, float(learner.nesterovs_momentum)
+        state = _fresh_state(net, updates.SGD, constants, 1 if learner.momentum > 0 else 0)
+    else:
+        # the 1 puts epsilon beside sqrt(v), as in scikit-learn
+        constants = learner.beta_1, learner.beta_2, learner.epsilon, 0.0, 1.0
+        state = _fresh_state(net, updates.ADAM, constants, 2)
+    state.learning_rate = float(learner.learning_rate_init)
+    return state
 
 
 def _fresh_state(net: Model, code: int, constants: tuple[float, ...], n_vectors: int) -> OptimizerState:
@@ -280,28 +354,22 @@ def _fresh_state(net: Model, code: int, constants: tuple[float, ...], n_vectors:
     return OptimizerState(code, padded, n_vectors, np.zeros(n_numbers(net, n_vectors), net.dtype))
 
 
-def initialise_record(estimator: Any, first_pass: bool, has_losses: bool) -> None:
+def initialise_record(learner: Learner, first_pass: bool, has_losses: bool) -> None:
     """Set the attributes that a stochastic fit adds to, unless an earlier fit left them.
 
     `early_stopping` may have been changed between two warm fits, and users may set `coefs_` by hand: what is missing
     begins afresh.
     """
-    est, known = estimator, {} if first_pass else vars(estimator)
+    known = {} if first_pass else vars(learner)
     fresh = {
         "loss_curve_": [],
         "_no_improvement_count": 0,
-        "best_loss_": None if est.early_stopping else np.inf,
-        "validation_scores_": [] if est.early_stopping else None,
-        "best_validation_score_": -np.inf if est.early_stopping else None,
+        "best_loss_": None if learner.early_stopping else np.inf,
+        "validation_scores_": [] if learner.early_stopping else None,
+        "best_validation_score_": -np.inf if learner.early_stopping else None,
         "validation_loss_curve_": [] if has_losses else None,
         "t_": 0,
     }
     for name, value in fresh.items():
         if known.get(name) is None:
-            setattr(est, name, value)
-
-
-def random_state_of(estimator: Any) -> np.random.RandomState:
-    """Return the source of random numbers of a fit."""
-    state: np.random.RandomState = check_random_state(estimator.random_state)
-    return state
+            setattr(learner, name, value)
