@@ -6,7 +6,7 @@ import math
 import time
 from collections.abc import Callable
 from contextlib import nullcontext
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -266,7 +266,7 @@ class Steps:
         """Sums over the steps of the epoch at hand, of the costs and of what they count for; a copy (2,)."""
         return self._frame.sums
 
-    def resume(self, position: int, before_epoch: NDArray[np.float64], sums: NDArray[np.float64]) -> None:
+    def resume(self, position: int, before_epoch: NDArray[Any], sums: NDArray[np.float64]) -> None:
         """Go on within an epoch, with the optimizer and the parameters as they are."""
         self.position = position
         self.before_epoch[...] = before_epoch
