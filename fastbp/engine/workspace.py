@@ -17,7 +17,6 @@ from fastbp.engine import cutting
 from fastbp.engine.cutting import DENSE, Inputs
 from fastbp.engine.parameters import weight_offsets
 from fastbp.engine.problem import Problem
-from fastbp.kernels.compiler.numba_private import warn_if_slower
 from fastbp.kernels.layers.narrow import narrow_elements
 from fastbp.kernels.machine.processor import LINE_BYTES
 from fastbp.kernels.machine.team import CONTROL_LENGTH
@@ -129,7 +128,6 @@ def make_workspace(
     inputs : Inputs
         What X is like.
     """
-    warn_if_slower()
     sizes, dtype = problem.sizes, problem.dtype
     mode, n_pieces = cutting.gradient_pieces(sizes, batch_rows, inputs) if gradient else (in_plan.BY_ROWS, 1)
     # the inputs of sparse rows lie nowhere

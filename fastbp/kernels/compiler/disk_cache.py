@@ -22,15 +22,14 @@ from typing import Any
 
 import llvmlite
 import numba
+from numba.core.caching import CompileResultCacheImpl, _Cache
+from numba.core.serialize import dumps
 
-from fastbp import kernels
 from fastbp.kernels.compiler.cache_folders import folders, pass_over, say_once
-from fastbp.kernels.compiler.numba_private import disk as inside
 from fastbp.version import __version__
 
 _DIGEST_LENGTH = 32  # bytes of a SHA-256
-_SOURCES = Path(kernels.__path__[0])  # with all rooms below
-_Cache: Any = object if inside is None else inside._Cache
+_SOURCES = Path(__file__).parent.parent
 
 # What changes the machine code of a kernel beside its source, types and processor: attributes of `numba.config`, which
 # environment variables set (NUMBA_OPT, ...) and programs may.
@@ -103,7 +102,7 @@ class KernelCache(_Cache):
         with contextlib.suppress(Exception):  # whatever is wrong with a cache, compiling again is right
             for payload in self._payloads(self._file_name(sig, target_context.codegen())):
                 with contextlib.suppress(Exception):
-                    return inside.CompileResultCacheImpl.rebuild(None, target_context, pickle.loads(payload))
+                    return CompileResultCacheImpl.rebuild(None, target_context, pickle.loads(payload))
         return None
 
     @staticmethod
@@ -126,7 +125,7 @@ class KernelCache(_Cache):
         if not self._enabled:
             return
         with contextlib.suppress(Exception):  # a full or read-only disk: the kernel works without a cache
-            payload = inside.dumps(inside.CompileResultCacheImpl.reduce(None, data))
+            payload = dumps(CompileResultCacheImpl.reduce(None, data))
             self._write(self._file_name(sig, data.codegen), hashlib.sha256(payload).digest() + payload)
 
     @staticmethod

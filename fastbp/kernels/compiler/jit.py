@@ -19,9 +19,10 @@ from collections.abc import Callable
 from typing import Any
 
 import numba
+from numba.core.compiler import Compiler
 
-from fastbp.kernels.compiler import numba_private
 from fastbp.kernels.compiler.disk_cache import KernelCache
+from fastbp.kernels.compiler.leaf_compiler import LeafCompiler
 
 # Everything that lets a loop be reordered and vectorised, without `nnan` and `ninf`: with those two the compiler may
 # assume that no NaN exists and removes the checks for a diverged loss.
@@ -34,40 +35,31 @@ _LEAF: dict[str, Any] = {
     "forceinline": False,  # where it is not said, a leaf takes it over from the caller for which it is compiled
     "no_cpython_wrapper": True,
     "no_cfunc_wrapper": True,
+    "pipeline_class": LeafCompiler,
 } | _COMMON
-_ROOT: dict[str, Any] = dict(_COMMON)
-
-if numba_private.leaves is not None:
-    from fastbp.kernels.compiler.leaf_compiler import LeafCompiler
-
-    _LEAF["pipeline_class"] = LeafCompiler
 
 # New objects until Python looks for garbage again: a compilation makes millions that stay, and its own 700 cost 0.6 s.
 # The process grows by 4 MB.
 _OBJECTS = 10_000
 
 
-if numba_private.roots is not None:
+class RootCompiler(Compiler):
+    """Numba's compiler, while Python looks for garbage less often."""
 
-    class RootCompiler(numba_private.roots.Compiler):
-        """Numba's compiler, while Python looks for garbage less often."""
-
-        def compile_extra(self, func: Callable[..., Any]) -> Any:
-            """Compile a function and all leaves below it."""
-            objects, *others = gc.get_threshold()
-            gc.set_threshold(max(objects, _OBJECTS) if objects else 0, *others)  # 0: the user wants none collected
-            try:
-                return super().compile_extra(func)
-            finally:
-                gc.set_threshold(objects, *others)
-
-    _ROOT["pipeline_class"] = RootCompiler
+    def compile_extra(self, func: Callable[..., Any]) -> Any:
+        """Compile a function and all leaves below it."""
+        objects, *others = gc.get_threshold()
+        gc.set_threshold(max(objects, _OBJECTS) if objects else 0, *others)  # 0: the user wants no garbage collected
+        try:
+            return super().compile_extra(func)
+        finally:
+            gc.set_threshold(objects, *others)
 
 
 def root(function: Callable[..., Any]) -> Any:
     """Compile a kernel that is called from Python, cached on disk."""
-    dispatcher = numba.njit(fastmath=FAST_MATH, **_ROOT)(function)
-    if numba_private.disk is not None and not numba.config.DISABLE_JIT:
+    dispatcher = numba.njit(fastmath=FAST_MATH, pipeline_class=RootCompiler, **_COMMON)(function)
+    if not numba.config.DISABLE_JIT:
         dispatcher._cache = KernelCache(function)
     return dispatcher
 
@@ -91,21 +83,9 @@ def formula(function: Callable[..., Any]) -> Any:
     return _without_literals(numba.njit(fastmath={"contract"}, **_LEAF | {"forceinline": True})(function))
 
 
-def call_instead(plain: Callable[..., Any], compiled: Any, source: Callable[..., Any]) -> None:
-    """Have compiled code call a compiled formula, made of `source`, where it names a plain function."""
-    if numba_private.formulas is not None:
-        numba_private.formulas.infer_global(plain, numba.types.Dispatcher(compiled))
-        return
-    options = {name: value for name, value in _LEAF.items() if name != "pipeline_class"}
-    options |= {"fastmath": {"contract"}, "forceinline": True}
-    numba.extending.overload(plain, jit_options=options, strict=False)(lambda *arguments: source)
-
-
 def _without_literals(dispatcher: Any) -> Any:
     """Keep Numba from compiling a function again for every constant that it is called with."""
-    if hasattr(
-        dispatcher, "get_call_template"
-    ):  # not with NUMBA_DISABLE_JIT=1, nor where Numba has another name for it
+    if not numba.config.DISABLE_JIT:
         resolve = dispatcher.get_call_template
 
         def get_call_template(args: Any, kws: Any) -> Any:

@@ -8,8 +8,7 @@ What is left of the time goes to Python more than to LLVM: Numba takes each of s
 language.  So what a leaf has no use for is left out, and what was found out once is not looked for again.  The machine
 code is the same, to the byte.
 
-This is built on `pipeline_class`, Numba's own door for such things.  Where this Numba lacks one of the names
-below, leaves are compiled as any function is.
+This is built on `pipeline_class`, Numba's own door for such things.
 """
 
 import copy
@@ -17,14 +16,28 @@ import functools
 from typing import Any
 
 from llvmlite.binding import Linkage
+from numba import _dynfunc
+from numba.core.codegen import JITCodeLibrary
+from numba.core.compiler import CompilerBase
+from numba.core.compiler_machinery import LoweringPass, PassManager, register_pass
+from numba.core.typed_passes import (
+    IRLegalization,
+    NativeLowering,
+    NoPythonBackend,
+    NopythonTypeInference,
+    PreLowerStripPhis,
+)
+from numba.core.types import BaseFunction
+from numba.core.untyped_passes import (
+    DeadBranchPrune,
+    FixupArgs,
+    GenericRewrites,
+    ReconstructSSA,
+    TranslateByteCode,
+)
 
-from fastbp.kernels.compiler.numba_private import leaves as inside
 
-if inside is None:
-    raise ImportError("Numba does not have what leaves are compiled with; see `fastbp.kernels.compiler.numba_private`.")
-
-
-class LeafLibrary(inside.JITCodeLibrary):
+class LeafLibrary(JITCodeLibrary):
     """The LLVM module of one leaf, not optimised and without machine code."""
 
     def add_llvm_module(self, ll_module: Any) -> None:
@@ -45,19 +58,19 @@ class LeafLibrary(inside.JITCodeLibrary):
         return [self, *dict.fromkeys(self._linking_libraries)]
 
 
-@inside.register_pass(mutates_CFG=True, analysis_only=False)
-class RegisterLeaf(inside.LoweringPass):
+@register_pass(mutates_CFG=True, analysis_only=False)
+class RegisterLeaf(LoweringPass):
     """Make the leaf known to functions that are compiled later."""
 
     _name = "fastbp_register_leaf"
 
     def __init__(self) -> None:
-        inside.LoweringPass.__init__(self)
+        LoweringPass.__init__(self)
 
     def run_pass(self, state: Any) -> bool:
         """Give the leaf a handle; the handle is a key and is never called."""
         fndesc, result = state.cr.fndesc, state.cr
-        handle = inside.make_function(fndesc.lookup_module(), fndesc.qualname, "", 1, result.env, (state.library,))
+        handle = _dynfunc.make_function(fndesc.lookup_module(), fndesc.qualname, "", 1, result.env, (state.library,))
         state.targetctx.insert_user_function(handle, fndesc, state.library.with_callees())
         state["cr"] = result._replace(cfunc=handle)
         return True
@@ -66,17 +79,17 @@ class RegisterLeaf(inside.LoweringPass):
 # Numba's nopython pipeline without what leaves do not contain: closures, comprehensions, expressions of whole arrays,
 # `with`, functions inlined as source, loops over tuples of several types.
 _PASSES = (
-    inside.TranslateByteCode,
-    inside.FixupArgs,
-    inside.DeadBranchPrune,
-    inside.GenericRewrites,
-    inside.ReconstructSSA,
-    inside.NopythonTypeInference,
-    inside.PreLowerStripPhis,
-    inside.IRLegalization,
-    inside.NativeLowering,
+    TranslateByteCode,
+    FixupArgs,
+    DeadBranchPrune,
+    GenericRewrites,
+    ReconstructSSA,
+    NopythonTypeInference,
+    PreLowerStripPhis,
+    IRLegalization,
+    NativeLowering,
     RegisterLeaf,
-    inside.NoPythonBackend,
+    NoPythonBackend,
 )
 
 
@@ -98,7 +111,7 @@ def _with_memory(context: Any, flags: Any) -> Any:
         signature, implementation = signatures.get(key, (None, None))
         if signature is None:
             signature = context.resolve_function_type(function, args, kws)
-            if isinstance(function, inside.BaseFunction) and signature is not None:
+            if isinstance(function, BaseFunction) and signature is not None:
                 implementation = function.get_impl_key(signature)
             signatures[key] = signature, implementation
         elif implementation is not None:  # Numba calls the one that was resolved last, maybe for other options
@@ -110,7 +123,7 @@ def _with_memory(context: Any, flags: Any) -> Any:
     return remembering
 
 
-class LeafCompiler(inside.CompilerBase):
+class LeafCompiler(CompilerBase):
     """Numba's nopython pipeline, ending without machine code."""
 
     def define_pipelines(self) -> list[Any]:
@@ -122,7 +135,7 @@ class LeafCompiler(inside.CompilerBase):
         # The target context is this leaf's own copy.
         state.targetctx.enable_nrt = False  # a leaf allocates nothing: there are no references to count
         state.targetctx.get_abi_sizeof = functools.cache(state.targetctx.get_abi_sizeof)  # LLVM parses a module for it
-        pipeline = inside.PassManager("fastbp_leaf")
+        pipeline = PassManager("fastbp_leaf")
         for leaf_pass in _PASSES:
             pipeline.add_pass(leaf_pass, leaf_pass._name)
         pipeline.finalize()

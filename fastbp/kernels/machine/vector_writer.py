@@ -8,6 +8,7 @@ from collections.abc import Callable
 from typing import Any
 
 from llvmlite import ir
+from numba.core import cgutils
 
 from fastbp.kernels.machine.processor import AVX512, TILING, VECTOR_BYTES
 
@@ -37,7 +38,7 @@ class Vectors:
     def call(self, name: str, result: Any, arguments: list[Any]) -> Any:
         """Call an LLVM intrinsic by its full name."""
         function_type = ir.FunctionType(result, [argument.type for argument in arguments])
-        function = declared(self.builder.module, function_type, name)
+        function = cgutils.get_or_insert_function(self.builder.module, function_type, name)
         return self.builder.call(function, arguments)
 
     def splat(self, x: Any, vector_type: Any = None) -> Any:
@@ -153,12 +154,6 @@ class Vectors:
         """Ask for a cache line soon, for reading or writing, into the first-level (3) or the second-level cache (2)."""
         numbers = [ir.Constant(INT32, value) for value in (write, near, 1)]  # 1: data
         self.call("llvm.prefetch.p0", ir.VoidType(), [self.builder.bitcast(p, ir.IntType(8).as_pointer()), *numbers])
-
-
-def declared(module: Any, function_type: Any, name: str) -> Any:
-    """Return the function of a name, declared in the module where it is not yet."""
-    known = module.globals.get(name)
-    return ir.Function(module, function_type, name) if known is None else known
 
 
 def members(builder: ir.IRBuilder, value: Any) -> list[Any]:

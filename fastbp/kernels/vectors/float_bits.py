@@ -14,10 +14,11 @@ from typing import Any, NamedTuple
 import numba
 from llvmlite import ir
 from numba import types
+from numba.core import cgutils
+from numba.core.typing.templates import infer_global
 from numba.extending import intrinsic
 
-from fastbp.kernels.compiler.jit import call_instead, formula
-from fastbp.kernels.machine.vector_writer import declared
+from fastbp.kernels.compiler.jit import formula
 from fastbp.kernels.vectors.values import Lanes
 
 
@@ -63,7 +64,7 @@ def _call(builder: ir.IRBuilder, name: str, *arguments: Any) -> Any:
     element, lanes = (kind.element, f"v{kind.count}") if isinstance(kind, ir.VectorType) else (kind, "")
     full_name = f"{name}.{lanes}{element.intrinsic_name}"
     function_type = ir.FunctionType(kind, [kind] * len(arguments))
-    return builder.call(declared(builder.module, function_type, full_name), arguments)
+    return builder.call(cgutils.get_or_insert_function(builder.module, function_type, full_name), arguments)
 
 
 def formula_of(plain: Any) -> Any:
@@ -75,7 +76,7 @@ def formula_of(plain: Any) -> Any:
     def register(source: Any) -> Any:
         compiled = formula(source)
         if not numba.config.DISABLE_JIT:
-            call_instead(plain, compiled, source)
+            infer_global(plain, types.Dispatcher(compiled))
         return compiled
 
     return register

@@ -25,7 +25,10 @@ import numba
 import numpy as np
 from llvmlite import ir
 from numba import types
-from numba.extending import intrinsic, lower_builtin, models, register_model, type_callable
+from numba.core.datamodel.models import PrimitiveModel
+from numba.core.extending import register_model
+from numba.core.typing.templates import AbstractTemplate, infer_global, signature
+from numba.extending import intrinsic, lower_builtin
 
 from fastbp.kernels.machine.processor import TILING, VECTOR_BYTES
 from fastbp.kernels.machine.vector_writer import Vectors, integer
@@ -61,7 +64,7 @@ class Lanes(types.Type):
 
 
 @register_model(Lanes)
-class _LanesModel(models.PrimitiveModel):
+class _LanesModel(PrimitiveModel):
     """A vector is one LLVM value."""
 
     def __init__(self, manager: Any, numba_type: Lanes) -> None:
@@ -72,17 +75,15 @@ def _writer(builder: ir.IRBuilder, numba_type: Lanes) -> Vectors:
     return Vectors(builder, ir.FloatType() if numba_type.dtype.bitwidth == 32 else ir.DoubleType())
 
 
-def _is_real(numba_type: Any) -> bool:
-    """Whether it is the type of a vector of reals."""
-    return isinstance(numba_type, Lanes) and numba_type.kind == "real"
-
-
 def _operator(function: Any, write: Any, result: str = "real") -> None:
     """Let an operator of Python work on two vectors of reals."""
 
-    @type_callable(function)
-    def typing(context):
-        return lambda x, y: x.of_kind(result) if x == y and _is_real(x) else None
+    @infer_global(function)
+    class Typing(AbstractTemplate):
+        def generic(self, args, kws):
+            if len(args) == 2 and args[0] == args[1] and isinstance(args[0], Lanes) and args[0].kind == "real":
+                return signature(args[0].of_kind(result), *args)
+            return None
 
     @lower_builtin(function, Lanes, Lanes)
     def lower(context, builder, sig, args):
@@ -99,17 +100,19 @@ if not numba.config.DISABLE_JIT:
 
     _operator(operator.eq, lambda builder, x, y: builder.fcmp_ordered("==", x, y), "mask")
 
-    @type_callable(operator.neg)
-    def _type_negative(context):
-        return lambda x: x if _is_real(x) else None
+    @infer_global(operator.neg)
+    class _Negative(AbstractTemplate):
+        def generic(self, args, kws):
+            return signature(args[0], *args) if isinstance(args[0], Lanes) and args[0].kind == "real" else None
 
     @lower_builtin(operator.neg, Lanes)
     def _lower_negative(context, builder, sig, args):
         return builder.fneg(args[0])
 
-    @type_callable(abs)
-    def _type_magnitude(context):
-        return lambda x: x if _is_real(x) else None
+    @infer_global(abs)
+    class _Magnitude(AbstractTemplate):
+        def generic(self, args, kws):
+            return signature(args[0], *args) if isinstance(args[0], Lanes) and args[0].kind == "real" else None
 
     @lower_builtin(abs, Lanes)
     def _lower_magnitude(context, builder, sig, args):
