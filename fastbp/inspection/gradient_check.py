@@ -11,7 +11,9 @@ from numpy.typing import ArrayLike, NDArray
 from fastbp import validation
 from fastbp.derivatives.moves import Moves
 from fastbp.engine import parameters
-from fastbp.functions.own import KINKED_ACTIVATIONS, KINKED_LOSSES, Activation, Loss
+from fastbp.functions.activations import facts_of_activation
+from fastbp.functions.losses import facts_of_loss
+from fastbp.functions.own import Activation, Loss
 from fastbp.kernels.roots import perturbation as kernel
 from fastbp.model.checks import checked
 from fastbp.model.definition import require_network
@@ -25,9 +27,6 @@ _TOLERANCES = {"float64": 1e-6, "float32": 1e-3}
 # rounding.  Fourth order where the cost is smooth; where it is not, the small step of second order meets fewer kinks.
 _SMOOTH = {1: 2 / 3, 2: -1 / 12}, 1 / 5
 _ROUGH = {1: 1 / 2}, 1 / 3
-# f'' of elu and huber jumps: enough to spoil a difference
-_ROUGH_ACTIVATIONS = KINKED_ACTIVATIONS | {"elu"}
-_ROUGH_LOSSES = KINKED_LOSSES | {"huber"}
 # A layer whose gradient is smaller than this share of the largest layer's is judged by that share: where a gradient
 # cancels, only rounding is left.
 _LEAST_SHARE = 1e-3
@@ -259,8 +258,8 @@ class _Differences:
 
 def _is_rough(net: Model) -> bool:
     """Whether the cost is not, or is not known to be, smooth."""
-    names = {name for runs in net.activations for name, _ in runs if isinstance(name, str)}
-    kinked = bool(names & _ROUGH_ACTIVATIONS) or net.loss in _ROUGH_LOSSES or net.penalties[1] > 0
+    rough = any(facts_of_activation(name).rough for runs in net.activations for name, _ in runs)
+    kinked = rough or facts_of_loss(net.loss).kinks is not None or net.penalties[1] > 0
     return kinked or _has_own_functions(net)
 
 
