@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 import fastbp as bp
 from fastbp.digits import Digits, embedded_digits, read_digits
-from fastbp.functions.own import ACTIVATION_NAMES
+from fastbp.functions.activations import OF_ONE_Z
 from fastbp.inspection.gradient_times import measure_gradient
 from fastbp.validation.arrays import DTYPES
 from fastbp.warmup import FIRST_USE
@@ -236,8 +236,7 @@ def _parser() -> argparse.ArgumentParser:
     add = parser.add_argument
     add("--version", action="version", version=f"fastbp {bp.__version__}")
     add("--hidden", type=_layer_sizes, default=[200], metavar="SIZES", help="hidden layers: 200, or 128,64")
-    hidden_names = [name for name in ACTIVATION_NAMES if name != "softmax"]
-    add("--activation", choices=hidden_names, default="relu", metavar="NAME", help=", ".join(hidden_names))
+    add("--activation", choices=OF_ONE_Z, default="relu", metavar="NAME", help=", ".join(OF_ONE_Z))
     add("--dropout", type=_share, default=0.3, metavar="SHARE", help="of hidden neurons, in training (%(default)s)")
     add("--optimizer", choices=_OPTIMIZERS, default="adam", help="rule of a step (%(default)s)")
     add("--learning-rate", type=_positive_number, metavar="RATE", help="first one; it falls along a cosine")

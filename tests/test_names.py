@@ -5,8 +5,7 @@ from typing import get_args
 import pytest
 
 import fastbp as bp
-from fastbp.functions import names
-from fastbp.functions import own as functions
+from fastbp.functions import activations, losses, names
 from fastbp.model import initializers
 from fastbp.neural_network import parameters
 
@@ -76,7 +75,7 @@ def test_hint_for_a_name_of_another_library(argument, name, hint):
 
 
 def test_every_name_of_the_table_leads_somewhere():
-    own = {*functions.ACTIVATION_NAMES, *functions.LOSS_NAMES, *initializers.names(), *parameters.NETWORK_LOSSES}
+    own = {*activations.ACTIVATION_NAMES, *losses.LOSS_NAMES, *initializers.names(), *parameters.NETWORK_LOSSES}
     own |= {*parameters.NETWORK_NAMES, *parameters.STOCHASTIC_SOLVERS, "lbfgs"}
     for name, meant in names._ELSEWHERE.items():
         assert name == names._letters(name)
@@ -86,7 +85,9 @@ def test_every_name_of_the_table_leads_somewhere():
 
 
 def test_types_of_names_are_the_tables():
-    activations = get_args(names.ActivationName)
-    assert (*activations, "softmax") == functions.ACTIVATION_NAMES
-    assert get_args(names.LossName) == functions.LOSS_NAMES
+    assert get_args(names.ActivationName) == activations.OF_ONE_Z
+    assert (*get_args(names.ActivationName), "softmax") == activations.ACTIVATION_NAMES
+    outputs = [name for part in get_args(names.OutputName) for name in get_args(part)]
+    assert tuple(outputs) == activations.ACTIVATION_NAMES
+    assert get_args(names.LossName) == losses.LOSS_NAMES
     assert get_args(names.InitializerName) == initializers.names()

@@ -201,6 +201,15 @@ def test_output_activation(numbers):
     assert poisson.loss_curve_[-1] < poisson.loss_curve_[0]
 
 
+def test_an_output_of_ones_own_is_known_by_no_name(numbers):
+    """One that is called exp is none of which the kernels know that f' is f."""
+    X, y = numbers
+    own = bp.Activation("exp", *[numba.njit(lambda z: np.exp(z))] * 2, positive=True)
+    model = MLPRegressor("poisson", output_activation=own, **QUICK).fit(X, np.abs(y))
+    assert model.out_activation_ == "exp"
+    assert model.loss_curve_[-1] < model.loss_curve_[0]
+
+
 def test_dtype_converts_once(classes):
     X, y = classes
     model = MLPClassifier(dtype="float32", **QUICK).fit(X, y)

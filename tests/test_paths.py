@@ -12,7 +12,7 @@ from fastbp.derivatives.moves import Moves
 from fastbp.engine import cutting
 from fastbp.engine.calls import UnknownCodeError
 from fastbp.engine.frame import make_frame
-from fastbp.functions import own
+from fastbp.functions import losses
 from fastbp.kernels.jobs import known_codes
 from fastbp.kernels.optimizers import updates
 from fastbp.kernels.roots import entry
@@ -167,7 +167,7 @@ def test_the_codes_of_the_tables_are_those_that_the_kernels_know():
     assert {*known_codes.ELEMENTWISE_ACTIVATIONS, codes.SOFTMAX} == set(ACTIVATION_OF_CODE)
     assert {*known_codes.LOSSES_OF_OUTPUTS, *codes.LOSSES_FROM_LOGITS} == set(LOSS_OF_CODE)
     assert set(known_codes.OPTIMIZERS) == {rule.code for rule in OPTIMIZERS.values()}
-    assert set(own.LOSSES.values()) | {codes.SIGMOID_CROSS_ENTROPY} <= set(LOSS_OF_CODE)
+    assert {facts.code for facts in losses.LOSSES.values()} | {codes.SIGMOID_CROSS_ENTROPY} <= set(LOSS_OF_CODE)
 
 
 @pytest.mark.parametrize("path", PATHS)

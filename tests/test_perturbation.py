@@ -362,6 +362,48 @@ def test_other_kinks_are_recognised(settings, y, n_at_kinks):
     assert report.layers[0].n_at_kinks == 0
 
 
+@pytest.mark.parametrize("dtype", cases.DTYPES)
+@pytest.mark.parametrize(
+    ("loss", "parameter", "kink"),
+    [
+        ("absolute", None, 0.0),
+        ("huber", None, 1.0),
+        ("huber", 0.3, 0.3),
+        ("huber", 0.3, -0.3),
+        ("huber", 2.5, 2.5),
+        ("quantile", 0.5, 0.0),
+        ("quantile", 0.1, 0.0),
+        ("quantile", 0.9, 0.0),
+    ],
+)
+def test_a_sample_on_the_kink_of_a_loss(loss, parameter, kink, dtype):
+    net = bp.Network([2, 3, 2], "tanh", loss=loss, loss_parameter=parameter, seed=0, dtype=dtype)
+    X = np.random.default_rng(0).normal(size=(1, 2)).astype(dtype)
+    Y = net.predict(X) - np.asarray(kink, dtype)
+    assert bp.check_gradient(net, X, Y, tolerance=1e-7 if dtype == "float64" else None).ok
+    # away from the kink nothing is left out, and a mistake is seen
+    _, grad = net.value_and_grad(X, Y - np.asarray(0.1, dtype))
+    report = bp.check_gradient(net, X, Y - np.asarray(0.1, dtype), gradient=1.01 * grad)
+    assert not report.ok
+    assert sum(layer.n_at_kinks for layer in report.layers) == 0
+
+
+leaky = bp.Activation("leaky", numba.njit(lambda z: max(z, 0.01 * z)), numba.njit(lambda z: 1.0 if z > 0 else 0.01))
+
+
+@pytest.mark.parametrize("activation", ["relu", "leaky_relu", ramp, leaky], ids=["relu", "leaky_relu", "ramp", "leaky"])
+def test_some_samples_on_the_kink_of_an_activation(activation):
+    net = bp.Network([2, 3, 2], activation, seed=0)
+    # the gradient at a kink is the slope on one side, where the cost is curved by the other samples
+    X = np.concatenate([np.zeros((2, 2)), np.ones((2, 2))])
+    report = bp.check_gradient(net, X, np.ones((4, 2)))
+    assert report.ok
+    assert report.layers[0].n_at_kinks == 3
+    _, grad = net.value_and_grad(X, np.ones((4, 2)))
+    grad[:6] *= 1.01  # the weights do not move the samples on the kink
+    assert not bp.check_gradient(net, X, np.ones((4, 2)), gradient=grad).ok
+
+
 def test_large_networks_are_sampled():
     net, X, labels, _ = digits(n=20)
     report = bp.check_gradient(net, X, labels, max_params=100, n_threads=2)

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 import fastbp as bp
-from fastbp.functions import own
+from fastbp.functions import activations, losses
 from tests.twins import same_bits
 
 ACTIVATIONS = "identity, sigmoid, tanh, relu, leaky_relu, elu, softplus, gelu, silu, sine, exp, softmax"
@@ -165,8 +165,8 @@ def test_dtype_of_another_byte_order(dtype):
 
 
 def test_every_name_is_in_the_messages():
-    assert ", ".join(own.ACTIVATION_NAMES) == ACTIVATIONS
-    assert ", ".join(own.LOSS_NAMES) == LOSSES
+    assert ", ".join(activations.ACTIVATION_NAMES) == ACTIVATIONS
+    assert ", ".join(losses.LOSS_NAMES) == LOSSES
 
 
 def test_numbers_that_no_float_holds():

@@ -1,5 +1,6 @@
 """Activations and losses: by name, with what is to be known of each, and those that a user brings."""
 
-from fastbp.functions.own import ACTIVATION_NAMES, Activation, Loss
+from fastbp.functions.activations import ACTIVATION_NAMES
+from fastbp.functions.own import Activation, Loss
 
 __all__ = ["ACTIVATION_NAMES", "Activation", "Loss"]

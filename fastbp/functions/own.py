@@ -1,4 +1,4 @@
-"""Activations and losses by name, and those that a user brings: what the kernels know as codes and addresses."""
+"""Activations and losses that a user brings: scalar functions, compiled into loops that the kernels call."""
 
 from __future__ import annotations
 
@@ -11,38 +11,6 @@ import numba
 import numpy as np
 from numba import types
 from numpy.typing import NDArray
-
-from fastbp.functions.names import LossName, OutputName
-from fastbp.kernels.tables import codes
-
-# name -> (code, whether f' is computed from z, whether every output is positive)
-_ACTIVATIONS: dict[OutputName, tuple[int, bool, bool]] = {
-    "identity": (codes.IDENTITY, False, False),
-    "sigmoid": (codes.SIGMOID, False, True),
-    "tanh": (codes.TANH, False, False),
-    "relu": (codes.RELU, False, False),
-    "leaky_relu": (codes.LEAKY_RELU, False, False),
-    "elu": (codes.ELU, False, False),
-    "softplus": (codes.SOFTPLUS, False, True),
-    "gelu": (codes.GELU, True, False),
-    "silu": (codes.SILU, True, False),
-    "sine": (codes.SINE, True, False),
-    "exp": (codes.EXP, False, True),
-    "softmax": (codes.SOFTMAX, False, True),
-}
-LOSSES: dict[LossName, int] = {
-    "quadratic": codes.QUADRATIC,
-    "cross_entropy": codes.SOFTMAX_CROSS_ENTROPY,
-    "absolute": codes.ABSOLUTE,
-    "huber": codes.HUBER,
-    "log_cosh": codes.LOG_COSH,
-    "poisson": codes.POISSON,
-    "quantile": codes.QUANTILE,
-}
-ACTIVATION_NAMES = tuple(_ACTIVATIONS)
-LOSS_NAMES = tuple(LOSSES)
-KINKED_ACTIVATIONS = frozenset({"relu", "leaky_relu"})  # f' jumps at z = 0
-KINKED_LOSSES = frozenset({"absolute", "quantile"})  # C' jumps at a = y
 
 _CHECK_STEP = 1e-5  # central difference of the check in float64: truncation 1e-10, rounding 1e-11 of the value
 _CHECK_TOLERANCE = 1e-5
@@ -159,28 +127,6 @@ class Loss:
             self._compiled[dtype.name] = _loss_loops(self.value, self.derivative, dtype)
         value, derivative = self._compiled[dtype.name]
         return value.address, derivative.address
-
-
-def activation_entry(activation: OutputName | Activation, dtype: np.dtype) -> tuple[int, int, int, bool]:
-    """Code, addresses, and whether z must be kept, of a known activation."""
-    if isinstance(activation, Activation):
-        return (codes.CUSTOM_ACTIVATION, *activation.addresses(dtype), True)
-    code, needs_z, _ = _ACTIVATIONS[activation]
-    return code, 0, 0, needs_z
-
-
-def is_positive(activation: OutputName | Activation) -> bool:
-    """Whether every value of an activation is positive."""
-    return activation.positive if isinstance(activation, Activation) else _ACTIVATIONS[activation][2]
-
-
-def loss_entry(loss: LossName | Loss, softmax: bool, dtype: np.dtype) -> tuple[int, int, int]:
-    """Code and addresses of a known loss."""
-    if isinstance(loss, Loss):
-        return (codes.CUSTOM_LOSS, *loss.addresses(dtype))
-    if loss == "cross_entropy" and not softmax:
-        return codes.SIGMOID_CROSS_ENTROPY, 0, 0
-    return LOSSES[loss], 0, 0
 
 
 # --- compiling and checking a user's functions ------------------------------------------------------------------------

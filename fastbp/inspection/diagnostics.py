@@ -12,6 +12,8 @@ from numpy.typing import ArrayLike, NDArray
 
 from fastbp import validation
 from fastbp.derivatives.jacobian import OutputErrors
+from fastbp.functions.activations import facts_of_activation
+from fastbp.functions.losses import facts_of_loss
 from fastbp.functions.own import Activation
 from fastbp.model.checks import checked_inputs
 from fastbp.model.definition import require_network, settings_of
@@ -25,13 +27,6 @@ __all__ = ["DiagnosticReport", "DiagnosticWatch", "LayerDiagnosis", "diagnose"]
 _NEAR_ZERO = 0.01
 # "Nearly all" samples.  The few others still teach the neuron something, but its other samples nothing.
 _NEARLY_ALL = 0.95
-# The largest derivative, which is what "usual" means; it is 1 or a little more for all others, and taken as 1 for a
-# user's own.
-_LARGEST_SLOPE = {"sigmoid": 0.25, "softmax": 0.25}
-# Outputs whose error is a - y, without f': flat there does no harm (Nielsen 2015, chapter 3).
-_MATCHED = {("sigmoid", "cross_entropy"), ("softmax", "cross_entropy"), ("exp", "poisson")}
-# Activations that are flat nowhere, or for single values of z only.
-_NEVER_FLAT = {"identity", "leaky_relu", "sine"}
 
 _BLOCK_ELEMENTS = 1 << 20  # numbers of one layer that are looked at together: some 8 MiB
 _MOST_NAMED = 10  # neurons that are listed in the text; the arrays have all
@@ -326,11 +321,13 @@ class _Counts:
         settings |= {"loss": "absolute", "loss_parameter": None}
         self._net = from_params(Model, params, [fan_in, fan_out], **settings)
         is_output = layer == len(net.sizes) - 2
-        names = [name for activation, count in self._runs for name in [_name(activation)] * count]
-        matched = [is_output and (name, net.loss) in _MATCHED for name in names]
-        self._is_relu = np.array([name == "relu" for name in names])
-        never = np.array([name in _NEVER_FLAT for name in names]) | matched
-        largest = np.array([_LARGEST_SLOPE.get(name, 1.0) for name in names])
+        neurons = [activation for activation, count in self._runs for _ in range(count)]
+        facts = [facts_of_activation(activation) for activation in neurons]  # a user's own is judged by its derivative
+        # outputs whose error is a - y, without f': flat there does no harm (Nielsen 2015, chapter 3)
+        matched = [is_output and activation in facts_of_loss(net.loss).matching for activation in neurons]
+        self._can_die = np.array([row.can_die for row in facts])
+        never = np.array([row.never_flat for row in facts]) | matched
+        largest = np.array([row.largest_slope for row in facts])  # which is what "usual" means
         self._flat_below = np.where(never, 0.0, _NEAR_ZERO * largest)
         self._slopes, self._n_flat, self._n_zero = np.zeros(fan_out), np.zeros(fan_out), np.zeros(fan_out)
         self._inputs = np.zeros(fan_in)
@@ -360,7 +357,7 @@ class _Counts:
 
     def diagnosis(self, n: int) -> LayerDiagnosis:
         """Judge what was seen of n samples."""
-        flat, zero = self._n_flat / n, self._n_zero / n * self._is_relu
+        flat, zero = self._n_flat / n, self._n_zero / n * self._can_die
         magnitude = self._inputs / n
         return LayerDiagnosis(
             activation=_described(self._runs),
@@ -368,15 +365,10 @@ class _Counts:
             flat_share=flat,
             dead_share=zero,
             input_magnitude=magnitude,
-            saturated=np.flatnonzero((flat >= _NEARLY_ALL) & ~self._is_relu),
+            saturated=np.flatnonzero((flat >= _NEARLY_ALL) & ~self._can_die),
             dead=np.flatnonzero(zero == 1),
             starved=bool(magnitude.mean() < _NEAR_ZERO),
         )
-
-
-def _name(activation: str | Activation) -> str:
-    """Return a built-in activation's name; a user's own is judged by its derivative, whatever it is called."""
-    return "a user's own" if isinstance(activation, Activation) else activation
 
 
 def _described(runs: Sequence[tuple[str | Activation, int]]) -> str:

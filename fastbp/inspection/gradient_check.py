@@ -11,7 +11,9 @@ from numpy.typing import ArrayLike, NDArray
 from fastbp import validation
 from fastbp.derivatives.moves import Moves
 from fastbp.engine import parameters
-from fastbp.functions.own import KINKED_ACTIVATIONS, KINKED_LOSSES, Activation, Loss
+from fastbp.functions.activations import facts_of_activation
+from fastbp.functions.losses import facts_of_loss
+from fastbp.functions.own import Activation, Loss
 from fastbp.kernels.roots import perturbation as kernel
 from fastbp.model.checks import checked
 from fastbp.model.definition import require_network
@@ -25,9 +27,6 @@ _TOLERANCES = {"float64": 1e-6, "float32": 1e-3}
 # rounding.  Fourth order where the cost is smooth; where it is not, the small step of second order meets fewer kinks.
 _SMOOTH = {1: 2 / 3, 2: -1 / 12}, 1 / 5
 _ROUGH = {1: 1 / 2}, 1 / 3
-# f'' of elu and huber jumps: enough to spoil a difference
-_ROUGH_ACTIVATIONS = KINKED_ACTIVATIONS | {"elu"}
-_ROUGH_LOSSES = KINKED_LOSSES | {"huber"}
 # A layer whose gradient is smaller than this share of the largest layer's is judged by that share: where a gradient
 # cancels, only rounding is left.
 _LEAST_SHARE = 1e-3
@@ -130,9 +129,9 @@ def check_gradient(
     """Compare the gradient with differences of the cost in float64, parameter by parameter.
 
     A parameter whose difference disagrees because moving it carries some neuron across a kink is recognised and left
-    out: z = 0 of relu, leaky_relu and elu, a = y of the absolute loss, abs(a - y) = 1 of huber, w = 0 with an L1
-    penalty.  The kinks of activations and losses of your own are not known; there, a parameter is left out if its
-    gradient lies between the two one-sided differences.
+    out: z = 0 of relu, leaky_relu and elu, a = y of the absolute and the quantile loss, abs(a - y) = `loss_parameter`
+    of huber, w = 0 with an L1 penalty.  The kinks of activations and losses of your own are not known; there, a
+    parameter is left out if its gradient lies between the two one-sided differences.
 
     Parameters
     ----------
@@ -235,17 +234,32 @@ class _Differences:
         """Whether a kink explains that the claimed derivatives of parameters ``indices[which]`` disagree."""
         found = self._moves.crossings(self._indices[which], [values[which] for values in self._moved]) > 0
         if self._has_own_functions:
-            above = self._changes[0][which] / (self._moved[0][which] - self._w[which])
-            below = self._changes[1][which] / (self._moved[1][which] - self._w[which])
-            low, high = np.minimum(above, below) - margin[which], np.maximum(above, below) + margin[which]
+            sides = self._one_sided(which)
+            low, high = sides.min(axis=0) - margin[which], sides.max(axis=0) + margin[which]
             found |= (low <= claimed[which]) & (claimed[which] <= high)
         return found
+
+    def _one_sided(self, which: NDArray[np.int64]) -> NDArray[np.float64]:
+        """Return the slopes on either side of parameters ``indices[which]``, (4, n), two for each side.
+
+        The slope over a step h is off by h C''/2, which is more than the tolerance allows where the gradient is the
+        slope of one side.  Twice the slope over h / 2 less that over h is free of it; both are returned, since the
+        kink may lie inside a step.
+        """
+        indices, w = self._indices[which], self._w[which]
+        whole = [self._moved[side][which] for side in (0, 1)]
+        half = [w + (values - w) / 2 for values in whole]
+        changes = [np.zeros(w.size) for _ in half]
+        self._moves.measure(kernel.FROM_BASE, indices, half, changes)
+        slopes = [self._changes[side][which] / (whole[side] - w) for side in (0, 1)]
+        near = [change / (values - w) for change, values in zip(changes, half, strict=True)]
+        return np.array([*slopes, *(2 * n - s for n, s in zip(near, slopes, strict=True))])
 
 
 def _is_rough(net: Model) -> bool:
     """Whether the cost is not, or is not known to be, smooth."""
-    names = {name for runs in net.activations for name, _ in runs if isinstance(name, str)}
-    kinked = bool(names & _ROUGH_ACTIVATIONS) or net.loss in _ROUGH_LOSSES or net.penalties[1] > 0
+    rough = any(facts_of_activation(name).rough for runs in net.activations for name, _ in runs)
+    kinked = rough or facts_of_loss(net.loss).kinks is not None or net.penalties[1] > 0
     return kinked or _has_own_functions(net)
 
 

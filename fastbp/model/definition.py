@@ -10,8 +10,10 @@ import numpy as np
 from fastbp import validation
 from fastbp.engine import parameters
 from fastbp.engine.problem import Problem
+from fastbp.functions.activations import activation_entry, facts_of_activation
+from fastbp.functions.losses import PARAMETERS, facts_of_loss, loss_entry
 from fastbp.functions.names import ActivationName, InitializerName, LossName, OutputName
-from fastbp.functions.own import Activation, Loss, activation_entry, loss_entry
+from fastbp.functions.own import Activation, Loss
 from fastbp.functions.segments import Segment
 
 __all__ = [
@@ -29,13 +31,6 @@ ActivationSpec = ActivationName | Activation | Sequence[ActivationName | Activat
 OutputSpec = OutputName | Activation | _Runs
 
 _Network = TypeVar("_Network", bound="Definition")
-
-
-# default, lower and upper bound (both excluded) of the losses that have a parameter
-_LOSS_PARAMETERS: dict[LossName, tuple[float, float, float]] = {
-    "huber": (1.0, 0.0, np.inf),
-    "quantile": (0.5, 0.0, 1.0),
-}
 
 
 class Definition:
@@ -113,7 +108,7 @@ class Definition:
     @property
     def has_softmax(self) -> bool:
         """Whether the output layer is a softmax."""
-        return self._runs[-1][0][0] == "softmax"
+        return facts_of_activation(self._runs[-1][0][0]).whole_layer
 
 
 def settings_of(net: Definition) -> dict[str, Any]:
@@ -122,7 +117,7 @@ def settings_of(net: Definition) -> dict[str, Any]:
     l2_penalty, l1_penalty = net.penalties
     return {
         "activation": hidden,
-        "output": "softmax" if net.has_softmax else output,
+        "output": output[0][0] if net.has_softmax else output,
         "loss": net.loss,
         "initializer": net.initializer,
         "l2_penalty": l2_penalty,
@@ -146,7 +141,7 @@ def problem_of(net: Definition, dtype: np.dtype | None = None) -> Problem:
         sizes=net.sizes,
         dtype=dtype,
         segments=tuple(layers),
-        loss=loss_entry(net.loss, net.has_softmax, dtype),
+        loss=loss_entry(net.loss, net.activations[-1][0][0], dtype),
         loss_parameter=net.loss_parameter or 0.0,
         penalties=net.penalties,
         dropout=net.dropout,
@@ -168,14 +163,15 @@ def checked_network(net: _Network) -> _Network:
 
 def _checked_parameter(value: Any, loss: LossName | Loss) -> float | None:
     """Return the parameter of a known loss; None where it has none."""
-    if not isinstance(loss, str) or loss not in _LOSS_PARAMETERS:
+    bounds = facts_of_loss(loss).parameter
+    if bounds is None:
         if value is None:
             return None
         raise ValueError(
-            f"`loss_parameter` must be None, except for the losses {' and '.join(map(repr, _LOSS_PARAMETERS))}; got "
+            f"`loss_parameter` must be None, except for the losses {' and '.join(map(repr, PARAMETERS))}; got "
             f"{value!r}."
         )
-    default, low, high = _LOSS_PARAMETERS[loss]
+    default, low, high = bounds
     number = default if value is None else validation.real_number(value, "loss_parameter", low, open_low=True)
     if number >= high:
         raise ValueError(

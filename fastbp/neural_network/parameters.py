@@ -9,8 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.utils._param_validation import Interval, Options, StrOptions
 
+from fastbp.functions.activations import OF_ONE_Z
 from fastbp.functions.names import same_elsewhere
-from fastbp.functions.own import ACTIVATION_NAMES, Activation, Loss
+from fastbp.functions.own import Activation, Loss
 from fastbp.model.initializers import names as initializer_names
 from fastbp.training.schedules import Schedule
 from fastbp.validation.arrays import DTYPES
@@ -47,7 +48,7 @@ class _FloatTypes(StrOptions):
         return "'float32' or 'float64' (as a name, a NumPy type or a dtype)"
 
 
-_ACTIVATIONS = StrOptions({"logistic", *ACTIVATION_NAMES} - {"sigmoid", "softmax"})
+_ACTIVATIONS = StrOptions({"logistic", *OF_ONE_Z} - {"sigmoid"})
 _AT_LEAST_0 = Interval(Real, 0, None, closed="left")
 _ABOVE_0 = Interval(Real, 0, None, closed="neither")
 _SHARE = Interval(Real, 0, 1, closed="left")

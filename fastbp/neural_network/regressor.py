@@ -12,8 +12,8 @@ from sklearn.metrics import r2_score
 
 from fastbp.engine.objective import Objective
 from fastbp.engine.rows import Data
+from fastbp.functions.losses import POISSON_DEVIANCES
 from fastbp.functions.own import Activation, Loss
-from fastbp.kernels.tables import codes
 from fastbp.neural_network.base import BaseMLP
 from fastbp.neural_network.errors import warn_of_column
 from fastbp.neural_network.held_out import given
@@ -249,7 +249,7 @@ class MLPRegressor(RegressorMixin, BaseMLP):
         penalties = (self.alpha, self.l1_penalty) if with_penalties else (0.0, 0.0)
         is_mean = isinstance(self.loss, str) and self.loss == "squared_error"
         factor = 1.0 / self.n_outputs_ if is_mean else 1.0
-        code = codes.POISSON_DEVIANCE if self._is_poisson and self.out_activation_ == "exp" else None
+        code = POISSON_DEVIANCES.get(self._network.activations[-1][0][0]) if self._is_poisson else None
         return Objective(code, self._network.loss_parameter or 0.0, factor, *penalties)
 
     # --- predictions --------------------------------------------------------------------------------------------------

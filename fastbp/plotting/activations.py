@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastbp.derivatives.jacobian import OutputErrors
+from fastbp.functions.activations import OF_LAYERS
 from fastbp.functions.names import ActivationName, OutputName
 from fastbp.functions.own import Activation
 from fastbp.model.definition import checked_network
@@ -95,7 +96,8 @@ class ActivationDisplay(Display):
         {no_matplotlib}
         """
         runs = [activation for layer in checked_network(net).activations for activation, _ in layer]
-        return cls.from_names([name for name in dict.fromkeys(runs) if name != "softmax"], limits=limits, ax=ax)
+        names: list[Any] = [name for name in dict.fromkeys(runs) if name not in OF_LAYERS]
+        return cls.from_names(names, limits=limits, ax=ax)
 
     def _draw(self, ax: Any, is_new: bool) -> None:
         self.lines_ = []
@@ -118,8 +120,8 @@ def _name(activation: str | Activation) -> str:
 
 def _curve(activation: OutputName | Activation, z: NDArray[Any]) -> tuple[NDArray[Any], NDArray[Any]]:
     """Return f(z) and f'(z) by a network of one neuron whose weighted input is its input."""
-    if activation == "softmax":
-        raise ValueError("`names` must be functions of one z; softmax is one of the whole layer.")
+    if activation in OF_LAYERS:
+        raise ValueError(f"`names` must be functions of one z; {activation} is one of the whole layer.")
     net = Model([1, 1], output=activation, initializer="zeros")
     net.params = [1.0, 0.0]
     return net.predict(z[:, None])[:, 0], OutputErrors(net, z[:, None]).of(0)[:, 0]

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from fastbp import validation
 from fastbp.engine import parameters
+from fastbp.functions.activations import OF_LAYERS
 from fastbp.functions.own import Activation, Loss
 from fastbp.model.definition import require_network
 from fastbp.model.initializers import INITIALIZERS
@@ -214,14 +215,14 @@ def rebuild(
         return found
 
     runs = [[(function(Activation, name), count) for name, count in layer] for layer in layers]
-    is_softmax = runs[-1] == [("softmax", sizes[-1])]
+    is_whole = runs[-1] in [[(name, sizes[-1])] for name in OF_LAYERS]
     try:
         return from_params(
             kind,
             vector,
             sizes,
             activation=runs[:-1],
-            output="softmax" if is_softmax else runs[-1],
+            output=runs[-1][0][0] if is_whole else runs[-1],
             loss=function(Loss, description.get("loss")),
             loss_parameter=description.get("loss_parameter"),  # only of the losses that have one
             **{key: description.get(key) for key in ("initializer", "l2_penalty", "l1_penalty", "dropout")},

@@ -20,6 +20,7 @@ from fastbp.engine.frame import make_frame
 from fastbp.engine.interruption import LONG_CALL, StepTime
 from fastbp.engine.threads import process_limit, thread_count
 from fastbp.engine.workspace import aligned_empty
+from fastbp.functions.losses import facts_of_loss
 from fastbp.kernels.roots import entry
 from fastbp.model.checks import checked_data
 from fastbp.model.definition import problem_of
@@ -38,7 +39,6 @@ _FEW_VALUES = 48  # that Python adds up as quickly as NumPy
 _MOST_KINDS = 32  # of arrays that frames are kept for; fewer where each takes much memory
 _MOST_LARGE_KINDS = 4
 _FEW_PARAMS = 1 << 16
-_LOSSES_OF_RANGES = ("cross_entropy", "poisson")  # whose targets must lie in a range
 
 Key = Any  # of a kind of arrays: their shapes and dtypes; or a number of rows, what X is like, and the threads set
 Data = tuple[Rows, Targets, NDArray[Any] | None]  # X, Y and weights as they were checked
@@ -297,7 +297,7 @@ class _Copies(_Place):
         self._labels = np.empty(n_rows, np.int64) if has_labels else None
         self._y: NDArray[Any] = y.reshape(Y.shape) if self._labels is None else self._labels  # (n,) for one output too
         self._targets = Targets(None if has_labels else y.reshape(n_rows, n_outputs), self._labels)
-        self._has_range = not has_labels and net.loss in _LOSSES_OF_RANGES
+        self._has_range = not has_labels and facts_of_loss(net.loss).targets != "any"
         self._is_plain = sample_weight is None and not has_labels and not self._has_range  # finite values will do
         self._frame.set_data(self._x, self._targets, self._weights)
 

@@ -5,8 +5,10 @@ from typing import Any
 
 import numpy as np
 
+from fastbp.functions.activations import ACTIVATION_NAMES, OF_LAYERS, facts_of_activation
+from fastbp.functions.losses import LOSS_NAMES, facts_of_loss
 from fastbp.functions.names import LossName, OutputName, nearest
-from fastbp.functions.own import ACTIVATION_NAMES, LOSS_NAMES, Activation, Loss, is_positive
+from fastbp.functions.own import Activation, Loss
 from fastbp.validation.numbers import positive_integer, real_number
 
 MOST_BLAS = (1 << 31) - 1  # what SciPy's BLAS takes as a size or as the distance of two rows
@@ -83,7 +85,7 @@ def _activation_name(name: Any, argument: str, *, softmax: bool) -> OutputName |
         raise ValueError(
             f"`{argument}` must be the name of an activation; got {name!r}. {nearest(name, ACTIVATION_NAMES)}"
         )
-    if name == "softmax" and not softmax:
+    if name in OF_LAYERS and not softmax:
         raise ValueError(
             f"`{argument}` cannot be 'softmax': softmax normalises a whole output layer, so it is allowed as "
             "`output='softmax'` only. Use 'sigmoid' or 'tanh' in a hidden layer."
@@ -98,15 +100,15 @@ def loss_for_output(loss: Any, output: list[Run]) -> LossName | Loss:
     if not isinstance(loss, str) or loss not in LOSS_NAMES:
         raise ValueError(f"`loss` must be the name of a loss or a bp.Loss; got {loss!r}. {nearest(loss, LOSS_NAMES)}")
     names = [name.name if isinstance(name, Activation) else name for name, _ in output]
-    is_sigmoid = all(isinstance(name, str) and name == "sigmoid" for name, _ in output)  # not one of the user's own
-    if loss == "cross_entropy" and output[0][0] != "softmax" and not is_sigmoid:
+    facts = facts_of_loss(loss)
+    if facts.only_matching and not any(all(name == match for name, _ in output) for match in facts.matching):
         raise ValueError(
-            "`loss='cross_entropy'` needs outputs that are probabilities: `output='softmax'` for classes of which one "
+            f"`loss={loss!r}` needs outputs that are probabilities: `output='softmax'` for classes of which one "
             f"is true, 'sigmoid' for independent ones; got output {_described(names)}."
         )
-    if loss == "poisson" and not all(is_positive(name) for name, _ in output):
+    if facts.positive_outputs and not all(facts_of_activation(name).positive for name, _ in output):
         raise ValueError(
-            "`loss='poisson'` needs outputs that are positive: 'exp', 'softplus', 'sigmoid' or 'softmax'; got output "
+            f"`loss={loss!r}` needs outputs that are positive: 'exp', 'softplus', 'sigmoid' or 'softmax'; got output "
             f"{_described(names)}."
         )
     return loss

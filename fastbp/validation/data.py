@@ -10,6 +10,7 @@ from typing import Any, NamedTuple, cast
 import numpy as np
 from numpy.typing import NDArray
 
+from fastbp.functions.losses import facts_of_loss
 from fastbp.functions.names import LossName
 from fastbp.functions.own import Loss
 from fastbp.validation.architecture import MOST_BLAS
@@ -117,7 +118,7 @@ def targets(
     argument: str = "Y",
 ) -> Targets:
     """Return Y as an array (n, n_outputs), or as labels (n,) for softmax with cross-entropy."""
-    takes_labels = softmax and loss == "cross_entropy"
+    takes_labels = softmax and facts_of_loss(loss).takes_labels
     raw = Y if type(Y) is np.ndarray else as_array(Y, argument, dtype)
     if takes_labels and raw.ndim == 1 and raw.dtype.kind in "iu":
         return Targets(None, _labels(raw, n_rows, n_outputs, argument))
@@ -157,14 +158,14 @@ def _labels(raw: NDArray[Any], n_rows: int, n_outputs: int, argument: str) -> ND
 
 def _check_range(array: NDArray[Any], loss: LossName | Loss, *, softmax: bool, argument: str) -> None:
     """Refuse targets that a loss is not defined for."""
-    if loss == "poisson" and array.min() < 0:
-        raise ValueError(f"`{argument}` must be at least 0 for `loss='poisson'`; its smallest value is {array.min()}.")
-    if loss != "cross_entropy":
+    allowed = facts_of_loss(loss).targets
+    if allowed == "non_negative" and array.min() < 0:
+        raise ValueError(f"`{argument}` must be at least 0 for `loss={loss!r}`; its smallest value is {array.min()}.")
+    if allowed != "probabilities":
         return
     if array.min() < 0 or array.max() > 1:
         raise ValueError(
-            f"`{argument}` must lie in [0, 1] for `loss='cross_entropy'`; it reaches from {array.min()} to "
-            f"{array.max()}."
+            f"`{argument}` must lie in [0, 1] for `loss={loss!r}`; it reaches from {array.min()} to {array.max()}."
         )
     if softmax:
         sums = array.sum(axis=1, dtype=np.float64)

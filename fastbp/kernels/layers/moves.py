@@ -259,14 +259,17 @@ def crossings_in_segment(job, layer, begin, end, m):
 
 @leaf
 def crossings_in_loss(job, first, m):
-    """How many a - y lie on another side of 0 (absolute loss), or of 1 or -1 (huber), than in the base."""
+    """How many a - y lie on another side of a kink of the loss than in the base.
+
+    The kinks are 0 of the absolute and the quantile loss, and plus and minus the parameter of huber.
+    """
     net, last = job.net, job.net.plan[in_plan.N_LAYERS] - 1
     code, n = net.plan[in_plan.LOSS], field(net, last, in_layer.FAN_OUT)
-    if code != codes.ABSOLUTE and code != codes.HUBER:
+    if code != codes.ABSOLUTE and code != codes.QUANTILE and code != codes.HUBER:
         return 0
     y = shift(from_address(net.data[in_data.Y], net.params), first * n)
     a, base_a = shift(job.work, field(net, last, in_layer.A)), shift(job.base_work, field(job.base, last, in_layer.A))
-    kink = real(0.0 if code == codes.ABSOLUTE else 1.0, a)
+    kink = loss_of(net.plan, net.scalars, a).parameter if code == codes.HUBER else real(0.0, a)
     total = 0
     for i in range(m * n):
         d, base_d = a[i] - y[i], base_a[i] - y[i]

@@ -1,0 +1,82 @@
+"""One row of facts for each loss: what the layers above the kernels know of it beside its name."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Literal, NamedTuple
+
+import numpy as np
+
+from fastbp.functions.names import LossName, OutputName
+from fastbp.functions.own import Loss
+from fastbp.kernels.tables import codes
+
+Range = Literal["any", "non_negative", "probabilities"]
+
+
+class Parameter(NamedTuple):
+    """The parameter that a loss has."""
+
+    default: float
+    low: float  # both bounds are excluded
+    high: float
+
+
+class LossFacts(NamedTuple):
+    """What is to be known of a loss."""
+
+    name: str
+    code: int  # by which the kernels know it, after an output that does not match it
+    parameter: Parameter | None = None
+    # Where dC/da or its derivative jumps: values of a - y, from the loss's parameter; None for nowhere.
+    kinks: Callable[[float], tuple[float, ...]] | None = None
+    matching: tuple[OutputName, ...] = ()  # outputs with which dC/dz is a - y, without f'
+    only_matching: bool = False  # whether it is defined for no others
+    codes_of_outputs: tuple[tuple[OutputName, int], ...] = ()  # the code, where it depends on the output
+    positive_outputs: bool = False  # whether every output must be positive
+    targets: Range = "any"
+    takes_labels: bool = False  # after an output that is a distribution over classes
+
+
+LOSSES: dict[LossName, LossFacts] = {
+    "quadratic": LossFacts("quadratic", codes.QUADRATIC),
+    "cross_entropy": LossFacts(
+        "cross_entropy",
+        codes.SOFTMAX_CROSS_ENTROPY,
+        matching=("softmax", "sigmoid"),
+        only_matching=True,
+        codes_of_outputs=(("softmax", codes.SOFTMAX_CROSS_ENTROPY), ("sigmoid", codes.SIGMOID_CROSS_ENTROPY)),
+        targets="probabilities",
+        takes_labels=True,
+    ),
+    "absolute": LossFacts("absolute", codes.ABSOLUTE, kinks=lambda _: (0.0,)),
+    "huber": LossFacts(
+        "huber", codes.HUBER, Parameter(1.0, 0.0, np.inf), kinks=lambda parameter: (-parameter, parameter)
+    ),
+    "log_cosh": LossFacts("log_cosh", codes.LOG_COSH),
+    "poisson": LossFacts("poisson", codes.POISSON, matching=("exp",), positive_outputs=True, targets="non_negative"),
+    "quantile": LossFacts("quantile", codes.QUANTILE, Parameter(0.5, 0.0, 1.0), kinks=lambda _: (0.0,)),
+}
+LOSS_NAMES = tuple(LOSSES)
+PARAMETERS = {name: facts.parameter for name, facts in LOSSES.items() if facts.parameter is not None}
+
+# Variants, which have no name for the user and are objectives of the estimators: output -> code.  Their gradient is
+# that of the loss; the cost is what scikit-learn reports.
+CLIPPED_CROSS_ENTROPIES: dict[object, int] = {  # from probabilities that are clipped
+    "softmax": codes.CLIPPED_SOFTMAX_CROSS_ENTROPY,
+    "sigmoid": codes.CLIPPED_SIGMOID_CROSS_ENTROPY,
+}
+POISSON_DEVIANCES: dict[object, int] = {"exp": codes.POISSON_DEVIANCE}  # half the deviance
+
+
+def facts_of_loss(loss: LossName | Loss) -> LossFacts:
+    """Return the row of a known loss; of a user's own what is sure, which is little."""
+    return LossFacts(loss.name, codes.CUSTOM_LOSS) if isinstance(loss, Loss) else LOSSES[loss]
+
+
+def loss_entry(loss: LossName | Loss, output: object, dtype: np.dtype) -> tuple[int, int, int]:
+    """Code and addresses of a known loss after an output's activation."""
+    if isinstance(loss, Loss):
+        return (codes.CUSTOM_LOSS, *loss.addresses(dtype))
+    facts = LOSSES[loss]
+    return dict[object, int](facts.codes_of_outputs).get(output, facts.code), 0, 0
