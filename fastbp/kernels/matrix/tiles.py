@@ -18,11 +18,10 @@ from typing import Any
 
 from llvmlite import ir
 from numba import types
-from numba.core import cgutils
 from numba.extending import intrinsic
 
 from fastbp.kernels.machine.processor import LONG_SUM, TILING, VECTOR_BYTES
-from fastbp.kernels.machine.vector_writer import INT, INT32, Vectors, integer, loop, new_function
+from fastbp.kernels.machine.vector_writer import INT, INT32, Vectors, integer, loop, members, new_function
 
 TILES = TILING is not None  # whether products are made of tiles
 TILE_VECTORS = len(TILING.most_rows) if TILING else 1  # vectors of the widest tile
@@ -216,9 +215,9 @@ def tile(typingctx, rows, panel, k, a, b, c0, c, soon):
 
     def codegen(context, builder, signature, args):
         rows, panel, k, *matrices, soon = args
-        _, vectors, last = cgutils.unpack_tuple(builder, panel)
-        numbers = [number for matrix in matrices for number in cgutils.unpack_tuple(builder, matrix)]
-        rest = [k, *numbers, last, *cgutils.unpack_tuple(builder, soon)]
+        _, vectors, last = members(builder, panel)
+        numbers = [number for matrix in matrices for number in members(builder, matrix)]
+        rest = [k, *numbers, last, *members(builder, soon)]
         real = context.get_value_type(signature.args[3][0].dtype)
         if TILING is None:  # never called, see `dense`
             return context.get_dummy_value()

@@ -10,11 +10,10 @@ from typing import Any
 import numba
 from llvmlite import ir
 from numba import types
-from numba.core import cgutils
 from numba.extending import intrinsic
 
 from fastbp.kernels.machine.processor import ADAM_AHEAD, AVX512, TILING
-from fastbp.kernels.machine.vector_writer import Vectors, call_operation, integer, loop
+from fastbp.kernels.machine.vector_writer import Vectors, call_operation, integer, loop, members
 
 ESTIMATES = TILING is AVX512  # whether the processor has the estimates
 
@@ -113,7 +112,7 @@ else:
         def codegen(context, builder, signature, args):
             if ESTIMATES and real == types.float32:  # elsewhere never called, see `has_adam_step`
                 runs, numbers, *pointers = args
-                unpacked = [*cgutils.unpack_tuple(builder, runs), *cgutils.unpack_tuple(builder, numbers)]
+                unpacked = [*members(builder, runs), *members(builder, numbers)]
                 call_operation("adam", _adam, builder, context.get_value_type(real), [*unpacked, *pointers])
             return context.get_dummy_value()
 
