@@ -22,14 +22,15 @@ from typing import Any
 
 import llvmlite
 import numba
-from numba.core.caching import CompileResultCacheImpl, _Cache
-from numba.core.serialize import dumps
 
+from fastbp import kernels
 from fastbp.kernels.compiler.cache_folders import folders, pass_over, say_once
+from fastbp.kernels.compiler.numba_private import CACHE as NUMBA
+from fastbp.kernels.compiler.numba_private import say_what_is_missing
 from fastbp.version import __version__
 
 _DIGEST_LENGTH = 32  # bytes of a SHA-256
-_SOURCES = Path(__file__).parent.parent
+_SOURCES = Path(kernels.__path__[0])
 
 # What changes the machine code of a kernel beside its source, types and processor: attributes of `numba.config`, which
 # environment variables set (NUMBA_OPT, ...) and programs may.
@@ -63,8 +64,11 @@ def compiler_options() -> tuple[tuple[str, str], ...]:
     return tuple((name, repr(getattr(numba.config, name, None))) for name in _COMPILER_OPTIONS)
 
 
-class KernelCache(_Cache):
-    """The cache of one root kernel: one file for each signature."""
+class KernelCache:
+    """The cache of one root kernel: one file for each signature.
+
+    It has what Numba's dispatchers want of a cache, and is the first to know of a compilation.
+    """
 
     def __init__(self, function: Callable[..., Any]) -> None:
         self._name = f"{function.__module__}.{function.__qualname__}".replace("fastbp.kernels.", "")
@@ -97,12 +101,20 @@ class KernelCache(_Cache):
     def load_overload(self, sig: Any, target_context: Any) -> Any:
         """Return the compiled kernel for a signature, or None."""
         target_context.refresh()
-        if not self._enabled:
-            return None
+        found = self._read(sig, target_context) if self._is_used else None
+        if found is None:
+            say_what_is_missing()
+        return found
+
+    @property
+    def _is_used(self) -> bool:
+        return self._enabled and NUMBA.is_whole
+
+    def _read(self, sig: Any, target_context: Any) -> Any:
         with contextlib.suppress(Exception):  # whatever is wrong with a cache, compiling again is right
             for payload in self._payloads(self._file_name(sig, target_context.codegen())):
                 with contextlib.suppress(Exception):
-                    return CompileResultCacheImpl.rebuild(None, target_context, pickle.loads(payload))
+                    return NUMBA.CompileResultCacheImpl.rebuild(None, target_context, pickle.loads(payload))
         return None
 
     @staticmethod
@@ -122,10 +134,10 @@ class KernelCache(_Cache):
 
     def save_overload(self, sig: Any, data: Any) -> None:
         """Write the compiled kernel of a signature, if that is possible."""
-        if not self._enabled:
+        if not self._is_used:
             return
         with contextlib.suppress(Exception):  # a full or read-only disk: the kernel works without a cache
-            payload = dumps(CompileResultCacheImpl.reduce(None, data))
+            payload = NUMBA.dumps(NUMBA.CompileResultCacheImpl.reduce(None, data))
             self._write(self._file_name(sig, data.codegen), hashlib.sha256(payload).digest() + payload)
 
     @staticmethod

@@ -19,10 +19,15 @@ from collections.abc import Callable
 from typing import Any
 
 import numba
-from numba.core.compiler import Compiler
 
 from fastbp.kernels.compiler.disk_cache import KernelCache
-from fastbp.kernels.compiler.leaf_compiler import LeafCompiler
+from fastbp.kernels.compiler.numba_private import CACHE, LEAVES, LITERALS, ROOTS, say_what_is_missing
+
+_LEAF_PIPELINE: dict[str, Any] = {}
+if LEAVES.is_whole:
+    from fastbp.kernels.compiler.leaf_compiler import LeafCompiler
+
+    _LEAF_PIPELINE["pipeline_class"] = LeafCompiler
 
 # Everything that lets a loop be reordered and vectorised, without `nnan` and `ninf`: with those two the compiler may
 # assume that no NaN exists and removes the checks for a diverged loss.
@@ -35,32 +40,49 @@ _LEAF: dict[str, Any] = {
     "forceinline": False,  # where it is not said, a leaf takes it over from the caller for which it is compiled
     "no_cpython_wrapper": True,
     "no_cfunc_wrapper": True,
-    "pipeline_class": LeafCompiler,
-} | _COMMON
+    **_LEAF_PIPELINE,
+    **_COMMON,
+}
 
 # New objects until Python looks for garbage again: a compilation makes millions that stay, and its own 700 cost 0.6 s.
 # The process grows by 4 MB.
 _OBJECTS = 10_000
 
 
-class RootCompiler(Compiler):
-    """Numba's compiler, while Python looks for garbage less often."""
+_ROOT: dict[str, Any] = dict(_COMMON)
+if ROOTS.is_whole:
+    _Compiler: Any = ROOTS.Compiler
 
-    def compile_extra(self, func: Callable[..., Any]) -> Any:
-        """Compile a function and all leaves below it."""
-        objects, *others = gc.get_threshold()
-        gc.set_threshold(max(objects, _OBJECTS) if objects else 0, *others)  # 0: the user wants no garbage collected
-        try:
-            return super().compile_extra(func)
-        finally:
-            gc.set_threshold(objects, *others)
+    class RootCompiler(_Compiler):
+        """Numba's compiler, while Python looks for garbage less often."""
+
+        def compile_extra(self, func: Callable[..., Any]) -> Any:
+            """Compile a function and all leaves below it."""
+            objects, *others = gc.get_threshold()
+            gc.set_threshold(max(objects, _OBJECTS) if objects else 0, *others)  # 0: the user wants none collected
+            try:
+                return super().compile_extra(func)
+            finally:
+                gc.set_threshold(objects, *others)
+
+    _ROOT["pipeline_class"] = RootCompiler
 
 
 def root(function: Callable[..., Any]) -> Any:
     """Compile a kernel that is called from Python, cached on disk."""
-    dispatcher = numba.njit(fastmath=FAST_MATH, pipeline_class=RootCompiler, **_COMMON)(function)
-    if not numba.config.DISABLE_JIT:
+    dispatcher = numba.njit(fastmath=FAST_MATH, **_ROOT)(function)
+    if numba.config.DISABLE_JIT:
+        return dispatcher
+    if CACHE.on(dispatcher, "_cache") is not None:
         dispatcher._cache = KernelCache(function)
+    else:
+        compile_now = dispatcher.compile
+
+        def compile_without_cache(signature: Any) -> Any:
+            say_what_is_missing()
+            return compile_now(signature)
+
+        dispatcher.compile = compile_without_cache
     return dispatcher
 
 
@@ -85,8 +107,10 @@ def formula(function: Callable[..., Any]) -> Any:
 
 def _without_literals(dispatcher: Any) -> Any:
     """Keep Numba from compiling a function again for every constant that it is called with."""
-    if not numba.config.DISABLE_JIT:
-        resolve = dispatcher.get_call_template
+    if numba.config.DISABLE_JIT:
+        return dispatcher
+    resolve = LITERALS.on(dispatcher, "get_call_template")
+    if resolve is not None:
 
         def get_call_template(args: Any, kws: Any) -> Any:
             return resolve(tuple(numba.types.unliteral(arg) for arg in args), kws)

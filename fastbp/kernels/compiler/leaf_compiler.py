@@ -8,7 +8,8 @@ What is left of the time goes to Python more than to LLVM: Numba takes each of s
 language.  So what a leaf has no use for is left out, and what was found out once is not looked for again.  The machine
 code is the same, to the byte.
 
-This is built on `pipeline_class`, Numba's own door for such things.
+This is built on `pipeline_class`, Numba's own door for such things.  Where Numba lacks a part of it, this file is not
+imported (see `numba_private`).
 """
 
 import copy
@@ -16,28 +17,15 @@ import functools
 from typing import Any
 
 from llvmlite.binding import Linkage
-from numba import _dynfunc
-from numba.core.codegen import JITCodeLibrary
-from numba.core.compiler import CompilerBase
-from numba.core.compiler_machinery import LoweringPass, PassManager, register_pass
-from numba.core.typed_passes import (
-    IRLegalization,
-    NativeLowering,
-    NoPythonBackend,
-    NopythonTypeInference,
-    PreLowerStripPhis,
-)
-from numba.core.types import BaseFunction
-from numba.core.untyped_passes import (
-    DeadBranchPrune,
-    FixupArgs,
-    GenericRewrites,
-    ReconstructSSA,
-    TranslateByteCode,
-)
+
+from fastbp.kernels.compiler.numba_private import LEAVES as NUMBA
+
+_Library: Any = NUMBA.JITCodeLibrary
+_Pass: Any = NUMBA.LoweringPass
+_Compiler: Any = NUMBA.CompilerBase
 
 
-class LeafLibrary(JITCodeLibrary):
+class LeafLibrary(_Library):
     """The LLVM module of one leaf, not optimised and without machine code."""
 
     def add_llvm_module(self, ll_module: Any) -> None:
@@ -58,19 +46,19 @@ class LeafLibrary(JITCodeLibrary):
         return [self, *dict.fromkeys(self._linking_libraries)]
 
 
-@register_pass(mutates_CFG=True, analysis_only=False)
-class RegisterLeaf(LoweringPass):
+@NUMBA.register_pass(mutates_CFG=True, analysis_only=False)
+class RegisterLeaf(_Pass):
     """Make the leaf known to functions that are compiled later."""
 
     _name = "fastbp_register_leaf"
 
     def __init__(self) -> None:
-        LoweringPass.__init__(self)
+        _Pass.__init__(self)
 
     def run_pass(self, state: Any) -> bool:
         """Give the leaf a handle; the handle is a key and is never called."""
         fndesc, result = state.cr.fndesc, state.cr
-        handle = _dynfunc.make_function(fndesc.lookup_module(), fndesc.qualname, "", 1, result.env, (state.library,))
+        handle = NUMBA.make_function(fndesc.lookup_module(), fndesc.qualname, "", 1, result.env, (state.library,))
         state.targetctx.insert_user_function(handle, fndesc, state.library.with_callees())
         state["cr"] = result._replace(cfunc=handle)
         return True
@@ -79,17 +67,17 @@ class RegisterLeaf(LoweringPass):
 # Numba's nopython pipeline without what leaves do not contain: closures, comprehensions, expressions of whole arrays,
 # `with`, functions inlined as source, loops over tuples of several types.
 _PASSES = (
-    TranslateByteCode,
-    FixupArgs,
-    DeadBranchPrune,
-    GenericRewrites,
-    ReconstructSSA,
-    NopythonTypeInference,
-    PreLowerStripPhis,
-    IRLegalization,
-    NativeLowering,
+    NUMBA.TranslateByteCode,
+    NUMBA.FixupArgs,
+    NUMBA.DeadBranchPrune,
+    NUMBA.GenericRewrites,
+    NUMBA.ReconstructSSA,
+    NUMBA.NopythonTypeInference,
+    NUMBA.PreLowerStripPhis,
+    NUMBA.IRLegalization,
+    NUMBA.NativeLowering,
     RegisterLeaf,
-    NoPythonBackend,
+    NUMBA.NoPythonBackend,
 )
 
 
@@ -111,7 +99,7 @@ def _with_memory(context: Any, flags: Any) -> Any:
         signature, implementation = signatures.get(key, (None, None))
         if signature is None:
             signature = context.resolve_function_type(function, args, kws)
-            if isinstance(function, BaseFunction) and signature is not None:
+            if isinstance(function, NUMBA.BaseFunction) and signature is not None:
                 implementation = function.get_impl_key(signature)
             signatures[key] = signature, implementation
         elif implementation is not None:  # Numba calls the one that was resolved last, maybe for other options
@@ -123,7 +111,7 @@ def _with_memory(context: Any, flags: Any) -> Any:
     return remembering
 
 
-class LeafCompiler(CompilerBase):
+class LeafCompiler(_Compiler):
     """Numba's nopython pipeline, ending without machine code."""
 
     def define_pipelines(self) -> list[Any]:
@@ -135,7 +123,7 @@ class LeafCompiler(CompilerBase):
         # The target context is this leaf's own copy.
         state.targetctx.enable_nrt = False  # a leaf allocates nothing: there are no references to count
         state.targetctx.get_abi_sizeof = functools.cache(state.targetctx.get_abi_sizeof)  # LLVM parses a module for it
-        pipeline = PassManager("fastbp_leaf")
+        pipeline = NUMBA.PassManager("fastbp_leaf")
         for leaf_pass in _PASSES:
             pipeline.add_pass(leaf_pass, leaf_pass._name)
         pipeline.finalize()

@@ -20,13 +20,13 @@ from typing import Any
 import numba
 from llvmlite import ir
 from numba import types
-from numba.core import cgutils
 from numba.extending import intrinsic
 
 from fastbp.kernels.compiler.jit import leaf
 from fastbp.kernels.machine.denormals import IS_X86
 from fastbp.kernels.machine.pointers import shift
 from fastbp.kernels.machine.processor import POLLS_BEFORE_YIELD
+from fastbp.kernels.machine.vector_writer import declared
 
 MOST_QUEUES = 16
 QUEUE_WORDS = 8  # a cache line; queue i's ticket is word QUEUE_WORDS * i
@@ -127,7 +127,7 @@ else:
         def codegen(context, builder, signature, args):
             if os.name == "posix":
                 function_type = ir.FunctionType(ir.IntType(32), [])
-                builder.call(cgutils.get_or_insert_function(builder.module, function_type, "sched_yield"), [])
+                builder.call(declared(builder.module, function_type, "sched_yield"), [])
             return context.get_dummy_value()
 
         return types.void(), codegen

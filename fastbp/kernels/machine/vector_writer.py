@@ -8,7 +8,6 @@ from collections.abc import Callable
 from typing import Any
 
 from llvmlite import ir
-from numba.core import cgutils
 
 from fastbp.kernels.machine.processor import AVX512, TILING, VECTOR_BYTES
 
@@ -20,6 +19,16 @@ BOOL = ir.IntType(1)
 def integer(value: int) -> Any:
     """Return a 64-bit constant."""
     return ir.Constant(INT, value)
+
+
+def declared(module: Any, function_type: ir.FunctionType, name: str) -> Any:
+    """Return a function that is defined elsewhere, declared in a module, once."""
+    return module.globals.get(name) or ir.Function(module, function_type, name)
+
+
+def members(builder: ir.IRBuilder, values: Any) -> list[Any]:
+    """Return the members of a tuple."""
+    return [builder.extract_value(values, i) for i in range(len(values.type.elements))]
 
 
 class Vectors:
@@ -38,8 +47,7 @@ class Vectors:
     def call(self, name: str, result: Any, arguments: list[Any]) -> Any:
         """Call an LLVM intrinsic by its full name."""
         function_type = ir.FunctionType(result, [argument.type for argument in arguments])
-        function = cgutils.get_or_insert_function(self.builder.module, function_type, name)
-        return self.builder.call(function, arguments)
+        return self.builder.call(declared(self.builder.module, function_type, name), arguments)
 
     def splat(self, x: Any, vector_type: Any = None) -> Any:
         """Vector of a scalar in all lanes."""

@@ -9,16 +9,16 @@ Each also takes a vector of `fastbp.kernels.vectors.values`, lane by lane: one f
 The layout of a float is the IEEE 754 one: a sign bit, the exponent plus `bias`, then `fraction` bits.
 """
 
+from types import FunctionType
 from typing import Any, NamedTuple
 
 import numba
 from llvmlite import ir
 from numba import types
-from numba.core import cgutils
-from numba.core.typing.templates import infer_global
-from numba.extending import intrinsic
+from numba.extending import intrinsic, typeof_impl
 
 from fastbp.kernels.compiler.jit import formula
+from fastbp.kernels.machine.vector_writer import declared
 from fastbp.kernels.vectors.values import Lanes
 
 
@@ -64,7 +64,18 @@ def _call(builder: ir.IRBuilder, name: str, *arguments: Any) -> Any:
     element, lanes = (kind.element, f"v{kind.count}") if isinstance(kind, ir.VectorType) else (kind, "")
     full_name = f"{name}.{lanes}{element.intrinsic_name}"
     function_type = ir.FunctionType(kind, [kind] * len(arguments))
-    return builder.call(cgutils.get_or_insert_function(builder.module, function_type, full_name), arguments)
+    return builder.call(declared(builder.module, function_type, full_name), arguments)
+
+
+# Numba's type of what compiled code runs in the place of a plain Python function.
+_COMPILED: dict[Any, Any] = {}
+_typeof_others = typeof_impl.dispatch(FunctionType)
+
+
+@typeof_impl.register(FunctionType)
+def _typeof_function(function: Any, context: Any) -> Any:
+    """What Numba asks for the type of a plain Python function; of all others it knows nothing, as before."""
+    return _COMPILED.get(function) or _typeof_others(function, context)
 
 
 def formula_of(plain: Any) -> Any:
@@ -76,7 +87,7 @@ def formula_of(plain: Any) -> Any:
     def register(source: Any) -> Any:
         compiled = formula(source)
         if not numba.config.DISABLE_JIT:
-            infer_global(plain, types.Dispatcher(compiled))
+            _COMPILED[plain] = types.Dispatcher(compiled)
         return compiled
 
     return register

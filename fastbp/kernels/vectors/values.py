@@ -25,10 +25,7 @@ import numba
 import numpy as np
 from llvmlite import ir
 from numba import types
-from numba.core.datamodel.models import PrimitiveModel
-from numba.core.extending import register_model
-from numba.core.typing.templates import AbstractTemplate, infer_global, signature
-from numba.extending import intrinsic, lower_builtin
+from numba.extending import intrinsic, lower_builtin, models, register_model, type_callable
 
 from fastbp.kernels.machine.processor import TILING, VECTOR_BYTES
 from fastbp.kernels.machine.vector_writer import Vectors, integer
@@ -64,7 +61,7 @@ class Lanes(types.Type):
 
 
 @register_model(Lanes)
-class _LanesModel(PrimitiveModel):
+class _LanesModel(models.PrimitiveModel):
     """A vector is one LLVM value."""
 
     def __init__(self, manager: Any, numba_type: Lanes) -> None:
@@ -75,15 +72,20 @@ def _writer(builder: ir.IRBuilder, numba_type: Lanes) -> Vectors:
     return Vectors(builder, ir.FloatType() if numba_type.dtype.bitwidth == 32 else ir.DoubleType())
 
 
+def _same_reals(x: Any) -> Any:
+    """The type of a function from a vector of reals to another one."""
+    return x if isinstance(x, Lanes) and x.kind == "real" else None
+
+
 def _operator(function: Any, write: Any, result: str = "real") -> None:
     """Let an operator of Python work on two vectors of reals."""
 
-    @infer_global(function)
-    class Typing(AbstractTemplate):
-        def generic(self, args, kws):
-            if len(args) == 2 and args[0] == args[1] and isinstance(args[0], Lanes) and args[0].kind == "real":
-                return signature(args[0].of_kind(result), *args)
-            return None
+    @type_callable(function)
+    def typed(context):
+        def result_of(x, y):
+            return x.of_kind(result) if x == y and isinstance(x, Lanes) and x.kind == "real" else None
+
+        return result_of
 
     @lower_builtin(function, Lanes, Lanes)
     def lower(context, builder, sig, args):
@@ -100,19 +102,17 @@ if not numba.config.DISABLE_JIT:
 
     _operator(operator.eq, lambda builder, x, y: builder.fcmp_ordered("==", x, y), "mask")
 
-    @infer_global(operator.neg)
-    class _Negative(AbstractTemplate):
-        def generic(self, args, kws):
-            return signature(args[0], *args) if isinstance(args[0], Lanes) and args[0].kind == "real" else None
+    @type_callable(operator.neg)
+    def _typed_negative(context):
+        return _same_reals
 
     @lower_builtin(operator.neg, Lanes)
     def _lower_negative(context, builder, sig, args):
         return builder.fneg(args[0])
 
-    @infer_global(abs)
-    class _Magnitude(AbstractTemplate):
-        def generic(self, args, kws):
-            return signature(args[0], *args) if isinstance(args[0], Lanes) and args[0].kind == "real" else None
+    @type_callable(abs)
+    def _typed_magnitude(context):
+        return _same_reals
 
     @lower_builtin(abs, Lanes)
     def _lower_magnitude(context, builder, sig, args):

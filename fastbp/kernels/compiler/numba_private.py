@@ -1,0 +1,93 @@
+"""Numba's private names: no other file imports them.
+
+Numba may move or drop them in any version.  They make nothing possible, only faster: where one is missing, the group of
+names that is used together with it is not used, and one warning, when something is compiled first, says so.
+"""
+
+import pkgutil
+from typing import Any
+
+import numba
+
+from fastbp.system.caller import warn
+
+
+class Group:
+    """Names that are used together or not at all; each that is there is an attribute.
+
+    Parameters
+    ----------
+    loss : str
+        What is slower without them, as half a sentence.
+    *names : str
+        ``module:name``, each.
+    """
+
+    def __init__(self, loss: str, *names: str) -> None:
+        self.loss, self.missing = loss, list[str]()
+        for name in names:
+            try:
+                setattr(self, name.rpartition(":")[2], pkgutil.resolve_name(name))
+            except (ImportError, AttributeError):
+                self.missing.append(name)
+
+    def __getattr__(self, name: str) -> Any:
+        raise AttributeError(f"{name} was not found in Numba")
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether every name was found."""
+        return not self.missing
+
+    def on(self, dispatcher: Any, attribute: str) -> Any:
+        """Return an attribute of a dispatcher; where it is missing, None, and the group is not whole any more."""
+        value = getattr(dispatcher, attribute, None)
+        name = f"numba.core.dispatcher:Dispatcher.{attribute}"
+        if value is None and name not in self.missing:
+            self.missing.append(name)
+        return value
+
+
+LEAVES = Group(
+    "compiling the kernels takes several times as long",
+    "numba._dynfunc:make_function",
+    "numba.core.codegen:JITCodeLibrary",
+    "numba.core.compiler:CompilerBase",
+    "numba.core.compiler_machinery:LoweringPass",
+    "numba.core.compiler_machinery:PassManager",
+    "numba.core.compiler_machinery:register_pass",
+    "numba.core.typed_passes:IRLegalization",
+    "numba.core.typed_passes:NativeLowering",
+    "numba.core.typed_passes:NoPythonBackend",
+    "numba.core.typed_passes:NopythonTypeInference",
+    "numba.core.typed_passes:PreLowerStripPhis",
+    "numba.core.types:BaseFunction",
+    "numba.core.untyped_passes:DeadBranchPrune",
+    "numba.core.untyped_passes:FixupArgs",
+    "numba.core.untyped_passes:GenericRewrites",
+    "numba.core.untyped_passes:ReconstructSSA",
+    "numba.core.untyped_passes:TranslateByteCode",
+)
+ROOTS = Group("compiling the kernels takes a little longer", "numba.core.compiler:Compiler")
+CACHE = Group(
+    "compiled kernels are not kept on disk, so that each process compiles them again",
+    "numba.core.caching:CompileResultCacheImpl",
+    "numba.core.serialize:dumps",
+)
+LITERALS = Group("some kernels are compiled again for every constant that they are called with")
+GROUPS = (LEAVES, ROOTS, CACHE, LITERALS)
+
+_said: set[str] = set()
+
+
+def say_what_is_missing() -> None:
+    """Warn, once in a process, of the names that were not found; to be called before something is compiled."""
+    names = [name.replace(":", ".") for group in GROUPS for name in group.missing]
+    if not names or _said:
+        return
+    _said.update(names)
+    losses = "; ".join(group.loss for group in GROUPS if group.missing)
+    warn(
+        f"Numba {numba.__version__} lacks what fastbp uses of it to save time ({', '.join(names)}): {losses}. The "
+        "results are right all the same. A newer fastbp, or an older Numba, cures that."
+    )
