@@ -26,11 +26,6 @@ def declared(module: Any, function_type: ir.FunctionType, name: str) -> Any:
     return module.globals.get(name) or ir.Function(module, function_type, name)
 
 
-def members(builder: ir.IRBuilder, values: Any) -> list[Any]:
-    """Return the members of a tuple."""
-    return [builder.extract_value(values, i) for i in range(len(values.type.elements))]
-
-
 class Vectors:
     """Writes vector instructions for one dtype into one LLVM function."""
 
