@@ -58,16 +58,29 @@ class ActivationRow:
 
 @dataclass(frozen=True)
 class LossRow:
-    """What the tests must know of a loss; its formula is `reference_formulas.LOSSES[name]`."""
+    """What the tests must know of a loss; its formula is `reference_formulas.LOSSES[name]`.
+
+    One that has a parameter also has `reference_formulas.WITH_PARAMETER[name]`, and parameters other than the default
+    with which everything is tested too.
+    """
 
     name: str
     outputs: tuple[str, ...]  # activations the output neurons may have; "softmax" for the whole layer
     targets: str  # "real", "probability" (softmax: rows sum to 1) or "count"
     kinks: tuple[float, ...] = ()  # the a - y where it is not infinitely often differentiable
+    default: float | None = None  # its parameter, and others
+    parameters: tuple[float, ...] = ()
+    kinks_scale: bool = False  # whether the kinks are those times the parameter
 
     def __str__(self):
         """Return the name, pytest's id of the row."""
         return self.name
+
+    def kinks_with(self, parameter):
+        """The kinks with a parameter, None for the default."""
+        if not self.kinks_scale:
+            return self.kinks
+        return tuple(kink * (self.default if parameter is None else parameter) for kink in self.kinks)
 
 
 ACTIVATIONS = (
@@ -91,10 +104,10 @@ LOSSES = (
     LossRow("quadratic", _ANY_OUTPUT, "real"),
     LossRow("cross_entropy", ("sigmoid", "softmax"), "probability"),
     LossRow("absolute", _ANY_OUTPUT, "real", kinks=(0,)),
-    LossRow("huber", _ANY_OUTPUT, "real", kinks=(-1, 1)),
+    LossRow("huber", _ANY_OUTPUT, "real", kinks=(-1, 1), default=1.0, parameters=(0.3, 2.5), kinks_scale=True),
     LossRow("log_cosh", _ANY_OUTPUT, "real"),
     LossRow("poisson", ("sigmoid", "softplus", "exp", "softmax"), "count"),
-    LossRow("quantile", _ANY_OUTPUT, "real", kinks=(0,)),
+    LossRow("quantile", _ANY_OUTPUT, "real", kinks=(0,), default=0.5, parameters=(0.1, 0.9)),
 )
 LOSS_NAMES = tuple(row.name for row in LOSSES)
 LOSS_BY_NAME = {row.name: row for row in LOSSES}
@@ -123,6 +136,8 @@ class Case:
         The same for the output layer; also "softmax".
     loss : str
     l2_penalty, l1_penalty : float
+    loss_parameter : float or None
+        None is the loss's default.
     """
 
     name: str
@@ -132,6 +147,7 @@ class Case:
     loss: str = "quadratic"
     l2_penalty: float = 0.0
     l1_penalty: float = 0.0
+    loss_parameter: float | None = None
 
     def __str__(self):
         """Return the name, pytest's id of the case."""
@@ -140,7 +156,13 @@ class Case:
     @property
     def keywords(self):
         """Everything ``bp.Network`` takes beside sizes, dtype and seed."""
-        return {key: getattr(self, key) for key in ("activation", "output", "loss", "l2_penalty", "l1_penalty")}
+        keys = ("activation", "output", "loss", "l2_penalty", "l1_penalty", "loss_parameter")
+        return {key: getattr(self, key) for key in keys}
+
+    @property
+    def loss_kinks(self):
+        """The a - y where the loss is not infinitely often differentiable."""
+        return LOSS_BY_NAME[self.loss].kinks_with(self.loss_parameter)
 
     @property
     def n_params(self):
@@ -160,7 +182,7 @@ class Case:
         """Whether the cost is infinitely often differentiable in the parameters."""
         names = {name for layer in self.neuron_activations if layer != "softmax" for name in layer}
         kinked = any(ACTIVATION_KINKS[name] for name in names)
-        return not (kinked or LOSS_BY_NAME[self.loss].kinks or self.l1_penalty)
+        return not (kinked or self.loss_kinks or self.l1_penalty)
 
 
 def expand(entry, fan_out):
@@ -202,8 +224,13 @@ ACTIVATION_CASES = tuple(
 
 # Every output with every loss it fits.
 LOSS_CASES = tuple(Case(f"{output}-{loss}", [3, 5, 4], "tanh", output, loss) for output, loss in LEGAL_OUTPUTS)
+# Other parameters than the defaults, with an output by itself and one that all z make.
+PARAMETER_CASES = tuple(
+    Case(f"{output}-{loss}-{parameter}", [3, 5, 4], "tanh", output, loss.name, loss_parameter=parameter)
+    for loss in LOSSES for parameter in loss.parameters for output in ("identity", "softmax")
+)  # fmt: skip
 
-ALL_CASES = NETWORK_CASES + ACTIVATION_CASES + LOSS_CASES
+ALL_CASES = NETWORK_CASES + ACTIVATION_CASES + LOSS_CASES + PARAMETER_CASES
 SMOOTH_CASES = tuple(case for case in ALL_CASES if case.smooth)
 KINKED_CASES = tuple(case for case in ALL_CASES if not case.smooth)
 # Few enough paths from a weight to the cost to visit each one.

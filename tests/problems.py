@@ -90,7 +90,7 @@ def kink_distance(problem):
     for names, z in zip(case.neuron_activations, zs, strict=True):
         for k, name in enumerate([] if names == "softmax" else names):
             distances += [np.min(np.abs(z[:, k] - kink)) for kink in ACTIVATION_KINKS[name]]
-    distances += [np.min(np.abs(as_[-1] - problem.Y - kink)) for kink in LOSS_BY_NAME[case.loss].kinks]
+    distances += [np.min(np.abs(as_[-1] - problem.Y - kink)) for kink in case.loss_kinks]
     if case.l1_penalty:
         distances += [np.min(np.abs(W)) for W, _ in reference.unpack(case.sizes, problem.params)]
     return min(distances)
@@ -120,7 +120,8 @@ def _build_case(integer, choice):
     activation = choice(hidden_names) if choice([True, False]) else [layer(hidden_names, n) for n in sizes[1:-1]]
     l2_penalty, l1_penalty = choice([0.0, 0.1]), choice([0.0, 0.0, 0.03])
     name = "-".join(map(str, sizes)) + f"-{loss}"
-    return Case(name, sizes, activation, output, loss.name, l2_penalty, l1_penalty)
+    parameter = choice([None, *loss.parameters])
+    return Case(name, sizes, activation, output, loss.name, l2_penalty, l1_penalty, parameter)
 
 
 def random_network_case(rng):

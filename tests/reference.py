@@ -18,7 +18,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from tests.reference_formulas import ACTIVATIONS, LOSSES, absolute, activate, jacobian, log_sum_exp, softplus
+from tests.reference_formulas import ACTIVATIONS, absolute, activate, jacobian, log_sum_exp, loss_formula, softplus
 
 COMPLEX_STEP = 1e-30  # its square vanishes beside 1, products with small rates do not underflow
 FOURTH_ORDER_STEP = 1e-3  # about eps**(1/5): truncation and rounding are both near 1e-13
@@ -33,6 +33,7 @@ class Network:
     loss: str
     l2_penalty: float = 0.0
     l1_penalty: float = 0.0
+    loss_parameter: float | None = None  # None: the loss's own default, if it has a parameter
 
 
 # ---- Forward ---------------------------------------------------------------------------------------------
@@ -84,7 +85,8 @@ def forward(sizes, neuron_activations, params, X):
 def sample_cost(network, z, a, y):
     """C_x of one sample from the output layer's z, a and the target y, each (n_outputs,)."""
     if network.loss != "cross_entropy":
-        return sum(LOSSES[network.loss].value(a_j, y_j) for a_j, y_j in zip(a, y, strict=True))
+        formula = loss_formula(network.loss, network.loss_parameter)
+        return sum(formula.value(a_j, y_j) for a_j, y_j in zip(a, y, strict=True))
     # From logits: log a has no digits left where a rounds to 0 or 1.
     if network.neuron_activations[-1] == "softmax":
         return sum(y_j * (log_sum_exp(z) - z_j) for z_j, y_j in zip(z, y, strict=True))
@@ -94,7 +96,8 @@ def sample_cost(network, z, a, y):
 def cost_derivative(network, a, y):
     """dC_x/da of one sample, (n_outputs,)."""
     if network.loss != "cross_entropy":
-        return np.array([LOSSES[network.loss].derivative(a_j, y_j) for a_j, y_j in zip(a, y, strict=True)])
+        formula = loss_formula(network.loss, network.loss_parameter)
+        return np.array([formula.derivative(a_j, y_j) for a_j, y_j in zip(a, y, strict=True)])
     if network.neuron_activations[-1] == "softmax":
         return -y / a
     return (a - y) / (a * (1 - a))

@@ -11,7 +11,8 @@ import numpy as np
 from scipy.special import erfc
 
 LEAKY_SLOPE = 0.01  # slope of leaky_relu left of 0
-HUBER_THRESHOLD = 1.0  # where huber turns from a parabola into a straight line
+HUBER_THRESHOLD = 1.0  # by default: where huber turns from a parabola into a straight line
+QUANTILE = 0.5  # by default: the median
 
 
 # ---- Activations: f(z) and f'(z) of one number ---------------------------------------------------------
@@ -123,9 +124,22 @@ def absolute(d):
     return d if d.real >= 0 else -d
 
 
-def huber(d):
-    """d**2 / 2 near 0, |d| - 1/2 beyond the threshold of 1."""
-    return d * d / 2 if abs(d.real) <= HUBER_THRESHOLD else HUBER_THRESHOLD * (absolute(d) - HUBER_THRESHOLD / 2)
+def huber(threshold):
+    """d**2 / 2 near 0, a straight line beyond the threshold."""
+    return Loss(
+        lambda a, y: (
+            (a - y) ** 2 / 2 if abs((a - y).real) <= threshold else threshold * (absolute(a - y) - threshold / 2)
+        ),
+        lambda a, y: a - y if abs((a - y).real) <= threshold else threshold * np.sign((a - y).real),
+    )
+
+
+def quantile(q):
+    """q times what a is too small by, 1 - q times what it is too large by."""
+    return Loss(
+        lambda a, y: (1 - q) * (a - y) if (a - y).real >= 0 else -q * (a - y),
+        lambda a, y: {1: 1 - q, 0: 0.0, -1: -q}[int(np.sign((a - y).real))],
+    )
 
 
 def log_cosh(d):
@@ -138,11 +152,14 @@ def log_cosh(d):
 LOSSES = {
     "quadratic": Loss(lambda a, y: (a - y) ** 2 / 2, lambda a, y: a - y),
     "absolute": Loss(lambda a, y: absolute(a - y), lambda a, y: np.sign((a - y).real)),
-    "huber": Loss(
-        lambda a, y: huber(a - y),
-        lambda a, y: a - y if abs((a - y).real) <= HUBER_THRESHOLD else HUBER_THRESHOLD * np.sign((a - y).real),
-    ),
+    "huber": huber(HUBER_THRESHOLD),
     "log_cosh": Loss(lambda a, y: log_cosh(a - y), lambda a, y: np.tanh(a - y)),
     "poisson": Loss(lambda a, y: a - y * np.log(a) if y != 0 else a, lambda a, y: 1 - y / a if y != 0 else 1.0),
-    "quantile": Loss(lambda a, y: absolute(a - y) / 2, lambda a, y: np.sign((a - y).real) / 2),  # the median
+    "quantile": quantile(QUANTILE),
 }
+WITH_PARAMETER = {"huber": huber, "quantile": quantile}
+
+
+def loss_formula(name, parameter=None):
+    """Return a loss with a parameter, or by default with its own one or none."""
+    return LOSSES[name] if parameter is None else WITH_PARAMETER[name](parameter)

@@ -44,7 +44,8 @@ def architectures(draw):
     outputs = [name for name in loss.outputs if name != "exp"]  # overflows, and is tested on its own
     names = st.sampled_from(HIDDEN)
     hidden = draw(names | st.lists(names, min_size=len(sizes) - 2, max_size=len(sizes) - 2))
-    return cases.Case("random", sizes, hidden, draw(st.sampled_from(outputs)), loss.name)
+    parameter = draw(st.sampled_from((None, *loss.parameters)))
+    return cases.Case("random", sizes, hidden, draw(st.sampled_from(outputs)), loss.name, loss_parameter=parameter)
 
 
 def scaled(draw, rng, shape, dtype):

@@ -66,6 +66,10 @@ def test_facts_of_a_loss_are_those_of_the_tests(row):
     ranges = {"any": "real", "non_negative": "count", "probabilities": "probability"}
     assert ranges[facts.targets] == row.targets
     assert (facts.kinks is not None) == bool(row.kinks)
+    assert (facts.parameter is not None) == bool(row.parameters)
+    assert facts.parameter is None or facts.parameter.default == row.default
+    for parameter in (row.default, *row.parameters) if row.kinks else ():
+        assert facts.kinks(parameter) == row.kinks_with(parameter)
     positive = {name for name in activations.ACTIVATION_NAMES if activations.ACTIVATIONS[name].positive}
     allowed = set(facts.matching) if facts.only_matching else set(activations.ACTIVATION_NAMES)
     assert allowed & (positive if facts.positive_outputs else allowed) == set(row.outputs)

@@ -50,7 +50,7 @@ LOSS_OF_CODE = {
     codes.CLIPPED_SOFTMAX_CROSS_ENTROPY: "cross_entropy", codes.CLIPPED_SIGMOID_CROSS_ENTROPY: "cross_entropy",
     codes.POISSON_DEVIANCE: "poisson",
 }  # fmt: skip
-LOSS_PARAMETERS = {"huber": 1.0, "quantile": 0.5}
+LOSS_PARAMETERS = {"huber": 0.7, "quantile": 0.8}
 WRONG_CODES = (-1, codes.CUSTOM_ACTIVATION, 99)  # a code of one's own without the addresses of its functions is wrong
 
 
@@ -129,7 +129,9 @@ def test_every_path_knows_every_code_or_says_so(path, dtype, on_path):
             name = ACTIVATION_OF_CODE.get(output, "identity")
             if loss == codes.POISSON and output in ACTIVATION_OF_CODE and name not in positive:
                 continue  # the logarithm of a negative output: NaN in both
-            case = cases.Case("", SIZES, "tanh", name, LOSS_OF_CODE.get(loss, "quadratic"))
+            loss_name = LOSS_OF_CODE.get(loss, "quadratic")
+            parameter = LOSS_PARAMETERS.get(loss_name)
+            case = cases.Case("", SIZES, "tanh", name, loss_name, loss_parameter=parameter)
             net = network(cases.Case("", SIZES, "tanh", name), problems.random_params(case, rng) / 2, dtype)
             X, Y = rng.standard_normal((N_ROWS, SIZES[0])).astype(dtype), targets_for(loss, rng).astype(dtype)
             before = net.params.copy()

@@ -123,6 +123,7 @@ EXACT_ACTIVATIONS = {
 def test_every_row_has_its_formula():
     assert {row.name for row in cases.ACTIVATIONS} == set(formulas.ACTIVATIONS) == set(EXACT_ACTIVATIONS)
     assert {row.name for row in cases.LOSSES} == set(formulas.LOSSES) | {"cross_entropy"}
+    assert {row.name for row in cases.LOSSES if row.parameters} == set(formulas.WITH_PARAMETER)
 
 
 @pytest.mark.parametrize("row", cases.ACTIVATIONS, ids=str)
@@ -152,9 +153,12 @@ def test_saturated_sigmoid():
     assert agrees_with_print(1e7 * formulas.ACTIVATIONS["sigmoid"].derivative(15.0), "3.1")
 
 
-@pytest.mark.parametrize("name", formulas.LOSSES)
-def test_loss_derivative_against_complex_step(name):
-    loss = formulas.LOSSES[name]
+FORMULAS = [(name, None) for name in formulas.LOSSES] + [(row.name, p) for row in cases.LOSSES for p in row.parameters]
+
+
+@pytest.mark.parametrize(("name", "parameter"), FORMULAS)
+def test_loss_derivative_against_complex_step(name, parameter):
+    loss = formulas.loss_formula(name, parameter)
     for a in (0.1, 0.9, 1.4, 30.0):
         for y in (0.0, 1.0, 3.0):
             expected = complex_step(lambda a, y=y: loss.value(a, y), a)

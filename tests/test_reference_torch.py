@@ -24,10 +24,10 @@ TORCH_ACTIVATIONS = {
 TORCH_LOSSES = {
     "quadratic": lambda a, Y: functional.mse_loss(a, Y, reduction="none") / 2,
     "absolute": lambda a, Y: functional.l1_loss(a, Y, reduction="none"),
-    "huber": lambda a, Y: functional.huber_loss(a, Y, reduction="none"),
+    "huber": lambda a, Y, delta=1.0: functional.huber_loss(a, Y, reduction="none", delta=delta),
     "log_cosh": lambda a, Y: torch.log(torch.cosh(a - Y)),
     "poisson": lambda a, Y: functional.poisson_nll_loss(a, Y, log_input=False, eps=0.0, reduction="none"),
-    "quantile": lambda a, Y: functional.l1_loss(a, Y, reduction="none") / 2,
+    "quantile": lambda a, Y, q=0.5: torch.maximum(q * (Y - a), (q - 1) * (Y - a)),
 }
 # Ours -> torch's; beta_1 and beta_2 become the pair `betas`.
 TORCH_SETTINGS = {"learning_rate": "lr", "epsilon": "eps", "rho": "alpha"}
@@ -50,7 +50,8 @@ def torch_cost(problem, params):
         penalty = penalty + case.l2_penalty / 2 * (W**2).sum() + case.l1_penalty * W.abs().sum()
     Y = torch.tensor(problem.Y)
     if case.loss != "cross_entropy":
-        costs = TORCH_LOSSES[case.loss](a, Y).sum(dim=1)
+        parameter = () if case.loss_parameter is None else (case.loss_parameter,)
+        costs = TORCH_LOSSES[case.loss](a, Y, *parameter).sum(dim=1)
     elif names == "softmax":
         costs = functional.cross_entropy(z, Y, reduction="none")
     else:
