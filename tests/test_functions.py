@@ -34,15 +34,16 @@ def test_codes_of_activations_are_those_of_the_kernels():
 
 def test_codes_of_losses_are_those_of_the_kernels():
     everywhere = set().union(*(codes_of(row, row.matching or ("identity",)) for row in losses.LOSSES.values()))
-    variants = {*losses.CLIPPED_CROSS_ENTROPIES.values(), *losses.POISSON_DEVIANCES.values()}
+    variants = {code for row in losses.LOSSES.values() for _, code in row.reported}
     assert everywhere | variants == {*known_codes.LOSSES_OF_OUTPUTS, *codes.LOSSES_FROM_LOGITS}
     assert variants <= set(codes.LOSSES_FROM_LOGITS)
     for row in losses.LOSSES.values():
         assert codes_of(row, row.matching) <= set(codes.LOSSES_FROM_LOGITS) or not row.only_matching
-    of_softmax = {losses.loss_entry("cross_entropy", "softmax", DTYPE)[0], losses.CLIPPED_CROSS_ENTROPIES["softmax"]}
-    of_sigmoid = {losses.loss_entry("cross_entropy", "sigmoid", DTYPE)[0], losses.CLIPPED_CROSS_ENTROPIES["sigmoid"]}
-    assert of_softmax == set(codes.SOFTMAX_LOSSES)
-    assert of_sigmoid == set(codes.SIGMOID_LOSSES)
+    for output, expected in (("softmax", codes.SOFTMAX_LOSSES), ("sigmoid", codes.SIGMOID_LOSSES)):
+        own = losses.loss_entry("cross_entropy", output, DTYPE)[0]
+        assert {own, losses.reported_code("cross_entropy", output)} == set(expected)
+    assert losses.reported_code("poisson", "exp") == codes.POISSON_DEVIANCE
+    assert losses.reported_code("poisson", "softplus") is None
 
 
 @pytest.mark.parametrize("row", cases.ACTIVATIONS, ids=str)

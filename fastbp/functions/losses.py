@@ -8,7 +8,7 @@ from typing import Literal, NamedTuple
 import numpy as np
 
 from fastbp.functions.names import LossName, OutputName
-from fastbp.functions.own import Loss
+from fastbp.functions.own import Activation, Loss
 from fastbp.kernels.tables import codes
 
 Range = Literal["any", "non_negative", "probabilities"]
@@ -33,6 +33,8 @@ class LossFacts(NamedTuple):
     matching: tuple[OutputName, ...] = ()  # outputs with which dC/dz is a - y, without f'
     only_matching: bool = False  # whether it is defined for no others
     codes_of_outputs: tuple[tuple[OutputName, int], ...] = ()  # the code, where it depends on the output
+    # Codes of variants, after some outputs: their gradient is the loss's, and their cost what scikit-learn reports.
+    reported: tuple[tuple[OutputName, int], ...] = ()
     positive_outputs: bool = False  # whether every output must be positive
     targets: Range = "any"
     takes_labels: bool = False  # after an output that is a distribution over classes
@@ -46,6 +48,10 @@ LOSSES: dict[LossName, LossFacts] = {
         matching=("softmax", "sigmoid"),
         only_matching=True,
         codes_of_outputs=(("softmax", codes.SOFTMAX_CROSS_ENTROPY), ("sigmoid", codes.SIGMOID_CROSS_ENTROPY)),
+        reported=(  # from probabilities that are clipped
+            ("softmax", codes.CLIPPED_SOFTMAX_CROSS_ENTROPY),
+            ("sigmoid", codes.CLIPPED_SIGMOID_CROSS_ENTROPY),
+        ),
         targets="probabilities",
         takes_labels=True,
     ),
@@ -54,19 +60,18 @@ LOSSES: dict[LossName, LossFacts] = {
         "huber", codes.HUBER, Parameter(1.0, 0.0, np.inf), kinks=lambda parameter: (-parameter, parameter)
     ),
     "log_cosh": LossFacts("log_cosh", codes.LOG_COSH),
-    "poisson": LossFacts("poisson", codes.POISSON, matching=("exp",), positive_outputs=True, targets="non_negative"),
+    "poisson": LossFacts(
+        "poisson",
+        codes.POISSON,
+        matching=("exp",),
+        reported=(("exp", codes.POISSON_DEVIANCE),),  # half the deviance
+        positive_outputs=True,
+        targets="non_negative",
+    ),
     "quantile": LossFacts("quantile", codes.QUANTILE, Parameter(0.5, 0.0, 1.0), kinks=lambda _: (0.0,)),
 }
 LOSS_NAMES = tuple(LOSSES)
 PARAMETERS = {name: facts.parameter for name, facts in LOSSES.items() if facts.parameter is not None}
-
-# Variants, which have no name for the user and are objectives of the estimators: output -> code.  Their gradient is
-# that of the loss; the cost is what scikit-learn reports.
-CLIPPED_CROSS_ENTROPIES: dict[object, int] = {  # from probabilities that are clipped
-    "softmax": codes.CLIPPED_SOFTMAX_CROSS_ENTROPY,
-    "sigmoid": codes.CLIPPED_SIGMOID_CROSS_ENTROPY,
-}
-POISSON_DEVIANCES: dict[object, int] = {"exp": codes.POISSON_DEVIANCE}  # half the deviance
 
 
 def facts_of_loss(loss: LossName | Loss) -> LossFacts:
@@ -74,9 +79,14 @@ def facts_of_loss(loss: LossName | Loss) -> LossFacts:
     return LossFacts(loss.name, codes.CUSTOM_LOSS) if isinstance(loss, Loss) else LOSSES[loss]
 
 
-def loss_entry(loss: LossName | Loss, output: object, dtype: np.dtype) -> tuple[int, int, int]:
+def loss_entry(loss: LossName | Loss, output: OutputName | Activation, dtype: np.dtype) -> tuple[int, int, int]:
     """Code and addresses of a known loss after an output's activation."""
     if isinstance(loss, Loss):
         return (codes.CUSTOM_LOSS, *loss.addresses(dtype))
     facts = LOSSES[loss]
     return dict[object, int](facts.codes_of_outputs).get(output, facts.code), 0, 0
+
+
+def reported_code(loss: LossName | Loss, output: OutputName | Activation) -> int | None:
+    """Code of what scikit-learn reports of a loss after an output's activation; None where it is the loss itself."""
+    return dict[object, int](facts_of_loss(loss).reported).get(output)

@@ -15,7 +15,7 @@ from sklearn.utils.multiclass import _check_partial_fit_first_call, type_of_targ
 
 from fastbp.engine.objective import Objective
 from fastbp.engine.rows import Data
-from fastbp.functions.losses import CLIPPED_CROSS_ENTROPIES
+from fastbp.functions.losses import reported_code
 from fastbp.neural_network.base import BaseMLP
 from fastbp.neural_network.class_weights import weights_by_class
 from fastbp.neural_network.errors import warn_of_column
@@ -281,7 +281,7 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         }
 
     def _objective(self, with_penalties: bool = True) -> Objective:
-        code = CLIPPED_CROSS_ENTROPIES[self._network.activations[-1][0][0]]
+        code = reported_code(self._network.loss, self._network.activations[-1][0][0])
         resolution = float(np.finfo(self._network.dtype).eps)
         penalties = (self.alpha, self.l1_penalty) if with_penalties else (0.0, 0.0)
         return Objective(code, resolution, 1.0, *penalties)

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from sklearn.utils._param_validation import Interval, Options, StrOptions
 
 from fastbp.functions.activations import OF_ONE_Z
-from fastbp.functions.names import same_elsewhere
+from fastbp.functions.names import LossName, same_elsewhere
 from fastbp.functions.own import Activation, Loss
 from fastbp.model.initializers import names as initializer_names
 from fastbp.training.schedules import Schedule
@@ -20,7 +20,7 @@ from fastbp.validation.numbers import network_dtype
 STOCHASTIC_SOLVERS = ("sgd", "adam")
 # scikit-learn's names of activations and losses -> fastbp's; the others are the same
 NETWORK_NAMES = {"logistic": "sigmoid"}
-NETWORK_LOSSES = {
+NETWORK_LOSSES: dict[str, LossName] = {
     "squared_error": "quadratic",
     "poisson": "poisson",
     "absolute_error": "absolute",

@@ -12,7 +12,7 @@ from sklearn.metrics import r2_score
 
 from fastbp.engine.objective import Objective
 from fastbp.engine.rows import Data
-from fastbp.functions.losses import POISSON_DEVIANCES
+from fastbp.functions.losses import LossFacts, facts_of_loss, reported_code
 from fastbp.functions.own import Activation, Loss
 from fastbp.neural_network.base import BaseMLP
 from fastbp.neural_network.errors import warn_of_column
@@ -212,12 +212,12 @@ class MLPRegressor(RegressorMixin, BaseMLP):
 
     def _learn_targets(self, y: NDArray[Any], incremental: bool) -> None:
         warn_of_column(y)
-        if self._is_poisson and y.min() < 0:
-            raise ValueError(f"`y` must be at least 0 for loss='poisson'; its smallest value is {y.min()}.")
+        if self._loss_facts.targets == "non_negative" and y.min() < 0:
+            raise ValueError(f"`y` must be at least 0 for loss={self.loss!r}; its smallest value is {y.min()}.")
 
     @property
-    def _is_poisson(self) -> bool:
-        return isinstance(self.loss, str) and self.loss == "poisson"
+    def _loss_facts(self) -> LossFacts:
+        return facts_of_loss(self.loss if isinstance(self.loss, Loss) else NETWORK_LOSSES[self.loss])
 
     def _encoded(self, y: NDArray[Any], dtype: np.dtype) -> Targets:
         with np.errstate(over="ignore"):
@@ -234,7 +234,7 @@ class MLPRegressor(RegressorMixin, BaseMLP):
         return 0 if targets.array is None else targets.array.shape[1]
 
     def _output_settings(self) -> dict[str, Any]:
-        default = "exp" if self._is_poisson else "identity"
+        default = (*self._loss_facts.matching, "identity")[0]
         output = default if self.output_activation is None else self.output_activation
         parameter = {"huber": self.huber_slope, "quantile": self.quantile}
         is_own = isinstance(self.loss, Loss)
@@ -249,7 +249,7 @@ class MLPRegressor(RegressorMixin, BaseMLP):
         penalties = (self.alpha, self.l1_penalty) if with_penalties else (0.0, 0.0)
         is_mean = isinstance(self.loss, str) and self.loss == "squared_error"
         factor = 1.0 / self.n_outputs_ if is_mean else 1.0
-        code = POISSON_DEVIANCES.get(self._network.activations[-1][0][0]) if self._is_poisson else None
+        code = reported_code(self._network.loss, self._network.activations[-1][0][0])
         return Objective(code, self._network.loss_parameter or 0.0, factor, *penalties)
 
     # --- predictions --------------------------------------------------------------------------------------------------
