@@ -7,6 +7,7 @@ import pytest
 
 import fastbp as bp
 from fastbp.engine import frame, shuffling
+from fastbp.engine.interruption import StepTime
 from fastbp.kernels.machine import team
 from fastbp.kernels.roots import entry
 from tests import cases, reference
@@ -103,6 +104,20 @@ def test_bits_with_dropout_and_many_rows(calls):
     together, single = both_ways(CASE, 700, epochs=5, batch_size=64, dropout=0.3)
     assert_same(together, single)
     assert len(calls) < 5 + 5
+
+
+@pytest.mark.parametrize("shuffle", [True, False])
+@pytest.mark.parametrize("most", [1, 2, 5])
+def test_bits_of_epochs_that_take_several_calls(most, shuffle, monkeypatch, calls):
+    """A call that may be long is cut, wherever within an epoch that is."""
+    monkeypatch.setattr(StepTime, "steps_to_try", lambda self, n_steps: min(n_steps, most))
+    together, single = both_ways(CASE, 20, epochs=6, batch_size=7, shuffle=shuffle, weighted=True)
+    assert_same(together, single)
+    n_steps, n_calls = 6 * 3, 6 * -(-3 // most)
+    assert len(calls) == -(-n_steps // most) + n_calls
+    monkeypatch.undo()
+    whole, _ = both_ways(CASE, 20, epochs=6, batch_size=7, shuffle=shuffle, weighted=True)
+    assert_same(together, whole)
 
 
 def test_a_second_fit_goes_on():

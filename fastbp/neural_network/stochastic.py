@@ -226,7 +226,7 @@ class StochasticFit:
         """Train one epoch and record it; return whether training is finished."""
         est = self._learner
         order = self._next_order()
-        loss = self._steps.epoch(self._rates(), order).cost
+        loss, _ = self._steps.epoch(self._rates(), order)
         self._steps.end_epoch()
         has_diverged = not np.isfinite(loss)
         if has_diverged and not (est.early_stopping and self._best is not None):

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastbp import validation
+from fastbp.engine.calls import DIVERGED
 from fastbp.engine.rows import Data
 from fastbp.functions.names import LossName
 from fastbp.model.model import passes_of
@@ -150,7 +151,7 @@ class CompiledEpochs:
         columns.read_parameters(net.weights, net.biases, rows.sizes, rows.params)
         try:
             order = np.array(self._places, np.int64)
-            if self._steps.epoch(self._rates, order).has_diverged:
+            if self._steps.epoch(self._rates, order)[1] == DIVERGED:
                 give_up(self._steps, epoch, float(self._rates[0]))
         finally:  # also after Ctrl-C: the steps that were taken count
             self._steps.end_epoch()

@@ -1,8 +1,8 @@
-"""Checkpoints: everything that a fit needs to go on, in a file, so that it ends with the bits of one never interrupted.
+"""Checkpoints: files with all that a fit needs to continue, and to end with the bits of an uninterrupted one.
 
 A checkpoint holds the parameters, the optimizer with its vectors, the random numbers, the history, what early stopping
 remembers and the position within the epoch; the order of an epoch's rows follows from the random numbers at its
-beginning.  The data are not stored: their shapes and a digest of all rows are, to be compared with.
+beginning.  The data are not stored; their shapes and a digest of all rows are, for comparison.
 """
 
 from __future__ import annotations
@@ -37,13 +37,13 @@ from fastbp.validation.sparse_rows import Rows, SparseRows
 _KIND, _VERSION = "checkpoint", 1
 _FIELDS = ("network", "fit", "epochs", "step", "position", "powers", "rng", "dropout_seed", "stopped_by")
 _ARRAYS = ("params", "before_epoch", "best_params", "vectors", "sums", "history")
-_DIGEST_BYTES = 1 << 21  # of rows that are copied and digested at a time: they stay within the second-level cache
-_MOST_RATES = 1 << 16  # of a schedule of the user's own that are compared: some milliseconds
+_DIGEST_BYTES = 1 << 21  # of the rows copied and digested at a time: they stay in the second-level cache
+_MOST_RATES = 1 << 16  # compared of a user's own schedule: some milliseconds
 
 
 @dataclass
 class Record:
-    """What a fit has behind it, beside what its `Epochs` know."""
+    """What a fit has done so far, apart from what its `Epochs` hold."""
 
     best: Best | None
     history: History = field(default_factory=History)
@@ -82,7 +82,7 @@ def checked_interval(every: Any) -> int | float:
 
 
 def digest(array: Rows) -> dict[str, Any]:
-    """Return the shape of an array and a digest of all its rows, some of them at a time: about 1 ms a megabyte."""
+    """Return the shape of an array and a digest of all its rows, computed in pieces: about 1 ms a megabyte."""
     found = hashlib.blake2b(digest_size=16)
     if isinstance(array, SparseRows):
         for part in (array.indptr, array.indices, array.values):
@@ -95,7 +95,7 @@ def digest(array: Rows) -> dict[str, Any]:
 
 
 def describe_data(X: Rows, targets: Targets, sample_weight: NDArray[Any] | None, suffix: str = "") -> dict[str, Any]:
-    """Return what is compared of data, by the names of the arguments."""
+    """Return what a checkpoint says of data, by the names of the arguments."""
     Y = targets.labels if targets.array is None else targets.array
     assert Y is not None
     weights = None if sample_weight is None else digest(sample_weight)
@@ -103,7 +103,7 @@ def describe_data(X: Rows, targets: Targets, sample_weight: NDArray[Any] | None,
 
 
 def describe_optimizer(optimizer: Optimizer | Schedule, horizon: int) -> dict[str, Any]:
-    """Return class and hyper-parameters in plain values; of a schedule of the user's own the rates of the fit."""
+    """Return class and hyper-parameters as plain values; for a user's own schedule, the rates of the fit."""
     values: dict[str, Any] = {"class": type(optimizer).__name__}
     if isinstance(optimizer, Schedule) and type(optimizer) not in SCHEDULES.values():
         return values | _describe_rates(optimizer, horizon)
@@ -119,8 +119,8 @@ def describe_optimizer(optimizer: Optimizer | Schedule, horizon: int) -> dict[st
 def _describe_rates(schedule: Schedule, horizon: int) -> dict[str, Any]:
     """Return the first and last learning rate of a fit, and a digest of up to 65536 of them.
 
-    Whatever a schedule keeps, in attributes, closures or its code, shows in its rates, and what it keeps without using
-    it, such as a cache, does not.  They are rounded to float32, since other processors may differ in a last bit.
+    The rates show whatever a schedule depends on, be it attributes, closures or code, and nothing that it only keeps,
+    such as a cache.  They are rounded to float32, since another processor may differ in the last bit.
     """
     horizon = max(horizon, 1)
     steps = np.unique(np.linspace(0, horizon - 1, _MOST_RATES).astype(np.int64))
@@ -217,13 +217,13 @@ class Checkpoints:
 
     @contextmanager
     def on_the_way_out(self) -> Iterator[None]:
-        """Write one when an exception, Ctrl-C for instance, ends the fit; but none of a fit that diverged."""
+        """Write one if an exception such as Ctrl-C ends the fit, except a divergence."""
         try:
             yield
         except TrainingDivergedError:
             raise
         except BaseException as error:
-            if not self._failed:  # otherwise it is this that failed
+            if not self._failed:  # otherwise writing is what raised
                 try:
                     self.take()
                 except OSError as failure:
@@ -315,7 +315,7 @@ class SavedFit:
         return state_of(optimizer, vectors, rng, seed, step, (powers[0], powers[1]))
 
     def restore(self, epochs: Epochs, record: Record) -> None:
-        """Bring network, steps and record to where the fit was; everything is looked at before anything changes."""
+        """Bring network, steps and record to where the fit was; everything is checked before anything changes."""
         content, dtype, n_params = self._content, self._net.dtype, (self._net.n_params,)
         params, before = (content.take(name, n_params, dtype) for name in ("params", "before_epoch"))
         sums = content.take("sums", (2,), np.float64, finite=False)

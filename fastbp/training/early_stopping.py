@@ -62,7 +62,7 @@ class Best:
         self.params: NDArray[Any] | None = None
 
     def should_stop(self, val_loss: float) -> bool:
-        """Take note of an epoch; whether patience is at its end."""
+        """Take note of an epoch; return whether patience has run out."""
         if self._is_lowest(val_loss) and self._rule.restore_best:
             self.params = self._current.copy()
         return self._waited >= self._rule.patience

@@ -1,4 +1,4 @@
-"""`Epochs`: the epochs of a fit, with rates from its optimizer and orders from its random numbers."""
+"""`Epochs`: the epochs of a fit, whose learning rates and random orders come from its training state."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from fastbp.engine.calls import CONVERGED, DIVERGED
 from fastbp.model.model import passes_of
 from fastbp.training.history import History
 from fastbp.training.state import TrainingDivergedError, TrainingState
@@ -17,14 +18,15 @@ from fastbp.training.trained import TrainedModel, keep_training_state
 
 
 class Epochs:
-    """The epochs of one fit, counted from its beginning, as are the steps that a schedule sees.
+    """The epochs of one fit.
 
-    Those of the optimizer may be more.
+    Epochs are counted from the beginning of the fit, and so are the steps that a schedule sees; the optimizer may have
+    taken more of them, in earlier fits.
 
     Parameters
     ----------
     steps : Steps
-        The steps, of the optimizer of `state`.
+        The steps, with `state` as their optimizer.
     state : TrainingState
         The optimizer and the random numbers.
     n_epochs : int
@@ -40,18 +42,18 @@ class Epochs:
         self._rng_state: Mapping[str, Any] | None = None  # at the beginning of the epoch at hand
 
     def one(self, epoch: int, pauses: Pauses | None) -> tuple[float, float, bool]:
-        """Train the rest of an epoch; its mean cost, its last learning rate, and whether the tolerance was met."""
+        """Train the rest of an epoch; return its mean cost, its last learning rate, and if the tolerance was met."""
         steps, rng = self.steps, self.state.rng
         self._rng_state = rng.bit_generator.state
         order = steps.random_order(rng) if self._shuffles else None
         rates = self._rates(epoch, 1)
-        outcome = steps.epoch(rates, order, pauses)
-        if outcome.has_diverged:
+        cost, status = steps.epoch(rates, order, pauses)
+        if status == DIVERGED:
             give_up(steps, epoch, float(rates[0]))
-        return outcome.cost, float(rates[-1]), outcome.has_converged
+        return cost, float(rates[-1]), status == CONVERGED
 
     def end_one(self) -> None:
-        """Take note that the epoch is recorded."""
+        """End the epoch, which is recorded."""
         self._rng_state = None
         self.steps.end_epoch()
 
@@ -60,19 +62,19 @@ class Epochs:
         return 1 if self.state.optimizer.has_own_schedule else self.steps.most_epochs(shuffle=self._shuffles)
 
     def several(self, n_epochs: int, history: History) -> tuple[float, bool]:
-        """Train several epochs in one call of the kernel, and record them; the last cost, and if the tolerance was met.
+        """Train several epochs in one call of the kernel; return the last cost, and if the tolerance was met.
 
         Whatever ends the call, the finished epochs are recorded.
         """
         steps, first = self.steps, len(history)
         rates = self._rates(first, n_epochs)
-        outcome = steps.epochs(rates, self.state.rng.bit_generator if self._shuffles else None, history.extend)
-        if outcome.has_diverged:
+        cost, status = steps.epochs(rates, self.state.rng.bit_generator if self._shuffles else None, history.extend)
+        if status == DIVERGED:
             give_up(steps, len(history), float(rates[(len(history) - first) * steps.per_epoch]))
-        return outcome.cost, outcome.has_converged
+        return cost, status == CONVERGED
 
     def norm_at_most(self, tol: float) -> bool:
-        """Whether the gradient over all data is within the tolerance; full batches know before each step."""
+        """Whether the gradient of all data has at most this norm; with full batches the kernel checks that itself."""
         steps, data = self.steps, self.steps.data
         if steps.is_full_batch:
             return False
@@ -81,11 +83,11 @@ class Epochs:
         )
         return float(np.linalg.norm(grad)) <= tol
 
-    # --- to go on later -----------------------------------------------------------------------------------------------
+    # --- to continue later --------------------------------------------------------------------------------------------
 
     @contextmanager
     def saving_state(self, net: TrainedModel) -> Iterator[None]:
-        """Leave the network able to go on from the last finished step, whatever ends the training, which is over."""
+        """Whatever ends the training, let the network continue from the last finished step."""
         try:
             yield
         finally:
@@ -93,7 +95,7 @@ class Epochs:
         self.steps.end()
 
     def progress(self) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
-        """Return where training is, in plain values and in arrays, as `resume` and `state_of` take it."""
+        """Return how far training has come, as plain values and as arrays for `Steps.resume` and `state_of`."""
         state, steps, params = self.state, self.steps, self.steps.model.params
         values = {
             "step": state.step,
@@ -112,7 +114,7 @@ class Epochs:
 
 
 def give_up(steps: Steps, epoch: int, rate: float) -> None:
-    """Forget the optimizer's state after an epoch that diverged, and say so."""
+    """Reset the optimizer after an epoch that diverged, and raise the error."""
     step = steps.state.step
     steps.forget()
     raise TrainingDivergedError(

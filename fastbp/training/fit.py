@@ -1,7 +1,7 @@
 """The fit loop: epochs, mini-batches, validation, early stopping, callbacks, progress, checkpoints.
 
-The kernels take whole epochs of steps, several short ones in one call; Python looks in between epochs where something
-is to happen there, and within them for a checkpoint or Ctrl-C.
+A call of the kernel takes a whole epoch, or several short ones.  It returns to Python after each epoch if something
+else has to happen there, and within an epoch for a checkpoint or Ctrl-C.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ from fastbp.training.epochs import Epochs
 from fastbp.training.history import Callback, History
 from fastbp.training.optimizers import Optimizer
 from fastbp.training.plan import Plan, batch_rows_for
-from fastbp.training.state import TrainingDivergedError, state_to_go_on_with
+from fastbp.training.state import TrainingDivergedError, continued_state
 from fastbp.training.steps import Steps
 from fastbp.training.trained import TrainedModel, training_state_of
 from fastbp.validation.arrays import column_names, require_columns
@@ -51,7 +51,7 @@ def fit(net: TrainedModel, X: ArrayLike, Y: ArrayLike, sample_weight: ArrayLike 
     optimizer = None if saved is None else saved.optimizer
     state = None
     if optimizer is None:
-        state = state_to_go_on_with(net, training_state_of(net), plan.optimizer, plan.seed)
+        state = continued_state(net, training_state_of(net), plan.optimizer, plan.seed)
         optimizer = state.optimizer
     description = {} if path is None else _description(net, plan, data, validation_set, batch_rows, optimizer)
     if saved is not None:
@@ -82,7 +82,7 @@ def fit(net: TrainedModel, X: ArrayLike, Y: ArrayLike, sample_weight: ArrayLike 
 def _description(
     net: TrainedModel, plan: Plan, data: Any, validation_set: Any, batch_rows: int, optimizer: Optimizer
 ) -> dict[str, Any]:
-    """Return what a checkpoint says of the fit that it is of."""
+    """Return how a checkpoint describes its fit."""
     arguments = {**describe_data(*data), **plan.describe(len(data[0]), batch_rows, optimizer)}
     if validation_set is not None:
         arguments |= describe_data(validation_set[0], validation_set[1], validation_set[2], "_val")
@@ -94,7 +94,7 @@ def _description(
 
 @dataclass(frozen=True)
 class _Run:
-    """A fit under way."""
+    """A fit in progress."""
 
     net: TrainedModel
     epochs: Epochs
@@ -103,7 +103,7 @@ class _Run:
     record: Record
 
     def train(self, checkpoints: Checkpoints) -> History:
-        """Train from where the record ends: several epochs at once where nothing is to happen between them."""
+        """Train from where the record ends, several epochs at once if nothing has to happen between them."""
         net, plan, record = self.net, self.plan, self.record
         net.history = history = record.history
         with (
@@ -128,7 +128,7 @@ class _Run:
         return history
 
     def _next(self, checkpoints: Checkpoints) -> tuple[float, float | None]:
-        """Train an epoch, or several; the last loss, and its validation loss if any."""
+        """Train an epoch, or several; return the last loss, and the validation loss if any."""
         epochs, plan, history = self.epochs, self.plan, self.record.history
         left = plan.epochs - len(history)
         looks = checkpoints.are_written or plan.looks_after_each_epoch(is_full_batch=epochs.steps.is_full_batch)
@@ -140,7 +140,7 @@ class _Run:
         return loss, None
 
     def _epoch(self, checkpoints: Checkpoints) -> tuple[float, float | None]:
-        """Train one epoch, look at what is to be looked at, and record it; its loss, and its validation loss if any."""
+        """Train one epoch, check whether to stop, and record it; return its loss, and its validation loss if any."""
         epochs, plan, record = self.epochs, self.plan, self.record
         history, began = record.history, time.perf_counter()
         loss, rate, converged = epochs.one(len(history), checkpoints)
@@ -156,7 +156,7 @@ class _Run:
 
 
 def _asks_to_stop(callbacks: Sequence[Callback], net: TrainedModel, history: History) -> bool:
-    """Call all callbacks; whether one of them ends the training."""
+    """Call all callbacks; return whether one of them ends the training."""
     stops = False
     for i, callback in enumerate(callbacks):
         answer = callback(net, history)

@@ -136,7 +136,7 @@ def find_learning_rate(
 
 
 def _trial(steps: Steps, rates: NDArray[np.float64], rng: np.random.Generator) -> Any:
-    """Return the running mean of the loss at each step, corrected for its start, until it blows up.
+    """Return the running mean of the loss at each step, corrected for its start, until the loss blows up.
 
     With sample weights it is that of the rows' losses by their weights: a mini-batch of light rows costs little
     whatever the rate.
@@ -176,7 +176,7 @@ def _penalty(weights: Iterable[NDArray[Any]], l2: float, l1: float) -> float:
 def _relative_weight(data: Data, rows: NDArray[np.int64]) -> float:
     """Mean weight of some rows over that of all rows; 1 without weights."""
     weights = data.sample_weight
-    return 1.0 if weights is None else float(weights[rows].mean(dtype=np.float64) / weights.mean(dtype=np.float64))
+    return 1.0 if weights is None else float(weights[rows].mean(dtype=np.float64) / data.mean_weight)
 
 
 def _steepest(rates: NDArray[np.float64], losses: NDArray[np.float64]) -> float:

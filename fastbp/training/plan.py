@@ -1,4 +1,4 @@
-"""`Plan`: the arguments of a fit, checked as far as they can be without its data."""
+"""`Plan`: the arguments of a fit, checked as far as possible without its data."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ class Plan:
     resume: bool
 
     def __post_init__(self) -> None:
-        """Check every argument by itself, and keep it as what it means."""
+        """Check every argument by itself, and store it in its plain form."""
         checked = {
             "epochs": validation.positive_integer(self.epochs, "epochs", 0),
             "shuffle": validation.flag(self.shuffle, "shuffle"),
@@ -62,7 +62,7 @@ class Plan:
         object.__setattr__(self, "resume", _resumes(self.resume, self.checkpoint))
 
     def looks_after_each_epoch(self, *, is_full_batch: bool) -> bool:
-        """Whether something else than training is to happen between two epochs."""
+        """Whether anything else has to happen between two epochs."""
         watches_gradient = self.tol is not None and not is_full_batch  # which looks before each step anyway
         return self.validation_data is not None or bool(self.callbacks) or watches_gradient
 

@@ -1,4 +1,4 @@
-"""`Stepper`: single steps of the optimizer, as online and reinforcement learning take them, with little around each.
+"""`Stepper`: single steps of the optimizer, as online and reinforcement learning take them, with little overhead.
 
 A step on few rows takes less time than it takes to check and to describe its arguments.  So the first step on arrays of
 some shapes and dtypes makes a frame of the kernel with room for their values, and keeps it; another step on such arrays
@@ -27,7 +27,7 @@ from fastbp.model.definition import problem_of
 from fastbp.system.memory import require_writable, require_writable_arrays
 from fastbp.training.optimizers import Adam, Optimizer, require_optimizer
 from fastbp.training.schedules import Cosine, OneCycle, Schedule
-from fastbp.training.state import TrainingDivergedError, TrainingState, state_to_go_on_with
+from fastbp.training.state import TrainingDivergedError, TrainingState, continued_state
 from fastbp.training.steps import prepare_frame
 from fastbp.training.trained import TrainedModel
 from fastbp.validation.arrays import column_names
@@ -49,7 +49,7 @@ class Stepper:
 
     def __init__(self, net: TrainedModel) -> None:
         self._net = net
-        self._spare: dict[Key, list[Any]] = {}  # places that nobody uses now
+        self._spare: dict[Key, list[Any]] = {}  # places that are not in use
 
     def step(
         self,
@@ -138,7 +138,7 @@ class Stepper:
         clip_norm: Any,
         n_threads: int | None,
     ) -> float:
-        """Take the step after a look at every argument; nothing changes before."""
+        """Check every argument, then take the step; nothing changes before all are checked."""
         net = self._net
         require_optimizer(optimizer)
         data = checked_data(net, X, Y, sample_weight)
@@ -152,7 +152,7 @@ class Stepper:
             state = old
         else:
             _rates(Adam() if optimizer is None else optimizer, 0)
-            state = state_to_go_on_with(net, old, optimizer, None)
+            state = continued_state(net, old, optimizer, None)
         net.feature_names = column_names(X) or net.feature_names
         place = self._place(key, X, Y, sample_weight, data)
         cost = place.step(state, clip_norm, n_threads)
@@ -160,7 +160,7 @@ class Stepper:
         return cost
 
     def _place(self, key: Key | None, X: Any, Y: Any, sample_weight: Any, data: Data) -> _Place:
-        """Return a place that nobody else uses, with the data in it or pointing to them."""
+        """Return an unused place that holds the data or points to them."""
         rows, targets, weights = data
         place: _Place
         is_small = len(rows) * (self._net.sizes[0] + self._net.sizes[-1]) <= _MOST_COPIED
@@ -255,7 +255,7 @@ class _Place:
         return cost
 
     def _prepare(self, state: TrainingState) -> None:
-        """Tell the kernel of an optimizer and of the steps that it has taken."""
+        """Tell the kernel the optimizer and the number of steps that it has taken."""
         net, frame = self._net, self._frame
         prepare_frame(frame, net, state, self._n_rows, state.dropout_seed)
         frame.point_to_vectors(net.params)
@@ -268,11 +268,11 @@ class _Place:
         self._state, self._n_steps = state, state.step
 
     def _set_rates(self, rates: NDArray[np.float64]) -> None:
-        """Make ready the arguments of the kernel."""
+        """Prepare the arguments of the kernel."""
         self._call = self._frame.step_call(rates)
 
     def _give_up(self, state: TrainingState, step: int, rate: float) -> None:
-        """Return to the parameters from before the step, forget the optimizer's state, and say so."""
+        """Give back the parameters from before the step, reset the optimizer, and raise the error."""
         self._net.params[...] = self._before
         state.forget()
         raise TrainingDivergedError(
@@ -283,7 +283,7 @@ class _Place:
 
 
 class _Copies(_Place):
-    """The same with room for the values of small arrays of one kind, where the kernel finds them."""
+    """A place that has room for the values of small arrays of one kind."""
 
     def __init__(self, net: TrainedModel, data: Data, spare: list[Any], X: Any, Y: Any, sample_weight: Any) -> None:
         n_rows, n_outputs = len(X), net.sizes[-1]
@@ -310,11 +310,11 @@ class _Copies(_Place):
         return self._are_finite() and (self._is_plain or (self._has_targets() and self._has_weights()))
 
     def _are_finite(self) -> bool:
-        """Whether no value is NaN or infinite; in rare cases it cannot be told, and the answer is no."""
+        """Whether no value is NaN or infinite; the answer may wrongly be no, where a sum of finite values overflows."""
         values = self._values
         if values.size <= _FEW_VALUES:
             return math.isfinite(sum(values.tolist()))
-        return bool(np.vdot(values, self._zeros) == 0.0)  # NaN where a value is none; vdot never warns
+        return bool(np.vdot(values, self._zeros) == 0.0)  # NaN if a value is not finite; vdot never warns
 
     def _has_targets(self) -> bool:
         """Whether labels and targets lie in their ranges; targets that do not are an error."""

@@ -1,4 +1,4 @@
-"""What training leaves for more of it: the optimizer with its vectors, the steps taken, the random numbers."""
+"""What later training continues from: the optimizer with its vectors, the steps taken, the random numbers."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class TrainingDivergedError(FloatingPointError):
 
 @dataclass
 class OptimizerState:
-    """What the kernels need of an optimizer from one call to the next: plain values and arrays, to be pickled.
+    """What the kernels need of an optimizer between calls: plain values and arrays, which can be pickled.
 
     Attributes
     ----------
@@ -41,7 +41,7 @@ class OptimizerState:
     constants : ndarray of float64, shape (N_CONSTANTS,)
         Constants of the rule.
     n_vectors : int
-        Vectors, as long as the parameters, that the rule keeps.
+        Number of vectors, each as long as the parameters, that the rule keeps.
     vectors : ndarray, shape (n_vectors * n_params,)
         Velocity or moments, of the network's dtype; one number where there are none.
     step : int
@@ -49,7 +49,7 @@ class OptimizerState:
     powers : tuple of two floats
         Adam's beta_1 and beta_2 to the power of the steps.
     learning_rate : float
-        Of the next steps, where the estimators' rules change it from epoch to epoch.
+        Of the next steps, where an estimator changes it from epoch to epoch; NaN elsewhere.
     """
 
     code: int
@@ -61,20 +61,20 @@ class OptimizerState:
     learning_rate: float = math.nan
 
     def fits(self, net: Model) -> bool:
-        """Whether the vectors belong to a network of this size and dtype, which the kernels take for granted."""
+        """Whether the vectors have the size and dtype for this network; the kernels do not check that."""
         return self.vectors.size == n_numbers(net, self.n_vectors) and self.vectors.dtype == net.dtype
 
     def forget(self) -> None:
-        """Be as before the first step."""
+        """Return to the state before the first step."""
         self.vectors.fill(0)
         self.step, self.powers = 0, (1.0, 1.0)
 
     def copy(self) -> Self:
-        """Return a state of its own, which can be written to."""
+        """Return a state with vectors of its own, which can be written to."""
         return replace(self, vectors=np.array(self.vectors))
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        """Take the state, also where version 0.1.0 calls the steps `t`."""
+        """Restore the state; version 0.1.0 calls the steps of an estimator `t`."""
         known = dict(state)
         if "t" in known:
             known["step"] = known.pop("t")
@@ -83,14 +83,14 @@ class OptimizerState:
 
 @dataclass(kw_only=True)
 class TrainingState(OptimizerState):
-    """What a later fit of a network needs to go on: the random numbers beside the optimizer."""
+    """What a later fit of a network continues from: the optimizer and the random numbers."""
 
     optimizer: Optimizer
     rng: np.random.Generator
     dropout_seed: int
 
     def copy(self) -> Self:
-        """Return a state whose vectors and random numbers are its own."""
+        """Return a state with vectors and random numbers of its own."""
         return replace(self, vectors=np.array(self.vectors), rng=copy.deepcopy(self.rng))
 
     def with_numbers(self, rng: np.random.Generator, dropout_seed: int) -> TrainingState:
@@ -108,12 +108,12 @@ class TrainingState(OptimizerState):
         )
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        """Take the state; that of version 0.1.0 leaves to the optimizer what follows from it."""
+        """Restore the state; version 0.1.0 stores the optimizer without what the kernels are told of it."""
         super().__setstate__(_told(state["optimizer"]) | state)
 
 
 def _told(optimizer: Optimizer) -> dict[str, Any]:
-    """Return what the kernels are told of an optimizer."""
+    """Return what the kernels are told of an optimizer, by the names of the fields."""
     return {
         "code": optimizer.code,
         "constants": optimizer.kernel_constants(),
@@ -122,7 +122,7 @@ def _told(optimizer: Optimizer) -> dict[str, Any]:
 
 
 def n_numbers(net: Model, n_vectors: int) -> int:
-    """Return how many numbers the vectors of an optimizer are: one at least, since the kernels take its address."""
+    """Return how many numbers an optimizer's vectors have: at least one, since the kernels take their address."""
     return max(1, n_vectors * net.n_params)
 
 
@@ -152,7 +152,7 @@ def fresh_state(net: Model, optimizer: Optimizer, rng: np.random.Generator) -> T
     Raises
     ------
     MemoryError
-        If its vectors, a gradient and the copy of the parameters that a fit keeps do not fit.
+        If its vectors, a gradient and the copy of the parameters that a fit keeps are too large.
     """
     n_vectors = optimizer.n_state_vectors + 2
     purpose = (
@@ -169,10 +169,10 @@ def draw_seed(rng: np.random.Generator) -> int:
     return int(rng.integers(1 << 31))
 
 
-def state_to_go_on_with(
+def continued_state(
     net: Model, old: TrainingState | None, optimizer: Optimizer | None, seed: int | None
 ) -> TrainingState:
-    """Return the state to go on from, or a fresh one where there is a new optimizer or none yet."""
+    """Return the state to continue from, or a fresh one if the optimizer is new or there is none yet."""
     new_numbers = seed is not None or old is None
     rng = np.random.default_rng(seed) if old is None or new_numbers else old.rng
     if old is None or not (optimizer is None or optimizer is old.optimizer):

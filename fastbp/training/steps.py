@@ -1,4 +1,4 @@
-"""`Steps`: steps of one optimizer on one data set, a whole epoch or several in a call of the kernel."""
+"""`Steps`: the steps of one optimizer on one data set, a whole epoch or several epochs in one call of the kernel."""
 
 from __future__ import annotations
 
@@ -6,12 +6,12 @@ import math
 import time
 from collections.abc import Callable
 from contextlib import nullcontext
-from typing import Any, NamedTuple, Protocol
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from fastbp.engine.calls import CONVERGED, DIVERGED, FINISHED, INTERRUPTED
+from fastbp.engine.calls import DIVERGED, FINISHED, INTERRUPTED
 from fastbp.engine.cutting import inputs_of, seconds_per_step
 from fastbp.engine.frame import Frame
 from fastbp.engine.interruption import StepTime
@@ -27,7 +27,7 @@ _MOST_STEPS_TOGETHER = 1 << 14  # of several epochs in one call: 128 KiB of lear
 
 
 def prepare_frame(frame: Frame, net: Model, state: OptimizerState, batch_rows: int, dropout_seed: int) -> None:
-    """Tell the kernel of a network's penalties and dropout, of its optimizer, and where that is."""
+    """Tell the kernel a network's penalties and dropout, its optimizer, and where the optimizer's vectors are."""
     frame.set_optimizer(state.code, state.constants, state.vectors, state.n_vectors, batch_rows)
     frame.set_dropout(net.dropout, dropout_seed)
     frame.set_penalties(*net.penalties)
@@ -35,31 +35,14 @@ def prepare_frame(frame: Frame, net: Model, state: OptimizerState, batch_rows: i
 
 
 class Pauses(Protocol):
-    """When training is to pause within an epoch, and what for."""
+    """When training pauses within an epoch, and what is done then."""
 
     @property
     def deadline(self) -> float | None:
-        """Reading of `time.monotonic`, or None for no pause."""
+        """Time of the next pause on the clock of `time.monotonic`, or None for no pause."""
 
     def take(self) -> None:
-        """Do what the pause is for."""
-
-
-class Outcome(NamedTuple):
-    """How an epoch ended."""
-
-    cost: float  # mean over its rows, penalties included; NaN where it diverged, or where no row counts
-    status: int  # see `fastbp.engine.calls`
-
-    @property
-    def has_diverged(self) -> bool:
-        """Whether the cost or a parameter was not finite: the parameters are those from before the epoch."""
-        return self.status == DIVERGED
-
-    @property
-    def has_converged(self) -> bool:
-        """Whether the norm of the gradient is within the tolerance."""
-        return self.status == CONVERGED
+        """Do what training has paused for."""
 
 
 class Steps:
@@ -95,9 +78,11 @@ class Steps:
     per_epoch : int
         Steps of an epoch.
     position : int
-        Steps of the epoch at hand that are done.
+        Steps of the current epoch that are done.
     before_epoch : ndarray, shape (n_params,)
         The parameters from before that epoch.
+    n_threads : int
+        Threads that can have something to do.
     """
 
     def __init__(
@@ -135,7 +120,7 @@ class Steps:
         self.before_epoch = model.params.copy()
 
     def end(self) -> None:
-        """Keep the frame for other steps, if they may be of this kind."""
+        """Keep the frame for a later fit, unless an objective was given, whose frame no other fit can use."""
         if self._keeps_frame:
             passes_of(self.model).keep_training_frame(self._frame)
 
@@ -143,8 +128,8 @@ class Steps:
 
     def epoch(
         self, rates: NDArray[np.float64], order: NDArray[np.int64] | None = None, pauses: Pauses | None = None
-    ) -> Outcome:
-        """Train the rest of an epoch, which is over only when `end_epoch` says so.
+    ) -> tuple[float, int]:
+        """Train the rest of an epoch; the epoch is over when `end_epoch` is called.
 
         Parameters
         ----------
@@ -157,39 +142,29 @@ class Steps:
 
         Returns
         -------
-        Outcome
-            Where it has diverged, the parameters are those from before the epoch; the optimizer is as it was left.
+        cost : float
+            Mean over the rows, penalties included; NaN if the epoch diverged, or if no row counts.
+        status : int
+            FINISHED, CONVERGED, or DIVERGED: then the parameters are those from before the epoch, and it is for the
+            caller to reset the optimizer.
         """
-        frame, state = self._frame, self.state
+        frame = self._frame
         if self.position == 0:
             self.before_epoch[...] = self.model.params
             frame.sums = 0.0
         self._set_data(order)
-        first_of_epoch = state.step - self.position
-        status = FINISHED
-        while self.position < self.per_epoch:
-            now = self._step_time.steps_to_try(self.per_epoch - self.position)
-            rest = rates[self.position : self.position + now]
-            try:
-                status = self._take(self.position, rest, None if pauses is None else pauses.deadline)
-            finally:
-                self._note_steps()
-                self.position = state.step - first_of_epoch
-            if status == INTERRUPTED and pauses is not None:
-                pauses.take()
-            elif status != FINISHED:
-                break
+        status = self._take_all(rates, pauses)
         if status == DIVERGED or not all_finite(self.model.params):
             return self._diverged()
         cost, weight = frame.sums
-        return Outcome(float(cost / weight) if weight else math.nan, status)
+        return float(cost / weight) if weight else math.nan, status
 
     def end_epoch(self) -> None:
-        """Take note that the epoch is over and recorded."""
+        """Begin a new epoch with the next step: the one at hand is over and recorded."""
         self.position = 0
 
     def most_epochs(self, *, shuffle: bool) -> int:
-        """Return how many epochs `epochs` may take: as many as are no long call, or 1 where it cannot take several."""
+        """Return how many epochs `epochs` may take: as many as make a short call, or 1 if it cannot take several."""
         draws = not shuffle or self.is_full_batch or kernel_draws_permutation(self._n_train)
         if self.position or not draws:
             return 1
@@ -201,49 +176,45 @@ class Steps:
         rates: NDArray[np.float64],
         bits: np.random.BitGenerator | None,
         record: Callable[[list[float], list[float], list[float]], None],
-    ) -> Outcome:
-        """Train several epochs in one call of the kernel; how the last one ended.
+    ) -> tuple[float, int]:
+        """Train several epochs in one call of the kernel; return cost and status of the last one, as `epoch` does.
 
-        All bits are those of as many calls of `epoch`; the kernel does what is done there before and after the steps.
+        All bits are those of separate calls of `epoch`; the kernel does what `epoch` does before and after the steps.
 
         Parameters
         ----------
         rates : ndarray of float64, shape (n_epochs * per_epoch,)
             Learning rate of each step.
         bits : BitGenerator or None
-            What draws the order of the rows of each epoch; None for their own order.
+            Source of the random order of each epoch's rows; None for their own order.
         record : callable
             Called once, whatever ends the call, with the mean cost, the last learning rate and the seconds of each
             finished epoch.
         """
-        frame, n_steps = self._frame, len(rates)
-        sums = np.empty((n_steps // self.per_epoch, 2))
+        frame, sums = self._frame, np.empty((len(rates) // self.per_epoch, 2))
         order = None if bits is None else np.empty(self._n_train, np.int64)
         self._set_data(order)
         if bits is not None:
             frame.set_random(bits)
-        first_step = frame.step
         frame.record_epochs(sums, self.before_epoch, shuffles=bits is not None)
-        began, done, status = time.perf_counter(), 0, INTERRUPTED
+        began = time.perf_counter()
         try:
             with nullcontext() if bits is None else bits.lock:
-                while done < n_steps and status == INTERRUPTED:
-                    status = self._take(done % self.per_epoch, rates[done:])
-                    done = frame.step - first_step
+                status = self._take_all(rates)
         finally:
             frame.stop_recording()
-            self._note_steps()
+            self.position = 0
             n = int(frame.epochs_done[0])
             seconds = (time.perf_counter() - began) / max(1, n)
             last_rates = rates[self.per_epoch - 1 :: self.per_epoch][:n]
             costs = (sums[:n, 0] / sums[:n, 1]).tolist()
             record(costs, last_rates.tolist(), [seconds] * n)
-        return self._diverged() if status == DIVERGED else Outcome(costs[-1], status)
+        return self._diverged() if status == DIVERGED else (costs[-1], status)
 
     # --- parts of it --------------------------------------------------------------------------------------------------
 
     def single_step(self, index: int, rate: float, order: NDArray[np.int64] | None) -> float:
-        """Take step `index` of an epoch with a given rate; the cost before it, which may be NaN or infinite."""
+        """Take step `index` of an epoch and return the cost before it, which may be NaN or infinite."""
         frame = self._frame
         self._set_data(order)
         frame.sums = 0.0
@@ -253,21 +224,21 @@ class Steps:
         return math.inf if status == DIVERGED else float(cost / max(weight, 1e-300))
 
     def random_order(self, rng: np.random.Generator) -> NDArray[np.int64]:
-        """Return ``rng.permutation(n_train)``, for which the kernel is quicker."""
+        """Return ``rng.permutation(n_train)``, which the kernel draws faster."""
         return permutation(rng, self._n_train, self._frame)
 
     def forget(self) -> None:
-        """Have the optimizer begin anew."""
+        """Reset the optimizer."""
         self.state.forget()
         self._frame.set_steps(self.state.step, self.state.powers)
 
     @property
     def sums(self) -> NDArray[np.float64]:
-        """Sums over the steps of the epoch at hand, of the costs and of what they count for; a copy (2,)."""
+        """Sums of the costs and of their weights over the steps of the current epoch, a copy (2,)."""
         return self._frame.sums
 
     def resume(self, position: int, before_epoch: NDArray[Any], sums: NDArray[np.float64]) -> None:
-        """Go on within an epoch, with the optimizer and the parameters as they are."""
+        """Continue within an epoch, with the optimizer and the parameters as they are."""
         self.position = position
         self.before_epoch[...] = before_epoch
         self._frame.sums = sums
@@ -277,17 +248,36 @@ class Steps:
         data = self.data
         self._frame.set_data(data.X, data.targets, data.sample_weight, order)
 
+    def _take_all(self, rates: NDArray[np.float64], pauses: Pauses | None = None) -> int:
+        """Take all steps from `position` on, in as many calls of the kernel as it takes, and return the status.
+
+        `rates` begins at position 0.  Whatever ends the steps, position and optimizer are those after the last of them.
+        """
+        frame, n_steps, status = self._frame, len(rates), FINISHED
+        before_first = frame.step - self.position
+        while self.position < n_steps and status in (FINISHED, INTERRUPTED):
+            now = self._step_time.steps_to_try(n_steps - self.position)
+            rest = rates[self.position : self.position + now]
+            try:
+                status = self._take(self.position % self.per_epoch, rest, None if pauses is None else pauses.deadline)
+            finally:
+                self._note_steps()
+                self.position = self.state.step - before_first
+            if status == INTERRUPTED and pauses is not None:
+                pauses.take()
+        return status
+
     def _take(self, first: int, rates: NDArray[np.float64], deadline: float | None = None) -> int:
-        """Call the kernel for some steps of an epoch; its status."""
+        """Call the kernel for some steps of an epoch, and return its status."""
         return self._frame.train(
             self.model.params, rates, self._step_time, first_step=first, n_threads=self.n_threads, deadline=deadline
         )
 
     def _note_steps(self) -> None:
-        """Take note of how many steps were taken."""
+        """Copy the number of steps taken from the kernel to the optimizer."""
         self.state.step, self.state.powers = self._frame.step, self._frame.powers
 
-    def _diverged(self) -> Outcome:
-        """Return to the parameters from before the epoch."""
+    def _diverged(self) -> tuple[float, int]:
+        """Give back the parameters from before the epoch."""
         self.model.params[...] = self.before_epoch
-        return Outcome(math.nan, DIVERGED)
+        return math.nan, DIVERGED

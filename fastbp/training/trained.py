@@ -10,7 +10,7 @@ from fastbp.training.state import TrainingState
 
 
 class TrainedModel(Model):
-    """What of a `fastbp.Network` its training leaves behind."""
+    """The part of a `fastbp.Network` that remembers its training."""
 
     history: History | None = None  # of the last fit
     _training_state: TrainingState | None = None  # from which another fit goes on
@@ -26,10 +26,10 @@ class TrainedModel(Model):
 
 
 def training_state_of(net: TrainedModel) -> TrainingState | None:
-    """Return the state from which another fit goes on, if there was one."""
+    """Return the state from which another fit continues, if there is one."""
     return net._training_state
 
 
 def keep_training_state(net: TrainedModel, state: TrainingState) -> None:
-    """Have another fit go on from a state."""
+    """Let another fit continue from a state."""
     net._training_state = state
