@@ -10,8 +10,8 @@ __all__ = ["warn"]
 
 # Packages and modules whose frames are passed over: fastbp's own; those of scikit-learn, whose wrappers, pipelines and
 # searches call fastbp; joblib, through which they do so; Numba, which compiles for fastbp; and the standard library's
-# context managers.
-_PASSED_OVER = frozenset({"fastbp", "sklearn", "joblib", "numba", "contextlib"})
+# context managers and waiting for threads.
+_PASSED_OVER = frozenset({"fastbp", "sklearn", "joblib", "numba", "contextlib", "threading"})
 
 
 def warn(message: str, category: type[Warning] = UserWarning, module: str | None = None) -> None:

@@ -1,0 +1,191 @@
+"""Numba's private names: all in one file, and fastbp works without any of them."""
+
+import ast
+import inspect
+import re
+
+import numba
+import numpy as np
+import pytest
+
+from fastbp.kernels.compiler import disk_cache, jit, numba_private
+from tests.fresh import ROOT, run_python
+
+compiled = pytest.mark.skipif(numba.config.DISABLE_JIT, reason="nothing is compiled")
+
+
+def strings(path):
+    """The strings of a source, but for its docstrings."""
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    docstrings = {id(node.value) for node in ast.walk(tree) if isinstance(node, ast.Expr)}
+    return [
+        node.value
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Constant) and isinstance(node.value, str) and id(node) not in docstrings
+    ]
+
+
+NAMES = [text for text in strings(ROOT / numba_private.__file__) if re.fullmatch(r"numba\.[\w.]+:\w+", text)]
+
+HIDE = """
+import pkgutil, sys, warnings
+whole, hidden = pkgutil.resolve_name, set()
+def resolve_name(name):
+    if name in hidden:
+        raise AttributeError(name)
+    return whole(name)
+pkgutil.resolve_name = resolve_name
+"""
+
+
+def test_no_other_file_finds_numbas_private_names():
+    pattern = re.compile(r"numba\.(core|_)")
+    users = {path.stem for path in (ROOT / "fastbp").rglob("*.py") if any(map(pattern.match, strings(path)))}
+    assert users == {"numba_private"}
+    found = [name for group in numba_private.GROUPS for name in vars(group) if name not in ("loss", "missing")]
+    assert found == [name.rpartition(":")[2] for name in NAMES]
+    assert [group.missing for group in numba_private.GROUPS] == [[]] * len(numba_private.GROUPS)
+
+
+@compiled
+def test_an_import_without_one_of_the_names_is_silent_and_takes_the_other_path():
+    code = f"""{HIDE}
+for name in {NAMES}:
+    for module in [module for module in sys.modules if module.partition(".")[0] == "fastbp"]:
+        del sys.modules[module]
+    hidden = {{name}}
+    import fastbp
+    from fastbp.kernels.compiler import jit, numba_private
+    groups = numba_private.GROUPS
+    root, leaf = jit.root(lambda x: x), jit.leaf(lambda x: x)
+    print(
+        name,
+        [group.missing for group in groups if not group.is_whole] == [[name]],
+        [group.is_whole for group in groups].index(False),
+        int(leaf._compiler.pipeline_class.__name__ != "LeafCompiler"),
+        int(root._compiler.pipeline_class.__name__ != "RootCompiler"),
+        int(not root._cache._is_used),
+    )
+"""
+    ways = {0: "0 1 0 0", 1: "1 0 1 0", 2: "2 0 0 1"}  # the group, and what is not used
+    lines = run_python(code).splitlines()
+    assert [line.split()[:2] for line in lines] == [[name, "True"] for name in NAMES]
+    for line in lines:
+        way = line.split(maxsplit=2)[2]
+        assert way == ways[int(way[0])]
+    assert {line.split()[2] for line in lines} == {"0", "1", "2"}
+
+
+USE = """
+import fastbp as bp
+with warnings.catch_warnings(record=True) as caught:
+    warnings.simplefilter("always")
+    net = bp.Network([3, 5, 2], "tanh", dtype="float32", seed=0)
+    cost, gradient = net.value_and_grad([[1.0, 2, 3], [2, 3, 1]], [[1.0, 0], [0, 1]])  # here
+    net.fit([[1.0, 2, 3]] * 4, [[1.0, 0]] * 4, epochs=2, batch_size=2, seed=0)
+print(cost.hex(), gradient.tobytes().hex(), net.params.tobytes().hex())
+for warning in caught:
+    print(warning.category.__name__, warning.filename, warning.lineno)
+    print(warning.message)
+"""
+
+
+@pytest.fixture(scope="module")
+def as_ever(tmp_path_factory):
+    """The results with all names; unoptimised, as compiling takes longest without them."""
+    cache = str(tmp_path_factory.mktemp("cache"))
+    return run_python(HIDE + USE, time_limit=300, FASTBP_CACHE_DIR=cache, NUMBA_OPT="0")
+
+
+@compiled
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "group", [numba_private.LEAVES, numba_private.ROOTS, numba_private.CACHE], ids=["leaves", "roots", "cache"]
+)
+def test_without_a_group_the_results_are_the_same_and_one_warning_says_what_is_slower(tmp_path, as_ever, group):
+    names = [name for name in NAMES if hasattr(group, name.rpartition(":")[2])]
+    code = f"{HIDE}hidden = {set(names)}\n{USE}"
+    output = run_python(code, time_limit=300, FASTBP_CACHE_DIR=str(tmp_path), NUMBA_OPT="0")
+    results, place, message = output.splitlines()
+    assert results == as_ever.strip()
+    line = next(i for i, text in enumerate(code.splitlines(), 1) if text.endswith("# here"))
+    assert place == f"UserWarning <string> {line}"
+    shown = ", ".join(name.replace(":", ".") for name in names)
+    assert message == (
+        f"Numba {numba.__version__} lacks what fastbp uses of it to save time ({shown}): {group.loss}. The results "
+        "are right all the same. A newer fastbp, or an older Numba, cures that."
+    )
+    kept = list(tmp_path.rglob("*.kernel"))
+    assert bool(kept) == (group is not numba_private.CACHE)
+
+
+# ---- What only a dispatcher has ------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def groups(monkeypatch):
+    """The groups, which are whole again afterwards."""
+    for group in numba_private.GROUPS:
+        monkeypatch.setattr(group, "missing", [])
+    monkeypatch.setattr(numba_private, "_said", set())
+
+
+class Bare:
+    """A dispatcher without private attributes."""
+
+    def compile(self, signature):
+        return signature
+
+
+@compiled
+def test_a_dispatcher_without_private_attributes(groups, monkeypatch):
+    monkeypatch.setattr(numba, "njit", lambda **options: lambda function: Bare())
+    root, leaf = jit.root(abs), jit.leaf(abs)
+    jit.root(abs), jit.leaf(abs)
+    assert vars(leaf) == {}
+    assert not hasattr(root, "_cache")
+    text = (
+        r"\(numba.core.dispatcher.Dispatcher._cache, numba.core.dispatcher.Dispatcher.get_call_template\): compiled "
+        "kernels are not kept on disk, so that each process compiles them again; some kernels are compiled again"
+    )
+    with pytest.warns(UserWarning, match=text) as caught:
+        assert root.compile(3) == 3
+    assert root.compile(4) == 4  # in silence
+    assert [warning.filename for warning in caught] == [__file__]
+
+
+@compiled
+def test_a_compilation_goes_on_where_the_warning_is_an_error(groups, monkeypatch, tmp_path):
+    """It is said once, also where the user's filter makes an error of it."""
+    monkeypatch.setenv("FASTBP_CACHE_DIR", str(tmp_path))
+    monkeypatch.setattr(numba_private.ROOTS, "missing", ["numba.core.compiler:Compiler"])
+
+    def toy(x):
+        return 2.0 * x[0]
+
+    root = jit.root(toy)
+    with pytest.raises(UserWarning, match="lacks what fastbp uses of it"):
+        root(np.array([3.0]))
+    assert root(np.array([3.0])) == 6.0
+
+
+@compiled
+def test_what_is_found_on_disk_needs_no_warning(groups, monkeypatch, tmp_path):
+    monkeypatch.setenv("FASTBP_CACHE_DIR", str(tmp_path))
+
+    def toy(x):
+        return 2.0 * x[0]
+
+    jit.root(toy)(np.array([3.0]))
+    monkeypatch.setattr(numba_private.LEAVES, "missing", ["numba._dynfunc:make_function"])
+    assert jit.root(toy)(np.array([3.0])) == 6.0
+
+
+def test_the_cache_has_what_numba_asks_of_one():
+    asked = numba.core.caching._Cache.__abstractmethods__
+    assert asked <= set(dir(disk_cache.KernelCache))
+    for name in asked - {"cache_path"}:
+        theirs, ours = (
+            inspect.signature(getattr(cls, name)) for cls in (numba.core.caching._Cache, disk_cache.KernelCache)
+        )
+        assert list(ours.parameters) == list(theirs.parameters)
