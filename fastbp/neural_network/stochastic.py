@@ -15,13 +15,12 @@ from sklearn.exceptions import ConvergenceWarning
 from fastbp.engine.objective import Objective
 from fastbp.engine.rows import Data
 from fastbp.engine.settings import N_CONSTANTS
-from fastbp.kernels.optimizers import updates
 from fastbp.model.model import Model
 from fastbp.neural_network.errors import diverged, warn
 from fastbp.neural_network.held_out import HeldOut, set_aside
 from fastbp.system import caller
 from fastbp.system.progress import progress_bar
-from fastbp.training.optimizers import scheduled_rates
+from fastbp.training.optimizers import SGD, Adam, scheduled_rates
 from fastbp.training.schedules import Schedule
 from fastbp.training.state import OptimizerState, n_numbers
 from fastbp.training.steps import Steps
@@ -338,11 +337,11 @@ def optimizer_for(learner: Learner, net: Model, old: OptimizerState | None, incr
         return old
     if learner.solver == "sgd":
         constants: tuple[float, ...] = learner.momentum, float(learner.nesterovs_momentum)
-        state = _fresh_state(net, updates.SGD, constants, 1 if learner.momentum > 0 else 0)
+        state = _fresh_state(net, SGD.code, constants, 1 if learner.momentum > 0 else 0)
     else:
         # the 1 puts epsilon beside sqrt(v), as in scikit-learn
         constants = learner.beta_1, learner.beta_2, learner.epsilon, 0.0, 1.0
-        state = _fresh_state(net, updates.ADAM, constants, 2)
+        state = _fresh_state(net, Adam.code, constants, 2)
     state.learning_rate = float(learner.learning_rate_init)
     return state
 
