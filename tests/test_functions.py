@@ -6,9 +6,11 @@ import numpy as np
 import pytest
 
 import fastbp as bp
+from fastbp import neural_network
 from fastbp.functions import activations, losses
 from fastbp.kernels.jobs import known_codes
 from fastbp.kernels.tables import codes
+from fastbp.neural_network import parameters
 from tests import cases, reference_formulas
 
 Z = np.linspace(-20, 20, 4001)
@@ -92,3 +94,16 @@ def test_messages_name_every_fitting_output():
             bp.Network([2, 1], output="identity", loss=name)
         told = set(re.findall("'([a-z_]+)'", str(caught.value).partition("needs")[2].partition("got")[0]))
         assert told == expected
+
+
+def test_every_name_is_in_the_documentation():
+    assert all(name in bp.Network.__doc__ for name in (*activations.ACTIVATION_NAMES, *losses.LOSS_NAMES))
+    for name in {*activations.OF_ONE_Z} - {"sigmoid"}:
+        assert f"'{name}'" in neural_network.MLPClassifier.__doc__
+    for name in parameters.NETWORK_LOSSES:
+        assert f"'{name}'" in neural_network.MLPRegressor.__doc__
+
+
+def test_a_regressor_has_every_loss_of_numbers():
+    numbers = {name for name, row in losses.LOSSES.items() if row.targets != "probabilities"}
+    assert set(parameters.NETWORK_LOSSES.values()) == numbers
