@@ -7,6 +7,7 @@ import pytest
 
 import fastbp as bp
 from fastbp import neural_network
+from fastbp.export import onnx
 from fastbp.functions import activations, losses
 from fastbp.kernels.jobs import known_codes
 from fastbp.kernels.tables import codes
@@ -107,3 +108,7 @@ def test_every_name_is_in_the_documentation():
 def test_a_regressor_has_every_loss_of_numbers():
     numbers = {name for name, row in losses.LOSSES.items() if row.targets != "probabilities"}
     assert set(parameters.NETWORK_LOSSES.values()) == numbers
+
+
+def test_every_activation_becomes_onnx():
+    assert sorted((*onnx._OPERATORS, *onnx._FORMULAS)) == sorted(activations.ACTIVATION_NAMES)

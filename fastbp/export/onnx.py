@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from fastbp import validation
+from fastbp.functions.names import OutputName
 from fastbp.functions.own import Activation
 from fastbp.kernels.functions.activations import LEAKY_SLOPE
 from fastbp.model.definition import require_network
@@ -191,48 +192,74 @@ class Graph:
         values = [self._activation(activation, part, None) for (activation, _), part in zip(runs, parts, strict=True)]
         return self.add("Concat", *values, output=output, axis=1)
 
-    def _activation(self, name: str, z: str, output: str | None) -> str:
+    def _activation(self, name: OutputName, z: str, output: str | None) -> str:
         """Add one activation, by operators that runtimes have for float64 too."""
-        add, number = self.add, self.number
         if name in _OPERATORS:
-            return add(_OPERATORS[name], z, output=output)
-        if name == "identity":
-            return add("Identity", z, output=output) if output else z
-        if name == "softmax":
-            return add("Softmax", z, output=output, axis=1)
-        if name == "leaky_relu":
-            return add("Max", z, add("Mul", z, number(LEAKY_SLOPE)), output=output)
-        if name == "elu":
-            below = add("Sub", add("Exp", add("Min", z, number(0.0))), number(1.0))
-            return add("Where", add("Greater", z, number(0.0)), z, below, output=output)
-        if name == "softplus":
-            tail = add("Log", add("Add", add("Exp", add("Neg", add("Abs", z))), number(1.0)))
-            return add("Add", add("Max", z, number(0.0)), tail, output=output)
-        if name == "gelu" and self._dtype == np.float64:
-            return self._gelu_of_float64(z, output)
-        if name == "gelu":
-            erf = add("Erf", add("Mul", z, number(math.sqrt(0.5))))
-            return add("Mul", add("Mul", z, number(0.5)), add("Add", erf, number(1.0)), output=output)
-        assert name == "silu", name
-        return add("Mul", z, add("Sigmoid", z), output=output)
+            return self.add(_OPERATORS[name], z, output=output)
+        return _FORMULAS[name](self, z, output)
 
-    def _gelu_of_float64(self, z: str, output: str | None) -> str:
-        """Add max(z, 0) - x Q(x) with x = |z|: runtimes have Erf for float32 only, or round it to that.
+    @property
+    def dtype(self) -> np.dtype:
+        """The network's dtype."""
+        return self._dtype
 
-        Q, the normal distribution's upper tail, is exp(-x**2 / 2) p(u) / (x + 4), with a polynomial p in
-        u = (x - 4) / (x + 4).
-        """
-        add, number = self.add, self.number
-        x = add("Abs", z)
-        above = add("Add", x, number(_TAIL_CENTRE))
-        u = add("Div", add("Sub", x, number(_TAIL_CENTRE)), above)
-        first, *others = _tail_polynomial()
-        p = number(first)
-        for coefficient in others:
-            p = add("Add", add("Mul", p, u), number(coefficient))
-        density = add("Exp", add("Mul", add("Mul", x, x), number(-0.5)))
-        tail = add("Div", add("Mul", density, p), above)
-        return add("Sub", add("Max", z, number(0.0)), add("Mul", x, tail), output=output)
+
+# --- activations that are no operator of ONNX, or one with an attribute -----------------------------------------------
+
+
+def _identity(graph: Graph, z: str, output: str | None) -> str:
+    return graph.add("Identity", z, output=output) if output else z
+
+
+def _softmax(graph: Graph, z: str, output: str | None) -> str:
+    return graph.add("Softmax", z, output=output, axis=1)
+
+
+def _leaky_relu(graph: Graph, z: str, output: str | None) -> str:
+    return graph.add("Max", z, graph.add("Mul", z, graph.number(LEAKY_SLOPE)), output=output)
+
+
+def _elu(graph: Graph, z: str, output: str | None) -> str:
+    add, number = graph.add, graph.number
+    below = add("Sub", add("Exp", add("Min", z, number(0.0))), number(1.0))
+    return add("Where", add("Greater", z, number(0.0)), z, below, output=output)
+
+
+def _softplus(graph: Graph, z: str, output: str | None) -> str:
+    add, number = graph.add, graph.number
+    tail = add("Log", add("Add", add("Exp", add("Neg", add("Abs", z))), number(1.0)))
+    return add("Add", add("Max", z, number(0.0)), tail, output=output)
+
+
+def _silu(graph: Graph, z: str, output: str | None) -> str:
+    return graph.add("Mul", z, graph.add("Sigmoid", z), output=output)
+
+
+def _gelu(graph: Graph, z: str, output: str | None) -> str:
+    if graph.dtype == np.float64:
+        return _gelu_of_float64(graph, z, output)
+    add, number = graph.add, graph.number
+    erf = add("Erf", add("Mul", z, number(math.sqrt(0.5))))
+    return add("Mul", add("Mul", z, number(0.5)), add("Add", erf, number(1.0)), output=output)
+
+
+def _gelu_of_float64(graph: Graph, z: str, output: str | None) -> str:
+    """Add max(z, 0) - x Q(x) with x = |z|: runtimes have Erf for float32 only, or round it to that.
+
+    Q, the normal distribution's upper tail, is exp(-x**2 / 2) p(u) / (x + 4), with a polynomial p in
+    u = (x - 4) / (x + 4).
+    """
+    add, number = graph.add, graph.number
+    x = add("Abs", z)
+    above = add("Add", x, number(_TAIL_CENTRE))
+    u = add("Div", add("Sub", x, number(_TAIL_CENTRE)), above)
+    first, *others = _tail_polynomial()
+    p = number(first)
+    for coefficient in others:
+        p = add("Add", add("Mul", p, u), number(coefficient))
+    density = add("Exp", add("Mul", add("Mul", x, x), number(-0.5)))
+    tail = add("Div", add("Mul", density, p), above)
+    return add("Sub", add("Max", z, number(0.0)), add("Mul", x, tail), output=output)
 
 
 def _tail_polynomial() -> list[float]:
@@ -248,4 +275,19 @@ def _tail_polynomial() -> list[float]:
     return [float(c) for c in chebyshev.cheb2poly(interpolation)[::-1]]
 
 
-_OPERATORS = {"sigmoid": "Sigmoid", "tanh": "Tanh", "relu": "Relu", "sine": "Sin", "exp": "Exp"}
+_OPERATORS: dict[OutputName, str] = {
+    "sigmoid": "Sigmoid",
+    "tanh": "Tanh",
+    "relu": "Relu",
+    "sine": "Sin",
+    "exp": "Exp",
+}
+_FORMULAS: dict[OutputName, Callable[[Graph, str, str | None], str]] = {
+    "identity": _identity,
+    "leaky_relu": _leaky_relu,
+    "elu": _elu,
+    "softplus": _softplus,
+    "gelu": _gelu,
+    "silu": _silu,
+    "softmax": _softmax,
+}
