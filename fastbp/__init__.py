@@ -22,7 +22,8 @@ from fastbp.inspection.gradient_check import GradientReport, LayerCheck, check_g
 from fastbp.inspection.weight_history import WeightHistory
 from fastbp.loading import from_torch_state_dict, load
 from fastbp.model.definition import ActivationSpec, OutputSpec
-from fastbp.network import LayerTrace, Network, Trace
+from fastbp.model.trace import LayerTrace, Trace
+from fastbp.network import Network
 from fastbp.old_names import register as _register_old_names
 from fastbp.storage.atomic import FileError, PathLike
 from fastbp.training.early_stopping import EarlyStopping

@@ -10,7 +10,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from fastbp.export.onnx import to_onnx
 from fastbp.export.torch import load_torch_state_dict, torch_state_dict
-from fastbp.model.trace import LayerTrace, Trace
+from fastbp.model.checks import checked_data
 from fastbp.storage.atomic import PathLike
 from fastbp.storage.networks import save
 from fastbp.training.early_stopping import EarlyStopping
@@ -21,7 +21,7 @@ from fastbp.training.plan import Plan
 from fastbp.training.single_steps import Stepper
 from fastbp.training.trained import TrainedModel
 
-__all__ = ["LayerTrace", "Network", "Trace"]
+__all__ = ["Network"]
 
 
 class Network(TrainedModel):
@@ -207,6 +207,7 @@ class Network(TrainedModel):
         >>> net.predict(X).round().ravel()
         array([0., 1., 1., 0.])
         """
+        data = checked_data(self, X, Y, sample_weight)
         plan = Plan(
             epochs=epochs,
             batch_size=batch_size,
@@ -216,15 +217,15 @@ class Network(TrainedModel):
             validation_data=validation_data,
             early_stopping=early_stopping,
             tol=tol,
-            clip_norm=clip_norm,
+            clip_norm=clip_norm,  # type: ignore[arg-type] # what it takes becomes what it means there
             callbacks=callbacks,
             progress=progress,
             n_threads=n_threads,
             checkpoint=checkpoint,
-            checkpoint_every=checkpoint_every,
+            checkpoint_every=checkpoint_every,  # type: ignore[arg-type]
             resume=resume,
         )
-        return fit(self, X, Y, sample_weight, plan)
+        return fit(self, X, data, plan)
 
     def step(
         self,

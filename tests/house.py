@@ -47,8 +47,23 @@ IMPORTERS = {
     "torch": set(),
     "joblib": set(),
     "warnings": {"system.caller", "plotting"},  # which knows the user's line; and where matplotlib's are kept quiet
-    "numba.core": {"kernels.compiler.numba_private"},
-    "numba._dynfunc": {"kernels.compiler.numba_private"},
+}
+# What everybody may import of Numba; the rest is its inside, which one file asks for by name.
+PUBLIC_OF_NUMBA = {"numba", "numba.types", "numba.extending"}
+# Packages whose own file may hold more than a docstring: others would import in a circle what is in them.
+FILLED = {
+    "fastbp",
+    "fastbp.functions",
+    "fastbp.neural_network",
+    "fastbp.nielsen",
+    "fastbp.plotting",
+    "fastbp.validation",
+}
+# Calls that import by a string, which no rule sees, and the files that may make them.
+BY_STRING = {
+    "import_module": {"fastbp.old_names"},
+    "__import__": set(),
+    "resolve_name": {"fastbp.kernels.compiler.numba_private"},
 }
 # The tables that describe a problem to the kernels, and who beside the kernels knows their columns.
 TABLES = "fastbp.kernels.tables"
@@ -80,12 +95,16 @@ class House:
         """Every module that a source imports, by its whole name; of a name in a module, that module."""
         for node in ast.walk(tree):
             if isinstance(node, ast.Import):
-                yield from (alias.name for alias in node.names)
+                for alias in node.names:
+                    own = alias.name.split(".")[0] == "fastbp"
+                    assert not own or alias.name == "fastbp", f"line {node.lineno}: write `from ... import ...`"
+                    yield alias.name
             elif isinstance(node, ast.ImportFrom):
                 assert node.level == 0, f"line {node.lineno}: a relative import hides where it goes"
                 for alias in node.names:
                     whole = f"{node.module}.{alias.name}"
-                    yield whole if whole in self.files else node.module
+                    is_module = whole in self.files or node.module == "numba"
+                    yield whole if is_module else node.module
 
     # --- rules --------------------------------------------------------------------------------------------------------
 
@@ -99,6 +118,7 @@ class House:
             if room_of(name) not in homes
             or (room_of(name) == "kernels" and name.count(".") > 1 and name.split(".")[2] not in of_kernels)
             or (room_of(name) == "kernels" and name.count(".") == 2 and self.files[name].name != "__init__.py")
+            or name.count(".") > (3 if room_of(name) == "kernels" else 2)
         ]
 
     def upward(self):
@@ -112,19 +132,26 @@ class House:
 
     @staticmethod
     def _is_below_in_kernels(there, here):
-        if room_of(there) != "kernels" or room_of(here) != "kernels" or "fastbp.kernels" in (here, there):
+        if room_of(there) != "kernels" or room_of(here) != "kernels" or here == "fastbp.kernels":
             return True
+        if there == "fastbp.kernels":  # all of them, for where they are; an attribute of it would be no arrow
+            return here == "fastbp.kernels.compiler.disk_cache"
         return is_below(there.split(".")[2], here.split(".")[2], KERNEL_FLOORS)
 
     def circles(self):
         """Files that import each other, directly or by way of others, in a list for each circle."""
-        below = {name: found & set(self.files) for name, found in self.arrows.items()}
-        while True:  # whoever imports nobody, or is imported by nobody, is in no circle
-            imported = set().union(*below.values()) if below else set()
-            free = {name for name, found in below.items() if not found or name not in imported}
-            if not free:
-                return [sorted(below)] if below else []
-            below = {name: found - free for name, found in below.items() if name not in free}
+        reached = {name: self._reached_from(name) for name in self.files}
+        circles = {frozenset(other for other in reached[name] if name in reached[other]) for name in self.files}
+        return sorted(sorted(circle) for circle in circles if circle)
+
+    def _reached_from(self, name):
+        """All that a file imports, directly or by way of others; itself only if it is in a circle."""
+        reached, waiting = set(), [name]
+        while waiting:
+            found = (self.arrows.get(waiting.pop(), set()) & set(self.files)) - reached
+            reached |= found
+            waiting += found
+        return reached
 
     def foreign_importers(self):
         """Files that import a library, or a part of one, that only others may import."""
@@ -135,6 +162,42 @@ class House:
             for library, allowed in IMPORTERS.items()
             if (there == library or there.startswith(f"{library}."))
             and not {room_of(here), here.removeprefix("fastbp.")} & allowed
+        ]
+
+    def numbas_inside(self):
+        """Files that import what Numba does not promise, or reach it as an attribute."""
+        return [
+            f"{here} imports {there}"
+            for here, found in self.imports.items()
+            for there in sorted(found)
+            if there.split(".")[0] == "numba" and there not in PUBLIC_OF_NUMBA
+        ] + [
+            f"{here} uses numba.{node.attr}"
+            for here, tree in self.trees.items()
+            for node in ast.walk(tree)
+            if isinstance(node, ast.Attribute)
+            and isinstance(node.value, ast.Name)
+            and node.value.id == "numba"
+            and (node.attr.startswith("_") or node.attr in {"core", "np", "cpython", "experimental"})
+            and node.attr != "__version__"
+        ]
+
+    def imports_by_string(self):
+        """Files that import where no rule sees it."""
+        return [
+            f"{here} calls {name}"
+            for here, tree in self.trees.items()
+            for name, allowed in BY_STRING.items()
+            if here not in allowed
+            and any(getattr(node, "attr", getattr(node, "id", None)) == name for node in ast.walk(tree))
+        ]
+
+    def filled_packages(self):
+        """Packages that import something in their own file, so that all their files do, in a circle."""
+        return [
+            name
+            for name, path in self.files.items()
+            if path.name == "__init__.py" and self.imports[name] and name not in FILLED
         ]
 
     def readers_of_tables(self):

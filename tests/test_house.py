@@ -37,7 +37,16 @@ def tree(path):
 
 # ---- Imports -------------------------------------------------------------------------------------------------------
 
-RULES = [House.without_a_floor, House.upward, House.circles, House.foreign_importers, House.readers_of_tables]
+RULES = [
+    House.without_a_floor,
+    House.upward,
+    House.circles,
+    House.foreign_importers,
+    House.numbas_inside,
+    House.readers_of_tables,
+    House.imports_by_string,
+    House.filled_packages,
+]
 
 
 @pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule.__name__)
@@ -90,7 +99,38 @@ PLANTED = {
     ),
     "Numba's inside": (
         {"kernels.machine.extra": "from numba.core.typing import Signature"},
-        {"foreign_importers": ["fastbp.kernels.machine.extra imports numba.core.typing"]},
+        {"numbas_inside": ["fastbp.kernels.machine.extra imports numba.core.typing"]},
+    ),
+    "Numba's inside, by its package": (
+        {"kernels.machine.extra": "from numba import core"},
+        {"numbas_inside": ["fastbp.kernels.machine.extra imports numba.core"]},
+    ),
+    "Numba's inside, as an attribute": (
+        {"kernels.machine.extra": "import numba\nx = numba.core.types"},
+        {"numbas_inside": ["fastbp.kernels.machine.extra uses numba.core"]},
+    ),
+    "an import by a string": (
+        {"model.extra": "import importlib\nx = importlib.import_module('fastbp.network')"},
+        {"imports_by_string": ["fastbp.model.extra calls import_module"]},
+    ),
+    "a package that imports what is in it": (
+        {"model.__init__": "from fastbp.model.model import Model"},
+        {"filled_packages": ["fastbp.model"]},
+    ),
+    "a room in a room": (
+        {"kernels.machine.deep": "", "kernels.machine.deeper.extra": ""},
+        {"without_a_floor": ["fastbp.kernels.machine.deeper.extra"]},
+    ),
+    "all kernels, for an attribute": (
+        {"kernels.machine.extra": "from fastbp import kernels"},
+        {"upward": ["fastbp.kernels.machine.extra imports fastbp.kernels"]},
+    ),
+    "two circles": (
+        {
+            name: f"from fastbp.model import {other}"
+            for name, other in [("model.a1", "a2"), ("model.a2", "a1"), ("model.b1", "b2"), ("model.b2", "b1")]
+        },
+        {"circles": [["fastbp.model.a1", "fastbp.model.a2"], ["fastbp.model.b1", "fastbp.model.b2"]]},
     ),
     "a table": (
         {"training.extra": "from fastbp.kernels.tables import plan as in_plan"},
@@ -105,7 +145,9 @@ def test_a_violation_is_found(tmp_path, kind):
     folder = tmp_path / "fastbp"
     shutil.copytree(ROOT / "fastbp", folder, ignore=shutil.ignore_patterns("__pycache__"))
     for name, source in sources.items():
-        (folder / Path(*name.split("."))).with_suffix(".py").write_text(source, encoding="utf-8")
+        path = (folder / Path(*name.split("."))).with_suffix(".py")
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(source, encoding="utf-8")
     house = House(folder)
     assert {rule.__name__: found for rule in RULES if (found := rule(house))} == expected
 

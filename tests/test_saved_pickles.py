@@ -94,3 +94,40 @@ def test_records(folder):
     assert str(found["gradient"]) == str(expected["gradient"])
     assert str(found["diagnosis"]) == str(expected["diagnosis"])
     assert repr(copy.copy(found["history"])).startswith("<History of 6 epochs, loss 0.65")
+
+
+# ---- By the names of before ------------------------------------------------------------------------------------------
+
+# Of public names that are pickled by reference, the modules in which version 0.1.0 had them.
+MODULES_OF_BEFORE = {
+    "SGD": "optimizers", "Adam": "optimizers", "History": "history", "EarlyStopping": "history", "Cosine": "schedules",
+    "TrainingDivergedError": "trainer", "check_gradient": "gradient_check", "diagnose": "diagnostics",
+    "finite_difference_gradient": "perturbation", "get_num_threads": "threads", "set_num_threads": "threads",
+    "num_threads": "threads", "from_torch_state_dict": "torch_parameters", "FileError": "files", "Trace": "trace",
+    "WeightHistory": "weight_history", "Activation": "functions", "Loss": "functions", "Network": "network",
+    "warmup": "warmup", "find_learning_rate": "learning_rate_finder",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", MODULES_OF_BEFORE)
+def test_a_name_is_found_where_it_was(name):
+    by_reference = f"cfastbp.{MODULES_OF_BEFORE[name]}\n{name}\n.".encode()
+    assert pickle.loads(by_reference) is getattr(bp, name)
+
+
+def test_views_of_layers_are_found_where_they_were():
+    weights = bp.Network([2, 3, 1], seed=0).weights
+    old = pickle.dumps(weights, protocol=0).replace(b"fastbp.model.layer_arrays", b"fastbp.layer_arrays")
+    assert [W.tobytes() for W in pickle.loads(old)] == [W.tobytes() for W in weights]
+
+
+class Mine(bp.Network):
+    """A network with an attribute of its own."""
+
+
+def test_an_attribute_of_the_users_stays():
+    net = Mine([2, 1], seed=0)
+    net.training_state = "mine"
+    for twin in (copy.copy(net), pickle.loads(pickle.dumps(net))):
+        assert twin.training_state == "mine"
+        assert twin._training_state is None

@@ -22,7 +22,7 @@ class OutputErrors:
 
     Parameters
     ----------
-    net : Model
+    net : Network
         The network; its own loss does not matter.
     X : ndarray, shape (n, n_features)
         Valid inputs, of the network's dtype; the outputs must be finite.

@@ -28,10 +28,10 @@ class Moves:
 
     Parameters
     ----------
-    net : Model
+    net : Network
         The network.
     X, targets, sample_weight
-        Valid data, as `Network.checked` returns them.
+        Valid data, as `fastbp.model.checks.checked` returns them.
     dtype : dtype
         What everything is computed in.
     n_threads : int or None

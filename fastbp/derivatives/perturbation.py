@@ -94,7 +94,7 @@ def finite_difference_gradient(
 
     Parameters
     ----------
-    net : Model
+    net : Network
         The network.
     X : array_like, shape (n, n_features)
         Inputs, of the network's dtype.
@@ -199,7 +199,7 @@ def node_perturbation(
 
     Parameters
     ----------
-    net : Model
+    net : Network
         The network.
     X, Y : array_like
         Inputs and targets, as for `Network.loss_value`.
@@ -303,7 +303,7 @@ def random_weight_search(
 
     Parameters
     ----------
-    net : Model
+    net : Network
         The network; its parameters are changed in place.
     X, Y : array_like
         Inputs and targets, as for `Network.loss_value`.

@@ -37,7 +37,7 @@ def to_onnx(net: Model, path: PathLike) -> None:
 
     Parameters
     ----------
-    net : Model
+    net : Network
         A network with built-in activations.
     path : str or os.PathLike
         The file; by convention its name ends in ``.onnx``.  One that exists is replaced.
@@ -68,7 +68,7 @@ def onnx_model(net: Model) -> ModelProto:
 
     Parameters
     ----------
-    net : Model
+    net : Network
         A network with built-in activations.
 
     Returns

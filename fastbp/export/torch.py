@@ -25,7 +25,7 @@ def torch_state_dict(net: Model) -> dict[str, NDArray[Any]]:
 
     Parameters
     ----------
-    net : Model
+    net : Network
         Any network.
 
     Returns
@@ -52,7 +52,7 @@ def load_torch_state_dict(net: Model, state: Mapping[str, Any]) -> None:
 
     Parameters
     ----------
-    net : Model
+    net : Network
         The network, which keeps its activations, loss and penalties.
     state : mapping of str to tensor or ndarray
         What ``model.state_dict()`` returns for a model whose only layers with parameters are `Linear`; of the

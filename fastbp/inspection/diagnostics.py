@@ -186,7 +186,7 @@ def diagnose(net: Model, X: ArrayLike) -> DiagnosticReport:
 
     Parameters
     ----------
-    net : Model
+    net : Network
         The network, trained or not; it is not changed.
     X : array_like, shape (n, n_features)
         Inputs, a few hundred are enough; of the network's dtype.

@@ -135,7 +135,7 @@ def check_gradient(
 
     Parameters
     ----------
-    net : Model
+    net : Network
         The network; a float32 one's gradient is compared with differences in float64, by the tolerance of float32.
     X, Y, sample_weight : array_like
         Inputs, targets and how often each row counts, as for `Network.loss_value`.

@@ -44,7 +44,7 @@ def measure_gradient(
 
     Parameters
     ----------
-    net : Model
+    net : Network
         The network; it is not changed.
     n_rows : int
         Samples of the batch.

@@ -18,7 +18,7 @@ class WeightHistory:
 
     Parameters
     ----------
-    net : Model
+    net : Network
         The network that will be trained.
     sample : int, optional
         Record this many parameters, drawn at random, instead of all: a large network's history fills the memory, with

@@ -81,7 +81,7 @@ class ActivationDisplay(Display):
 
         Parameters
         ----------
-        net : Model
+        net : Network
             The network.
         limits : tuple of float
             Range of z.

@@ -96,7 +96,7 @@ class DecisionBoundaryDisplay(Display):
 
         Parameters
         ----------
-        net : Model
+        net : Network
             A network with two inputs.
         X : array_like, shape (n, 2)
             Points; the picture is as large as they need.

@@ -61,7 +61,7 @@ class ConfusionDisplay(Display):
 
         Parameters
         ----------
-        net : Model
+        net : Network
             A network with an output for each class, or one for the second of two.
         X : array_like, shape (n, n_features)
             Samples.

@@ -87,7 +87,7 @@ class NetworkDisplay(Display):
 
         Parameters
         ----------
-        net : Model
+        net : Network
             A network of 60 weights at most.
         X, Y : array_like, shapes (1, n_features) and (1, n_outputs)
             The sample.

@@ -47,7 +47,7 @@ class FirstLayerDisplay(Display):
 
         Parameters
         ----------
-        net : Model
+        net : Network
             A network whose inputs are the pixels of images, row by row.
         shape : tuple of int, optional
             (height, width) of the images; by default they are square.

@@ -75,7 +75,7 @@ class MistakesDisplay(Display):
 
         Parameters
         ----------
-        net : Model
+        net : Network
             A network with an output for each class.
         X : array_like, shape (n, n_pixels)
             Images, one a row.

@@ -76,7 +76,7 @@ class ErrorSurfaceDisplay(Display):
 
         Parameters
         ----------
-        net : Model
+        net : Network
             The network; it is not changed.
         X, Y : array_like
             Samples, as for `Network.loss_value`.

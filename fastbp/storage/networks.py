@@ -22,7 +22,7 @@ from fastbp.model.model import Model, from_params
 from fastbp.storage.arrays import FileContent, write_arrays
 from fastbp.storage.atomic import FileError, PathLike
 
-__all__ = ["FileError", "describe", "rebuild", "save"]
+__all__ = ["describe", "rebuild", "save"]
 
 OwnFunctions = Mapping[tuple[type, str], Activation | Loss]
 _Net = TypeVar("_Net", bound=Model)
@@ -50,7 +50,7 @@ def save(net: Model, path: PathLike, subclass: str | None = None) -> None:
 
     Parameters
     ----------
-    net : Model
+    net : Network
         The network.  Of a subclass the file has only the name, nothing that the subclass adds; `load` makes a
         `Network` of it unless it is passed that class.  The state of its optimizer is not saved.  An `Activation` or
         `Loss` of your own is saved by its name only, since a file holds no code: pass it to `load` as well.
@@ -107,7 +107,7 @@ def describe(net: Model) -> dict[str, Any]:
 
     Parameters
     ----------
-    net : Model
+    net : Network
         Any network whose functions of the user's own have different names.
 
     Returns

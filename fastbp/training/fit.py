@@ -25,7 +25,6 @@ from fastbp.training.checkpoint import (
     Checkpoints,
     Record,
     SavedFit,
-    checked_interval,
     describe_data,
 )
 from fastbp.training.early_stopping import Best
@@ -39,9 +38,11 @@ from fastbp.training.trained import TrainedModel, training_state_of
 from fastbp.validation.arrays import column_names, require_columns
 
 
-def fit(net: TrainedModel, X: ArrayLike, Y: ArrayLike, sample_weight: ArrayLike | None, plan: Plan) -> History:
-    """Train a network by mini-batch gradient descent; see `fastbp.Network.fit`."""
-    data = checked_data(net, X, Y, sample_weight)
+def fit(net: TrainedModel, X: ArrayLike, data: Any, plan: Plan) -> History:
+    """Train a network by mini-batch gradient descent; see `fastbp.Network.fit`.
+
+    `data` are valid rows, targets and weights, and `X` what the rows were made of, which may have names of columns.
+    """
     require_writable(net)
     names = column_names(X) or net.feature_names
     validation_set = None if plan.validation_data is None else _validation_set(net, plan.validation_data, names)
@@ -65,7 +66,7 @@ def fit(net: TrainedModel, X: ArrayLike, Y: ArrayLike, sample_weight: ArrayLike 
         state,
         batch_rows,
         mean_weight=rows.mean_weight,
-        clip_norm=plan.clip_norm or 0.0,
+        clip_norm=plan.clip_norm,
         tol=plan.tol,
         dropout_seed=state.dropout_seed,
         n_threads=plan.n_threads,
@@ -76,7 +77,7 @@ def fit(net: TrainedModel, X: ArrayLike, Y: ArrayLike, sample_weight: ArrayLike 
         saved.restore(epochs, record)
     net.feature_names = names
     run = _Run(net, epochs, plan, validation_set, record)
-    return run.train(Checkpoints(path, checked_interval(plan.checkpoint_every), description, epochs, record))
+    return run.train(Checkpoints(path, plan.checkpoint_every, description, epochs, record))
 
 
 def _description(

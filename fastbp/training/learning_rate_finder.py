@@ -69,7 +69,7 @@ def find_learning_rate(
 
     Parameters
     ----------
-    net : Model
+    net : Network
         The network; its parameters and its training state are the same afterwards.
     X, Y, batch_size, sample_weight, n_threads
         As for `fastbp.training.fit`.

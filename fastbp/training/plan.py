@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from datetime import timedelta
 from typing import Any, Literal
 
 import numpy as np
@@ -23,7 +22,10 @@ DEFAULT_BATCH_SIZE = 32
 
 @dataclass(frozen=True)
 class Plan:
-    """The arguments of `Network.fit` but the data; see there."""
+    """The arguments of `Network.fit` but the data to learn from; see there.
+
+    `batch_size` and `validation_data` are checked with those data.
+    """
 
     epochs: int
     batch_size: int | Literal["auto"] | None
@@ -33,12 +35,12 @@ class Plan:
     validation_data: Any
     early_stopping: EarlyStopping | None
     tol: float | None
-    clip_norm: float | None
+    clip_norm: float  # 0 for any norm; the caller's None
     callbacks: Sequence[Callback]
     progress: bool
     n_threads: int | None
     checkpoint: PathLike | None
-    checkpoint_every: int | timedelta
+    checkpoint_every: int | float  # epochs, an int, or seconds, a float; the caller's timedelta
     resume: bool
 
     def __post_init__(self) -> None:
@@ -52,9 +54,9 @@ class Plan:
             "clip_norm": clip_norm_for(self.clip_norm),
             "callbacks": _callbacks(self.callbacks),
             "progress": validation.flag(self.progress, "progress"),
+            "checkpoint_every": checked_interval(self.checkpoint_every),
             "checkpoint": None if self.checkpoint is None else checked_checkpoint(self.checkpoint),
         }
-        checked_interval(self.checkpoint_every)
         require_optimizer(self.optimizer)
         thread_count(self.n_threads)  # refuses a wrong one before any random number is drawn
         for name, value in checked.items():

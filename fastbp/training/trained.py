@@ -18,7 +18,8 @@ class TrainedModel(Model):
     def __setstate__(self, state: dict[str, Any]) -> None:
         """Take the state; a copy of a network has an optimizer of its own."""
         known = dict(state)
-        if "training_state" in known:  # as version 0.1.0 calls it
+        old = known.get("training_state")
+        if isinstance(old, TrainingState):  # as version 0.1.0 calls it, and not an attribute of the user's
             known["_training_state"] = known.pop("training_state")
         super().__setstate__(known)
         if self._training_state is not None:
