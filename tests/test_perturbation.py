@@ -384,6 +384,40 @@ def test_a_sample_on_the_kink_of_a_loss(loss, parameter, kink, dtype):
     assert sum(layer.n_at_kinks for layer in report.layers) == 0
 
 
+@pytest.mark.parametrize("loss", ["absolute", "quantile"])
+def test_a_sample_on_the_kink_in_float32_only(loss):
+    """Rounding puts each output on some side of the kink in float64; few parameters move it across in a short step."""
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(1, 20)).astype("float32")
+    for seed in range(5):
+        net = bp.Network([20, 60, 30, 5], "tanh", loss=loss, seed=seed, dtype="float32")
+        assert bp.check_gradient(net, X, net.predict(X)).ok
+    Y = net.predict(X) - rng.uniform(0.5, 1, (1, 5)).astype("float32")
+    _, grad = net.value_and_grad(X, Y)
+    report = bp.check_gradient(net, X, Y, gradient=1.01 * grad)
+    assert not report.ok
+    assert sum(layer.n_at_kinks for layer in report.layers) <= 3  # of 3245: errors of the tolerance itself
+
+
+def own_absolute(slope):
+    """The absolute loss with a derivative of one's own at its kink."""
+    derivative = numba.njit(lambda a, y: 1.0 if a > y else (-1.0 if a < y else slope))
+    return bp.Loss("own", numba.njit(lambda a, y: abs(a - y)), derivative)
+
+
+@pytest.mark.parametrize("slope", [-1.0, 0.0, 1.0])
+@pytest.mark.parametrize("dtype", cases.DTYPES)
+def test_a_sample_on_the_kink_of_a_loss_of_ones_own(slope, dtype):
+    loss = own_absolute(slope)
+    for seed in range(4):
+        net = bp.Network([3, 4, 2], "tanh", loss=loss, seed=seed, dtype=dtype)
+        X = np.random.default_rng(seed).normal(size=(1, 3)).astype(dtype)
+        Y = net.predict(X)
+        assert bp.check_gradient(net, X, Y).ok
+        too_steep = np.full(net.n_params, 5.0)  # for either side
+        assert not bp.check_gradient(net, X, Y, gradient=too_steep).ok
+
+
 leaky = bp.Activation("leaky", numba.njit(lambda z: max(z, 0.01 * z)), numba.njit(lambda z: 1.0 if z > 0 else 0.01))
 
 

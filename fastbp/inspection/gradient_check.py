@@ -30,6 +30,9 @@ _ROUGH = {1: 1 / 2}, 1 / 3
 # A layer whose gradient is smaller than this share of the largest layer's is judged by that share: where a gradient
 # cancels, only rounding is left.
 _LEAST_SHARE = 1e-3
+# Step to each side of a float32 network.  What is on a kink in float32 lies some 1e-7 beside it in float64; a parameter
+# that counts, since it moves the outputs by a thousandth of what others do, must carry it across in half a step.
+_FLOAT32_STEP = 1e-3
 _ROUNDINGS = 10  # of a cost, in units of machine epsilon
 
 
@@ -130,8 +133,9 @@ def check_gradient(
 
     A parameter whose difference disagrees because moving it carries some neuron across a kink is recognised and left
     out: z = 0 of relu, leaky_relu and elu, a = y of the absolute and the quantile loss, abs(a - y) = `loss_parameter`
-    of huber, w = 0 with an L1 penalty.  The kinks of activations and losses of your own are not known; there, a
-    parameter is left out if its gradient lies between the two one-sided differences.
+    of huber, w = 0 with an L1 penalty.  The kinks of activations and losses of your own are not known, and in float32 a
+    sample may lie on a kink that it lies beside in float64; there, a parameter is also left out if its gradient lies
+    between the two one-sided differences.
 
     Parameters
     ----------
@@ -213,11 +217,13 @@ class _Differences:
 
     def __init__(self, net: Model, moves: Moves, indices: NDArray[np.int64]) -> None:
         self._moves, self._indices = moves, indices
-        self._has_own_functions = _has_own_functions(net)
+        self._is_float32 = net.dtype == np.float32
+        self._compares_sides = _has_own_functions(net) or (self._is_float32 and _is_rough(net))
         weights, power = _ROUGH if _is_rough(net) else _SMOOTH
         w = net.params[indices].astype(np.float64)
         steps = np.finfo(np.float64).eps ** power * np.maximum(1, np.abs(w))
         self._w, self.least_step = w, float(steps.min())
+        self._steps = _FLOAT32_STEP * np.maximum(1, np.abs(w)) if self._is_float32 else steps  # to one side
         self._moved = [w + sign * k * steps for k in weights for sign in (1, -1)]
         self._changes = [np.zeros(w.size) for _ in self._moved]
         self.cost = moves.measure(kernel.FROM_BASE, indices, self._moved, self._changes)
@@ -229,31 +235,45 @@ class _Differences:
                 self.slopes += 2 * k * weight * change / distance
 
     def at_kink(
-        self, which: NDArray[np.int64], claimed: NDArray[np.float64], margin: NDArray[np.float64]
+        self,
+        which: NDArray[np.int64],
+        claimed: NDArray[np.float64],
+        layer: NDArray[np.int64],
+        scales: NDArray[np.float64],
+        tolerance: float,
     ) -> NDArray[np.bool_]:
         """Whether a kink explains that the claimed derivatives of parameters ``indices[which]`` disagree."""
         found = self._moves.crossings(self._indices[which], [values[which] for values in self._moved]) > 0
-        if self._has_own_functions:
+        if self._compares_sides:
             sides = self._one_sided(which)
-            low, high = sides.min(axis=0) - margin[which], sides.max(axis=0) + margin[which]
-            found |= (low <= claimed[which]) & (claimed[which] <= high)
+            # where differences across a symmetric kink cancel, a layer's largest derivative is that of one side
+            largest = scales.copy()
+            np.maximum.at(largest, layer[which], np.where(np.isfinite(sides), np.abs(sides), 0.0).max(axis=0))
+            margin = tolerance * largest[layer[which]]
+            found |= (sides.min(axis=0) - margin <= claimed[which]) & (claimed[which] <= sides.max(axis=0) + margin)
         return found
 
     def _one_sided(self, which: NDArray[np.int64]) -> NDArray[np.float64]:
-        """Return the slopes on either side of parameters ``indices[which]``, (4, n), two for each side.
+        """Return the slopes on either side of parameters ``indices[which]``, (n_slopes, n).
 
         The slope over a step h is off by h C''/2, which is more than the tolerance allows where the gradient is the
         slope of one side.  Twice the slope over h / 2 less that over h is free of it; both are returned, since the
-        kink may lie inside a step.
+        kink may lie inside a step.  In a float32 network it does where a sample is on it in float32: there the slopes
+        over the second half and from h to 2 h, both beyond the kink, are combined in the same way.
         """
-        indices, w = self._indices[which], self._w[which]
-        whole = [self._moved[side][which] for side in (0, 1)]
-        half = [w + (values - w) / 2 for values in whole]
-        changes = [np.zeros(w.size) for _ in half]
-        self._moves.measure(kernel.FROM_BASE, indices, half, changes)
-        slopes = [self._changes[side][which] / (whole[side] - w) for side in (0, 1)]
-        near = [change / (values - w) for change, values in zip(changes, half, strict=True)]
-        return np.array([*slopes, *(2 * n - s for n, s in zip(near, slopes, strict=True))])
+        indices, w, h = self._indices[which], self._w[which], self._steps[which]
+        lengths = (0.5, 1.0, 2.0) if self._is_float32 else (0.5, 1.0)
+        moved = [w + sign * length * h for length in lengths for sign in (1, -1)]
+        changes = [np.zeros(w.size) for _ in moved]
+        self._moves.measure(kernel.FROM_BASE, indices, moved, changes)
+        distances = np.array(moved).reshape(len(lengths), 2, -1) - w
+        costs = np.array(changes).reshape(distances.shape)
+        with np.errstate(invalid="ignore", over="ignore"):  # as above
+            if self._is_float32:
+                first, second = np.diff(costs, axis=0) / np.diff(distances, axis=0)
+                return np.asarray(2 * first - second)
+            half, whole = costs / distances
+            return np.concatenate([whole, 2 * half - whole])
 
 
 def _is_rough(net: Model) -> bool:
@@ -280,14 +300,15 @@ def _report(
 ) -> GradientReport:
     """Judge the claimed derivatives."""
     layer = np.searchsorted(parameters.weight_offsets(net.sizes), indices, side="right") - 1
-    scale = _scales(net, layer, differences, tolerance)[layer]
+    scales = _scales(net, layer, differences, tolerance)
+    scale = scales[layer]
     with np.errstate(invalid="ignore"):
         errors = np.abs(claimed - differences.slopes) / scale
     errors[np.isnan(errors)] = np.inf
     wrong = np.flatnonzero(errors > tolerance)
     at_kink = np.zeros(indices.size, bool)
     if wrong.size:
-        at_kink[wrong] = differences.at_kink(wrong, claimed, tolerance * scale)
+        at_kink[wrong] = differences.at_kink(wrong, claimed, layer, scales, tolerance)
     errors[at_kink] = 0.0
     worst = int(np.argmax(errors))
     place = _place(net, int(layer[worst]), int(indices[worst]))
