@@ -93,7 +93,7 @@ def _description(
 # --- the loop over epochs ---------------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True)
+@dataclass(slots=True)
 class _Run:
     """A fit in progress."""
 
