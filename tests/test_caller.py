@@ -1,7 +1,6 @@
 """Warnings point at the user's line, and filters that were made for scikit-learn's own go on to work."""
 
 import inspect
-import threading
 import warnings
 from contextlib import contextmanager
 
@@ -17,7 +16,6 @@ from sklearn.preprocessing import StandardScaler
 import fastbp as bp
 from fastbp import neural_network as ours
 from fastbp.neural_network import MLPClassifier, MLPRegressor
-from fastbp.system.caller import warn
 
 rng = np.random.default_rng(0)
 X = rng.normal(size=(60, 3))
@@ -56,16 +54,6 @@ def test_a_warning_points_at_the_users_line(name):
         assert warning.category is category
         assert warning.filename == __file__
         assert first <= warning.lineno < first + len(lines)
-
-
-def test_a_warning_in_a_thread_of_fastbp_points_at_the_line_that_waits_for_it():
-    thread = threading.Thread(target=warn, args=("late",), name="fastbp-leader")
-    with recorded() as caught:
-        thread.start(), thread.join()
-    (warning,) = caught
-    lines, first = inspect.getsourcelines(test_a_warning_in_a_thread_of_fastbp_points_at_the_line_that_waits_for_it)
-    assert warning.filename == __file__
-    assert "thread.start()" in lines[warning.lineno - first]
 
 
 def test_ctrl_c_points_at_the_users_line(monkeypatch):

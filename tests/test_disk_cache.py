@@ -195,6 +195,30 @@ def test_every_edit_of_a_kernel_makes_another_stamp(tmp_path, name):
     assert stamp != disk_cache.source_stamp()
 
 
+def test_a_root_whose_leaf_was_edited_is_compiled_again(tmp_path):
+    """The leaf is in another room: old code would give the old result."""
+    kernels = tmp_path / "fastbp" / "kernels"
+    shutil.copytree(ROOT / "fastbp", kernels.parent, ignore=shutil.ignore_patterns("__pycache__"))
+    for room in ("upper", "lower"):
+        (kernels / room).mkdir()
+        (kernels / room / "__init__.py").write_text("")
+    leaf = kernels / "lower" / "leaves.py"
+    source = "from fastbp.kernels.compiler.jit import leaf\n@leaf\ndef times(x):\n    return 2.0 * x\n"
+    (kernels / "upper" / "roots.py").write_text(
+        "from fastbp.kernels.compiler.jit import root\nfrom fastbp.kernels.lower.leaves import times\n"
+        "@root\ndef run(x):\n    return times(x[0])\n"
+    )
+    program = (
+        "import numpy as np; from fastbp.kernels.upper.roots import run\n"
+        "print(run(np.array([3.0])), sum(run.stats.cache_hits.values()))"
+    )
+    outputs = []
+    for text in (source, source, source.replace("2.0", "5.0")):
+        leaf.write_text(text)
+        outputs.append(run_python(program, folder=tmp_path, FASTBP_CACHE_DIR=str(tmp_path / "cache")))
+    assert outputs == ["6.0 0\n", "6.0 1\n", "15.0 0\n"]
+
+
 # ---- Folders -------------------------------------------------------------------------------------------------------
 
 

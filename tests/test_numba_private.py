@@ -3,12 +3,16 @@
 import ast
 import inspect
 import re
+import threading
+import warnings
 
 import numba
 import numpy as np
 import pytest
 
+import fastbp as bp
 from fastbp.kernels.compiler import disk_cache, jit, numba_private
+from fastbp.system import caller
 from tests.fresh import ROOT, run_python
 
 compiled = pytest.mark.skipif(numba.config.DISABLE_JIT, reason="nothing is compiled")
@@ -133,52 +137,66 @@ def groups(monkeypatch):
 class Bare:
     """A dispatcher without private attributes."""
 
-    def compile(self, signature):
-        return signature
-
 
 @compiled
 def test_a_dispatcher_without_private_attributes(groups, monkeypatch):
     monkeypatch.setattr(numba, "njit", lambda **options: lambda function: Bare())
     root, leaf = jit.root(abs), jit.leaf(abs)
     jit.root(abs), jit.leaf(abs)
-    assert vars(leaf) == {}
-    assert not hasattr(root, "_cache")
+    assert vars(leaf) == vars(root) == {}
     text = (
         r"\(numba.core.dispatcher.Dispatcher._cache, numba.core.dispatcher.Dispatcher.get_call_template\): compiled "
         "kernels are not kept on disk, so that each process compiles them again; some kernels are compiled again"
     )
     with pytest.warns(UserWarning, match=text) as caught:
-        assert root.compile(3) == 3
-    assert root.compile(4) == 4  # in silence
+        numba_private.say_what_is_missing()
+    numba_private.say_what_is_missing()  # in silence
     assert [warning.filename for warning in caught] == [__file__]
 
 
+# ---- When and where it is said -------------------------------------------------------------------------------------
+
+MISSING = "numba.core.compiler:Compiler"
+
+
 @compiled
-def test_a_compilation_goes_on_where_the_warning_is_an_error(groups, monkeypatch, tmp_path):
-    """It is said once, also where the user's filter makes an error of it."""
-    monkeypatch.setenv("FASTBP_CACHE_DIR", str(tmp_path))
-    monkeypatch.setattr(numba_private.ROOTS, "missing", ["numba.core.compiler:Compiler"])
-
-    def toy(x):
-        return 2.0 * x[0]
-
-    root = jit.root(toy)
+def test_work_goes_on_after_a_warning_that_is_an_error(groups, monkeypatch):
+    """It is said once, also where the user's filter makes an error of it, and before a kernel is called."""
+    monkeypatch.setattr(numba_private.ROOTS, "missing", [MISSING])
+    net = bp.Network([2, 1], seed=0)
     with pytest.raises(UserWarning, match="lacks what fastbp uses of it"):
-        root(np.array([3.0]))
-    assert root(np.array([3.0])) == 6.0
+        net.predict([[1.0, 2.0]])
+    assert net.predict([[1.0, 2.0]]).shape == (1, 1)
 
 
 @compiled
-def test_what_is_found_on_disk_needs_no_warning(groups, monkeypatch, tmp_path):
-    monkeypatch.setenv("FASTBP_CACHE_DIR", str(tmp_path))
+@pytest.mark.parametrize("n_rows", [1, 1 << 15], ids=["at-once", "in-threads-of-its-own"])
+def test_it_is_said_in_the_users_thread_whoever_compiles(groups, monkeypatch, n_rows):
+    monkeypatch.setattr(numba_private.ROOTS, "missing", [MISSING])
+    net, X = bp.Network([64, 256, 64], seed=0), np.ones((n_rows, 64))
+    threads = []
 
-    def toy(x):
-        return 2.0 * x[0]
+    def warn(message):
+        threads.append(threading.current_thread().name)
+        caller.warn(message)
 
-    jit.root(toy)(np.array([3.0]))
-    monkeypatch.setattr(numba_private.LEAVES, "missing", ["numba._dynfunc:make_function"])
-    assert jit.root(toy)(np.array([3.0])) == 6.0
+    def work():
+        net.predict(X)
+
+    monkeypatch.setattr(numba_private, "warn", warn)
+    thread = threading.Thread(target=work, name="the user's")
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        thread.start()
+        thread.join()
+    assert threads == ["the user's"]
+    assert [warning.filename for warning in caught] == [__file__]
+
+
+def test_plain_python_lacks_nothing(groups, monkeypatch):
+    monkeypatch.setattr(numba_private.ROOTS, "missing", [MISSING])
+    monkeypatch.setattr(numba.config, "DISABLE_JIT", 1)
+    numba_private.say_what_is_missing()  # warnings are errors here
 
 
 def test_the_cache_has_what_numba_asks_of_one():

@@ -17,6 +17,7 @@ from fastbp.engine import cutting
 from fastbp.engine.cutting import DENSE, Inputs
 from fastbp.engine.parameters import weight_offsets
 from fastbp.engine.problem import Problem
+from fastbp.kernels.compiler.numba_private import say_what_is_missing
 from fastbp.kernels.layers.narrow import narrow_elements
 from fastbp.kernels.machine.processor import LINE_BYTES
 from fastbp.kernels.machine.team import CONTROL_LENGTH
@@ -128,6 +129,7 @@ def make_workspace(
     inputs : Inputs
         What X is like.
     """
+    say_what_is_missing()  # nobody calls a kernel without a workspace
     sizes, dtype = problem.sizes, problem.dtype
     mode, n_pieces = cutting.gradient_pieces(sizes, batch_rows, inputs) if gradient else (in_plan.BY_ROWS, 1)
     # the inputs of sparse rows lie nowhere

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import sys
-import threading
 import warnings
 
 __all__ = ["warn"]
 
 # Packages and modules whose frames are passed over: fastbp's own; those of scikit-learn, whose wrappers, pipelines and
-# searches call fastbp; joblib, through which they do so; Numba, which compiles for fastbp; and the standard library's
-# context managers and waiting for threads.
-_PASSED_OVER = frozenset({"fastbp", "sklearn", "joblib", "numba", "contextlib", "threading"})
+# searches call fastbp; joblib, through which they do so; and the standard library's context managers.
+_PASSED_OVER = frozenset({"fastbp", "sklearn", "joblib", "contextlib"})
 
 
 def warn(message: str, category: type[Warning] = UserWarning, module: str | None = None) -> None:
@@ -39,8 +37,6 @@ def warn(message: str, category: type[Warning] = UserWarning, module: str | None
     the loss is not finite
     """
     frame = sys._getframe(1)
-    if threading.current_thread().name.startswith("fastbp-"):  # one that fastbp started: the user's line waits for it
-        frame = sys._current_frames().get(threading.main_thread().ident or 0, frame)
     while frame.f_back is not None and str(frame.f_globals.get("__name__")).partition(".")[0] in _PASSED_OVER:
         frame = frame.f_back
     names = frame.f_globals

@@ -26,7 +26,6 @@ import numba
 from fastbp import kernels
 from fastbp.kernels.compiler.cache_folders import folders, pass_over, say_once
 from fastbp.kernels.compiler.numba_private import CACHE as NUMBA
-from fastbp.kernels.compiler.numba_private import say_what_is_missing
 from fastbp.version import __version__
 
 _DIGEST_LENGTH = 32  # bytes of a SHA-256
@@ -67,7 +66,7 @@ def compiler_options() -> tuple[tuple[str, str], ...]:
 class KernelCache:
     """The cache of one root kernel: one file for each signature.
 
-    It has what Numba's dispatchers want of a cache, and is the first to know of a compilation.
+    It has what Numba's dispatchers want of a cache.
     """
 
     def __init__(self, function: Callable[..., Any]) -> None:
@@ -81,6 +80,10 @@ class KernelCache:
     def cache_path(self) -> str:
         """The folder that is written to, or an empty string."""
         return next((str(folder.path) for folder in folders() if folder.is_writable), "")
+
+    @property
+    def _is_used(self) -> bool:
+        return self._enabled and NUMBA.is_whole
 
     def enable(self) -> None:
         """Use the cache."""
@@ -101,16 +104,8 @@ class KernelCache:
     def load_overload(self, sig: Any, target_context: Any) -> Any:
         """Return the compiled kernel for a signature, or None."""
         target_context.refresh()
-        found = self._read(sig, target_context) if self._is_used else None
-        if found is None:
-            say_what_is_missing()
-        return found
-
-    @property
-    def _is_used(self) -> bool:
-        return self._enabled and NUMBA.is_whole
-
-    def _read(self, sig: Any, target_context: Any) -> Any:
+        if not self._is_used:
+            return None
         with contextlib.suppress(Exception):  # whatever is wrong with a cache, compiling again is right
             for payload in self._payloads(self._file_name(sig, target_context.codegen())):
                 with contextlib.suppress(Exception):

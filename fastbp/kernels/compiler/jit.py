@@ -21,7 +21,7 @@ from typing import Any
 import numba
 
 from fastbp.kernels.compiler.disk_cache import KernelCache
-from fastbp.kernels.compiler.numba_private import CACHE, LEAVES, LITERALS, ROOTS, say_what_is_missing
+from fastbp.kernels.compiler.numba_private import CACHE, LEAVES, LITERALS, ROOTS
 
 _LEAF_PIPELINE: dict[str, Any] = {}
 if LEAVES.is_whole:
@@ -75,14 +75,6 @@ def root(function: Callable[..., Any]) -> Any:
         return dispatcher
     if CACHE.on(dispatcher, "_cache") is not None:
         dispatcher._cache = KernelCache(function)
-    else:
-        compile_now = dispatcher.compile
-
-        def compile_without_cache(signature: Any) -> Any:
-            say_what_is_missing()
-            return compile_now(signature)
-
-        dispatcher.compile = compile_without_cache
     return dispatcher
 
 

@@ -1,7 +1,7 @@
 """Numba's private names: no other file imports them.
 
 Numba may move or drop them in any version.  They make nothing possible, only faster: where one is missing, the group of
-names that is used together with it is not used, and one warning, when something is compiled first, says so.
+names that is used together with it is not used, and one warning, before the first kernel is used, says so.
 """
 
 import pkgutil
@@ -81,9 +81,13 @@ _said: set[str] = set()
 
 
 def say_what_is_missing() -> None:
-    """Warn, once in a process, of the names that were not found; to be called before something is compiled."""
+    """Warn, once in a process, of the names that were not found.
+
+    To be called before a kernel is used, and in the user's own thread: in a helper's, the user's line is not to be
+    found, and a warning that is an error would end the helper.
+    """
     names = [name.replace(":", ".") for group in GROUPS for name in group.missing]
-    if not names or _said:
+    if not names or _said or numba.config.DISABLE_JIT:
         return
     _said.update(names)
     losses = "; ".join(group.loss for group in GROUPS if group.missing)
