@@ -124,3 +124,14 @@ def test_kernel_that_calls_them_is_cached_on_disk(tmp_path):
     second, hits_after = run_python(program, NUMBA_CACHE_DIR=str(tmp_path)).split()
     assert (hits_before, hits_after) == ("0", "1")
     assert first == second
+
+
+def test_numba_is_told_of_no_type_but_ours():
+    program = """
+        from types import FunctionType
+        from numba.extending import typeof_impl
+        before = typeof_impl.dispatch(FunctionType)
+        import fastbp
+        print(typeof_impl.dispatch(FunctionType) is before)
+    """
+    assert run_python(program).strip() == "True"

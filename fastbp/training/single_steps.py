@@ -26,6 +26,7 @@ from fastbp.model.checks import checked_data
 from fastbp.model.definition import problem_of
 from fastbp.system.memory import require_writable, require_writable_arrays
 from fastbp.training.optimizers import Adam, Optimizer, require_optimizer
+from fastbp.training.plan import clip_norm_for
 from fastbp.training.schedules import Cosine, OneCycle, Schedule
 from fastbp.training.state import TrainingDivergedError, TrainingState, continued_state
 from fastbp.training.steps import prepare_frame
@@ -41,7 +42,7 @@ _MOST_LARGE_KINDS = 4
 _FEW_PARAMS = 1 << 16
 
 Key = Any  # of a kind of arrays: their shapes and dtypes; or a number of rows, what X is like, and the threads set
-Data = tuple[Rows, Targets, NDArray[Any] | None]  # X, Y and weights as they were checked
+Checked = tuple[Rows, Targets, NDArray[Any] | None]  # X, Y and weights as they were checked
 
 
 class Stepper:
@@ -60,59 +61,7 @@ class Stepper:
         clip_norm: float | None = None,
         n_threads: int | None = None,
     ) -> float:
-        """Take one step on all of the given rows; the same as ``net.step(...)``.
-
-        It is the step of ``net.fit(X, Y, epochs=1, batch_size=None)``, with the same numbers to the bit; `net.history`
-        stays as it is.  `fit` and `step` may take turns: each goes on where the other was.
-
-        Parameters
-        ----------
-        X : array_like or sparse matrix, shape (n, n_features)
-            Inputs, of the network's dtype; integers and lists are converted.  Arrays are quicker, and quickest those of
-            shapes and dtypes that the last steps had.
-        Y : array_like, shape (n, n_outputs)
-            Targets; for softmax with cross-entropy also integer labels (n,).
-        sample_weight : array_like, shape (n,), optional
-            How often each row counts; only their ratios matter.
-        optimizer : Optimizer, optional
-            The rule of the step.  None goes on with the optimizer of the last step or fit, its state included; the
-            first step uses ``Adam()``.  The same object as in the last step goes on as well.  A new one starts afresh,
-            so make it once, before the loop.  Its learning rate may follow a schedule that does not depend on how many
-            steps there will be; it is asked for the number of steps that the optimizer has taken.
-        clip_norm : float, optional
-            Scale a gradient whose Euclidean norm is larger than this down to it.
-        n_threads : int, optional
-            Threads to use; by default as many as the process may.
-
-        Returns
-        -------
-        float
-            The cost of the rows before the step, penalties included.
-
-        Raises
-        ------
-        TypeError, ValueError
-            For a wrong argument, also a schedule that spans a whole fit; the network is unchanged.
-        TrainingDivergedError
-            If the cost is NaN or infinite, or a parameter would be; the network has the parameters from before the
-            step, and the optimizer's state was reset.
-
-        Notes
-        -----
-        Dropout draws from the random numbers of the last fit; ``net.fit(X, Y, epochs=0, seed=0)`` seeds them.  Threads
-        that step one network at once mix their steps, and may lose parts of some.
-
-        Examples
-        --------
-        >>> import numpy as np, fastbp as bp
-        >>> rng = np.random.default_rng(0)
-        >>> net, optimizer = bp.Network([3, 8, 1], activation="tanh", seed=0), bp.Adam(0.01)
-        >>> for _ in range(1000):  # rows as they come
-        ...     X = rng.normal(size=(4, 3))
-        ...     cost = net.step(X, X[:, :1] * X[:, 1:2], optimizer=optimizer)
-        >>> cost < 0.1
-        True
-        """
+        """Take one step on all of the given rows and return the cost before it; see `fastbp.Network.step`."""
         state: TrainingState | None = self._net._training_state
         key = _kind(X, Y, sample_weight)
         spare = self._spare.get(key)
@@ -142,7 +91,7 @@ class Stepper:
         net = self._net
         require_optimizer(optimizer)
         data = checked_data(net, X, Y, sample_weight)
-        _checked_clip_norm(clip_norm)
+        clip_norm_for(clip_norm)
         if n_threads is not None:
             thread_count(n_threads)  # refuse wrong ones
         require_writable(net)
@@ -159,7 +108,7 @@ class Stepper:
         place.spare.append(place)
         return cost
 
-    def _place(self, key: Key | None, X: Any, Y: Any, sample_weight: Any, data: Data) -> _Place:
+    def _place(self, key: Key | None, X: Any, Y: Any, sample_weight: Any, data: Checked) -> _Place:
         """Return an unused place that holds the data or points to them."""
         rows, targets, weights = data
         place: _Place
@@ -216,7 +165,7 @@ class _Place:
         self._n_steps = 0  # of that state, as the frame has it
         self._clip_norm: Any = None
 
-    def point_to(self, data: Data) -> None:
+    def point_to(self, data: Checked) -> None:
         """Point the kernel to the caller's arrays."""
         self._frame.set_data(*data)
         weights = data[2]
@@ -230,7 +179,7 @@ class _Place:
         elif self._n_steps != state.step:  # other steps were taken in between, in another place
             frame.set_steps(state.step, state.powers)
         if clip_norm is not self._clip_norm:
-            frame.clip_norm, self._clip_norm = _checked_clip_norm(clip_norm), clip_norm
+            frame.clip_norm, self._clip_norm = clip_norm_for(clip_norm), clip_norm
         if self._has_schedule:
             self._set_rates(_rates(state.optimizer, state.step))
         if not all([array.flags.writeable for array in self._written]):  # noqa: C419  a list takes half the time
@@ -285,7 +234,7 @@ class _Place:
 class _Copies(_Place):
     """A place that has room for the values of small arrays of one kind."""
 
-    def __init__(self, net: TrainedModel, data: Data, spare: list[Any], X: Any, Y: Any, sample_weight: Any) -> None:
+    def __init__(self, net: TrainedModel, data: Checked, spare: list[Any], X: Any, Y: Any, sample_weight: Any) -> None:
         n_rows, n_outputs = len(X), net.sizes[-1]
         super().__init__(net, n_rows, spare, Inputs())
         has_labels = data[1].array is None
@@ -335,11 +284,6 @@ class _Copies(_Place):
         self._frame.mean_weight = np.add.reduce(weights, dtype=np.float64) / self._n_rows
         values: list[float] = weights.tolist()
         return min(values) >= 0.0 and max(values) > 0.0
-
-
-def _checked_clip_norm(clip_norm: Any) -> float:
-    """Return the largest norm of a gradient; 0 for any."""
-    return 0.0 if clip_norm is None else validation.real_number(clip_norm, "clip_norm", 0.0, open_low=True)
 
 
 def _rates(optimizer: Optimizer, step: int) -> NDArray[np.float64]:

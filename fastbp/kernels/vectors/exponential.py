@@ -12,9 +12,9 @@ import numpy as np
 
 from fastbp.kernels.compiler.jit import formula
 from fastbp.kernels.vectors.float_bits import (
+    Elementary,
     constant,
     fma,
-    formula_of,
     greater,
     halves_of_power_of_two,
     lesser,
@@ -95,6 +95,7 @@ def expm1_near_zero(r):
     return fma(r * r, EXPM1_SERIES(r), r)
 
 
+@Elementary
 @np.errstate(over="ignore", under="ignore")
 def exp(z):
     """exp(z).
@@ -104,7 +105,7 @@ def exp(z):
     return np.exp(z)
 
 
-@formula_of(exp)
+@exp.formula
 def _exp(z):
     x = greater(EXP_LOW(z), lesser(EXP_HIGH(z), z))
     n, rest = multiples_of_ln2(x)
@@ -113,6 +114,7 @@ def _exp(z):
     return (ONE(x) + q) * u * v
 
 
+@Elementary
 @np.errstate(over="ignore", under="ignore")
 def expm1(z):
     """exp(z) - 1.
@@ -122,7 +124,7 @@ def expm1(z):
     return np.expm1(z)
 
 
-@formula_of(expm1)
+@expm1.formula
 def _expm1(z):
     x = greater(EXPM1_LOW(z), lesser(EXP_HIGH(z), z))
     n, rest = multiples_of_ln2(x)
@@ -136,6 +138,7 @@ def _expm1(z):
     return with_sign((y + y) * power_of_two(n - ONE(x)), z)
 
 
+@Elementary
 @np.errstate(under="ignore")
 def logistic(z):
     """The logistic function 1 / (1 + exp(-z)).
@@ -147,7 +150,7 @@ def logistic(z):
     return np.where(z < 0, e, 1) / (1 + e)
 
 
-@formula_of(logistic)
+@logistic.formula
 def _logistic(z):
     # With w = 2**n, z = n ln 2 - r and q = expm1(r): w / (w + exp(r)) = w / ((1 + w) + q).
     x = greater(LOGISTIC_LOW(z), lesser(LOGISTIC_HIGH(z), z))
@@ -163,6 +166,7 @@ def _logistic(z):
     return fma(remainder, inverse, s)
 
 
+@Elementary
 def tanh(z):
     """tanh(z).
 
@@ -171,7 +175,7 @@ def tanh(z):
     return np.tanh(z)
 
 
-@formula_of(tanh)
+@tanh.formula
 def _tanh(z):
     # |z| = n ln(2)/2 + r; tanh of the first is c/d with w = 2**-n, c = 1 - w, d = 1 + w; tanh(r) is b.
     # The addition theorem: (c/d + b) / (1 + b c/d) = (c + d b) / (d + c b).

@@ -9,10 +9,10 @@ Each also takes a vector of `fastbp.kernels.vectors.values`, lane by lane: one f
 The layout of a float is the IEEE 754 one: a sign bit, the exponent plus `bias`, then `fraction` bits.
 """
 
-from types import FunctionType
+import functools
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
-import numba
 from llvmlite import ir
 from numba import types
 from numba.extending import intrinsic, typeof_impl
@@ -67,30 +67,36 @@ def _call(builder: ir.IRBuilder, name: str, *arguments: Any) -> Any:
     return builder.call(declared(builder.module, function_type, full_name), arguments)
 
 
-# Numba's type of what compiled code runs in the place of a plain Python function.
-_COMPILED: dict[Any, Any] = {}
-_typeof_others = typeof_impl.dispatch(FunctionType)
+class Elementary:
+    """A function that is a plain one when Python calls it, and a formula in compiled code.
 
+    ``@Elementary`` makes one of the plain function, ``@name.formula`` gives it the formula.
 
-@typeof_impl.register(FunctionType)
-def _typeof_function(function: Any, context: Any) -> Any:
-    """What Numba asks for the type of a plain Python function; of all others it knows nothing, as before."""
-    return _COMPILED.get(function) or _typeof_others(function, context)
-
-
-def formula_of(plain: Any) -> Any:
-    """Decorate the formula that compiled code runs where its source calls the plain Python function `plain`.
-
-    Python itself goes on running `plain`, and so does everything with ``NUMBA_DISABLE_JIT=1``.
+    Parameters
+    ----------
+    plain : callable
+        The plain function.
     """
 
-    def register(source: Any) -> Any:
-        compiled = formula(source)
-        if not numba.config.DISABLE_JIT:
-            _COMPILED[plain] = types.Dispatcher(compiled)
-        return compiled
+    def __init__(self, plain: Callable[..., Any]) -> None:
+        self._plain = plain
+        self.compiled: Any = None
+        functools.update_wrapper(self, plain)
 
-    return register
+    def __call__(self, *arguments: Any) -> Any:
+        """Call it from Python."""
+        return self._plain(*arguments)
+
+    def formula(self, source: Callable[..., Any]) -> Any:
+        """Decorate the formula that compiled code runs."""
+        self.compiled = formula(source)
+        return self.compiled
+
+
+@typeof_impl.register(Elementary)
+def _type_of_elementary(function: Elementary, context: Any) -> Any:
+    """To compiled code it is its formula."""
+    return types.Dispatcher(function.compiled)
 
 
 def constant(single: float, double: float | None = None) -> Any:

@@ -13,9 +13,9 @@ import numpy as np
 from fastbp.kernels.compiler.jit import formula
 from fastbp.kernels.vectors.exponential import LN2_HIGH, LN2_LOW, ONE, TWO, ZERO, exp, expm1_near_zero, multiples_of_ln2
 from fastbp.kernels.vectors.float_bits import (
+    Elementary,
     constant,
     fma,
-    formula_of,
     fraction_and_exponent,
     greater,
     lesser,
@@ -98,6 +98,7 @@ def log1p_to_one(e):
     return log_of_parts(f, select(above, ONE(e), ZERO(e)), ZERO(e))
 
 
+@Elementary
 @np.errstate(divide="ignore", invalid="ignore")
 def log(z):
     """Natural logarithm.
@@ -107,7 +108,7 @@ def log(z):
     return np.log(z)
 
 
-@formula_of(log)
+@log.formula
 def _log(z):
     zero = ZERO(z)
     subnormal = z < SMALLEST_NORMAL(z)
@@ -117,6 +118,7 @@ def _log(z):
     return select(z > zero, y, select(z == zero, -INFINITY(z), NAN(z)))
 
 
+@Elementary
 @np.errstate(divide="ignore", invalid="ignore")
 def log1p(z):
     """log(1 + z).
@@ -126,7 +128,7 @@ def log1p(z):
     return np.log1p(z)
 
 
-@formula_of(log1p)
+@log1p.formula
 def _log1p(z):
     one = ONE(z)
     u = one + z
@@ -142,6 +144,7 @@ def _log1p(z):
     return with_sign(y, z)
 
 
+@Elementary
 @np.errstate(under="ignore")
 def softplus(z):
     """log(1 + exp(z)).
@@ -151,11 +154,12 @@ def softplus(z):
     return np.logaddexp(z, 0)
 
 
-@formula_of(softplus)
+@softplus.formula
 def _softplus(z):
     return greater(ZERO(z), z) + log1p_to_one(exp(-abs(z)))
 
 
+@Elementary
 @np.errstate(under="ignore")
 def log_cosh(z):
     """log(cosh(z)).
@@ -167,7 +171,7 @@ def log_cosh(z):
     return np.where(d < 1, near, d + np.log1p(np.expm1(-2 * d) / 2))[()]
 
 
-@formula_of(log_cosh)
+@log_cosh.formula
 def _log_cosh(z):
     d = abs(z)
     t = d * d

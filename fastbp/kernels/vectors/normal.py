@@ -11,9 +11,9 @@ import numpy as np
 from fastbp.kernels.compiler.jit import formula
 from fastbp.kernels.vectors.exponential import LN2_LOW, ONE, ZERO, expm1_near_zero, multiples_of_ln2
 from fastbp.kernels.vectors.float_bits import (
+    Elementary,
     constant,
     fma,
-    formula_of,
     halves_of_power_of_two,
     lesser,
     polynomial,
@@ -74,6 +74,7 @@ def bell(t):
     return ONE(t) + q, u, v
 
 
+@Elementary
 @np.errstate(over="ignore", under="ignore")
 def normal_pdf(z):
     """Density of the standard normal distribution, exp(-z**2 / 2) / sqrt(2 pi).
@@ -83,12 +84,13 @@ def normal_pdf(z):
     return np.exp(-z * z / 2) / math.sqrt(2 * math.pi)
 
 
-@formula_of(normal_pdf)
+@normal_pdf.formula
 def _normal_pdf(z):
     y, u, v = bell(lesser(HIGH(z), abs(z)))
     return (ONE_OVER_SQRT_2_PI(z) * y) * u * v
 
 
+@Elementary
 def normal_cdf(z):
     """Standard normal distribution function Phi(z) = erfc(-z / sqrt 2) / 2.
 
@@ -99,7 +101,7 @@ def normal_cdf(z):
     return ndtr(z)
 
 
-@formula_of(normal_cdf)
+@normal_cdf.formula
 def _normal_cdf(z):
     t = lesser(HIGH(z), abs(z))
     y, u, v = bell(t)

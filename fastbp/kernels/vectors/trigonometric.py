@@ -9,9 +9,9 @@ import numpy as np
 from fastbp.kernels.compiler.jit import formula
 from fastbp.kernels.vectors.exponential import ONE
 from fastbp.kernels.vectors.float_bits import (
+    Elementary,
     constant,
     fma,
-    formula_of,
     is_odd,
     negate_in_upper_half,
     polynomial,
@@ -85,17 +85,19 @@ def sin_and_cos_near_zero(r, lost):
     return sine, cosine
 
 
+@Elementary
 def sin_limit(z):
     """Return the largest |z| for `sin` and `cos`, in the dtype of z."""
     kind = np.asarray(z).dtype
     return kind.type(SIN_LIMIT_32 if kind == np.float32 else SIN_LIMIT_64)
 
 
-@formula_of(sin_limit)
+@sin_limit.formula
 def _sin_limit(z):
     return SIN_LIMIT(z)
 
 
+@Elementary
 @np.errstate(invalid="ignore")
 def sin(z):
     """Sine of z radians.
@@ -105,13 +107,14 @@ def sin(z):
     return np.sin(z)
 
 
-@formula_of(sin)
+@sin.formula
 def _sin(z):
     n, r, lost = reduce_angle(z)
     sine, cosine = sin_and_cos_near_zero(r, lost)
     return negate_in_upper_half(select(is_odd(n), cosine, sine), n)
 
 
+@Elementary
 @np.errstate(invalid="ignore")
 def cos(z):
     """Cosine of z radians.
@@ -121,7 +124,7 @@ def cos(z):
     return np.cos(z)
 
 
-@formula_of(cos)
+@cos.formula
 def _cos(z):
     n, r, lost = reduce_angle(z)
     sine, cosine = sin_and_cos_near_zero(r, lost)
