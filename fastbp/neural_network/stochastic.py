@@ -14,13 +14,12 @@ from sklearn.exceptions import ConvergenceWarning
 
 from fastbp.engine.objective import Objective
 from fastbp.engine.rows import Data
-from fastbp.engine.settings import N_CONSTANTS
 from fastbp.model.model import Model
 from fastbp.neural_network.errors import diverged, warn
 from fastbp.neural_network.held_out import HeldOut, set_aside
 from fastbp.system import caller
 from fastbp.system.progress import progress_bar
-from fastbp.training.optimizers import SGD, Adam, scheduled_rates
+from fastbp.training.optimizers import SGD, Adam, padded_constants, scheduled_rates
 from fastbp.training.schedules import Schedule
 from fastbp.training.state import OptimizerState, n_numbers
 from fastbp.training.steps import Steps
@@ -348,8 +347,7 @@ def optimizer_for(learner: Learner, net: Model, old: OptimizerState | None, incr
 
 def _fresh_state(net: Model, code: int, constants: tuple[float, ...], n_vectors: int) -> OptimizerState:
     """Return the state of an optimizer that has taken no step."""
-    padded = np.zeros(N_CONSTANTS)
-    padded[: len(constants)] = constants
+    padded = padded_constants(*constants)
     return OptimizerState(code, padded, n_vectors, np.zeros(n_numbers(net, n_vectors), net.dtype))
 
 

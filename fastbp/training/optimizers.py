@@ -124,7 +124,7 @@ def _store_learning_rate(optimizer: Optimizer) -> None:
         store_number(optimizer, "learning_rate", "a finite number above 0", cure)
 
 
-def _constants(*values: float) -> NDArray[np.float64]:
+def padded_constants(*values: float) -> NDArray[np.float64]:
     """Return the values followed by zeros, shape (N_CONSTANTS,)."""
     constants = np.zeros(N_CONSTANTS)
     constants[: len(values)] = values
@@ -188,7 +188,7 @@ class SGD(Optimizer):
 
     def kernel_constants(self) -> NDArray[np.float64]:
         """Return momentum, nesterov (0 or 1), 0, 0, 0."""
-        return _constants(self.momentum, float(self.nesterov))
+        return padded_constants(self.momentum, float(self.nesterov))
 
 
 @dataclass(frozen=True, slots=True)
@@ -246,7 +246,7 @@ class Adam(Optimizer):
 
     def kernel_constants(self) -> NDArray[np.float64]:
         """Return beta_1, beta_2, epsilon, 0, 0."""
-        return _constants(self.beta_1, self.beta_2, self.epsilon)
+        return padded_constants(self.beta_1, self.beta_2, self.epsilon)
 
 
 @dataclass(frozen=True, slots=True)
@@ -294,7 +294,7 @@ class AdamW(Adam):
 
     def kernel_constants(self) -> NDArray[np.float64]:
         """Return beta_1, beta_2, epsilon, weight_decay, 0."""
-        return _constants(self.beta_1, self.beta_2, self.epsilon, self.weight_decay)
+        return padded_constants(self.beta_1, self.beta_2, self.epsilon, self.weight_decay)
 
 
 @dataclass(frozen=True, slots=True)
@@ -354,7 +354,7 @@ class RMSprop(Optimizer):
 
     def kernel_constants(self) -> NDArray[np.float64]:
         """Return rho, epsilon, momentum, 0, 0."""
-        return _constants(self.rho, self.epsilon, self.momentum)
+        return padded_constants(self.rho, self.epsilon, self.momentum)
 
 
 OPTIMIZERS: dict[str, type[Optimizer]] = {kind.__name__: kind for kind in (SGD, Adam, AdamW, RMSprop)}
