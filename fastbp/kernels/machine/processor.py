@@ -12,17 +12,28 @@ from llvmlite import binding
 # --- registers --------------------------------------------------------------------------------------------------------
 
 
+NEVER = 1 << 40
+
+
 class Tiling(NamedTuple):
     """What fits into the registers of a processor."""
 
     vector_bytes: int
     most_rows: tuple[int, ...]  # entry v - 1: the most rows of a tile of v vectors
+    # Whether a mask is a register of its own and costs nothing; elsewhere it is a vector more, and whole vectors are
+    # read without one.
+    has_mask_registers: bool
+    # Rows of b so many bytes apart, or more, fall into a few sets of the caches, and each on a page of its own: a panel
+    # is copied where it is used by as many rows of a at least.
+    copied_row_bytes: int
+    copied_rows: int
 
 
 # 32 registers: accumulators, a row of b, and a broadcast element of a.  The products of rows and vectors are large
 # enough to hide the four cycles of a multiply-add on two units, and small enough not to spill.
-AVX512 = Tiling(64, (16, 12, 8))
-AVX2 = Tiling(32, (10, 6))  # 16 registers
+AVX512 = Tiling(64, (16, 12, 8), has_mask_registers=True, copied_row_bytes=NEVER, copied_rows=NEVER)
+# 16 registers
+AVX2 = Tiling(32, (10, 6), has_mask_registers=False, copied_row_bytes=2048, copied_rows=24)
 
 
 def host_tiling() -> Tiling | None:

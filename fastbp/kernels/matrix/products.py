@@ -8,12 +8,14 @@ from typing import Any, NamedTuple
 
 from fastbp.kernels.compiler.jit import inlined, leaf
 from fastbp.kernels.machine.pointers import shift
-from fastbp.kernels.machine.processor import PANEL_ELEMENTS, PANEL_STEPS, STEP_ELEMENTS, STEP_TILES, TILING
+from fastbp.kernels.machine.processor import PANEL_ELEMENTS, PANEL_STEPS, STEP_ELEMENTS, STEP_TILES, TILING, VECTOR_BYTES
 from fastbp.kernels.matrix.tiles import NOTHING, TILE_VECTORS, scratch, tile, transpose_block
 from fastbp.kernels.optimizers.updates import take_step
-from fastbp.kernels.vectors.values import lanes
+from fastbp.kernels.vectors.values import lanes, load, store
 
 _MOST_ROWS = TILING.most_rows if TILING else (1,)
+_COPIED_ROW_VECTORS = TILING.copied_row_bytes // VECTOR_BYTES if TILING else 0
+_COPIED_ROWS = TILING.copied_rows if TILING else 0
 _MOST_ROWS_1 = _MOST_ROWS[0]
 _MOST_ROWS_2 = _MOST_ROWS[min(1, len(_MOST_ROWS) - 1)]
 _MOST_ROWS_3 = _MOST_ROWS[-1]
@@ -119,6 +121,21 @@ def transpose_panel(n_columns, k, source, source_row, target, target_row):
             transpose_block(min(n_lanes, n_columns - j), min(n_lanes, k - step), block, source_row, there, target_row)
 
 
+@leaf
+def copy_panel(n_columns, k, source, source_row, target, target_row):
+    """target[k, j] = source[k, j] for a panel of columns j."""
+    if n_columns == target_row:
+        for i in range(k):
+            from_row, to_row = shift(source, i * source_row), shift(target, i * target_row)
+            for j in range(0, n_columns, lanes(source)):
+                store(load(shift(from_row, j)), shift(to_row, j))
+        return
+    for i in range(k):
+        from_row, to_row = shift(source, i * source_row), shift(target, i * target_row)
+        for j in range(n_columns):
+            to_row[j] = from_row[j]
+
+
 @inlined
 def product(m, n, k, a, b, transposed, c0, c, step):
     """C = C0 + A B for A (m, k), which is `Strided`, and B (k, n), or B.T if `transposed`; overwrites C.
@@ -145,6 +162,7 @@ def _part_of_product(m, n, k, a, b, transposed, c0, c, now, step):
     vectors_left = (n + n_lanes - 1) // n_lanes
     # a few columns behind whole panels are one of their own: half a vector may take half the time
     few_at_end = n // n_lanes % TILE_VECTORS == 0 and 0 < n % n_lanes <= n_lanes // 2
+    copies = not transposed and b.row >= _COPIED_ROW_VECTORS * n_lanes and m >= _COPIED_ROWS
     transposed_panel = scratch(b.p, PANEL_ELEMENTS)
     j = 0
     while vectors_left > 0:
@@ -152,7 +170,12 @@ def _part_of_product(m, n, k, a, b, transposed, c0, c, now, step):
         columns = min(vectors * n_lanes, n - j)
         panel = Panel(columns, vectors, columns - (vectors - 1) * n_lanes)
         b_here, row = shift(b.p, j), b.row
-        if transposed:
+        if copies:
+            row = vectors * n_lanes
+            copy_panel(columns, k, b_here, b.row, transposed_panel, row)
+            b_here = transposed_panel
+            panel = Panel(columns, vectors, columns - (vectors - 1) * n_lanes)
+        elif transposed:
             row = vectors * n_lanes
             transpose_panel(columns, k, shift(b.p, j * b.row), b.row, transposed_panel, row)
             b_here = transposed_panel
@@ -160,7 +183,8 @@ def _part_of_product(m, n, k, a, b, transposed, c0, c, now, step):
         if now:
             rows_times_panel_and_step(m, panel, k, a, Matrix(b_here, row), c0_here, c_here, j, step)
         else:
-            soon = Soon(c.row, c_here.p, c_here.p, c_here.p)
+            following = shift(c_here.p, share(m, most_rows(vectors)) * c.row)
+            soon = Soon(c.row, following, following, following)
             rows_times_panel(m, panel, k, a, Matrix(b_here, row), c0_here, c_here, soon)
         j += columns
         vectors_left -= vectors
