@@ -55,14 +55,9 @@ class Vectors:
     def first_lanes(self, count: Any) -> Any:
         """Mask of the first `count` lanes."""
         integers = ir.VectorType(INT, self.lanes)
-        mask = self.builder.icmp_signed(
+        return self.builder.icmp_signed(
             "<", ir.Constant(integers, list(range(self.lanes))), self.splat(count, integers)
         )
-        return mask
-
-    def wide(self, mask):
-        x = self.builder.sext(mask, self.integers)
-        return self.builder.asm(ir.FunctionType(x.type, [x.type]), "", "=x,0", [x], side_effect=False)
 
     def fma(self, x: Any, y: Any, z: Any) -> Any:
         """x y + z, rounded once."""
@@ -146,9 +141,6 @@ class Vectors:
             vector = self.builder.load(q)
             vector.align = self.bytes
             return vector
-        if mask.type == self.integers:
-            name = f"llvm.x86.avx.maskload.p{'s' if self.bytes == 4 else 'd'}" + (".256" if self.lanes * self.bytes == 32 else "")
-            return self.call(name, self.type, [self.builder.bitcast(q, ir.IntType(8).as_pointer()), mask])
         align = ir.Constant(INT32, self.bytes)
         return self.call(f"llvm.masked.load.{self._suffix}.p0", self.type, [q, align, mask, self.zero])
 
@@ -157,9 +149,6 @@ class Vectors:
         q = self.pointer(p, offset)
         if mask is None:
             self.builder.store(vector, q).align = self.bytes
-        elif mask.type == self.integers:
-            name = f"llvm.x86.avx.maskstore.p{'s' if self.bytes == 4 else 'd'}" + (".256" if self.lanes * self.bytes == 32 else "")
-            self.call(name, ir.VoidType(), [self.builder.bitcast(q, ir.IntType(8).as_pointer()), mask, vector])
         else:
             align = ir.Constant(INT32, self.bytes)
             self.call(f"llvm.masked.store.{self._suffix}.p0", ir.VoidType(), [vector, q, align, mask])
