@@ -150,13 +150,11 @@ def _transpose(module: Any, real: Any) -> Any:
     function, builder = new_function(module, name, [INT, INT, pointer, INT, pointer, INT])
     n_rows, n_columns, source, source_row, target, target_row = function.args
     v = Vectors(builder, real)
-    mask = v.first_lanes(n_columns)
-    some = ir.Constant(v.mask_type, [0] * v.lanes)
     rows = []
     for i in range(v.lanes):
         present = builder.icmp_signed("<", integer(i), n_rows)
         row = builder.gep(source, [builder.mul(source_row, integer(i))])
-        rows.append(v.load(row, 0, builder.select(present, mask, some)))
+        rows.append(v.load(row, 0, v.first_lanes(builder.select(present, n_columns, integer(0)))))
     columns = _transposed(v, rows)
     for j in range(v.lanes):
         block = function.append_basic_block(f"column_{j}")
