@@ -190,9 +190,17 @@ class Vectors:
         elif mask.count is None:
             self._call_avx("maskstore", ir.VoidType(), [q, mask.lanes, vector])
         else:
-            self._store_parts(vector, self.builder.gep(p, [integer(offset)]), mask.count)
+            self._store_parts([vector], [self.builder.gep(p, [integer(offset)])], mask.count)
 
-    def _store_parts(self, vector: Any, p: Any, count: Any) -> None:
+    def store_rows(self, vectors: list[Any], rows: list[Any], mask: Mask | None = None) -> None:
+        """Store a vector at each pointer, all under one mask: with one look at it for all of them."""
+        if self._masks_are_integers and mask is not None and mask.count is not None:
+            self._store_parts(vectors, rows, mask.count)
+            return
+        for vector, p in zip(vectors, rows, strict=True):
+            self.store(vector, p, 0, mask)
+
+    def _store_parts(self, vectors: list[Any], rows: list[Any], count: Any) -> None:
         """Store the first lanes by the bits of their number: a whole vector, or a half, a quarter and so on.
 
         Before Zen 5 a masked store of AVX2 is a program of up to forty instructions, six to twelve cycles; a branch
@@ -201,31 +209,32 @@ class Vectors:
         builder = self.builder
         with builder.if_else(builder.icmp_signed("==", count, integer(self.lanes))) as (every, some):
             with every:
-                self.store(vector, p)
+                self.store_rows(vectors, rows)
             with some:
                 size = self.lanes // 2
                 while size:
-                    vector, p = self._store_half(vector, p, builder.and_(count, integer(size)), size)
+                    vectors, rows = self._store_halves(vectors, rows, builder.and_(count, integer(size)), size)
                     size //= 2
 
-    def _store_half(self, vector: Any, p: Any, wanted: Any, size: int) -> tuple[Any, Any]:
-        """Store the lower half of a vector if it is wanted; the half that is left, and where it belongs."""
+    def _store_halves(self, vectors: list[Any], rows: list[Any], wanted: Any, size: int) -> tuple[list[Any], list[Any]]:
+        """Store the lower halves of vectors if they are wanted; the halves that are left, and where they belong."""
         builder, before = self.builder, self.builder.block
         indices = ir.VectorType(INT32, size)
         low, high = (
-            builder.shuffle_vector(vector, vector, ir.Constant(indices, list(range(start, start + size))))
+            [builder.shuffle_vector(x, x, ir.Constant(indices, list(range(start, start + size)))) for x in vectors]
             for start in (0, size)
         )
         with builder.if_then(builder.icmp_signed("!=", wanted, integer(0))):
-            builder.store(low, builder.bitcast(p, low.type.as_pointer())).align = self.bytes
-            behind, taken = builder.gep(p, [integer(size)]), builder.block
+            for half, p in zip(low, rows, strict=True):
+                builder.store(half, builder.bitcast(p, half.type.as_pointer())).align = self.bytes
+            behind, taken = [builder.gep(p, [integer(size)]) for p in rows], builder.block
         left = []
-        for value, value_if_stored in ((low, high), (p, behind)):
+        for value, value_if_stored in zip(low + rows, high + behind, strict=True):
             phi = builder.phi(value.type)
             phi.add_incoming(value, before)
             phi.add_incoming(value_if_stored, taken)
             left.append(phi)
-        return left[0], left[1]
+        return left[: len(rows)], left[len(rows) :]
 
     def prefetch(self, p: Any, write: int = 0, near: int = 3) -> None:
         """Ask for a cache line soon, for reading or writing, into the first-level (3) or the second-level cache (2)."""

@@ -54,11 +54,10 @@ def _tile(module: Any, real: Any, rows: int, vectors: int, is_whole: bool) -> An
     k, a, a_row, a_column, b, b_row, c0, c0_row, c, c_row, last, soon_row, *soon = function.args
     v = Vectors(builder, real, VECTOR_BYTES if vectors else VECTOR_BYTES // 2)
     vectors = max(vectors, 1)
-    wide = (lambda m: v.wide(m)) if TILING.vector_bytes == 32 else (lambda m: m)
     columns = [integer(v.lanes)] * (vectors - 1) + [integer(v.lanes) if is_whole else last]
-    masks = [None] * (vectors - 1) + [None if is_whole else wide(v.first_lanes(last))]
+    masks = [None] * (vectors - 1) + [None if is_whole else v.first_lanes(last)]
     is_zero = builder.icmp_signed("<", c0_row, integer(0))
-    masks_of_c0 = [wide(v.first_lanes(builder.select(is_zero, integer(0), count))) for count in columns]
+    masks_of_c0 = [v.first_lanes(builder.select(is_zero, integer(0), count)) for count in columns]
     grid = [(i, j) for i in range(rows) for j in range(vectors)]
     c0_rows = [builder.gep(c0, [builder.mul(c0_row, integer(i))]) for i in range(rows)]
     c_rows = [builder.gep(c, [builder.mul(c_row, integer(i))]) for i in range(rows)]
@@ -72,8 +71,8 @@ def _tile(module: Any, real: Any, rows: int, vectors: int, is_whole: bool) -> An
                 v.prefetch(builder.gep(row, [integer(j * v.lanes)]), write=1)
 
     sums = _sums_of_products(v, k, (a, a_row, a_column), (b, b_row, masks), rows, sums, fetch)
-    for (i, j), total in zip(grid, sums, strict=True):
-        v.store(total, c_rows[i], j * v.lanes, masks[j])
+    for j, mask in enumerate(masks):
+        v.store_rows(sums[j::vectors], [builder.gep(row, [integer(j * v.lanes)]) for row in c_rows], mask)
     builder.ret_void()
     return function
 
