@@ -12,7 +12,7 @@ from llvmlite import binding
 # --- registers --------------------------------------------------------------------------------------------------------
 
 
-NEVER = 1 << 40
+_NEVER = 1 << 40  # rows
 
 
 class Tiling(NamedTuple):
@@ -20,20 +20,18 @@ class Tiling(NamedTuple):
 
     vector_bytes: int
     most_rows: tuple[int, ...]  # entry v - 1: the most rows of a tile of v vectors
-    # Whether a mask is a register of its own and costs nothing; elsewhere it is a vector more, and whole vectors are
-    # read without one.
+    # Whether a mask is a register of its own, and free.  Elsewhere it is a vector, and reading under it takes a tenth
+    # of a tile's time: whole vectors are read without.
     has_mask_registers: bool
-    # Rows of b so many bytes apart, or more, fall into a few sets of the caches, and each on a page of its own: a panel
-    # is copied where it is used by as many rows of a at least.
-    copied_row_bytes: int
+    # Rows of a from which on it pays to copy a panel of b whose rows are a multiple of `FAR_BYTES` apart.
     copied_rows: int
 
 
 # 32 registers: accumulators, a row of b, and a broadcast element of a.  The products of rows and vectors are large
 # enough to hide the four cycles of a multiply-add on two units, and small enough not to spill.
-AVX512 = Tiling(64, (16, 12, 8), has_mask_registers=True, copied_row_bytes=NEVER, copied_rows=NEVER)
-# 16 registers
-AVX2 = Tiling(32, (10, 6), has_mask_registers=False, copied_row_bytes=2048, copied_rows=24)
+AVX512 = Tiling(64, (16, 12, 8), has_mask_registers=True, copied_rows=_NEVER)
+# 16 registers: 12 accumulators, two vectors of b, an element of a, and a mask where there is one.
+AVX2 = Tiling(32, (10, 6), has_mask_registers=False, copied_rows=12)
 
 
 def host_tiling() -> Tiling | None:
@@ -59,7 +57,9 @@ VECTOR_BYTES = TILING.vector_bytes if TILING else 16
 TINY_PRODUCT = 64
 # Steps of the common dimension for which a panel of b stays in the first-level cache: 256 x 48 float32 are 48 KiB.
 PANEL_STEPS = 256
-PANEL_ELEMENTS = PANEL_STEPS * 48
+PANEL_COLUMNS = 48  # of a panel, or of the panels that are copied at a time
+PANEL_ELEMENTS = PANEL_STEPS * PANEL_COLUMNS
+FAR_BYTES = 4096  # rows that are a multiple of it apart fall into one set of the first-level cache
 # Tiles whose gradient, parameters and moments stay in the first-level cache until the step: some 24 KiB.
 STEP_TILES = 4
 STEP_ELEMENTS = STEP_TILES * 16 * 3 * 8  # of the widest tiles there are: 8 x 3 vectors of 16

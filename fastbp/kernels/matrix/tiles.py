@@ -9,8 +9,8 @@ Every element is one chain of fused multiply-adds in the order of k, whatever ti
 into tiles, pieces or batches changes no bit of the result.
 
 There is one LLVM function for each number of rows and vectors; masks take care of widths that are no multiple of a
-vector.  The functions need a processor with fused multiply-add and masked moves (`TILES`); elsewhere BLAS makes the
-products.
+vector.  Where a mask is not free there are two: for whole vectors, and with a mask.  The functions need a processor
+with fused multiply-add and masked moves (`TILES`); elsewhere BLAS makes the products.
 """
 
 from collections.abc import Callable
@@ -25,6 +25,7 @@ from fastbp.kernels.machine.vector_writer import INT, INT32, Vectors, integer, l
 
 TILES = TILING is not None  # whether products are made of tiles
 TILE_VECTORS = len(TILING.most_rows) if TILING else 1  # vectors of the widest tile
+_MASKS_ARE_FREE = TILING is not None and TILING.has_mask_registers
 NOTHING = -1  # a row stride of c0 that stands for c0 = 0
 _TABLE_ROWS = 32  # entries of a line in the table of tiles, for 0 rows and up
 _GROUP = 4  # rows whose addresses are computed from one pointer
@@ -187,7 +188,7 @@ def scratch(typingctx, p, elements):
 def _kinds(most_rows: tuple[int, ...]) -> list[tuple[int, bool]]:
     """The kinds of tiles, a line of their table each: how many vectors, and whether the last one is whole."""
     some = range(1, len(most_rows) + 1)
-    if TILING.has_mask_registers:
+    if _MASKS_ARE_FREE:
         return [(vectors, False) for vectors in (0, *some)]
     return [(vectors, is_whole) for is_whole in (True, False) for vectors in some]
 
@@ -195,7 +196,7 @@ def _kinds(most_rows: tuple[int, ...]) -> list[tuple[int, bool]]:
 def _line(builder: ir.IRBuilder, real: Any, vectors: Any, last: Any) -> Any:
     """The line of the kind of tile that a panel needs."""
     bytes_of_number = Vectors(builder, real).bytes
-    if TILING.has_mask_registers:
+    if _MASKS_ARE_FREE:
         # Some of these processors do a long vector in two halves: a few columns take half the time in a short one.
         fits = builder.icmp_signed("<=", last, integer(VECTOR_BYTES // 2 // bytes_of_number))
         half = builder.and_(fits, builder.icmp_signed("==", vectors, integer(1)))
