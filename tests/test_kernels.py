@@ -1,7 +1,6 @@
 """The compiled kernels: packed instructions, one compilation for each dtype."""
 
 import itertools
-import platform
 import re
 
 import numba
@@ -13,6 +12,7 @@ from numba.core import event
 import fastbp as bp
 from fastbp.kernels.compiler import jit
 from fastbp.kernels.functions import activations, dropout, losses
+from fastbp.kernels.machine.target import TARGET, instruction_sets
 from fastbp.kernels.optimizers import adam_step, updates
 from fastbp.kernels.roots import entry
 from fastbp.kernels.tables import codes
@@ -20,7 +20,7 @@ from tests import cases, problems
 from tests.twins import network
 
 pytestmark = pytest.mark.skipif(numba.config.DISABLE_JIT, reason="there is nothing compiled to look at")
-on_x86 = pytest.mark.skipif(platform.machine() not in ("x86_64", "AMD64"), reason="knows the instructions of x86-64")
+on_x86 = pytest.mark.skipif(not TARGET.is_x86, reason="knows the instructions of x86-64")
 
 # ---- Packed instructions -------------------------------------------------------------------------------------------
 
@@ -138,6 +138,8 @@ def test_loss_is_packed(name):
 @pytest.mark.parametrize("name", UPDATES)
 def test_update_is_packed(name, dtype):
     code, expected = UPDATES[name]
+    if "avx2" not in instruction_sets(TARGET):  # LLVM reckons that four roots take as long one by one: so it was once
+        expected = expected - {"sqrt"}
     rule, runs = updates.Rule(code, "constants", 0.01, 0.1, 0.001), updates.Runs(1, "n", "n", "n")
     arguments = (rule, runs, "g", "w", "s1", "s2")
     assembly = instructions(updates.update, *arguments, dtype=dtype)

@@ -13,6 +13,7 @@ from fastbp.engine import cutting
 from fastbp.engine.frame import make_frame
 from fastbp.engine.threads import helpers, thread_count
 from fastbp.kernels.machine.team import CONTROL_LENGTH, STOP
+from fastbp.kernels.matrix.tiles import TILES
 from fastbp.kernels.tables import plan as in_plan
 from fastbp.model.definition import problem_of
 from tests import cases, problems
@@ -86,9 +87,11 @@ def test_a_forward_pass_of_one_block_is_shared(sizes, n_rows, n_pieces):
     frame = make_frame(problem_of(net), n_rows, n_rows, gradient=False)
     assert frame.workspace.plan[in_plan.FORWARD_PIECES] == n_pieces
     X = np.random.default_rng(1).standard_normal((n_rows, sizes[0]))
-    by_row = np.concatenate([net.predict(row[None]) for row in X])
+    expected = net.predict(X, n_threads=1)
+    if TILES:  # a BLAS may sum one row's products in another order than those of many
+        assert same_bits(np.concatenate([net.predict(row[None]) for row in X]), expected)
     for n_threads in THREADS:
-        assert same_bits(net.predict(X, n_threads=n_threads), by_row)
+        assert same_bits(net.predict(X, n_threads=n_threads), expected)
 
 
 def fitted(case, optimizer, dtype, n_threads, batch_size, n, **keywords):

@@ -11,8 +11,9 @@ import numba
 import numpy as np
 import pytest
 
+from fastbp.kernels.machine.target import TARGET
 from fastbp.kernels.vectors import elementary as vm
-from tests.vector_cases import IS_X86, NAMES, compiled_only, each_case, each_dtype, each_name, loop, values
+from tests.vector_cases import NAMES, compiled_only, each_case, each_dtype, each_name, loop, values
 
 
 @compiled_only
@@ -35,7 +36,7 @@ def test_loop_has_packed_instructions_and_no_calls(name, dtype):
     signature = next(s for s in function.signatures if s[0] == array)
     (returned,) = {function.overloads[signature].signature.return_type}
     assert returned == numba.none
-    if not IS_X86:
+    if not TARGET.is_x86:
         pytest.skip("knows x86's instructions only")
     kernel = re.split(r"\.globl\s+_ZN7cpython", function.inspect_asm(signature))[0]
     packed, other = ("ps", "pd") if dtype == np.float32 else ("pd", "ps")

@@ -1,13 +1,11 @@
 """The functions of `fastbp.kernels.vectors.elementary`: what each should be, and how near; and a loop around it."""
 
 import functools
-import platform
 from collections.abc import Callable
 from dataclasses import dataclass
 from math import log, pi
 from typing import Any
 
-import llvmlite.binding
 import mpmath
 import numba
 import numpy as np
@@ -15,10 +13,10 @@ import pytest
 from scipy.special import ndtr
 
 from fastbp.kernels.compiler.jit import FAST_MATH
+from fastbp.kernels.machine.target import TARGET, instruction_sets
 from fastbp.kernels.vectors import elementary as vm
 
-IS_X86 = platform.machine().lower() in ("x86_64", "amd64")
-HAS_FMA = not IS_X86 or llvmlite.binding.get_host_cpu_features().get("fma", False)
+HAS_FMA = not TARGET.is_x86 or "fma" in instruction_sets(TARGET)
 LONG = np.longdouble  # 64 bits on x86; on some machines the same as float64, and there only mpmath is a judge
 
 compiled_only = pytest.mark.skipif(bool(numba.config.DISABLE_JIT), reason="about compiled code")

@@ -20,6 +20,7 @@ from fastbp.engine.problem import Problem
 from fastbp.kernels.compiler.numba_private import say_what_is_missing
 from fastbp.kernels.layers.narrow import narrow_elements
 from fastbp.kernels.machine.processor import LINE_BYTES
+from fastbp.kernels.machine.target import require_instructions
 from fastbp.kernels.machine.team import CONTROL_LENGTH
 from fastbp.kernels.tables import codes
 from fastbp.kernels.tables import layer as in_layer
@@ -130,6 +131,7 @@ def make_workspace(
         What X is like.
     """
     say_what_is_missing()  # nobody calls a kernel without a workspace
+    require_instructions()
     sizes, dtype = problem.sizes, problem.dtype
     mode, n_pieces = cutting.gradient_pieces(sizes, batch_rows, inputs) if gradient else (in_plan.BY_ROWS, 1)
     # the inputs of sparse rows lie nowhere

@@ -7,7 +7,8 @@ which order sums are made, so that another number would change last bits.
 from typing import NamedTuple
 
 import numba
-from llvmlite import binding
+
+from fastbp.kernels.machine.target import TARGET, instruction_sets
 
 # --- registers --------------------------------------------------------------------------------------------------------
 
@@ -38,14 +39,10 @@ def host_tiling() -> Tiling | None:
     """Return the tiling for the processor that Numba compiles for; None where the products are left to BLAS."""
     if numba.config.DISABLE_JIT:
         return None
-    chosen = numba.config.CPU_FEATURES
-    if chosen is None and numba.config.CPU_NAME is None:
-        features = {name for name, present in binding.get_host_cpu_features().items() if present}
-    else:
-        features = {name[1:] for name in (chosen or "").split(",") if name.startswith("+")}
-    if {"avx512f", "avx512vl", "avx512dq", "avx512bw"} <= features:
+    present = instruction_sets(TARGET)
+    if "avx512" in present:
         return AVX512
-    return AVX2 if {"avx2", "fma"} <= features else None
+    return AVX2 if {"avx2", "fma"} <= present else None
 
 
 TILING = host_tiling()

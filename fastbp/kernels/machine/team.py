@@ -23,9 +23,9 @@ from numba import types
 from numba.extending import intrinsic
 
 from fastbp.kernels.compiler.jit import leaf
-from fastbp.kernels.machine.denormals import IS_X86
 from fastbp.kernels.machine.pointers import shift
 from fastbp.kernels.machine.processor import POLLS_BEFORE_YIELD
+from fastbp.kernels.machine.target import TARGET
 from fastbp.kernels.machine.vector_writer import declared
 
 MOST_QUEUES = 16
@@ -55,6 +55,9 @@ SOON = -2  # the last one will be taken by another thread
 _PIECE_BITS = 20
 _PIECE_MASK = (1 << _PIECE_BITS) - 1
 _REGION_MASK = (1 << 22) - 1
+
+_INT32 = ir.IntType(32)
+_WHOLE_SYSTEM = 15  # Arm's SY, the one kind of `isb` there is
 
 if numba.config.DISABLE_JIT:
 
@@ -113,9 +116,12 @@ else:
         """Tell the processor that this is a waiting loop."""
 
         def codegen(context, builder, signature, args):
-            if IS_X86:
+            if TARGET.is_x86:
                 void = ir.FunctionType(ir.VoidType(), [])
-                builder.call(builder.module.declare_intrinsic("llvm.x86.sse2.pause", (), void), [])
+                builder.call(declared(builder.module, void, "llvm.x86.sse2.pause"), [])
+            elif TARGET.is_arm:  # `yield` does nothing on most processors; `isb` takes some 20 ns, as `pause` does
+                barrier = ir.FunctionType(ir.VoidType(), [_INT32])
+                builder.call(declared(builder.module, barrier, "llvm.aarch64.isb"), [_INT32(_WHOLE_SYSTEM)])
             return context.get_dummy_value()
 
         return types.void(), codegen

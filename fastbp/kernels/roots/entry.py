@@ -10,7 +10,7 @@ from fastbp.kernels.jobs.known_codes import knows
 from fastbp.kernels.jobs.regions import help_with
 from fastbp.kernels.layers.net import Net
 from fastbp.kernels.machine import team
-from fastbp.kernels.machine.denormals import DENORMALS_ARE_ZERO, FLUSH_TO_ZERO, float_mode, set_float_mode
+from fastbp.kernels.machine.denormals import FLUSH_DENORMALS, float_mode, set_float_mode
 from fastbp.kernels.machine.pointers import at, from_address
 from fastbp.kernels.machine.random_order import shuffle_rows
 from fastbp.kernels.tables import scalars as in_scalars
@@ -75,7 +75,7 @@ def run(task, slot, addresses, control, like, first_step, rates):
         return in_scalars.UNKNOWN
     mode = float_mode()
     if task == TRAIN:
-        set_float_mode(mode | FLUSH_TO_ZERO | DENORMALS_ARE_ZERO)
+        set_float_mode(mode | FLUSH_DENORMALS)
     if slot > LEADER:
         help_with(job, slot)
     else:

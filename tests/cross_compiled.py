@@ -1,0 +1,50 @@
+"""The roots' assembly for a processor that this machine need not be: a program for a process of its own.
+
+    python -m tests.cross_compiled FILE DTYPE TRIPLE CPU [FEATURES]
+
+Numba, and fastbp after it, ask LLVM for the kind of machine that the process runs on. Here LLVM answers with another
+one, so that everything is compiled as it would be there, with the same choices; nothing of it is run. The machine code
+is linked all the same, so a system whose objects have another format than this one's needs a triple that ends in -elf.
+"""
+
+import os
+import sys
+from pathlib import Path
+
+
+def pretend(triple):
+    """Let LLVM say that this process runs on another machine."""
+    from llvmlite import binding
+
+    binding.initialize_all_targets()
+    binding.initialize_all_asmprinters()
+    binding.get_process_triple = lambda: triple
+
+
+def assembly_of(root, dtype):
+    """Compile a root for a dtype; its arguments are those that `warmup` has, by their names."""
+    import numba
+    import numpy as np
+
+    i, words, table = numba.int64, numba.int64[::1], numba.int64[:, ::1]
+    doubles, real = numba.float64[::1], numba.from_dtype(np.dtype(dtype))[::1]
+    kinds = dict.fromkeys(("task", "slot", "first_step"), i) | dict.fromkeys(("like", "params", "work", "moved"), real)
+    kinds |= dict.fromkeys(("layers", "segments", "base_layers"), table) | {"base_work": real}
+    kinds |= dict.fromkeys(("rates", "scalars", "base_costs", "changes"), doubles)
+    code = root.py_func.__code__
+    names = code.co_varnames[: code.co_argcount]
+    root.compile(tuple(kinds.get(name, words) for name in names))
+    return root.inspect_asm(root.signatures[0])
+
+
+def main(file, dtype, triple, cpu, features=""):
+    """Write the assembly of both roots into a file."""
+    os.environ |= {"NUMBA_CPU_NAME": cpu, "NUMBA_CPU_FEATURES": features}
+    pretend(triple)
+    from fastbp.kernels.roots import entry, perturbation
+
+    Path(file).write_text("\n".join(assembly_of(root, dtype) for root in (entry.run, perturbation.run)))
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
