@@ -43,7 +43,7 @@ def bench_cold_start(name, workers, measure):
         lambda chosen: Fresh(variables, *CASES[chosen][:2]),
         by=("name",),
         but=lambda chosen: "for comparison only" if workers.quick and chosen not in QUICK else None,
-        rounds=10,
+        turns_of_each=10,
         group="cold start",
         kind="cold start",
         shape=name,

@@ -9,7 +9,7 @@ from bench import agreement, driver, estimators
 pytestmark = pytest.mark.benchmark(timer=driver.worker_clock)
 
 LIBRARIES = tuple(estimators.MODULES)
-ROUNDS = 5  # a fit takes so long that few rounds are enough
+TURNS = 5  # a fit takes so long that few rounds are enough
 JOBS = [(case, "fit") for case in estimators.CASES] + [
     (case, task) for case in estimators.PREDICTED_CASES for task in estimators.PREDICTION_TARGETS
 ]
@@ -44,7 +44,7 @@ def bench_estimators(case, task, dtype, library, workers, fits, measure):
     targets = estimators.PREDICTION_TARGETS | {"fit": chosen.target, "predict all rows": chosen.predict_target}
     measure(
         compared,
-        rounds=ROUNDS,
+        turns_of_each=TURNS,
         group=f"estimators: {case}, {task}, {dtype}",
         kind="estimators",
         shape=f"{case}, {task}, {dtype}",

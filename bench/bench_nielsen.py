@@ -16,7 +16,7 @@ def bench_nielsen(shape, library, workers, measure):
         pytest.skip("--quick takes the small shape, and else the large one tells enough")
     measure(
         lambda name: workers.ready(name, "digits", shape),
-        rounds=5,
+        turns_of_each=5,
         group=f"epoch of {shape.name_with_rows}, batch {shape.batch}",
         kind="published code",
         shape=shape.name_with_rows,

@@ -13,7 +13,7 @@ METHODS = {
     "perturbation, earlier layers reused": {"reuse_layers": True},
     "central differences": {"scheme": "central"},
 }
-ROUNDS = 5  # a gradient by perturbation takes so long that few are enough
+TURNS = 5  # a gradient by perturbation takes so long that few are enough
 
 
 def ready(workers, shape, method):
@@ -41,7 +41,7 @@ def bench_perturbation(shape, method, benchmark, workers, measure):
         by=("method",),
         also=[("forward",), ("backpropagation",)],
         but=lambda chosen: why_not(shape, chosen, workers),
-        rounds=1 if shape is MILLION else ROUNDS,
+        turns_of_each=1 if shape is MILLION else TURNS,
         group=f"gradient of n = {shape.n_params} parameters, {shape.name_with_rows}",
         kind="perturbation",
         shape=shape.name_with_rows,

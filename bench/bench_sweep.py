@@ -7,8 +7,8 @@ from bench.shapes import NARROW, SWEEP
 
 pytestmark = pytest.mark.benchmark(timer=driver.worker_clock)
 
-_ROUNDS = 5
-NARROW_ROUNDS = 10
+_TURNS = 5
+NARROW_TURNS = 5
 
 
 @pytest.mark.parametrize("shape", SWEEP, ids=lambda shape: shape.name)
@@ -19,7 +19,7 @@ def bench_sweep(shape, workers, measure):
     measure(
         lambda: workers.with_threads("fastbp", "sweep", shape, workers.n_threads),
         by=(),
-        rounds=_ROUNDS,
+        turns_of_each=_TURNS,
         group=f"sweep, batch {shape.batch}",
         name=f"width {width}",
         kind="sweep",
@@ -39,7 +39,7 @@ def bench_narrow(shape, library, workers, measure):
     sizes = ["w" if size == width else str(size) for size in shape.sizes]
     measure(
         lambda name: workers.ready(name, "sweep", shape),
-        rounds=NARROW_ROUNDS,
+        turns_of_each=NARROW_TURNS,
         group=f"narrow, {shape.name}",
         kind="narrow",
         shape=shape.name,

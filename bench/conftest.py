@@ -77,7 +77,7 @@ def reasons(workers: driver.Workers) -> Callable[[str], str | None]:
 @pytest.fixture(scope="session")
 def contests(workers: driver.Workers) -> turns.Contests:
     """What was measured in turn."""
-    return turns.Contests(0.0 if workers.quick else turns.PAUSE)
+    return turns.Contests(1 if workers.quick else driver.ROUNDS_AT_ONCE)
 
 
 def selected_rivals(node: Any, names: tuple[str, ...]) -> list[tuple[Any, ...]]:
@@ -113,7 +113,7 @@ def measure(
         by: tuple[str, ...] = ("library",),
         also: Iterable[tuple[Any, ...]] = (),
         but: Callable[..., str | None] = lambda *contestant: None,
-        rounds: int | None = None,
+        turns_of_each: int | None = None,
         group: str,
         name: str | None = None,
         **facts: Any,
@@ -131,7 +131,7 @@ def measure(
         entries = contests.entries(
             (request.node.originalname, the_rest),
             {rival: partial(ready, *rival) for rival in rivals},
-            1 if workers.quick else rounds or workers.rounds,
+            1 if workers.quick else turns_of_each or workers.turns,
         )
         entry = entries[own]
         if entry.error is not None:

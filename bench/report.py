@@ -12,7 +12,7 @@ from typing import Any
 
 from bench.instruction_sets import title
 from bench.sections import SECTIONS
-from bench.tables import BY_ROUNDS, Results, machine_text, records
+from bench.tables import BY_TURNS, Results, machine_text, records
 
 
 def merged(runs: Sequence[Results]) -> Results:
@@ -77,10 +77,10 @@ def render(results: Results) -> str:
         ),
         *_instruction_sets(results),
         f"Times are the shortest of several rounds{in_runs}, measured inside each library's own process, with the "
-        "number of threads that suits the library best. The libraries of a group did their rounds in turn. `times "
-        f"faster` is the ratio of the shortest rounds to fastbp's, `{BY_ROUNDS}` the median over the rounds of the "
-        f"quickest other library's time over fastbp's in the same round{of_runs}. `first call` is what the first call "
-        "took more than the second one.",
+        "number of threads that suits the library best. The libraries of a group are asked in turn, a few rounds at a "
+        f"time. `times faster` is the ratio of the shortest rounds to fastbp's; `{BY_TURNS}` is the median over the "
+        "turns of the time of the quickest of the others over fastbp's, each by the shortest round of the same "
+        f"turn{of_runs}. `first call` is what the first call took more than the second one.",
         "",
     ]
     sections = [section(results) for kind, section in SECTIONS.items() if records(results, kind)]

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from bench.peers import LIBRARIES
 from bench.sweep_sections import narrow_section, sweep_section
 from bench.tables import (
-    BY_ROUNDS,
+    BY_TURNS,
     Results,
     by_shape,
     first_call_text,
@@ -26,7 +26,7 @@ def training_section(results: Results) -> str:
     libraries = [name for name in LIBRARIES if name != "fastbp"]
     runs = [by_shape(records(run, "training step")) for run in results.get("runs", ())]
     several = ["in each run"] if len(runs) > 1 else []
-    by_rounds = medians(results, "training step")
+    by_turns = medians(results, "training step")
     rows = []
     for shape, row in by_shape(records(results, "training step")).items():
         own = row.get("fastbp")
@@ -39,31 +39,31 @@ def training_section(results: Results) -> str:
                 *(time_text(seconds(row.get(name))) for name in [*libraries, "fastbp"]),
                 number_text(speed_up(row)),
                 *([each] if several else []),
-                number_text(by_rounds.get(shape)),
+                number_text(by_turns.get(shape)),
                 number_text(own["extra_info"]["target"]),
                 str(own["extra_info"]["threads"]),
                 *(first_call_text(row.get(name)) for name in LIBRARIES),
             ]
         )
-    header = ["network, batch", *libraries, "fastbp", "times faster", *several, BY_ROUNDS, "target", "threads"]
+    header = ["network, batch", *libraries, "fastbp", "times faster", *several, BY_TURNS, "target", "threads"]
     return f"## One training step\n\n{table([*header, *(f'first call {name}' for name in LIBRARIES)], rows)}\n"
 
 
 def _steps_section(results: Results, kind: str, text: str) -> str:
     """Steps on small data of all libraries."""
     libraries = [name for name in LIBRARIES if name != "fastbp"]
-    by_rounds = medians(results, kind)
+    by_turns = medians(results, kind)
     rows = [
         [
             shape,
             *(time_text(seconds(row.get(name))) for name in [*libraries, "fastbp"]),
             number_text(speed_up(row)),
-            number_text(by_rounds.get(shape)),
+            number_text(by_turns.get(shape)),
             number_text(next(iter(row.values()))["extra_info"]["target"]),
         ]
         for shape, row in by_shape(records(results, kind)).items()
     ]
-    header = ["network, batch", *libraries, "fastbp", "times faster", BY_ROUNDS, "target"]
+    header = ["network, batch", *libraries, "fastbp", "times faster", BY_TURNS, "target"]
     return f"## {kind.capitalize()}\n\n{text}\n\n{table(header, rows)}\n"
 
 
@@ -143,41 +143,41 @@ def threads_section(results: Results) -> str:
         one = row.get("1 thread")
         for name, record in row.items():
             ratio = one["stats"]["min"] / record["stats"]["min"] if one and record is not one else None
-            by_rounds = medians(results, "threads", name, "1 thread").get(shape)
-            texts = number_text(ratio), number_text(by_rounds), number_text(record["extra_info"]["target"])
+            by_turns = medians(results, "threads", name, "1 thread").get(shape)
+            texts = number_text(ratio), number_text(by_turns), number_text(record["extra_info"]["target"])
             rows.append([shape, name, time_text(seconds(record)), *texts])
-    header = ["network, batch", "threads", "step", "times faster than one", BY_ROUNDS, "target"]
+    header = ["network, batch", "threads", "step", "times faster than one", BY_TURNS, "target"]
     return f"## Threads\n\nThe bits are the same on any number of threads.\n\n{table(header, rows)}\n"
 
 
 def product_section(results: Results) -> str:
     """Products by register tiles beside BLAS, on one thread."""
-    by_rounds = medians(results, "product")
+    by_turns = medians(results, "product")
     rows = []
     for shape, row in by_shape(records(results, "product")).items():
         info = next(iter(row.values()))["extra_info"]
         rates = {name: info["flops"] / record["stats"]["min"] / 1e9 for name, record in row.items()}
-        numbers = rates.get("scipy"), rates.get("fastbp"), speed_up(row), by_rounds.get(shape), info["target"]
+        numbers = rates.get("scipy"), rates.get("fastbp"), speed_up(row), by_turns.get(shape), info["target"]
         rows.append([shape, *map(number_text, numbers)])
-    header = ["m x n x k", "SciPy's BLAS, GFLOP/s", "fastbp, GFLOP/s", "times faster", BY_ROUNDS, "target"]
+    header = ["m x n x k", "SciPy's BLAS, GFLOP/s", "fastbp, GFLOP/s", "times faster", BY_TURNS, "target"]
     text = "C (m, n) = A (m, k) B (k, n) on one thread, both in one process, in turn."
     return f"## Matrix products\n\n{text}\n\n{table(header, rows)}\n"
 
 
 def online_section(results: Results) -> str:
     """Plain gradient descent sample by sample, beside FANN."""
-    by_rounds = medians(results, "online")
+    by_turns = medians(results, "online")
     rows = [
         [
             shape,
             *(time_text(seconds(row.get(name))) for name in ("fann", "fastbp")),
             number_text(speed_up(row)),
-            number_text(by_rounds.get(shape)),
+            number_text(by_turns.get(shape)),
             number_text(next(iter(row.values()))["extra_info"]["target"]),
         ]
         for shape, row in by_shape(records(results, "online")).items()
     ]
-    text = table(["network", "FANN", "fastbp", "times faster", BY_ROUNDS, "target"], rows)
+    text = table(["network", "FANN", "fastbp", "times faster", BY_TURNS, "target"], rows)
     return f"## One sample of online training\n\nsigmoid, quadratic cost, float32, plain gradient descent.\n\n{text}\n"
 
 
@@ -192,34 +192,34 @@ def cold_start_section(results: Results) -> str:
 
 def gradient_section(results: Results) -> str:
     """A gradient beside a forward pass."""
-    forward, by_rounds = by_shape(records(results, "forward")), medians(results, "gradient")
+    forward, by_turns = by_shape(records(results, "forward")), medians(results, "gradient")
     rows = []
     for shape, row in by_shape(records(results, "gradient")).items():
         for name, record in row.items():
             info = record["extra_info"]
             passed = seconds(forward.get(shape, {}).get(name))
             texts = time_text(passed), time_text(seconds(record)), number_text(info["ratio"])
-            ahead = (speed_up(row), by_rounds.get(shape)) if name == "fastbp" else (None, None)
+            ahead = (speed_up(row), by_turns.get(shape)) if name == "fastbp" else (None, None)
             rows.append([shape, name, *texts, number_text(info["theory"]), *map(number_text, ahead)])
     header = ["network, rows", "library", "forward", "gradient", "gradient / forward", "by flops", "times faster"]
-    return f"## A gradient beside a forward pass\n\n{table([*header, BY_ROUNDS], rows)}\n"
+    return f"## A gradient beside a forward pass\n\n{table([*header, BY_TURNS], rows)}\n"
 
 
 def estimators_section(results: Results) -> str:
     """The estimators beside scikit-learn's."""
-    by_rounds = medians(results, "estimators")
+    by_turns = medians(results, "estimators")
     rows = [
         [
             shape,
             *(time_text(seconds(row.get(name))) for name in ("scikit-learn", "fastbp")),
             number_text(speed_up(row)),
-            number_text(by_rounds.get(shape)),
+            number_text(by_turns.get(shape)),
             number_text(next(iter(row.values()))["extra_info"]["target"]),
             first_call_text(row.get("fastbp")),
         ]
         for shape, row in by_shape(records(results, "estimators")).items()
     ]
-    header = ["data and network, call, dtype", "scikit-learn", "fastbp", "times faster", BY_ROUNDS, "target"]
+    header = ["data and network, call, dtype", "scikit-learn", "fastbp", "times faster", BY_TURNS, "target"]
     return f"## Estimators\n\n{table([*header, 'first call fastbp'], rows)}\n"
 
 
@@ -252,17 +252,17 @@ def perturbation_section(results: Results) -> str:
 def predict_section(results: Results) -> str:
     """Outputs of all libraries."""
     libraries = [*LIBRARIES, "onnxruntime"]
-    by_rounds = medians(results, "predict")
+    by_turns = medians(results, "predict")
     rows = [
         [
             shape,
             *(time_text(seconds(row.get(name))) for name in libraries),
             number_text(speed_up(row)),
-            number_text(by_rounds.get(shape)),
+            number_text(by_turns.get(shape)),
         ]
         for shape, row in by_shape(records(results, "predict")).items()
     ]
-    return f"## Predict\n\n{table(['network, rows', *libraries, 'times faster', BY_ROUNDS], rows)}\n"
+    return f"## Predict\n\n{table(['network, rows', *libraries, 'times faster', BY_TURNS], rows)}\n"
 
 
 def published_section(results: Results) -> str:
@@ -275,10 +275,10 @@ def published_section(results: Results) -> str:
                 published["stats"]["min"] / record["stats"]["min"] if published and record is not published else None
             )
             info = record["extra_info"]
-            by_rounds = medians(results, "published code", name, "published code").get(shape)
-            texts = number_text(ratio), number_text(by_rounds), number_text(info["target"])
+            by_turns = medians(results, "published code", name, "published code").get(shape)
+            texts = number_text(ratio), number_text(by_turns), number_text(info["target"])
             rows.append([name, shape, time_text(seconds(record)), *texts, str(info["threads"])])
-    header = ["code", "network, rows", "epoch", "times faster", BY_ROUNDS, "target", "threads"]
+    header = ["code", "network, rows", "epoch", "times faster", BY_TURNS, "target", "threads"]
     return f"## The published textbook code\n\n{table(header, rows)}\n"
 
 

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Sequence
 from itertools import pairwise
 
 from bench.tables import (
-    BY_ROUNDS,
+    BY_TURNS,
     Record,
     Results,
     by_shape,
@@ -86,20 +86,20 @@ def families(results: Results) -> dict[str, list[Record]]:
 
 def narrow_section(results: Results) -> str:
     """One hidden layer trained row by row, and three narrow ones, beside another library."""
-    by_rounds = medians(results, "narrow")
+    by_turns = medians(results, "narrow")
     rows = [
         [
             shape,
             *(time_text(seconds(row.get(name))) for name in ("jax", "fastbp")),
             number_text(speed_up(row)),
-            number_text(by_rounds.get(shape)),
+            number_text(by_turns.get(shape)),
             number_text(per_flop(row["fastbp"]) * 1e12 if "fastbp" in row else None),
         ]
         for shape, row in by_shape(records(results, "narrow")).items()
     ]
     own = [line for name, line in families(results).items() if name.endswith(": fastbp")]
     rises = _rises(pair for line in own for pair in pairwise(line))
-    header = ["network, batch", "jax", "fastbp", "times faster", BY_ROUNDS, "ps for a flop"]
+    header = ["network, batch", "jax", "fastbp", "times faster", BY_TURNS, "ps for a flop"]
     text = "Training steps of networks with one hidden layer, one row at a time, and with three narrow ones."
     return (
         f"## Narrow networks\n\n{text}\n\n{table(header, rows)}\n\n"

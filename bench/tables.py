@@ -10,7 +10,7 @@ from bench.instruction_sets import NATIVE, title
 
 Record = dict[str, Any]  # one benchmark of pytest-benchmark's JSON
 Results = dict[str, Any]  # all of that JSON, or of several runs
-BY_ROUNDS = "median of rounds"  # the heading of `medians`
+BY_TURNS = "median of turns"  # the heading of `medians`
 
 
 def machine_text(results: Results) -> str:
@@ -57,12 +57,12 @@ def speed_up(row: dict[str, Record], own: str = "fastbp") -> float | None:
 
 
 def median_ratio(row: dict[str, Record], own: str = "fastbp") -> float | None:
-    """The median over the rounds of the same: each round's quickest other over the one's time in that round."""
-    rounds = [record["extra_info"].get("rounds") for record in _others(row, own)]
-    mine = row[own]["extra_info"].get("rounds") if own in row else None
-    if not rounds or not mine or any(each is None or len(each) != len(mine) for each in rounds):
+    """The median over the turns of the same: each turn's quickest other over the one's time in that turn."""
+    turns = [record["extra_info"].get("turns") for record in _others(row, own)]
+    mine = row[own]["extra_info"].get("turns") if own in row else None
+    if not turns or not mine or any(each is None or len(each) != len(mine) for each in turns):
         return None  # not measured in turn
-    return median(min(others) / time for time, *others in zip(mine, *rounds, strict=True))
+    return median(min(others) / time for time, *others in zip(mine, *turns, strict=True))
 
 
 def medians(results: Results, kind: str, own: str = "fastbp", other: str | None = None) -> dict[str, float]:

@@ -14,9 +14,11 @@ With ``"part": NAME`` in both, several tasks of one shape are ready at once, eac
 
 from __future__ import annotations
 
+import ctypes
 import hashlib
 import json
 import os
+import signal
 import sys
 import time
 import traceback
@@ -29,6 +31,7 @@ from bench.peers import Peer, flat
 from bench.registry import PEERS
 
 LEAST_STEPS = 10  # of a round of training, so that the fixed cost of an epoch stays small beside them
+_PR_SET_PDEATHSIG = 1  # Linux's prctl: the signal that a process gets when its parent ends
 LONG = 2.0  # seconds; a gradient by perturbation that takes longer is not repeated without need
 
 
@@ -259,6 +262,9 @@ def serve(server: Any, requests: TextIO, answers: TextIO, library: str, wanted: 
 def answer_from(server_class: Callable[[str, int], Any]) -> None:
     """Serve the library named on the command line."""
     library, n_threads, wanted = sys.argv[1], int(sys.argv[2]), sys.argv[3]
+    if sys.platform == "linux":
+        # A stopped process would stay for ever if the one that asks is killed.
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
     # The answers get the original standard output for themselves: libraries print as well.
     answers = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)

@@ -412,7 +412,7 @@ def test_the_report_has_narrow_networks_and_products():
 def timed(name, *seconds):
     """A training step whose rounds took so long."""
     made = training(name, min(seconds))
-    made["extra_info"]["rounds"] = list(seconds)
+    made["extra_info"]["turns"] = list(seconds)
     return made
 
 
@@ -422,12 +422,12 @@ def a_run(*own, sets=None):
     return RESULTS | {"machine_info": machine, "benchmarks": rows}
 
 
-def test_ratios_are_of_the_best_times_and_of_each_round():
+def test_ratios_are_of_the_best_times_and_of_each_turn():
     row = {record["name"]: record for record in a_run(1.0, 2.0, 4.0)["benchmarks"]}
     assert tables.speed_up(row) == 2.0  # the shortest of all: 2 / 1
     assert tables.median_ratio(row) == 1.0  # the median of 3 / 1, 2 / 2, 3 / 4
     assert tables.median_ratio(row, "jax") == 1.0 / 3.0 * 2.0  # of 1 / 3, 2 / 3, 4 / 3
-    del row["torch"]["extra_info"]["rounds"]
+    del row["torch"]["extra_info"]["turns"]
     assert tables.median_ratio(row) is None
     assert tables.median_ratio({"fastbp": row["fastbp"]}) is None
 

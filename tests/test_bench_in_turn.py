@@ -1,7 +1,11 @@
 """How benchmarks are asked in turn, and how they are held to an instruction set."""
 
 import os
+import subprocess
+import sys
+import time
 import types
+from pathlib import Path
 
 import pytest
 from llvmlite import binding
@@ -10,6 +14,7 @@ from bench import driver, instruction_sets, registry, shapes, turns, ynnpack
 from bench.__main__ import main as measure_everything
 from bench.conftest import selected_rivals
 from bench.instruction_sets import AVX2, AVX512, NATIVE, Words
+from tests.fresh import TIME_LIMIT
 
 TINY = shapes.TRAINING[0]
 
@@ -36,7 +41,7 @@ def contestants(calls, **units):
 
 def test_all_are_prepared_and_then_asked_in_turn():
     calls = []
-    entries = turns.in_turn(contestants(calls, a=1, b=10, c=100), rounds=3)
+    entries = turns.in_turn(contestants(calls, a=1, b=10, c=100), turns=3, at_once=1)
     assert calls == ["prepare a", "prepare b", "prepare c", *"abcabcabc"]
     assert {name: entry.seconds for name, entry in entries.items()} == {
         "a": [1, 2, 3],
@@ -46,10 +51,26 @@ def test_all_are_prepared_and_then_asked_in_turn():
     assert entries["b"].shortest == 10
 
 
+def test_of_a_turn_the_shortest_round_counts():
+    calls = []
+    entries = turns.in_turn(contestants(calls, a=1, b=-1), turns=2, at_once=2)
+    assert calls == ["prepare a", "prepare b", *"aabbaabb"]
+    assert entries["a"].seconds == [1, 3]
+    assert entries["b"].seconds == [-2, -4]
+
+
+def test_long_rounds_are_not_repeated_in_a_turn(monkeypatch):
+    now = iter(range(100))
+    monkeypatch.setattr(driver.time, "perf_counter", lambda: next(now) * driver.ENOUGH / 2)
+    calls = []
+    turns.in_turn(contestants(calls, a=1), turns=1, at_once=9)
+    assert calls == ["prepare a", *"aa"]  # looked at the clock after the first and after the second
+
+
 def test_a_contestant_that_fails_leaves_the_others_alone():
     calls = []
     several = contestants(calls, a=1, c=1) | {"b": lambda: 1 / 0, "d": lambda: None}
-    entries = turns.in_turn(several, rounds=2)
+    entries = turns.in_turn(several, turns=2, at_once=1)
     assert isinstance(entries["b"].error, ZeroDivisionError)
     assert isinstance(entries["d"].error, AttributeError)  # in its first round
     assert calls == ["prepare a", "prepare c", *"acac"]
@@ -58,11 +79,11 @@ def test_a_contestant_that_fails_leaves_the_others_alone():
 
 def test_a_contest_is_held_once():
     calls = []
-    contests = turns.Contests(pause=0.0)
-    first = contests.entries("group", contestants(calls, a=1, b=1), rounds=2)
-    assert contests.entries("group", contestants(calls, a=1, b=1), rounds=2) is first
+    contests = turns.Contests(at_once=1)
+    first = contests.entries("group", contestants(calls, a=1, b=1), turns=2)
+    assert contests.entries("group", contestants(calls, a=1, b=1), turns=2) is first
     assert calls == ["prepare a", "prepare b", *"abab"]
-    contests.entries("other", contestants(calls, a=1), rounds=1)
+    contests.entries("other", contestants(calls, a=1), turns=1)
     assert calls[-2:] == ["prepare a", "a"]
 
 
@@ -78,7 +99,7 @@ def test_a_row_shows_its_own_rounds():
     benchmark = types.SimpleNamespace(extra_info={}, pedantic=pedantic)
     turns.show(benchmark, turns.Entry(seconds=[0.5, 0.25, 2.0]))
     assert shown == pytest.approx([0.5, 0.25, 2.0])
-    assert benchmark.extra_info["rounds"] == [0.5, 0.25, 2.0]
+    assert benchmark.extra_info["turns"] == [0.5, 0.25, 2.0]
 
 
 def test_rivals_are_the_selected_rows_that_differ_in_the_library():
@@ -105,6 +126,55 @@ def test_parts_of_one_shape_are_ready_together():
             ready[1].round()
     finally:
         worker.close()
+
+
+ON_LINUX = pytest.mark.skipif(sys.platform != "linux", reason="processes are stopped on Linux only")
+
+
+def state(process_id):
+    """The letter of a process's state; None if there is none."""
+    try:
+        return Path(f"/proc/{process_id}/stat").read_text().rpartition(")")[2].split()[0]
+    except FileNotFoundError:
+        return None
+
+
+def wait_for(process_id, states):
+    deadline = time.monotonic() + TIME_LIMIT
+    while state(process_id) not in states:
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
+@ON_LINUX
+def test_a_worker_that_is_not_asked_is_stopped():
+    worker = driver.Worker("numpy", 1)
+    try:
+        ready = worker.prepare("copy", TINY, 0.001, {})
+        for _ in range(2):
+            wait_for(worker._process.pid, "T")
+            assert ready.round() > 0
+    finally:
+        worker.close()
+    assert worker._process.returncode == 0
+
+
+@ON_LINUX
+def test_a_stopped_worker_ends_with_the_process_that_asks():
+    code = (
+        "from bench import driver, shapes\n"
+        "worker = driver.Worker('numpy', 1)\n"
+        "worker.prepare('copy', shapes.TRAINING[0], 0.001, {})\n"
+        "print(worker._process.pid, flush=True)\n"
+        "input()\n"
+    )
+    with subprocess.Popen(
+        [sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=driver.REPOSITORY
+    ) as asks:
+        process_id = int(asks.stdout.readline())
+        wait_for(process_id, "T")
+        asks.kill()
+    wait_for(process_id, (None, "Z"))
 
 
 @pytest.mark.parametrize("task", ["tiles", "blas"])
