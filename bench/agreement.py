@@ -47,6 +47,8 @@ def reference(task: str, shape: shapes.Shape) -> list[float]:
         return [shapes.cost(shape, trained), *projections(shapes.outputs(shape, trained, shape.data.X))]
     if task == "forward":
         return [shapes.cost(shape, layers)]
+    if task in ("tiles", "blas"):
+        return projections(shape.data.X.astype(np.float64) @ layers[0][0])
     if task in ("gradient", "perturbation"):
         return [_slope(shape, direction) for direction in directions(shape.n_params)]
     if task == "digits":

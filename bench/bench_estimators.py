@@ -9,7 +9,7 @@ from bench import agreement, driver, estimators
 pytestmark = pytest.mark.benchmark(timer=driver.worker_clock)
 
 LIBRARIES = tuple(estimators.MODULES)
-ROUNDS = 5  # a fit takes so long that few rounds are enough
+TURNS = 5  # a fit takes so long that few rounds are enough
 JOBS = [(case, "fit") for case in estimators.CASES] + [
     (case, task) for case in estimators.PREDICTED_CASES for task in estimators.PREDICTION_TARGETS
 ]
@@ -29,25 +29,24 @@ def fits(workers):
 @pytest.mark.parametrize("library", LIBRARIES)
 @pytest.mark.parametrize("dtype", estimators.DTYPES)
 @pytest.mark.parametrize(("case", "task"), JOBS, ids=lambda value: value.replace(" ", "-"))
-def bench_estimators(case, task, dtype, library, benchmark, workers, fits):
+def bench_estimators(case, task, dtype, library, workers, fits, measure):
     chosen = estimators.CASES[case]
     if workers.quick and not (chosen.is_quick and dtype == "float64"):
         pytest.skip("--quick leaves out the large shapes")
     if chosen.needs_mnist and estimators.MNIST not in os.environ:
         pytest.skip(f"{estimators.MNIST} does not name a file of digits")
-    worker = fits.ready(library, case, task, dtype)
-    expected = fits.ready(LIBRARIES[1 - LIBRARIES.index(library)], case, task, dtype).prepared["fingerprint"]
-    agreement.check(library, worker.prepared["fingerprint"], "the other", expected, TOLERANCES[dtype])
-    worker = fits.ready(library, case, task, dtype)
+
+    def compared(name):
+        got, expected = (fits.ready(each, case, task, dtype).prepared["fingerprint"] for each in LIBRARIES)
+        agreement.check(LIBRARIES[0], got, LIBRARIES[1], expected, TOLERANCES[dtype])
+        return fits.ready(name, case, task, dtype)
+
     targets = estimators.PREDICTION_TARGETS | {"fit": chosen.target, "predict all rows": chosen.predict_target}
-    benchmark.group = f"estimators: {case}, {task}, {dtype}"
-    benchmark.name = library
-    benchmark.extra_info |= {
-        "kind": "estimators",
-        "shape": f"{case}, {task}, {dtype}",
-        "target": targets[task],
-        "version": worker.prepared["version"],
-        "threads": worker.n_threads,
-        "first_call_s": worker.prepared["first_call_s"],
-    }
-    benchmark.pedantic(worker.timed_round, rounds=1 if workers.quick else ROUNDS)
+    measure(
+        compared,
+        turns_of_each=TURNS,
+        group=f"estimators: {case}, {task}, {dtype}",
+        kind="estimators",
+        shape=f"{case}, {task}, {dtype}",
+        target=targets[task],
+    )

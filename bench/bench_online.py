@@ -10,17 +10,11 @@ pytestmark = pytest.mark.benchmark(timer=driver.worker_clock)
 
 @pytest.mark.parametrize("library", ["fastbp", "fann"])
 @pytest.mark.parametrize("shape", ONLINE, ids=lambda shape: shape.name)
-def bench_online(shape, library, benchmark, workers, require):
-    require(library)
-    worker = workers.ready(library, "online", shape)
-    benchmark.group = f"online {shape.network}"
-    benchmark.name = library
-    benchmark.extra_info |= {
-        "kind": "online",
-        "shape": shape.network,
-        "target": shape.target,
-        "version": worker.prepared["version"],
-        "threads": worker.n_threads,
-        "first_call_s": worker.prepared["first_call_s"],
-    }
-    benchmark.pedantic(worker.timed_round, rounds=workers.rounds)
+def bench_online(shape, library, workers, measure):
+    measure(
+        lambda name: workers.ready(name, "online", shape),
+        group=f"online {shape.network}",
+        kind="online",
+        shape=shape.network,
+        target=shape.target,
+    )

@@ -13,43 +13,45 @@ METHODS = {
     "perturbation, earlier layers reused": {"reuse_layers": True},
     "central differences": {"scheme": "central"},
 }
+TURNS = 5  # a gradient by perturbation takes so long that few are enough
+
+
+def ready(workers, shape, method):
+    """The worker of a method, or of the forward pass."""
+    task = {"forward": "forward", "backpropagation": "gradient"}.get(method, "perturbation")
+    return workers.ready("fastbp", task, shape, part=method, **(METHODS.get(method) or {}))
+
+
+def why_not(shape, method, workers):
+    """Return None, or the reason why a method is not measured for a shape."""
+    if workers.quick and shape.n_params > 1000:
+        return "--quick leaves out the large shapes"
+    if shape is MILLION and not workers.million:
+        return "the million-and-one passes take a quarter of an hour; --million measures them"
+    if method == "central differences" and shape.n_params > 20_000:
+        return "2 n passes take minutes, and tell no more than n + 1"
+    return None
 
 
 @pytest.mark.parametrize("method", METHODS)
 @pytest.mark.parametrize("shape", [*PERTURBATION, MILLION], ids=lambda shape: shape.name_with_rows)
-def bench_perturbation(shape, method, benchmark, workers):
-    if workers.quick and shape.n_params > 1000:
-        pytest.skip("--quick leaves out the large shapes")
-    if shape is MILLION and not workers.million:
-        pytest.skip("the million-and-one passes take a quarter of an hour; --million measures them")
-    if method == "central differences" and shape.n_params > 20_000:
-        pytest.skip("2 n passes take minutes, and tell no more than n + 1")
-    options = METHODS[method]
-    if options is None:
-        worker = workers.ready("fastbp", "gradient", shape)
-    else:
-        seconds = {task: _seconds(workers, task, shape) for task in ("forward", "gradient")}
-        worker = workers.ready("fastbp", "perturbation", shape, **options)
-    benchmark.group = f"gradient of n = {shape.n_params} parameters, {shape.name_with_rows}"
-    benchmark.name = method
-    benchmark.extra_info |= {
-        "kind": "perturbation",
-        "shape": shape.name_with_rows,
-        "n_params": shape.n_params,
-        "method": method,
-    }
-    benchmark.pedantic(worker.timed_round, rounds=1 if shape is MILLION else min(workers.rounds, 3))
-    if options is not None and benchmark.stats:
-        found, n_passes = benchmark.stats.stats.min, shape.n_params + 1
+def bench_perturbation(shape, method, benchmark, workers, measure):
+    entries = measure(
+        lambda chosen: ready(workers, shape, chosen),
+        by=("method",),
+        also=[("forward",), ("backpropagation",)],
+        but=lambda chosen: why_not(shape, chosen, workers),
+        turns_of_each=1 if shape is MILLION else TURNS,
+        group=f"gradient of n = {shape.n_params} parameters, {shape.name_with_rows}",
+        kind="perturbation",
+        shape=shape.name_with_rows,
+        n_params=shape.n_params,
+        method=method,
+    )
+    if METHODS[method] is not None:
+        found, n_passes = entries[method,].shortest, shape.n_params + 1
         benchmark.extra_info |= {
-            "ratio": found / seconds["gradient"],
+            "ratio": found / entries["backpropagation",].shortest,
             "theory": n_passes / 3,
-            "pass_over_forward": found / n_passes / seconds["forward"],
+            "pass_over_forward": found / n_passes / entries["forward",].shortest,
         }
-    benchmark.extra_info["threads"] = worker.n_threads
-
-
-def _seconds(workers, task, shape):
-    """The shortest of some rounds of another task."""
-    worker = workers.ready("fastbp", task, shape)
-    return min(worker.round() for _ in range(workers.rounds))

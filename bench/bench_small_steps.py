@@ -8,33 +8,28 @@ from bench.shapes import SMALL
 
 pytestmark = pytest.mark.benchmark(timer=driver.worker_clock)
 
+KINDS = {"training": "small data, one fit", "single_steps": "small data, single steps"}
 
-def measure(task, kind, shape, library, benchmark, workers):
+
+def measure_steps(task, shape, workers, measure):
     """Time a task, first compared with another library's."""
-    worker = workers.ready(library, task, shape)
-    benchmark.group = f"{kind} {shape.name}"
-    benchmark.name = library
-    benchmark.extra_info |= {
-        "kind": kind,
-        "shape": shape.name,
-        "target": shape.target,
-        "version": worker.prepared["version"],
-        "threads": worker.n_threads,
-        "steps": worker.prepared["units"],
-        "first_call_s": worker.prepared["first_call_s"],
-    }
-    benchmark.pedantic(worker.timed_round, rounds=workers.rounds)
+    kind = KINDS[task]
+    measure(
+        lambda name: workers.ready(name, task, shape),
+        group=f"{kind} {shape.name}",
+        kind=kind,
+        shape=shape.name,
+        target=shape.target,
+    )
 
 
 @pytest.mark.parametrize("library", LIBRARIES)
 @pytest.mark.parametrize("shape", SMALL, ids=lambda shape: shape.name)
-def bench_small_fit(shape, library, benchmark, workers, require):
-    require(library)
-    measure("training", "small data, one fit", shape, library, benchmark, workers)
+def bench_small_fit(shape, library, workers, measure):
+    measure_steps("training", shape, workers, measure)
 
 
 @pytest.mark.parametrize("library", LIBRARIES)
 @pytest.mark.parametrize("shape", SMALL, ids=lambda shape: shape.name)
-def bench_single_step(shape, library, benchmark, workers, require):
-    require(library)
-    measure("single_steps", "small data, single steps", shape, library, benchmark, workers)
+def bench_single_step(shape, library, workers, measure):
+    measure_steps("single_steps", shape, workers, measure)

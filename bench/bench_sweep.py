@@ -1,30 +1,50 @@
-"""fastbp's training step over widths and batches: time per flop falls smoothly, without a cliff between its paths."""
+"""Training steps over widths and batches: time per flop falls smoothly, without a cliff between fastbp's paths."""
 
 import pytest
 
 from bench import driver
-from bench.shapes import SWEEP
+from bench.shapes import NARROW, SWEEP
 
 pytestmark = pytest.mark.benchmark(timer=driver.worker_clock)
 
-_ROUNDS = 5
+_TURNS = 5
+NARROW_TURNS = 5
 
 
 @pytest.mark.parametrize("shape", SWEEP, ids=lambda shape: shape.name)
-def bench_sweep(shape, benchmark, workers):
+def bench_sweep(shape, workers, measure):
     width = shape.sizes[0]
     if workers.quick and (width not in (2, 8, 32) or shape.batch not in (1, 16)):
         pytest.skip("--quick leaves out the large shapes")
-    worker = workers.with_threads("fastbp", "sweep", shape, workers.n_threads)
-    benchmark.group = f"sweep, batch {shape.batch}"
-    benchmark.name = f"width {width}"
-    benchmark.extra_info |= {
-        "kind": "sweep",
-        "shape": shape.name,
-        "width": width,
-        "batch": shape.batch,
-        "flops": shape.gradient_flops,
-        "threads": worker.n_threads,
-        "first_call_s": worker.prepared["first_call_s"],
-    }
-    benchmark.pedantic(worker.timed_round, rounds=min(workers.rounds, _ROUNDS))
+    measure(
+        lambda: workers.with_threads("fastbp", "sweep", shape, workers.n_threads),
+        by=(),
+        turns_of_each=_TURNS,
+        group=f"sweep, batch {shape.batch}",
+        name=f"width {width}",
+        kind="sweep",
+        shape=shape.name,
+        width=width,
+        batch=shape.batch,
+        flops=shape.gradient_flops,
+    )
+
+
+@pytest.mark.parametrize("library", ["fastbp", "jax"])  # jax is the best of the others for all of these
+@pytest.mark.parametrize("shape", NARROW, ids=lambda shape: shape.name)
+def bench_narrow(shape, library, workers, measure):
+    if workers.quick and shape.sizes not in ((16, 10, 4), (16, 30, 4)):
+        pytest.skip("--quick leaves out the large shapes")
+    width, n_layers = shape.sizes[1], len(shape.sizes) - 1
+    sizes = ["w" if size == width else str(size) for size in shape.sizes]
+    measure(
+        lambda name: workers.ready(name, "sweep", shape),
+        turns_of_each=NARROW_TURNS,
+        group=f"narrow, {shape.name}",
+        kind="narrow",
+        shape=shape.name,
+        family=f"{'-'.join(sizes)}, batch {shape.batch}",
+        width=width,
+        n_layers=n_layers,
+        flops=shape.gradient_flops,
+    )

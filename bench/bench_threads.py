@@ -13,19 +13,20 @@ COUNTS = (1, 2, 4, 8, 16, 32, 64)
 
 @pytest.mark.parametrize("n_threads", COUNTS)
 @pytest.mark.parametrize("shape", THREADS, ids=lambda shape: shape.name)
-def bench_threads(shape, n_threads, benchmark, workers):
+def bench_threads(shape, n_threads, workers, measure):
     if workers.quick and shape is not THREADS[0]:
         pytest.skip("--quick leaves out the large shapes")
-    if n_threads > workers.n_threads:
-        pytest.skip(f"the processors are {workers.n_threads}")
-    worker = workers.with_threads("fastbp", "threads", shape, n_threads)
-    benchmark.group = f"threads, {shape.name}"
-    benchmark.name = f"{n_threads} {'thread' if n_threads == 1 else 'threads'}"
-    benchmark.extra_info |= {
-        "kind": "threads",
-        "shape": shape.name,
-        "target": TARGET if n_threads == 2 else None,
-        "threads": n_threads,
-        "first_call_s": worker.prepared["first_call_s"],
-    }
-    benchmark.pedantic(worker.timed_round, rounds=workers.rounds)
+
+    def why_not(count):
+        return f"the processors are {workers.n_threads}" if count > workers.n_threads else None
+
+    measure(
+        lambda count: workers.with_threads("fastbp", "threads", shape, count),
+        by=("n_threads",),
+        but=why_not,
+        group=f"threads, {shape.name}",
+        name=f"{n_threads} {'thread' if n_threads == 1 else 'threads'}",
+        kind="threads",
+        shape=shape.name,
+        target=TARGET if n_threads == 2 else None,
+    )

@@ -1,14 +1,13 @@
 """The estimators beside scikit-learn's: the cases, and the program that measures one library in a process of its own.
 
-``python -m bench.estimators LIBRARY THREADS`` answers the requests that `bench.worker` describes; its cases have names
-of their own, and the round of a fit is one fit.
+``python -m bench.estimators LIBRARY THREADS INSTRUCTION_SET`` answers the requests that `bench.worker` describes; its
+cases have names of their own, and the round of a fit is one fit.
 """
 
 from __future__ import annotations
 
 import importlib
 import os
-import sys
 import time
 import warnings
 from collections.abc import Callable
@@ -19,7 +18,7 @@ import numpy as np
 from scipy import sparse
 
 from bench.agreement import projections
-from bench.worker import serve
+from bench.worker import answer_from
 
 MNIST = "FASTBP_MNIST"  # where the file of digits is: X_train, y_train with pixels 0 to 255
 MODULES = {"fastbp": "fastbp.neural_network", "scikit-learn": "sklearn.neural_network"}
@@ -174,13 +173,5 @@ class Server:
         return {"seconds": self._time() / self.units}
 
 
-def main() -> None:
-    """Serve the library named on the command line."""
-    # The answers get the original standard output for themselves: libraries print as well.
-    answers = os.fdopen(os.dup(1), "w")
-    os.dup2(2, 1)
-    serve(Server(sys.argv[1]), sys.stdin, answers)
-
-
 if __name__ == "__main__":
-    main()
+    answer_from(lambda library, n_threads: Server(library))

@@ -4,20 +4,25 @@ from __future__ import annotations
 
 from itertools import cycle
 from pathlib import Path
-from typing import Any
 
 from matplotlib.figure import Figure
 
 from bench.peers import LIBRARIES
-from bench.sections import per_flop
-from bench.tables import by_shape, number_text, records, seconds
+from bench.sweep_sections import families, per_flop
+from bench.tables import Record, Results, by_shape, machine_text, number_text, records, seconds
 
 _LINES = ("o-", "s--", "^-.", "d:", "v-", "x--", "*-.")
 _GREYS = ("0.85", "0.6", "0.35", "0.15")
 _HATCHES = ("", "///", "...", "xx")
 
 
-def draw_perturbation(results: dict[str, Any], path: Path) -> None:
+def _save(figure: Figure, results: Results, path: Path) -> None:
+    """Write the picture, under the processor and the instruction set."""
+    figure.suptitle(machine_text(results), fontsize=8)
+    figure.savefig(path, dpi=100)
+
+
+def draw_perturbation(results: Results, path: Path) -> None:
     """Time against the number of parameters, both axes logarithmic, with the theory's line."""
     shapes = by_shape(records(results, "perturbation")).values()
     figure = Figure(figsize=(7, 5), layout="constrained")
@@ -34,10 +39,10 @@ def draw_perturbation(results: dict[str, Any], path: Path) -> None:
     axes.set(xlabel="number of parameters n", ylabel="seconds for one gradient")
     axes.grid(alpha=0.3)
     axes.legend()
-    figure.savefig(path, dpi=100)
+    _save(figure, results, path)
 
 
-def draw_speed_up(results: dict[str, Any], path: Path) -> None:
+def draw_speed_up(results: Results, path: Path) -> None:
     """Bars: for each shape and library, how many times longer it takes than fastbp."""
     shapes = {name: row for name, row in by_shape(records(results, "training step")).items() if "fastbp" in row}
     libraries = [name for name in LIBRARIES if name != "fastbp" and any(name in row for row in shapes.values())]
@@ -72,10 +77,10 @@ def draw_speed_up(results: dict[str, Any], path: Path) -> None:
     axes.axvline(1.0, color="black", linewidth=1)
     axes.set(xlabel="time of one training step, as a multiple of fastbp's")
     axes.legend()
-    figure.savefig(path, dpi=100)
+    _save(figure, results, path)
 
 
-def draw_sweep(results: dict[str, Any], path: Path) -> None:
+def draw_sweep(results: Results, path: Path) -> None:
     """Time per flop against the width, one line for each batch."""
     found = records(results, "sweep")
     figure = Figure(figsize=(7, 5), layout="constrained")
@@ -89,7 +94,28 @@ def draw_sweep(results: dict[str, Any], path: Path) -> None:
     axes.set(xlabel="width w of the layers of w-w-w-10", ylabel="seconds for a flop of a training step")
     axes.grid(alpha=0.3)
     axes.legend()
-    figure.savefig(path, dpi=100)
+    _save(figure, results, path)
 
 
-PICTURES = {"perturbation": draw_perturbation, "training step": draw_speed_up, "sweep": draw_sweep}
+def draw_narrow(results: Results, path: Path) -> None:
+    """Time of a step against the width, for each family of networks and library."""
+    lines: dict[str, dict[str, list[Record]]] = {}
+    for family, found in families(results).items():
+        lines.setdefault(family.rpartition(": ")[0], {})[found[0]["name"]] = found
+    figure = Figure(figsize=(4 * len(lines), 4), layout="constrained")
+    for axes, (family, row) in zip(figure.subplots(1, len(lines), squeeze=False)[0], lines.items(), strict=True):
+        for (name, found), style in zip(row.items(), cycle(_LINES)):
+            widths = [record["extra_info"]["width"] for record in found]
+            axes.loglog(widths, [seconds(record) for record in found], style, label=name, color="black")
+        axes.set(xlabel=f"width w of {family}", ylabel="seconds for a training step")
+        axes.grid(alpha=0.3)
+        axes.legend()
+    _save(figure, results, path)
+
+
+PICTURES = {
+    "perturbation": draw_perturbation,
+    "training step": draw_speed_up,
+    "sweep": draw_sweep,
+    "narrow": draw_narrow,
+}

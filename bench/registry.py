@@ -1,7 +1,7 @@
 """Everything that can be measured, by name."""
 
-from bench import fann_peer, machine, nielsen_peers, onnx_peer, peers
+from bench import fann_peer, machine, nielsen_peers, onnx_peer, peers, product_peer
 
 PEERS: dict[str, type[peers.Peer]] = (
-    peers.PEERS | nielsen_peers.PEERS | machine.PEERS | onnx_peer.PEERS | fann_peer.PEERS
+    peers.PEERS | nielsen_peers.PEERS | machine.PEERS | onnx_peer.PEERS | fann_peer.PEERS | product_peer.PEERS
 )

@@ -55,6 +55,11 @@ class Shape:
         return f"{self.network}, {self.rows} {'row' if self.rows == 1 else 'rows'}"
 
     @property
+    def product(self) -> str:
+        """Of the first layer: rows x neurons x inputs."""
+        return f"{self.batch} x {self.sizes[1]} x {self.sizes[0]}"
+
+    @property
     def is_full_batch(self) -> bool:
         """Whether a step sees all rows."""
         return self.batch == self.rows
@@ -258,10 +263,38 @@ def _sweep_shape(width: int, batch: int) -> Shape:
 
 SWEEP = tuple(_sweep_shape(width, batch) for width in SWEEP_WIDTHS for batch in SWEEP_BATCHES)
 
+# One hidden layer trained with one row at a time, where a step is little more than its products with vectors; and three
+# narrow ones.
+NARROW_WIDTHS = (10, 20, 30, 50, 64, 100, 200, 500)
+NARROW = tuple(
+    Shape(sizes, batch, batch * n_steps, target=1)
+    for sizes, batch, n_steps in [
+        *(((784, width, 10), 1, 2000) for width in NARROW_WIDTHS),
+        *(((16, width, 4), 1, 10_000) for width in NARROW_WIDTHS),
+        *(((width, width, width, width, 5), 100, 500) for width in (30, 40, 50, 64, 80)),
+    ]
+)
+
+
+def _product(m: int, n: int, k: int, dtype: str) -> Shape:
+    """A layer without activation: m rows, k inputs, n neurons; BLAS's packing pays where matrices are large."""
+    target = 0.92 if min(m, n, k) >= 256 else 1.0
+    return Shape((k, n), m, m, target, output="identity", loss="quadratic", dtype=dtype)
+
+
+PRODUCTS = tuple(
+    _product(*sizes, dtype)
+    for dtype in ("float32", "float64")
+    for sizes in (
+        (12, 16, 256), (64, 64, 64), (256, 256, 256), (784, 128, 64), (256, 2048, 2048), (784, 2048, 256),
+    )
+)  # fmt: skip
+
 MATRIX_SIZE = 2048  # of the product whose rate stands for the machine's
 
 ALL = {f"{group}: {shape.name}": shape for group, shapes in (
     ("training", TRAINING), ("gradient", GRADIENT), ("perturbation", PERTURBATION), ("prediction", PREDICTION),
     ("few digits", DIGITS[:1]), ("digits", DIGITS[1:]), ("million", (MILLION,)), ("online", ONLINE), ("sweep", SWEEP),
-    ("small", SMALL),
+    ("small", SMALL), ("narrow", NARROW),
+    *((f"product {dtype}", [shape for shape in PRODUCTS if shape.dtype == dtype]) for dtype in ("float32", "float64")),
 ) for shape in shapes}  # fmt: skip

@@ -3,12 +3,32 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from statistics import median
 from typing import Any
 
+from bench.instruction_sets import NATIVE, title
+
 Record = dict[str, Any]  # one benchmark of pytest-benchmark's JSON
+Results = dict[str, Any]  # all of that JSON, or of several runs
+BY_TURNS = "median of turns"  # the heading of `medians`
 
 
-def records(results: dict[str, Any], kind: str) -> list[Record]:
+def machine_text(results: Results) -> str:
+    """The processor, and the instruction set that was measured."""
+    machine = results["machine_info"]
+    cpu, sets = machine.get("cpu", {}), machine.get("instruction_set")
+    text = str(cpu.get("brand_raw", machine.get("machine", "unknown processor")))
+    if sets is None:
+        return text
+    own, wanted = title(sets["processor"]), sets["wanted"]
+    if "family" in cpu:  # many processors call themselves by the same brand
+        text += f" (family {cpu['family']}, model {cpu.get('model', '?')}, to LLVM {sets['llvm']})"
+    if wanted == NATIVE:
+        return f"{text}, native instruction set, {own}"
+    return f"{text}, {own}" if wanted == sets["processor"] else f"{text}, held to {title(wanted)} instead of {own}"
+
+
+def records(results: Results, kind: str) -> list[Record]:
     """The benchmarks of one kind, in the order in which they ran."""
     return [record for record in results["benchmarks"] if record["extra_info"].get("kind") == kind]
 
@@ -26,10 +46,35 @@ def seconds(record: Record | None) -> float | None:
     return None if record is None else float(record["stats"]["min"])
 
 
-def speed_up(row: dict[str, Record]) -> float | None:
-    """How many times faster fastbp is than the best of the others."""
-    others = [record["stats"]["min"] for name, record in row.items() if name != "fastbp"]
-    return min(others) / row["fastbp"]["stats"]["min"] if others and "fastbp" in row else None
+def _others(row: dict[str, Record], own: str) -> list[Record]:
+    return [record for name, record in row.items() if name != own]
+
+
+def speed_up(row: dict[str, Record], own: str = "fastbp") -> float | None:
+    """How many times faster one is than the best of the others, each by its shortest round."""
+    others = [record["stats"]["min"] for record in _others(row, own)]
+    return min(others) / row[own]["stats"]["min"] if others and own in row else None
+
+
+def median_ratio(row: dict[str, Record], own: str = "fastbp") -> float | None:
+    """The median over the turns of the same: each turn's quickest other over the one's time in that turn."""
+    turns = [record["extra_info"].get("turns") for record in _others(row, own)]
+    mine = row[own]["extra_info"].get("turns") if own in row else None
+    if not turns or not mine or any(each is None or len(each) != len(mine) for each in turns):
+        return None  # not measured in turn
+    return median(min(others) / time for time, *others in zip(mine, *turns, strict=True))
+
+
+def medians(results: Results, kind: str, own: str = "fastbp", other: str | None = None) -> dict[str, float]:
+    """The median ratio of each shape, beside all others or one; of several runs the median of theirs."""
+    found: dict[str, list[float]] = {}
+    for run in results.get("runs") or [results]:
+        for shape, row in by_shape(records(run, kind)).items():
+            chosen = {name: record for name, record in row.items() if other is None or name in (own, other)}
+            ratio = median_ratio(chosen, own)
+            if ratio is not None:
+                found.setdefault(shape, []).append(ratio)
+    return {shape: median(ratios) for shape, ratios in found.items()}
 
 
 def time_text(value: float | None) -> str:

@@ -1,19 +1,24 @@
 """One library in a process of its own, timed by its own clock.
 
-``python -m bench.worker LIBRARY THREADS`` reads one JSON request a line from standard input and answers each with one
-line on standard output:
+``python -m bench.worker LIBRARY THREADS INSTRUCTION_SET`` reads one JSON request a line from standard input and answers
+each with one line on standard output:
 
 * ``{"do": "prepare", "task": TASK, "shape": SHAPE, "options": {...}, "seconds": S}`` builds the network, runs the task
   once, and answers with a fingerprint of the result, the time of the first call beyond a second one (compilation and
-  the like), and the number of units (steps or calls) that a round of about S seconds has;
+  the like), the number of units (steps or calls) that a round of about S seconds has, and what shows the instruction
+  set that was used; another one than that of the command line is an error;
 * ``{"do": "round"}`` does a round and answers with its seconds for each unit.
+
+With ``"part": NAME`` in both, several tasks of one shape are ready at once, each by its name.
 """
 
 from __future__ import annotations
 
+import ctypes
 import hashlib
 import json
 import os
+import signal
 import sys
 import time
 import traceback
@@ -21,11 +26,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, TextIO
 
-from bench import agreement, shapes
+from bench import agreement, instruction_sets, shapes
 from bench.peers import Peer, flat
 from bench.registry import PEERS
 
 LEAST_STEPS = 10  # of a round of training, so that the fixed cost of an epoch stays small beside them
+_PR_SET_PDEATHSIG = 1  # Linux's prctl: the signal that a process gets when its parent ends
 LONG = 2.0  # seconds; a gradient by perturbation that takes longer is not repeated without need
 
 
@@ -130,8 +136,18 @@ def perturbation(peer: Any, **options: Any) -> Task:
 
 
 def matrix_product(peer: Any, **options: Any) -> Task:
-    """One product of two square matrices."""
+    """A product of two square matrices."""
     return _calls(peer.multiply, lambda result: [])
+
+
+def tiles(peer: Any, **options: Any) -> Task:
+    """The same product by fastbp's kernel."""
+    return Task(peer.multiply_by_tiles, peer.fingerprint, peer.restart)
+
+
+def blas(peer: Any, **options: Any) -> Task:
+    """The same product by SciPy's BLAS."""
+    return Task(peer.multiply_by_blas, peer.fingerprint, peer.restart)
 
 
 def copy(peer: Any, **options: Any) -> Task:
@@ -149,7 +165,7 @@ TASKS: dict[str, Callable[..., Task]] = {
     for function in (
         *(training, single_steps, threads, sweep, online),
         *(prediction, forward, gradient, perturbation, digits),
-        *(matrix_product, copy),
+        *(matrix_product, copy, tiles, blas),
     )
 }
 
@@ -160,13 +176,17 @@ class Server:
     def __init__(self, peer: Peer) -> None:
         self.peer = peer
         self.prepared: shapes.Shape | None = None
+        self.parts: dict[str, tuple[Task, int]] = {}  # with the units of a round
 
-    def prepare(self, task: str, shape: str, seconds: float, options: dict[str, Any] | None = None) -> dict[str, Any]:
+    def prepare(
+        self, task: str, shape: str, seconds: float, options: dict[str, Any] | None = None, part: str = ""
+    ) -> dict[str, Any]:
         """Get ready for rounds."""
         chosen = shapes.ALL[shape]
         if self.prepared is not chosen:
             if self.prepared is not None:
                 self.prepared.forget()
+            self.parts.clear()
             self.peer.prepare(chosen)
             self.prepared = chosen
         self.peer.restart()
@@ -175,17 +195,19 @@ class Server:
         is_long = task == "perturbation" and first > LONG
         second = first if is_long else self._time(self._first_call)
         fingerprint = self.task.fingerprint()
-        self.units = self._units(chosen, task, second / self.task.n_first, seconds)
+        units = self._units(chosen, task, second / self.task.n_first, seconds)
+        self.parts[part] = self.task, units
         if not is_long:
             # One round in advance: another number of steps than the first call's may have to be compiled, and a short
             # call is mostly its fixed cost, so that a round has room for more.
-            unit_s = self.round()["seconds"]
+            unit_s = self.round(part)["seconds"]
             if not self.peer.compiles_each_shape:
-                self.units = self._units(chosen, task, unit_s, seconds)
+                units = self._units(chosen, task, unit_s, seconds)
+                self.parts[part] = self.task, units
         return {
             "fingerprint": fingerprint,
             "first_call_s": max(0.0, first - second),
-            "units": self.units,
+            "units": units,
             "version": self.peer.version(),
         }
 
@@ -207,10 +229,11 @@ class Server:
             return shape.steps_per_round
         return affordable if shape.is_full_batch else min(affordable, shape.rows // shape.batch)
 
-    def round(self) -> dict[str, Any]:
+    def round(self, part: str = "") -> dict[str, Any]:
         """Time one round."""
-        self.task.restart()
-        return {"seconds": self._time(lambda: self.task.run(self.units)) / self.units}
+        task, units = self.parts[part]
+        task.restart()
+        return {"seconds": self._time(lambda: task.run(units)) / units}
 
     @staticmethod
     def _time(call: Callable[[], Any]) -> float:
@@ -219,27 +242,34 @@ class Server:
         return time.perf_counter() - began
 
 
-def serve(server: Server, requests: TextIO, answers: TextIO) -> None:
-    """Answer until the requests end."""
+def serve(server: Any, requests: TextIO, answers: TextIO, library: str, wanted: str) -> None:
+    """Answer until the requests end; what is prepared must have used the instruction set that is wanted."""
+    instruction_sets.prepare_process(library, wanted)
     for line in requests:
         request = json.loads(line)
         do = request.pop("do")
+        began = time.perf_counter()
         try:
             answer = {"prepare": server.prepare, "round": server.round}[do](**request)
+            if do == "prepare":
+                answer |= instruction_sets.shown(library, wanted, time.perf_counter() - began)
         except Exception:
             answer = {"error": traceback.format_exc()}
         answers.write(json.dumps(answer) + "\n")
         answers.flush()
 
 
-def main() -> None:
+def answer_from(server_class: Callable[[str, int], Any]) -> None:
     """Serve the library named on the command line."""
-    library, n_threads = sys.argv[1], int(sys.argv[2])
+    library, n_threads, wanted = sys.argv[1], int(sys.argv[2]), sys.argv[3]
+    if sys.platform == "linux":
+        # A stopped process would stay for ever if the one that asks is killed.
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
     # The answers get the original standard output for themselves: libraries print as well.
     answers = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)
-    serve(Server(PEERS[library](n_threads)), sys.stdin, answers)
+    serve(server_class(library, n_threads), sys.stdin, answers, library, wanted)
 
 
 if __name__ == "__main__":
-    main()
+    answer_from(lambda library, n_threads: Server(PEERS[library](n_threads)))

@@ -3,12 +3,13 @@
 import functools
 import json
 import math
+import os
 import subprocess
 
 import numpy as np
 import pytest
 
-from bench import agreement, driver, estimators, nielsen_peers, registry, report, sections, shapes, tables
+from bench import agreement, driver, estimators, nielsen_peers, registry, report, shapes, sweep_sections, tables
 from bench.__main__ import main as measure_everything
 from bench.peers import FastBP, flat
 from bench.worker import TASKS
@@ -35,7 +36,8 @@ def test_shapes_are_consistent(shape):
 
 def test_shapes_have_names_of_their_own():
     groups = (shapes.TRAINING, shapes.GRADIENT, shapes.PERTURBATION, shapes.PREDICTION, shapes.DIGITS, shapes.ONLINE)
-    assert len(shapes.ALL) == sum(map(len, (*groups, shapes.SWEEP, shapes.SMALL, [shapes.MILLION])))
+    groups += (shapes.SWEEP, shapes.SMALL, [shapes.MILLION], shapes.NARROW, shapes.PRODUCTS)
+    assert len(shapes.ALL) == sum(map(len, groups))
     assert shapes.MILLION.n_params == 1_000_000
     assert shapes.TRAINING[2].name == "784-30-10, batch 10"
     assert shapes.TRAINING[-1].name == "4-32-16-4 tanh, full batch 10000"
@@ -219,10 +221,9 @@ def test_other_bits_on_more_threads_are_an_error(workers):
 
 @pytest.mark.usefixtures("in_time")
 def test_a_fresh_process_is_timed():
-    before = driver.worker_clock()
-    driver.timed_fresh_process("import time; time.sleep(0.3)", "time.sleep(0.1)")
-    assert driver.worker_clock() - before >= 0.1
-    assert driver.fresh_seconds("import os, time", "time.sleep(float(os.environ['PAUSE']))", PAUSE="0.01") >= 0.01
+    assert driver.fresh_seconds("import time; time.sleep(0.3)", "time.sleep(0.1)") >= 0.1
+    variables = os.environ | {"PAUSE": "0.01"}
+    assert driver.fresh_seconds("import os, time", "time.sleep(float(os.environ['PAUSE']))", variables) >= 0.01
     with pytest.raises(RuntimeError, match=r"^in a fresh process:\n(.*\n)*ZeroDivisionError"):
         driver.fresh_seconds("", "1 / 0")
 
@@ -310,6 +311,17 @@ RESULTS = {
             sweep(width, batch, seconds_per_flop)
             for width, batch, seconds_per_flop in [(2, 1, 3e-9), (4, 1, 2e-9), (2, 4, 1e-9), (4, 4, 1.8e-9)]
         ),
+        *(
+            record(
+                "narrow", "narrow", name, width * s, shape=f"16-{width}-4", family="16-w-4", width=width, flops=flops
+            )
+            for width, flops in ((10, 1200), (30, 1200))
+            for name, s in (("fastbp", 1e-7), ("jax", 1e-6))
+        ),
+        *(
+            record("product", "product", name, seconds, shape="8 x 8 x 8, float32", flops=1024, target=1.0)
+            for name, seconds in (("fastbp", 1e-7), ("scipy", 2e-7))
+        ),
         record("forward", "forward", "fastbp", 1e-3, shape="784-30-10, 1000 rows"),
         record("gradient", "gradient", "fastbp", 2e-3, shape="784-30-10, 1000 rows", ratio=2.0, theory=2.03),
         *(
@@ -349,8 +361,8 @@ def cells(text, begins):
 
 def test_the_report_compares_with_the_best_other_library():
     row = cells(report.render(RESULTS), "784-30-10, batch 10")
-    assert row[:7] == ["784-30-10, batch 10", "252 us", "-", "72 us", "20 us", "3.6", "3"]
-    assert row[7:9] == ["2", "500 ms"]
+    assert row[:8] == ["784-30-10, batch 10", "252 us", "-", "72 us", "20 us", "3.6", "-", "3"]
+    assert row[8:10] == ["2", "500 ms"]
 
 
 def test_the_report_compares_with_the_machine():
@@ -362,7 +374,7 @@ def test_the_report_compares_with_the_machine():
 
 def test_the_report_names_cliffs():
     found = [r for r in RESULTS["benchmarks"] if r["extra_info"]["kind"] == "sweep"]
-    ((small, large, factor),) = sections.cliffs(found)
+    ((small, large, factor),) = sweep_sections.cliffs(found)
     assert (small["extra_info"]["width"], large["extra_info"]["width"]) == (2, 4)
     assert small["extra_info"]["batch"] == large["extra_info"]["batch"] == 4
     assert factor == pytest.approx(1.8)
@@ -377,16 +389,85 @@ def test_the_report_has_every_section():
     text = report.render(RESULTS)
     assert "Some processor, 2 cores, Python 3.12.0, 2030-01-02" in text
     assert "Versions: fastbp 1.0, scikit-learn 1.0, jax 1.0" in text
-    assert cells(text, "784-30-10, 1000 rows") == ["784-30-10, 1000 rows", "fastbp", "1 ms", "2 ms", "2", "2.03"]
+    row = cells(text, "784-30-10, 1000 rows")
+    assert row == ["784-30-10, 1000 rows", "fastbp", "1 ms", "2 ms", "2", "2.03", "-", "-"]
     assert cells(text, "shape of 600")[1:] == ["600", "10 us", "2 ms", "200", "200", "1.1", "-", "-"]
-    assert cells(text, "4-2, 1 row")[1:] == ["2.5 us", "-", "-", "9 us", "-", "3.6"]
-    assert cells(text, "784-128-10, batch 64")[1:] == ["1 thread", "300 us", "-", "-"]
-    assert cells(text, "784-128-10, batch 64 | 2")[1:] == ["2 threads", "200 us", "1.5", "1.7"]
-    assert cells(text, "2-4-4-1")[1:] == ["200 ns", "100 ns", "2", "1"]
+    assert cells(text, "4-2, 1 row")[1:] == ["2.5 us", "-", "-", "9 us", "-", "3.6", "-"]
+    assert cells(text, "784-128-10, batch 64")[1:] == ["1 thread", "300 us", "-", "-", "-"]
+    assert cells(text, "784-128-10, batch 64 | 2")[1:] == ["2 threads", "200 us", "1.5", "-", "1.7"]
+    assert cells(text, "2-4-4-1")[1:] == ["200 ns", "100 ns", "2", "-", "1"]
     assert cells(text, "import fastbp")[1:] == ["400 ms", "500 ms"]
-    assert cells(text, "published code")[2:] == ["430 ms", "-", "-", "1"]
-    assert cells(text, "fastbp.nielsen ")[2:] == ["20 ms", "21.5", "15", "1"]
-    assert cells(text, "digits, fit")[1:] == ["150 ms", "10 ms", "15", "4", "200 ms"]
+    assert cells(text, "published code")[2:] == ["430 ms", "-", "-", "-", "1"]
+    assert cells(text, "fastbp.nielsen ")[2:] == ["20 ms", "21.5", "-", "15", "1"]
+    assert cells(text, "digits, fit")[1:] == ["150 ms", "10 ms", "15", "-", "4", "200 ms"]
+
+
+def test_the_report_has_narrow_networks_and_products():
+    text = report.render(RESULTS)
+    assert cells(text, "16-30-4")[1:] == ["30 us", "3 us", "10", "-", "2500"]
+    assert "- 16-30-4: 3.00 times the time per flop of 16-10-4" in text
+    assert cells(text, "8 x 8 x 8, float32")[1:] == ["5.12", "10.2", "2", "-", "1"]
+
+
+def timed(name, *seconds):
+    """A training step whose rounds took so long."""
+    made = training(name, min(seconds))
+    made["extra_info"]["turns"] = list(seconds)
+    return made
+
+
+def a_run(*own, sets=None):
+    machine = {"cpu": {"brand_raw": "P"}} | ({} if sets is None else {"instruction_set": sets})
+    rows = [timed("fastbp", *own), timed("jax", 3.0, 3.0, 3.0), timed("torch", 10.0, 2.0, 10.0)]
+    return RESULTS | {"machine_info": machine, "benchmarks": rows}
+
+
+def test_ratios_are_of_the_best_times_and_of_each_turn():
+    row = {record["name"]: record for record in a_run(1.0, 2.0, 4.0)["benchmarks"]}
+    assert tables.speed_up(row) == 2.0  # the shortest of all: 2 / 1
+    assert tables.median_ratio(row) == 1.0  # the median of 3 / 1, 2 / 2, 3 / 4
+    assert tables.median_ratio(row, "jax") == 1.0 / 3.0 * 2.0  # of 1 / 3, 2 / 3, 4 / 3
+    del row["torch"]["extra_info"]["turns"]
+    assert tables.median_ratio(row) is None
+    assert tables.median_ratio({"fastbp": row["fastbp"]}) is None
+
+
+def test_of_several_runs_the_median_of_their_medians_counts():
+    together = report.merged([a_run(1.0, 2.0, 4.0), a_run(0.5, 0.5, 0.5), a_run(4.0, 4.0, 4.0)])
+    assert tables.medians(together, "training step") == {"784-30-10, batch 10": 1.0}  # of 1, 6, 0.75
+    row = cells(report.render(together), "784-30-10, batch 10")
+    assert row[5:8] == ["4", "2, 4, 0.5", "1"]  # 2 / 0.5, each run's own, the median
+
+
+def test_the_report_says_which_processor_and_instruction_set():
+    sets = {"wanted": "avx2", "processor": "avx512", "llvm": "znver5"}
+    run = a_run(1.0, sets=sets)
+    run["machine_info"]["cpu"] |= {"family": 26, "model": 2}
+    held = "P (family 26, model 2, to LLVM znver5), held to AVX2 instead of AVX-512"
+    assert tables.machine_text(run) == held
+    assert report.render(run).count(held) == 2  # at the beginning, and under the heading of the table
+    assert tables.machine_text(a_run(1.0, sets=sets | {"wanted": "native"})) == "P, native instruction set, AVX-512"
+    assert tables.machine_text(a_run(1.0, sets=sets | {"processor": "avx2"})) == "P, AVX2"
+
+
+def test_the_report_says_what_libraries_showed():
+    run = a_run(1.0)
+    for made, used in zip(run["benchmarks"], ("avx2", "avx512", "avx2"), strict=True):
+        made["extra_info"] |= {"library": f"of {made['name']}", "shows": f"words {used}", "uses": [used]}
+    text = report.render(run)
+    assert "- of fastbp: words avx2\n- of jax: words avx512\n- of torch: words avx2\n" in text
+    assert "**Not all libraries used the same set: AVX2 and AVX-512.**" in text
+    run["benchmarks"][1]["extra_info"]["uses"] = ["avx2"]
+    assert "Not all libraries" not in report.render(run)
+
+
+def test_runs_of_different_sets_are_not_put_together(tmp_path, capsys):
+    sets = {"wanted": "avx2", "processor": "avx512", "llvm": "znver5"}
+    paths = [tmp_path / "a.json", tmp_path / "b.json"]
+    for path, wanted in zip(paths, ("avx2", "avx512"), strict=True):
+        path.write_text(json.dumps(a_run(1.0, sets=sets | {"wanted": wanted})))
+    assert report.main(list(map(str, paths))) == 2
+    assert "P, held to AVX2 instead of AVX-512 and P, AVX-512 cannot be put together" in capsys.readouterr().err
 
 
 def test_a_part_of_the_results_is_reported_too():
@@ -405,7 +486,8 @@ def test_the_report_is_written_with_pictures(tmp_path, capsys):
     text = (tmp_path / "results.md").read_text()
     assert text in capsys.readouterr().out
     pytest.importorskip("matplotlib")
-    for picture in ("results-perturbation.png", "results-training-step.png", "results-sweep.png"):
+    for kind in ("perturbation", "training-step", "sweep", "narrow"):
+        picture = f"results-{kind}.png"
         assert (tmp_path / picture).read_bytes().startswith(b"\x89PNG")
         assert f"]({picture})" in text
 
@@ -421,7 +503,7 @@ def test_bars_begin_at_fastbps_own_time(jax, monkeypatch):
     drawn = []
     monkeypatch.setattr(pictures.Figure, "savefig", lambda figure, *arguments, **named: drawn.append(figure))
     rows = [training("fastbp", 10e-6), training("scikit-learn", 250e-6), training("jax", jax)]
-    pictures.draw_speed_up({"benchmarks": rows}, None)
+    pictures.draw_speed_up({"benchmarks": rows, "machine_info": {}}, None)
     (axes,) = drawn[0].axes
     bars = [patch for patch in axes.patches if isinstance(patch, Rectangle)]
     ends = [(bar.get_x(), bar.get_x() + bar.get_width()) for bar in bars]
@@ -434,12 +516,12 @@ def test_several_runs_are_put_together(tmp_path):
     slower_jax = {"benchmarks": [training("fastbp", 10e-6), training("scikit-learn", 300e-6), training("jax", 80e-6)]}
     for path, results in zip(paths, (RESULTS, RESULTS | slower_jax), strict=True):
         path.write_text(json.dumps(results))
-    assert report.main([*map(str, paths), "--folder", str(tmp_path / "both")]) == 0
-    text = (tmp_path / "both" / "first.md").read_text()
+    assert report.main([*map(str, paths), "--folder", str(tmp_path / "both"), "--name", "two"]) == 0
+    text = (tmp_path / "both" / "two.md").read_text()
     assert "the shortest of several rounds in the runs that measured them, 2 at most" in text
     row = cells(text, "784-30-10, batch 10")
-    assert row[:8] == ["784-30-10, batch 10", "252 us", "-", "72 us", "10 us", "7.2", "3.6, 8", "3"]
-    assert cells(text, "784-128-10, batch 64 | 2")[1:] == ["2 threads", "200 us", "1.5", "1.7"]
+    assert row[:9] == ["784-30-10, batch 10", "252 us", "-", "72 us", "10 us", "7.2", "3.6, 8", "-", "3"]
+    assert cells(text, "784-128-10, batch 64 | 2")[1:] == ["2 threads", "200 us", "1.5", "-", "1.7"]
     roofline = text[text.index("## Roofline") :]
     assert cells(roofline, "784-30-10, batch 10")[6] == "20 us"  # beside the rate of its own run
 
