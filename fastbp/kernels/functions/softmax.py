@@ -13,7 +13,16 @@ from llvmlite import ir
 from numba import types
 from numba.extending import intrinsic
 
-from fastbp.kernels.machine.vector_writer import Vectors, call_operation, integer, loop, mask_of
+from fastbp.kernels.machine.vector_writer import (
+    Columns,
+    Mask,
+    Vectors,
+    call_operation,
+    columns_of,
+    integer,
+    loop,
+    over_columns,
+)
 from fastbp.kernels.vectors.exponential import EXP_LOW, EXPM1_SERIES, LN2_HIGH, LN2_LOW, LOG2_E
 
 
@@ -44,47 +53,47 @@ def _largest(v: Vectors, x: Any, y: Any) -> Any:
     return v.builder.select(v.builder.fcmp_ordered("<", x, y), y, x)
 
 
-def _row_of_one_vector(v: Vectors, n: Any, z: Any, a: Any) -> tuple[Any, Any, Any, Any, Any]:
-    """Probabilities of a row that fits into one vector; mask, logits, outputs, largest logit and sum."""
+def _row_of_one_vector(v: Vectors, mask: Mask, z: Any, a: Any) -> tuple[Any, Any, Any, Any]:
+    """Probabilities of a row that fits into one vector; logits, outputs, largest logit and sum."""
     builder = v.builder
-    mask = v.first_lanes(n)
     logits = v.load(z, 0, mask)
     maximum = v.across(lambda x, y: _largest(v, x, y), v.choose(mask, logits, v.number(float("-inf"))))
     powers = v.choose(mask, _exponential(v, builder.fsub(logits, maximum)), v.zero)
     total = v.across(builder.fadd, powers)
     outputs = builder.fmul(powers, builder.fdiv(v.number(1.0), total))
     v.store(outputs, a, 0, mask)
-    return mask, logits, outputs, maximum, total
+    return logits, outputs, maximum, total
 
 
-def _row_of_many(v: Vectors, n: Any, z: Any, a: Any) -> tuple[Any, Any]:
+def _row_of_many(v: Vectors, columns: Columns, z: Any, a: Any) -> tuple[Any, Any]:
     """Probabilities of a longer row; largest logit and sum."""
     builder = v.builder
     lowest = v.number(float("-inf"))
 
-    def larger(j: Any, largest: Any) -> list[Any]:
-        mask = mask_of(v, j, n)
-        return [_largest(v, largest, v.choose(mask, v.load(builder.gep(z, [j]), 0, mask), lowest))]
+    def inside(mask: Mask | None, x: Any, outside: Any) -> Any:
+        return v.choose(mask, x, outside) if mask else x
 
-    (largest,) = loop(builder, n, v.lanes, [lowest], larger)
+    def larger(j: Any, mask: Mask | None, largest: Any) -> list[Any]:
+        return [_largest(v, largest, inside(mask, v.load(builder.gep(z, [j]), 0, mask), lowest))]
+
+    (largest,) = over_columns(v, columns, [lowest], larger)
     maximum = v.across(lambda x, y: _largest(v, x, y), largest)
 
-    def power(j: Any, total: Any) -> list[Any]:
-        mask = mask_of(v, j, n)
+    def power(j: Any, mask: Mask | None, total: Any) -> list[Any]:
         powers = _exponential(v, builder.fsub(v.load(builder.gep(z, [j]), 0, mask), maximum))
         v.store(powers, builder.gep(a, [j]), 0, mask)
-        return [builder.fadd(total, v.choose(mask, powers, v.zero))]
+        return [builder.fadd(total, inside(mask, powers, v.zero))]
 
-    (totals,) = loop(builder, n, v.lanes, [v.zero], power)
+    (totals,) = over_columns(v, columns, [v.zero], power)
     total = v.across(builder.fadd, totals)
     factor = builder.fdiv(v.number(1.0), total)
 
-    def scale(j: Any) -> list[Any]:
-        mask, p = mask_of(v, j, n), builder.gep(a, [j])
+    def scale(j: Any, mask: Mask | None) -> list[Any]:
+        p = builder.gep(a, [j])
         v.store(builder.fmul(v.load(p, 0, mask), factor), p, 0, mask)
         return []
 
-    loop(builder, n, v.lanes, [], scale)
+    over_columns(v, columns, [], scale)
     return maximum, total
 
 
@@ -102,6 +111,7 @@ def _by_length(builder: ir.IRBuilder, v: Vectors, n: Any, short: Any, long: Any)
 def _softmax(builder: ir.IRBuilder, real: Any, arguments: list[Any]) -> None:
     m, n, z, a = arguments
     v = Vectors(builder, real)
+    columns, mask = columns_of(v, n), v.first_lanes(n)
 
     def row(i: Any) -> list[Any]:
         z_row, a_row = (builder.gep(p, [builder.mul(n, i)]) for p in (z, a))
@@ -109,8 +119,8 @@ def _softmax(builder: ir.IRBuilder, real: Any, arguments: list[Any]) -> None:
             builder,
             v,
             n,
-            lambda: _row_of_one_vector(v, n, z_row, a_row),
-            lambda: _row_of_many(v, n, z_row, a_row),
+            lambda: _row_of_one_vector(v, mask, z_row, a_row),
+            lambda: _row_of_many(v, columns, z_row, a_row),
         )
         return []
 
@@ -120,12 +130,13 @@ def _softmax(builder: ir.IRBuilder, real: Any, arguments: list[Any]) -> None:
 def _cross_entropy(builder: ir.IRBuilder, real: Any, arguments: list[Any]) -> None:
     m, n, z, y, scale, a, cost, total_of_row, targets_of_row, delta = arguments
     v = Vectors(builder, real)
+    columns, first = columns_of(v, n), v.first_lanes(n)
 
     def row(i: Any) -> list[Any]:
         z_row, y_row, a_row, delta_row = (builder.gep(p, [builder.mul(n, i)]) for p in (z, y, a, delta))
         factor = v.splat(builder.load(builder.gep(scale, [i])))
 
-        def part(p: Any, mask: Any, logits: Any, outputs: Any, maximum: Any) -> tuple[Any, Any]:
+        def part(p: Any, mask: Mask | None, logits: Any, outputs: Any, maximum: Any) -> tuple[Any, Any]:
             targets = v.load(builder.gep(y_row, [p]), 0, mask)
             v.store(builder.fmul(factor, builder.fsub(outputs, targets)), builder.gep(delta_row, [p]), 0, mask)
             # 0 times an infinite logit is 0: a class of probability 0 that is not the target costs nothing
@@ -142,19 +153,18 @@ def _cross_entropy(builder: ir.IRBuilder, real: Any, arguments: list[Any]) -> No
                 builder.store(builder.extract_element(number, ir.Constant(ir.IntType(32), 0)), builder.gep(p, [i]))
 
         def short() -> None:
-            mask, logits, outputs, maximum, total = _row_of_one_vector(v, n, z_row, a_row)
-            finish(*part(integer(0), mask, logits, outputs, maximum), total)
+            logits, outputs, maximum, total = _row_of_one_vector(v, first, z_row, a_row)
+            finish(*part(integer(0), first, logits, outputs, maximum), total)
 
         def long() -> None:
-            maximum, total = _row_of_many(v, n, z_row, a_row)
+            maximum, total = _row_of_many(v, columns, z_row, a_row)
 
-            def column(j: Any, costs: Any, targets: Any) -> list[Any]:
-                mask = mask_of(v, j, n)
+            def column(j: Any, mask: Mask | None, costs: Any, targets: Any) -> list[Any]:
                 logits, outputs = (v.load(builder.gep(p, [j]), 0, mask) for p in (z_row, a_row))
                 more_costs, more_targets = part(j, mask, logits, outputs, maximum)
                 return [builder.fadd(costs, more_costs), builder.fadd(targets, more_targets)]
 
-            costs, targets = loop(builder, n, v.lanes, [v.zero, v.zero], column)
+            costs, targets = over_columns(v, columns, [v.zero, v.zero], column)
             finish(costs, targets, total)
 
         _by_length(builder, v, n, short, long)

@@ -218,22 +218,18 @@ class Vectors:
 
     def _store_halves(self, vectors: list[Any], rows: list[Any], wanted: Any, size: int) -> tuple[list[Any], list[Any]]:
         """Store the lower halves of vectors if they are wanted; the halves that are left, and where they belong."""
-        builder, before = self.builder, self.builder.block
-        indices = ir.VectorType(INT32, size)
+        builder, indices = self.builder, ir.VectorType(INT32, size)
         low, high = (
             [builder.shuffle_vector(x, x, ir.Constant(indices, list(range(start, start + size)))) for x in vectors]
             for start in (0, size)
         )
-        with builder.if_then(builder.icmp_signed("!=", wanted, integer(0))):
+
+        def store_low() -> list[Any]:
             for half, p in zip(low, rows, strict=True):
                 builder.store(half, builder.bitcast(p, half.type.as_pointer())).align = self.bytes
-            behind, taken = [builder.gep(p, [integer(size)]) for p in rows], builder.block
-        left = []
-        for value, value_if_stored in zip(low + rows, high + behind, strict=True):
-            phi = builder.phi(value.type)
-            phi.add_incoming(value, before)
-            phi.add_incoming(value_if_stored, taken)
-            left.append(phi)
+            return high + [builder.gep(p, [integer(size)]) for p in rows]
+
+        left = where(builder, builder.icmp_signed("!=", wanted, integer(0)), low + rows, store_low)
         return left[: len(rows)], left[len(rows) :]
 
     def prefetch(self, p: Any, write: int = 0, near: int = 3) -> None:
@@ -320,18 +316,19 @@ def over_columns(vectors: Vectors, columns: Columns, state: list[Any], body: Cal
     def whole(j: Any, *state: Any) -> list[Any]:
         return body(j, None, *state)
 
-    def if_there_are_some(condition: Any, state: list[Any], write: Callable[[], list[Any]]) -> list[Any]:
-        before = builder.block
-        with builder.if_then(condition):
-            after = write()
-            end = builder.block
-        phis = [builder.phi(value.type) for value in state]
-        for phi, old, new in zip(phis, state, after, strict=True):
-            phi.add_incoming(old, before)
-            phi.add_incoming(new, end)
-        return phis
-
     some = builder.icmp_signed(">", columns.whole, integer(0))
-    state = if_there_are_some(some, state, lambda: loop(builder, columns.whole, vectors.lanes, state, whole))
+    state = where(builder, some, state, lambda: loop(builder, columns.whole, vectors.lanes, state, whole))
     rest = builder.icmp_signed("<", columns.whole, columns.n)
-    return if_there_are_some(rest, state, lambda: body(columns.whole, columns.edge, *state))
+    return where(builder, rest, state, lambda: body(columns.whole, columns.edge, *state))
+
+
+def where(builder: ir.IRBuilder, condition: Any, state: list[Any], write: Callable[[], list[Any]]) -> list[Any]:
+    """What `write` returns where the condition holds, else the state as it was."""
+    before = builder.block
+    with builder.if_then(condition):
+        after, end = write(), builder.block
+    phis = [builder.phi(value.type) for value in state]
+    for phi, old, new in zip(phis, state, after, strict=True):
+        phi.add_incoming(old, before)
+        phi.add_incoming(new, end)
+    return phis

@@ -4,6 +4,7 @@ A row may be short, ten classes say, and a plain loop over ten numbers is not wo
 one number at a time.  Here a row is read under a mask, so ten numbers are one vector.
 """
 
+from collections.abc import Callable
 from typing import Any
 
 import numba
@@ -13,8 +14,20 @@ from numba import types
 from numba.extending import intrinsic
 
 from fastbp.kernels.machine.pointers import shift
-from fastbp.kernels.machine.processor import GATHER_AHEAD, LINE_BYTES, SHORT_ROW
-from fastbp.kernels.machine.vector_writer import INT, Vectors, call_operation, integer, loop, mask_of
+from fastbp.kernels.machine.processor import GATHER_AHEAD, LINE_BYTES, SHORT_ROW, VECTOR_BYTES
+from fastbp.kernels.machine.vector_writer import (
+    Mask,
+    Vectors,
+    call_operation,
+    columns_of,
+    integer,
+    loop,
+    over_columns,
+    where,
+)
+
+# Vectors of columns that are summed at once: as much of a cache line as there are registers for.
+_VECTORS_AT_ONCE = min(2, LINE_BYTES // VECTOR_BYTES)
 
 
 def _gather(builder: ir.IRBuilder, real: Any, arguments: list[Any]) -> None:
@@ -47,6 +60,7 @@ def _gather_long_rows(builder: ir.IRBuilder, real: Any, arguments: list[Any]) ->
     v = Vectors(builder, real)
     ahead = builder.add(integer(1), builder.sdiv(integer(GATHER_AHEAD), n))
     last = builder.sub(m, integer(1))
+    copy_row = _copy_of_row(v, n)
 
     def row(i: Any) -> list[Any]:
         later = builder.add(i, ahead)
@@ -54,17 +68,34 @@ def _gather_long_rows(builder: ir.IRBuilder, real: Any, arguments: list[Any]) ->
         here, there = (
             builder.gep(source, [builder.mul(source_row, builder.load(builder.gep(order, [k])))]) for k in (i, later)
         )
-        to = builder.gep(target, [builder.mul(target_row, i)])
-
-        def column(j: Any) -> list[Any]:
-            mask = mask_of(v, j, n)
-            v.prefetch(builder.gep(there, [j]))
-            v.store(v.load(builder.gep(here, [j]), 0, mask), builder.gep(to, [j]), 0, mask)
-            return []
-
-        return loop(builder, n, v.lanes, [], column)
+        copy_row(here, there, builder.gep(target, [builder.mul(target_row, i)]))
+        return []
 
     loop(builder, m, 1, [], row)
+
+
+def _copy_of_row(v: Vectors, n: Any) -> Callable[[Any, Any, Any], None]:
+    """What writes the copying of a row of n numbers from `here` to `to`; the row at `there` is asked for."""
+    builder = v.builder
+    is_short = builder.icmp_signed("<", n, integer(v.lanes))
+    rest, mask = builder.sub(n, integer(v.lanes)), v.first_lanes(n)
+
+    def vector(rows: tuple[Any, ...], j: Any, mask: Mask | None = None) -> list[Any]:
+        here, there, to = (builder.gep(p, [j]) for p in rows)
+        v.prefetch(there)
+        v.store(v.load(here, 0, mask), to, 0, mask)
+        return []
+
+    def copy(*rows: Any) -> None:
+        with builder.if_else(is_short) as (short, long):
+            with short:
+                vector(rows, integer(0), mask)
+            with long:
+                with builder.if_then(builder.icmp_signed(">", rest, integer(0))):
+                    loop(builder, rest, v.lanes, [], lambda j: vector(rows, j))
+                vector(rows, rest)  # the last one overlaps the one before it: quicker than under a mask
+
+    return copy
 
 
 def _fetch(builder: ir.IRBuilder, real: Any, arguments: list[Any]) -> None:
@@ -84,57 +115,56 @@ def _fetch(builder: ir.IRBuilder, real: Any, arguments: list[Any]) -> None:
 
 
 def _column_sums(builder: ir.IRBuilder, real: Any, arguments: list[Any]) -> None:
+    """Some vectors of columns at a time, a cache line of each row with AVX2, then vector by vector."""
     m, n, x, x_row, add, sums = arguments
     v = Vectors(builder, real)
-    even = builder.and_(m, integer(-4))
-    more = builder.icmp_signed(">", even, integer(0))
+    adds = builder.icmp_signed("!=", add, integer(0))
 
-    def column(j: Any) -> list[Any]:
-        mask = mask_of(v, j, n)
-        start = builder.gep(x, [j])
-        added = v.first_lanes(builder.select(builder.icmp_signed("!=", add, integer(0)), builder.sub(n, j), integer(0)))
-        before = v.load(builder.gep(sums, [j]), 0, added)
-
-        def four_rows(i: Any, *totals: Any) -> list[Any]:
-            rows = [builder.gep(start, [builder.mul(x_row, builder.add(i, integer(k)))]) for k in range(4)]
-            return [builder.fadd(total, v.load(p, 0, mask)) for total, p in zip(totals, rows, strict=True)]
-
-        entry = builder.block
-        quick, slow = builder.append_basic_block("quick"), builder.append_basic_block("slow")
-        builder.cbranch(more, quick, slow)
-        builder.position_at_end(quick)
-        totals = loop(builder, even, 4, [before, v.zero, v.zero, v.zero], four_rows)
-        total = builder.fadd(builder.fadd(totals[0], totals[1]), builder.fadd(totals[2], totals[3]))
-        quick_end = builder.block
-        builder.branch(slow)
-        builder.position_at_end(slow)
-        first = builder.phi(v.type)
-        first.add_incoming(before, entry)
-        first.add_incoming(total, quick_end)
-        i0 = builder.phi(INT)
-        i0.add_incoming(integer(0), entry)
-        i0.add_incoming(even, quick_end)
-        here = builder.block
-        rest, end = builder.append_basic_block("rest"), builder.append_basic_block("end")
-        left = builder.sub(m, i0)
-        builder.cbranch(builder.icmp_signed(">", left, integer(0)), rest, end)
-        builder.position_at_end(rest)
-
-        def one_row(i: Any, total: Any) -> list[Any]:
-            row = builder.gep(start, [builder.mul(x_row, builder.add(i, i0))])
-            return [builder.fadd(total, v.load(row, 0, mask))]
-
-        (final,) = loop(builder, left, 1, [first], one_row)
-        rest_end = builder.block
-        builder.branch(end)
-        builder.position_at_end(end)
-        result = builder.phi(v.type)
-        result.add_incoming(first, here)
-        result.add_incoming(final, rest_end)
-        v.store(result, builder.gep(sums, [j]), 0, mask)
+    def columns(j: Any, count: int, mask: Mask | None = None) -> list[Any]:
+        here = [builder.gep(sums, [builder.add(j, integer(k * v.lanes))]) for k in range(count)]
+        before = where(builder, adds, [v.zero] * count, lambda: [v.load(p, 0, mask) for p in here])
+        for p, total in zip(here, _sums_of_rows(v, m, builder.gep(x, [j]), x_row, mask, before), strict=True):
+            v.store(total, p, 0, mask)
         return []
 
-    loop(builder, n, v.lanes, [], column)
+    def over_vectors(done: Any) -> list[Any]:
+        rest = columns_of(v, builder.sub(n, done))
+        return over_columns(v, rest, [], lambda j, mask: columns(builder.add(j, done), 1, mask))
+
+    at_once = _VECTORS_AT_ONCE * v.lanes
+    if _VECTORS_AT_ONCE == 1:
+        over_vectors(integer(0))
+        return
+    done = builder.and_(n, integer(-at_once))
+    with builder.if_then(builder.icmp_signed(">", done, integer(0))):
+        loop(builder, done, at_once, [], lambda j: columns(j, _VECTORS_AT_ONCE))
+    over_vectors(done)
+
+
+def _sums_of_rows(v: Vectors, m: Any, x: Any, x_row: Any, mask: Mask | None, before: list[Any]) -> list[Any]:
+    """Some vectors, and m rows of them more: four sums of every fourth row, then the last rows."""
+    builder, count = v.builder, len(before)
+    even = builder.and_(m, integer(-4))
+
+    def plus_row(i: Any, totals: Any) -> list[Any]:
+        row = builder.gep(x, [builder.mul(x_row, i)])
+        return [builder.fadd(total, v.load(row, k * v.lanes, mask)) for k, total in enumerate(totals)]
+
+    def four_rows(i: Any, *totals: Any) -> list[Any]:
+        return [total for k in range(4) for total in plus_row(builder.add(i, integer(k)), totals[k * count :][:count])]
+
+    def fours() -> list[Any]:
+        sums = loop(builder, even, 4, [*before, *[v.zero] * (3 * count)], four_rows)
+        fourths = zip(*(sums[k * count :][:count] for k in range(4)), strict=True)
+        return [builder.fadd(builder.fadd(a, b), builder.fadd(c, d)) for a, b, c, d in fourths]
+
+    totals = where(builder, builder.icmp_signed(">", even, integer(0)), before, fours)
+    left = builder.sub(m, even)
+
+    def rest() -> list[Any]:
+        return loop(builder, left, 1, totals, lambda i, *totals: plus_row(builder.add(i, even), totals))
+
+    return where(builder, builder.icmp_signed(">", left, integer(0)), totals, rest)
 
 
 if numba.config.DISABLE_JIT:

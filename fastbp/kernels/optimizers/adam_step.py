@@ -1,8 +1,9 @@
-"""Adam's step in explicit vector instructions, with the processor's estimates of a root and a reciprocal.
+"""Adam's step in explicit vector instructions, in float32 with the processor's estimates of a root and a reciprocal.
 
-Adam's loop waits for the square root and the division: a vector of 16 numbers takes some 35 cycles for the
-two.  AVX-512 has estimates to 14 bits that take 5; one step of Newton's method each makes 27 bits of them, more than
-float32 has.  The step is exact to a few units in the last place, for every lane in the same way.
+Adam's loop waits for the square root and the division, which one unit makes one after the other.  AVX-512 has
+estimates of both to 14 bits; one step of Newton's method each makes 27 bits of them, more than float32 has.  AVX2 has a
+reciprocal to 12 bits, and 23 after a step; to refine its root takes as long as the root itself.  The step is exact to a
+few units in the last place, for every lane in the same way.  Roots and divisions of float64 are exact.
 """
 
 from typing import Any
@@ -13,9 +14,18 @@ from numba import types
 from numba.extending import intrinsic
 
 from fastbp.kernels.machine.processor import ADAM_AHEAD, AVX512, TILING
-from fastbp.kernels.machine.vector_writer import Vectors, call_operation, integer, loop, members
+from fastbp.kernels.machine.vector_writer import (
+    Mask,
+    Vectors,
+    call_operation,
+    columns_of,
+    integer,
+    loop,
+    members,
+    over_columns,
+)
 
-ESTIMATES = TILING is AVX512  # whether the processor has the estimates
+IN_VECTORS = TILING is not None  # whether the step is written in vector instructions
 
 # Between these, the estimate of a root and its refinement are finite; smaller ones are far below any epsilon, and their
 # m is practically 0; larger ones belong to gradients above 1e19.
@@ -27,29 +37,21 @@ def _adam(builder: ir.IRBuilder, real: Any, arguments: list[Any]) -> None:
     rows, n, row, g_row, *numbers, g, w, m, v = arguments
     vectors = Vectors(builder, real)
     constants = [vectors.splat(number) for number in numbers]
-    whole = builder.and_(n, integer(-vectors.lanes))
-    mask = vectors.first_lanes(builder.sub(n, whole))
+    columns = columns_of(vectors, n)
 
     def one_row(i: Any) -> list[Any]:
         starts = [builder.gep(p, [builder.mul(i, g_row if p is g else row)]) for p in (g, w, m, v)]
 
-        def at(j: Any) -> list[Any]:
-            return [builder.gep(p, [j]) for p in starts]
-
-        def column(j: Any) -> list[Any]:
-            _adam_vector(vectors, constants, at(j), None)
+        def column(j: Any, mask: Mask | None) -> list[Any]:
+            _adam_vector(vectors, constants, [builder.gep(p, [j]) for p in starts], mask)
             return []
 
-        with builder.if_then(builder.icmp_signed(">", whole, integer(0))):
-            loop(builder, whole, vectors.lanes, [], column)
-        with builder.if_then(builder.icmp_signed("<", whole, n)):
-            _adam_vector(vectors, constants, at(whole), mask)
-        return []
+        return over_columns(vectors, columns, [], column)
 
     loop(builder, rows, 1, [], one_row)
 
 
-def _adam_vector(vectors: Vectors, constants: list[Any], pointers: list[Any], mask: Any) -> None:
+def _adam_vector(vectors: Vectors, constants: list[Any], pointers: list[Any], mask: Mask | None) -> None:
     """The step of one vector of parameters."""
     builder = vectors.builder
     rate, beta_1, gain_1, beta_2, gain_2, epsilon = constants
@@ -60,27 +62,40 @@ def _adam_vector(vectors: Vectors, constants: list[Any], pointers: list[Any], ma
     vectors.prefetch(builder.gep(w_there, [integer(ADAM_AHEAD)]), write=1)
     vectors.store(m, m_there, 0, mask)
     vectors.store(v, v_there, 0, mask)
+    vectors.store(builder.fsub(w, _quotient(vectors, builder.fmul(rate, m), v, epsilon)), w_there, 0, mask)
+
+
+def _quotient(vectors: Vectors, x: Any, v: Any, epsilon: Any) -> Any:
+    """x / (sqrt(v) + epsilon)."""
+    builder = vectors.builder
+    if vectors.bytes == 8:
+        return builder.fdiv(x, builder.fadd(vectors.call_same("sqrt", v), epsilon))
     size = vectors.largest(vectors.smallest(v, _LARGEST), _SMALLEST)
-    estimate = _estimate(vectors, "rsqrt14", size)
-    half = builder.fmul(vectors.number(-0.5), builder.fmul(size, estimate))
-    root_inverse = builder.fmul(estimate, vectors.fma(half, estimate, vectors.number(1.5)))
-    divisor = vectors.fma(size, root_inverse, epsilon)
-    estimate = _estimate(vectors, "rcp14", divisor)
+    if TILING is AVX512:
+        estimate = _estimate(vectors, "avx512.rsqrt14", size)
+        half = builder.fmul(vectors.number(-0.5), builder.fmul(size, estimate))
+        root_inverse = builder.fmul(estimate, vectors.fma(half, estimate, vectors.number(1.5)))
+        divisor = vectors.fma(size, root_inverse, epsilon)
+        estimate = _estimate(vectors, "avx512.rcp14", divisor)
+    else:
+        divisor = builder.fadd(vectors.call_same("sqrt", size), epsilon)
+        estimate = _estimate(vectors, "avx.rcp", divisor)
     error = vectors.fma(vectors.negative(divisor), estimate, vectors.number(2.0))
-    step = builder.fmul(builder.fmul(rate, m), builder.fmul(estimate, error))
-    vectors.store(builder.fsub(w, step), w_there, 0, mask)
+    return builder.fmul(x, builder.fmul(estimate, error))
 
 
 def _estimate(vectors: Vectors, name: str, x: Any) -> Any:
-    """The processor's estimate of 1 / x or 1 / sqrt(x), to 14 bits."""
-    every_lane = ir.Constant(ir.IntType(16), 0xFFFF)
-    return vectors.call(f"llvm.x86.avx512.{name}.ps.512", vectors.type, [x, vectors.zero, every_lane])
+    """The processor's estimate of 1 / x or 1 / sqrt(x): to 14 bits with AVX-512, to 12 with AVX2."""
+    if TILING is AVX512:
+        every_lane = ir.Constant(ir.IntType(16), 0xFFFF)
+        return vectors.call(f"llvm.x86.{name}.ps.512", vectors.type, [x, vectors.zero, every_lane])
+    return vectors.call(f"llvm.x86.{name}.ps.256", vectors.type, [x])
 
 
 if numba.config.DISABLE_JIT:
 
     def has_adam_step(p: Any) -> bool:
-        """Plain Python has no estimates."""
+        """Plain Python has a plain loop."""
         return False
 
     def adam_step(*arguments: Any) -> None:
@@ -91,11 +106,10 @@ else:
 
     @intrinsic
     def has_adam_step(typingctx, p):
-        """Whether `adam_step` exists for the dtype of the pointer on this processor, as the compiler knows it."""
-        exists = ESTIMATES and p.dtype == types.float32
+        """Whether `adam_step` exists on this processor, as the compiler knows it."""
 
         def codegen(context, builder, signature, args):
-            return ir.Constant(ir.IntType(1), exists)
+            return ir.Constant(ir.IntType(1), IN_VECTORS)
 
         return types.boolean(p), codegen
 
@@ -103,14 +117,14 @@ else:
     def adam_step(typingctx, runs, numbers, g, w, m, v):
         """m = beta_1 m + gain_1 g; v = beta_2 v + gain_2 g^2; w -= rate m / (sqrt(v) + epsilon).
 
-        For some runs of float32 numbers (see `fastbp.kernels.optimizers.updates.Runs`).  The six `numbers` are rate,
-        beta_1, gain_1, beta_2, gain_2 and epsilon, in float32 too.
+        For some runs of parameters (see `fastbp.kernels.optimizers.updates.Runs`).  The six `numbers` are rate,
+        beta_1, gain_1, beta_2, gain_2 and epsilon, in the parameters' dtype.
         """
         real = w.dtype
         signature = types.void(runs, numbers, g, w, m, v)
 
         def codegen(context, builder, signature, args):
-            if ESTIMATES and real == types.float32:  # elsewhere never called, see `has_adam_step`
+            if IN_VECTORS:  # elsewhere never called, see `has_adam_step`
                 runs, numbers, *pointers = args
                 unpacked = [*members(builder, runs), *members(builder, numbers)]
                 call_operation("adam", _adam, builder, context.get_value_type(real), [*unpacked, *pointers])
