@@ -14,14 +14,15 @@ imported (see `numba_private`).
 
 import copy
 import functools
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, ClassVar
 
 from llvmlite.binding import Linkage
 
+from fastbp.kernels.compiler.leaf_lowering import LeafContext, LeafLower, call_of
 from fastbp.kernels.compiler.numba_private import LEAVES as NUMBA
 
 _Library: Any = NUMBA.JITCodeLibrary
-_Pass: Any = NUMBA.LoweringPass
 _Compiler: Any = NUMBA.CompilerBase
 
 
@@ -46,39 +47,61 @@ class LeafLibrary(_Library):
         return [self, *dict.fromkeys(self._linking_libraries)]
 
 
-@NUMBA.register_pass(mutates_CFG=True, analysis_only=False)
-class RegisterLeaf(_Pass):
-    """Make the leaf known to functions that are compiled later."""
+class LowerLeaf:
+    """The last steps: LLVM's language, and a handle by which functions that are compiled later find the leaf."""
 
-    _name = "fastbp_register_leaf"
+    def run_pass(self, state: Any) -> None:
+        """Write the leaf; the handle is a key and is never called."""
+        context, flags, library = state.targetctx, state.flags, state.library
+        fndesc = NUMBA.PythonFunctionDescriptor.from_specialized_function(
+            state.func_ir,
+            state.typemap,
+            state.return_type,
+            state.calltypes,
+            mangler=context.mangler,
+            inline=flags.forceinline,
+            noalias=flags.noalias,
+            abi_tags=[flags.get_mangle_string()],
+        )
+        with context.push_code_library(library):
+            lower = LeafLower(context, library, fndesc, state.func_ir, metadata=state.metadata)
+            lower.lower()
+        handle = NUMBA.make_function(fndesc.lookup_module(), fndesc.qualname, "", 1, lower.env, (library,))
+        write_call = call_of(fndesc, tuple(library.with_callees()))
+        context.insert_func_defn([(write_call, handle, write_call.signature)])
+        state["cr"] = SimpleNamespace(fndesc=fndesc, call_helper=None, cfunc=handle, env=lower.env)
 
-    def __init__(self) -> None:
-        _Pass.__init__(self)
 
-    def run_pass(self, state: Any) -> bool:
-        """Give the leaf a handle; the handle is a key and is never called."""
-        fndesc, result = state.cr.fndesc, state.cr
-        handle = NUMBA.make_function(fndesc.lookup_module(), fndesc.qualname, "", 1, result.env, (state.library,))
-        state.targetctx.insert_user_function(handle, fndesc, state.library.with_callees())
-        state["cr"] = result._replace(cfunc=handle)
-        return True
+_PRUNE = NUMBA.DeadBranchPrune()
+_PRUNE.analysis = {NUMBA.DeadBranchPrune: None}  # it asks for one, to show how that is done
 
 
 # Numba's nopython pipeline without what leaves do not contain: closures, comprehensions, expressions of whole arrays,
 # `with`, functions inlined as source, loops over tuples of several types.
 _PASSES = (
-    NUMBA.TranslateByteCode,
-    NUMBA.FixupArgs,
-    NUMBA.DeadBranchPrune,
-    NUMBA.GenericRewrites,
-    NUMBA.ReconstructSSA,
-    NUMBA.NopythonTypeInference,
-    NUMBA.PreLowerStripPhis,
-    NUMBA.IRLegalization,
-    NUMBA.NativeLowering,
-    RegisterLeaf,
-    NUMBA.NoPythonBackend,
+    NUMBA.TranslateByteCode(),
+    NUMBA.FixupArgs(),
+    _PRUNE,
+    NUMBA.GenericRewrites(),
+    NUMBA.ReconstructSSA(),
+    NUMBA.NopythonTypeInference(),
+    NUMBA.PreLowerStripPhis(),
+    LowerLeaf(),
+    NUMBA.NoPythonBackend(),
 )
+
+
+class _Passes:
+    """The passes, one after the other, without Numba's looks at what each of them has left."""
+
+    pipeline_name = "fastbp_leaf"
+    exec_times: ClassVar[dict[str, Any]] = {}
+
+    @staticmethod
+    def run(state: Any) -> None:
+        """Compile a leaf."""
+        for leaf_pass in _PASSES:
+            leaf_pass.run_pass(state)
 
 
 # For each set of compiler options, since Numba compiles functions of its own, such as `min`, for each of them.
@@ -120,11 +143,5 @@ class LeafCompiler(_Compiler):
         state.flags.no_compile = True
         state.library = LeafLibrary(state.targetctx.codegen(), state.func_id.func_qualname)
         state.typingctx = _with_memory(state.typingctx, state.flags)
-        # The target context is this leaf's own copy.
-        state.targetctx.enable_nrt = False  # a leaf allocates nothing: there are no references to count
-        state.targetctx.get_abi_sizeof = functools.cache(state.targetctx.get_abi_sizeof)  # LLVM parses a module for it
-        pipeline = NUMBA.PassManager("fastbp_leaf")
-        for leaf_pass in _PASSES:
-            pipeline.add_pass(leaf_pass, leaf_pass._name)
-        pipeline.finalize()
-        return [pipeline]
+        state.targetctx = LeafContext.like(state.targetctx)
+        return [_Passes]
