@@ -19,6 +19,7 @@ from typing import Any, ClassVar
 
 from llvmlite.binding import Linkage
 
+from fastbp.kernels.compiler.leaf_builtins import signature_of
 from fastbp.kernels.compiler.leaf_lowering import LeafContext, LeafLower, call_of
 from fastbp.kernels.compiler.numba_private import LEAVES as NUMBA
 
@@ -116,6 +117,9 @@ def _with_memory(context: Any, flags: Any) -> Any:
     signatures = _SIGNATURES.setdefault(flags.get_mangle_string(), {})
 
     def resolve_function_type(function: Any, args: Any, kws: Any) -> Any:
+        own = None if kws else signature_of(function, args)
+        if own is not None:
+            return own
         if kws or isinstance(function, str):  # a string: among the arguments may be a constant instead of a type
             return context.resolve_function_type(function, args, kws)
         key = function, tuple(args)

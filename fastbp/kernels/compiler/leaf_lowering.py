@@ -5,11 +5,13 @@ Leaves never raise: a leaf returns its result, and is called like a function of 
 zero at first and once more after its last use, so that references are counted right; leaves count none.
 """
 
+import functools
 from typing import Any
 
 from llvmlite import ir
 from numba import types
 
+from fastbp.kernels.compiler.leaf_builtins import writer_of
 from fastbp.kernels.compiler.numba_private import LEAVES as NUMBA
 
 _Lower: Any = NUMBA.Lower
@@ -49,6 +51,11 @@ class _Caller(_CallConvention):
 _WRITERS: dict[Any, Any] = {}
 
 
+def _write(writer: Any, context: Any, sig: Any, builder: Any, args: Any, loc: Any = None) -> Any:
+    """Write a call of one of Python's own functions."""
+    return writer(context, builder, sig, args)
+
+
 class LeafContext(_Context):
     """Numba's knowledge of how to write what a leaf contains."""
 
@@ -67,6 +74,9 @@ class LeafContext(_Context):
 
     def get_function(self, fn: Any, sig: Any, _firstcall: bool = True) -> Any:
         """Return what writes a call of a function with some types, looked for once."""
+        writer = writer_of(fn, sig)
+        if writer is not None:
+            return functools.partial(_write, writer, self, sig)
         if not _firstcall:  # a question of Numba's own, within the one below
             return super().get_function(fn, sig, _firstcall)
         key = fn, sig
