@@ -13,39 +13,121 @@ imported (see `numba_private`).
 """
 
 import copy
-import functools
+import hashlib
+from collections.abc import Callable, Iterable
 from types import SimpleNamespace
 from typing import Any, ClassVar
 
-from llvmlite.binding import Linkage
+import llvmlite.binding as llvm
 
 from fastbp.kernels.compiler.leaf_builtins import signature_of
 from fastbp.kernels.compiler.leaf_lowering import LeafContext, LeafLower, call_of
+from fastbp.kernels.compiler.machine_code import Part, Text, joined, text_and_parts
 from fastbp.kernels.compiler.numba_private import LEAVES as NUMBA
 
 _Library: Any = NUMBA.JITCodeLibrary
 _Compiler: Any = NUMBA.CompilerBase
 
 
-class LeafLibrary(_Library):
-    """The LLVM module of one leaf, not optimised and without machine code."""
+_PARTS = set[Any]()  # functions
 
-    def add_llvm_module(self, ll_module: Any) -> None:
-        """Take in the leaf's own code as it is, ready to be linked; without wrappers a leaf has one module only."""
-        ll_module.data_layout = self._codegen._data_layout
-        for function in ll_module.functions:
-            if not function.is_declaration and function.linkage == Linkage.external:
-                function.linkage = Linkage.linkonce_odr  # as Numba has it in what it links, but in a copy
-        self._final_module = ll_module
+
+def is_part(function: Callable[..., Any]) -> bool:
+    """Whether a leaf gets machine code of its own."""
+    return function in _PARTS
+
+
+def mark_part(function: Callable[..., Any]) -> None:
+    """Have a leaf get machine code of its own."""
+    _PARTS.add(function)
+
+
+class Below:
+    """The leaves that a function needs for its own machine code, itself the last, and the parts that it calls.
+
+    Parameters
+    ----------
+    libraries : iterable
+        Those of the functions that it calls.
+    """
+
+    def __init__(self, libraries: Iterable[Any]) -> None:
+        leaves, parts, others = dict[Any, None](), dict[Part, None](), dict[Any, None]()
+        for library in libraries:
+            if not isinstance(library, LeafLibrary):
+                others[library] = None
+                continue
+            parts |= library.below.parts
+            if library.part is None:
+                leaves |= library.below.leaves
+                others |= library.below.others
+            else:
+                parts[library.part] = None
+        self.leaves, self.parts, self.others = leaves, parts, others
+
+    def texts(self) -> list[Text]:
+        """Return what the leaves say."""
+        return [leaf.text for leaf in self.leaves]
+
+    def bitcodes(self) -> list[bytes]:
+        """Return the code of functions that are no leaves."""
+        return [library._get_module_for_linking().as_bitcode() for library in self.others]
+
+
+class LeafLibrary(_Library):
+    """The text of one leaf in LLVM's language; LLVM sees it when all that it calls is known."""
+
+    def __init__(self, codegen: Any, name: str) -> None:
+        super(NUMBA.CPUCodeLibrary, self).__init__(codegen, name)  # without a module
+        self._linking_libraries: list[Any] = []
+        self._shared_module: Any = None
+        self.part: Part | None = None
+
+    def add_ir_module(self, ir_module: Any) -> None:
+        """Take in the leaf."""
+        self.text, self._by_hand = text_and_parts(self._codegen, ir_module)
+
+    def add_linking_library(self, library: Any) -> None:
+        """Note what is called; leaves need nothing of Numba's own functions for memory."""
+        if library is not NUMBA.rtsys.library:
+            super().add_linking_library(library)
 
     def finalize(self) -> None:
         """Link in nothing: the root gets a list of all leaves below it, and links each of them once."""
         self._raise_if_finalized()
+        self.below = Below(self._linking_libraries)
+        self.below.leaves[self] = None
+        self.below.parts |= dict.fromkeys(self._by_hand)
         self._finalized = True
 
-    def with_callees(self) -> list[Any]:
-        """Itself and all that it calls, directly or not."""
-        return [self, *dict.fromkeys(self._linking_libraries)]
+    def make_part(self, fndesc: Any) -> None:
+        """Begin to make machine code of the leaf and what is below it, and rename it: its name tells all of its code.
+
+        So a name that was found in a file of the cache and one that was made in this process are never two things.
+        """
+        below = self.below
+        digest = hashlib.sha256(repr((below.texts(), [part.name for part in below.parts])).encode()).hexdigest()
+        old, fndesc.mangled_name = fndesc.mangled_name, f"{self.name}.fastbp_part.{digest[:32]}"
+        self.text = self.text.renamed({old: fndesc.mangled_name})
+        name = fndesc.mangled_name
+        self.part = Part(name, self._codegen, below.texts(), below.bitcodes(), [name])
+        self.part.begin()
+
+    def _every_leaf(self) -> dict[Any, None]:
+        """All leaves below and itself, those of parts as well."""
+        leaves = dict[Any, None]()
+        for library in self._linking_libraries:
+            leaves |= library._every_leaf() if isinstance(library, LeafLibrary) else {}
+        return leaves | {self: None}
+
+    def _get_module_for_linking(self) -> Any:
+        """Return a module with all below it, for a function that is no root."""
+        if self._shared_module is None:
+            texts = [leaf.text for leaf in self._every_leaf()]
+            self._shared_module = llvm.parse_assembly(joined(self._codegen, texts))
+            for library in {other: None for leaf in self._every_leaf() for other in leaf.below.others}:
+                self._shared_module.link_in(library._get_module_for_linking(), preserve=True)
+        return self._shared_module
 
 
 class LowerLeaf:
@@ -67,8 +149,11 @@ class LowerLeaf:
         with context.push_code_library(library):
             lower = LeafLower(context, library, fndesc, state.func_ir, metadata=state.metadata)
             lower.lower()
+        library.finalize()
+        if is_part(state.func_id.func):
+            library.make_part(fndesc)
         handle = NUMBA.make_function(fndesc.lookup_module(), fndesc.qualname, "", 1, lower.env, (library,))
-        write_call = call_of(fndesc, tuple(library.with_callees()))
+        write_call = call_of(fndesc, (library,))
         context.insert_func_defn([(write_call, handle, write_call.signature)])
         state["cr"] = SimpleNamespace(fndesc=fndesc, call_helper=None, cfunc=handle, env=lower.env)
 

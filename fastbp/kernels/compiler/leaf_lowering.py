@@ -146,6 +146,7 @@ class LeafLower(_Lower):
     def setup_function(self, fndesc: Any) -> None:
         """Begin the leaf."""
         self.function = _declared(self.context, self.module, fndesc)
+        self.function.linkage = "linkonce_odr"  # as Numba has it in what it links
         names = ["arg." + name for name in fndesc.args]
         self.context.get_arg_packer(fndesc.argtypes).assign_names(self.function.args, names)
         self.entry_block = self.function.append_basic_block("entry")

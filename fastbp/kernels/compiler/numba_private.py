@@ -50,13 +50,17 @@ class Group:
 
 LEAVES = Group(
     "compiling the kernels takes several times as long",
+    "llvmlite.binding.ffi:OutputString",
+    "llvmlite.binding.ffi:lib",
     "numba._dynfunc:make_function",
     "numba.core.callconv:CPUCallConv",
+    "numba.core.codegen:CPUCodeLibrary",
     "numba.core.codegen:JITCodeLibrary",
     "numba.core.compiler:CompilerBase",
     "numba.core.cpu:CPUContext",
     "numba.core.funcdesc:PythonFunctionDescriptor",
     "numba.core.lowering:Lower",
+    "numba.core.runtime:rtsys",
     "numba.core.typed_passes:NoPythonBackend",
     "numba.core.typed_passes:NopythonTypeInference",
     "numba.core.typed_passes:PreLowerStripPhis",

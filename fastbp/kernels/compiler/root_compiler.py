@@ -1,0 +1,78 @@
+"""How roots are compiled: Python writes leaf after leaf, while threads make machine code of the parts that are whole."""
+
+import gc
+from collections.abc import Callable
+from typing import Any
+
+import llvmlite.binding as llvm
+
+from fastbp.kernels.compiler.disk_cache import load_parts
+from fastbp.kernels.compiler.leaf_compiler import Below
+from fastbp.kernels.compiler.machine_code import make, threads
+from fastbp.kernels.compiler.numba_private import LEAVES, ROOTS
+
+_Compiler: Any = ROOTS.Compiler
+_Library: Any = LEAVES.JITCodeLibrary
+
+# New objects until Python looks for garbage again: a compilation makes millions that stay, and its own 700 cost 0.6 s.
+# The process grows by 4 MB.
+_OBJECTS = 10_000
+
+
+class RootCompiler(_Compiler):
+    """Numba's compiler with threads, while Python looks for garbage less often."""
+
+    def compile_extra(self, func: Callable[..., Any]) -> Any:
+        """Compile a function and all leaves below it."""
+        objects, *others = gc.get_threshold()
+        gc.set_threshold(max(objects, _OBJECTS) if objects else 0, *others)  # 0: the user wants none collected
+        try:
+            with threads():
+                return super().compile_extra(func)
+        finally:
+            gc.set_threshold(objects, *others)
+
+    def define_pipelines(self) -> Any:
+        """Return Numba's pipelines."""
+        state = self.state
+        state.library = RootLibrary(state.targetctx.codegen(), state.func_id.func_qualname)
+        state.library.enable_object_caching()
+        return super().define_pipelines()
+
+
+class RootLibrary(_Library):
+    """The machine code of a root, and of its parts."""
+
+    parts: tuple[tuple[str, bytes], ...] = ()
+
+    def finalize(self) -> None:
+        """Make the machine code of all that is no part, while parts are made, and load it all."""
+        self._raise_if_finalized()
+        below = Below(self._linking_libraries)
+        code = make(self._codegen, below.texts(), [self._final_module.as_bitcode(), *below.bitcodes()], ())
+        for part in reversed(below.parts):
+            part.take_back()
+        self._parts = {part.name: part.code() for part in below.parts}
+        self.parts = tuple((name, part.machine_code) for name, part in self._parts.items())
+        load_parts(self._codegen, self.parts)
+        self._code = code
+        self._set_compiled_object(code.machine_code)
+        self._final_module = llvm.parse_bitcode(code.bitcode)
+        self._finalize_final_module()
+
+    def serialize_using_object_code(self) -> Any:
+        """Return what the cache keeps of the root without its parts."""
+        self._set_compiled_object(self._code.machine_code)  # Numba has let go of it
+        return super().serialize_using_object_code()
+
+    def get_llvm_str(self) -> str:
+        """Return the optimised code of the root and its parts."""
+        return "\n".join(map(str, self._modules()))
+
+    def get_asm_str(self) -> str:
+        """Return the assembly of the root and its parts."""
+        return "\n".join(map(self._codegen._tm.emit_assembly, self._modules()))
+
+    def _modules(self) -> list[Any]:
+        return [llvm.parse_bitcode(code.bitcode) for code in (self._code, *self._parts.values())]
+
