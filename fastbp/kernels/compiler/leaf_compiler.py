@@ -13,7 +13,6 @@ imported (see `numba_private`).
 """
 
 import copy
-import hashlib
 from collections.abc import Callable, Iterable
 from types import SimpleNamespace
 from typing import Any, ClassVar
@@ -22,28 +21,24 @@ import llvmlite.binding as llvm
 
 from fastbp.kernels.compiler.leaf_builtins import signature_of
 from fastbp.kernels.compiler.leaf_lowering import LeafContext, LeafLower, call_of
-from fastbp.kernels.compiler.machine_code import Part, Text, joined, text_and_parts
+from fastbp.kernels.compiler.leaf_text import joined, text_of
+from fastbp.kernels.compiler.machine_code import Part
 from fastbp.kernels.compiler.numba_private import LEAVES as NUMBA
 
 _Library: Any = NUMBA.JITCodeLibrary
 _Compiler: Any = NUMBA.CompilerBase
 
 
-_PARTS = set[Any]()  # functions
-
-
-def is_part(function: Callable[..., Any]) -> bool:
-    """Whether a leaf gets machine code of its own."""
-    return function in _PARTS
+_parts = set[Any]()  # functions that get machine code of their own
 
 
 def mark_part(function: Callable[..., Any]) -> None:
     """Have a leaf get machine code of its own."""
-    _PARTS.add(function)
+    _parts.add(function)
 
 
 class Below:
-    """The leaves that a function needs for its own machine code, itself the last, and the parts that it calls.
+    """What a function needs: leaves for its own machine code, parts that it calls, and functions that are no leaves.
 
     Parameters
     ----------
@@ -52,22 +47,21 @@ class Below:
     """
 
     def __init__(self, libraries: Iterable[Any]) -> None:
-        leaves, parts, others = dict[Any, None](), dict[Part, None](), dict[Any, None]()
+        self.leaves, self.parts, self.others = dict[Any, None](), dict[Part, None](), dict[Any, None]()
         for library in libraries:
             if not isinstance(library, LeafLibrary):
-                others[library] = None
+                self.others[library] = None
                 continue
-            parts |= library.below.parts
+            self.parts |= library.below.parts
             if library.part is None:
-                leaves |= library.below.leaves
-                others |= library.below.others
+                self.leaves |= library.below.leaves
+                self.others |= library.below.others
             else:
-                parts[library.part] = None
-        self.leaves, self.parts, self.others = leaves, parts, others
+                self.parts[library.part] = None
 
-    def texts(self) -> list[Text]:
+    def text(self, codegen: Any) -> str:
         """Return what the leaves say."""
-        return [leaf.text for leaf in self.leaves]
+        return joined(codegen, [leaf.text for leaf in self.leaves])
 
     def bitcodes(self) -> list[bytes]:
         """Return the code of functions that are no leaves."""
@@ -85,7 +79,7 @@ class LeafLibrary(_Library):
 
     def add_ir_module(self, ir_module: Any) -> None:
         """Take in the leaf."""
-        self.text, self._by_hand = text_and_parts(self._codegen, ir_module)
+        self._module = ir_module
 
     def add_linking_library(self, library: Any) -> None:
         """Note what is called; leaves need nothing of Numba's own functions for memory."""
@@ -93,25 +87,22 @@ class LeafLibrary(_Library):
             super().add_linking_library(library)
 
     def finalize(self) -> None:
-        """Link in nothing: the root gets a list of all leaves below it, and links each of them once."""
+        """Link in nothing: whoever gets machine code links each leaf below it once."""
         self._raise_if_finalized()
         self.below = Below(self._linking_libraries)
         self.below.leaves[self] = None
-        self.below.parts |= dict.fromkeys(self._by_hand)
         self._finalized = True
 
-    def make_part(self, fndesc: Any) -> None:
-        """Begin to make machine code of the leaf and what is below it, and rename it: its name tells all of its code.
-
-        So a name that was found in a file of the cache and one that was made in this process are never two things.
-        """
-        below = self.below
-        digest = hashlib.sha256(repr((below.texts(), [part.name for part in below.parts])).encode()).hexdigest()
-        old, fndesc.mangled_name = fndesc.mangled_name, f"{self.name}.fastbp_part.{digest[:32]}"
-        self.text = self.text.renamed({old: fndesc.mangled_name})
-        name = fndesc.mangled_name
-        self.part = Part(name, self._codegen, below.texts(), below.bitcodes(), [name])
-        self.part.begin()
+    def become_text(self, fndesc: Any, is_part: bool) -> None:
+        """Give the leaf its name, and begin to make machine code if it is a part."""
+        self.finalize()
+        name, codegen = fndesc.mangled_name, self._codegen
+        self.text, fndesc.mangled_name, by_hand = text_of(codegen, self._module, name, self.name, is_part)
+        del self._module
+        self.below.parts |= by_hand
+        if is_part:
+            self.part = Part(fndesc.mangled_name, codegen, self.below.text(codegen), self.below.bitcodes())
+            self.part.begin()
 
     def _every_leaf(self) -> dict[Any, None]:
         """All leaves below and itself, those of parts as well."""
@@ -123,10 +114,16 @@ class LeafLibrary(_Library):
     def _get_module_for_linking(self) -> Any:
         """Return a module with all below it, for a function that is no root."""
         if self._shared_module is None:
-            texts = [leaf.text for leaf in self._every_leaf()]
-            self._shared_module = llvm.parse_assembly(joined(self._codegen, texts))
-            for library in {other: None for leaf in self._every_leaf() for other in leaf.below.others}:
-                self._shared_module.link_in(library._get_module_for_linking(), preserve=True)
+            leaves = self._every_leaf()
+            module = llvm.parse_assembly(joined(self._codegen, [leaf.text for leaf in leaves]))
+            for part in dict.fromkeys(part for leaf in leaves for part in leaf.below.parts if part.is_by_hand):
+                module.link_in(llvm.parse_assembly(part.text))
+            for library in dict.fromkeys(library for leaf in leaves for library in leaf.below.others):
+                module.link_in(library._get_module_for_linking(), preserve=True)
+            for function in module.functions:
+                if not function.is_declaration and function.linkage == llvm.Linkage.external:
+                    function.linkage = llvm.Linkage.linkonce_odr
+            self._shared_module = module
         return self._shared_module
 
 
@@ -149,9 +146,7 @@ class LowerLeaf:
         with context.push_code_library(library):
             lower = LeafLower(context, library, fndesc, state.func_ir, metadata=state.metadata)
             lower.lower()
-        library.finalize()
-        if is_part(state.func_id.func):
-            library.make_part(fndesc)
+        library.become_text(fndesc, state.func_id.func in _parts)
         handle = NUMBA.make_function(fndesc.lookup_module(), fndesc.qualname, "", 1, lower.env, (library,))
         write_call = call_of(fndesc, (library,))
         context.insert_func_defn([(write_call, handle, write_call.signature)])

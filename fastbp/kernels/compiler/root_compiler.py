@@ -8,7 +8,7 @@ import llvmlite.binding as llvm
 
 from fastbp.kernels.compiler.disk_cache import load_parts
 from fastbp.kernels.compiler.leaf_compiler import Below
-from fastbp.kernels.compiler.machine_code import make, threads
+from fastbp.kernels.compiler.machine_code import Translation, threads
 from fastbp.kernels.compiler.numba_private import LEAVES, ROOTS
 
 _Compiler: Any = ROOTS.Compiler
@@ -48,21 +48,22 @@ class RootLibrary(_Library):
     def finalize(self) -> None:
         """Make the machine code of all that is no part, while parts are made, and load it all."""
         self._raise_if_finalized()
-        below = Below(self._linking_libraries)
-        code = make(self._codegen, below.texts(), [self._final_module.as_bitcode(), *below.bitcodes()], ())
+        below, codegen = Below(self._linking_libraries), self._codegen
+        translation = Translation(codegen, below.text(codegen), [self._final_module.as_bitcode(), *below.bitcodes()])
+        module = translation.optimised()
+        self._machine_code, bitcode = translation.machine_code(module), module.as_bitcode()
         for part in reversed(below.parts):
             part.take_back()
-        self._parts = {part.name: part.code() for part in below.parts}
-        self.parts = tuple((name, part.machine_code) for name, part in self._parts.items())
-        load_parts(self._codegen, self.parts)
-        self._code = code
-        self._set_compiled_object(code.machine_code)
-        self._final_module = llvm.parse_bitcode(code.bitcode)
+        self.parts = tuple((part.name, part.machine_code()) for part in below.parts)
+        self._sources = [part.text for part in below.parts]
+        load_parts(codegen, self.parts)
+        self._set_compiled_object(self._machine_code)
+        self._final_module = llvm.parse_bitcode(bitcode)
         self._finalize_final_module()
 
     def serialize_using_object_code(self) -> Any:
         """Return what the cache keeps of the root without its parts."""
-        self._set_compiled_object(self._code.machine_code)  # Numba has let go of it
+        self._set_compiled_object(self._machine_code)  # Numba has let go of it
         return super().serialize_using_object_code()
 
     def get_llvm_str(self) -> str:
@@ -74,5 +75,4 @@ class RootLibrary(_Library):
         return "\n".join(map(self._codegen._tm.emit_assembly, self._modules()))
 
     def _modules(self) -> list[Any]:
-        return [llvm.parse_bitcode(code.bitcode) for code in (self._code, *self._parts.values())]
-
+        return [self._final_module, *(Translation(self._codegen, text).optimised() for text in self._sources)]
