@@ -38,7 +38,7 @@ def _contains(context: Any, builder: Any, sig: Any, args: Any, loc: Any = None) 
     return found
 
 
-_EXTREMES = {min: _extreme("<"), max: _extreme(">")}
+_EXTREMES: dict[Any, Writer] = {min: _extreme("<"), max: _extreme(">")}
 
 
 def signature_of(function: Any, args: Any) -> Any:

@@ -63,7 +63,7 @@ class LeafContext(_Context):
     def like(cls, context: Any) -> "LeafContext":
         """Return a copy of a context of Numba's."""
         leaf = cls.__new__(cls)
-        vars(leaf).update(vars(context))
+        leaf.__dict__.update(vars(context))
         leaf.enable_nrt = False  # a leaf allocates nothing: there are no references to count
         return leaf
 
@@ -91,7 +91,7 @@ class LeafContext(_Context):
         if found is None:
             raise NotImplementedError
         bound = object.__new__(type(found))
-        vars(bound).update(vars(found), _context=self)
+        bound.__dict__.update(vars(found), _context=self)
         return bound
 
     def get_constant_generic(self, builder: Any, ty: Any, val: Any) -> Any:

@@ -41,11 +41,7 @@ def text_of(codegen: Any, module: Any, name: str, new: str, exported: bool) -> t
         Whether other parts call it.
     """
     by_hand = {key: value for key, value in module.globals.items() if _is_by_hand(value)}
-    declarations = {
-        key: str(value)
-        for key, value in module.globals.items()
-        if key != name and key not in by_hand
-    }
+    declarations = {key: str(value) for key, value in module.globals.items() if key != name and key not in by_hand}
     metadata = tuple(map(str, module.metadata))
     definition, parts = str(module.globals[name]), dict[Part, None]()
     if by_hand:
@@ -113,7 +109,8 @@ def _apart(
             names[name]: _exported(pattern.sub(lambda found: f'@"{names[found[0][2:-1]]}"', text))
             for name, text in texts.items()
         }
-        used = {key: text for key, text in declarations.items() if any(f'@"{key}"' in other for other in texts.values())}
+        whole = "\n".join(texts.values())
+        used = {key: text for key, text in declarations.items() if f'@"{key}"' in whole}
         part = Part(f"fastbp.{digest}", codegen, joined(codegen, [Text(definitions, used, metadata)]))
         part.begin()
         _homes.update({(name, text): (names[name], part) for name, text in texts.items()})

@@ -1,8 +1,8 @@
 """From LLVM's language to machine code, in threads beside Python.
 
 Half of the time in which a root is compiled is LLVM's, which needs neither Python's lock nor, for code in a context of
-its own, llvmlite's.  So the parts of a root are handed to threads as soon as they are whole, and Python goes on with the
-next leaf.  A thread that wants Python's lock back waits for milliseconds, so all that can be done before is done before.
+its own, llvmlite's.  So the parts of a root are handed to threads as soon as they are whole, and Python goes on with
+the next leaf.  A thread that wants Python's lock back waits for milliseconds, so all that can be is done before.
 """
 
 import contextlib
@@ -10,7 +10,7 @@ import copy
 import ctypes
 import os
 from collections.abc import Iterable, Iterator
-from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
 import llvmlite.binding as llvm
@@ -18,7 +18,9 @@ import numba
 
 from fastbp.kernels.compiler.numba_private import LEAVES as NUMBA
 
-_MOST_THREADS = 3  # as many as find something to do while Python writes the other parts
+# As many find something to do while Python writes the other parts.  On two processors the second one is worth 0.2 s:
+# it works while the first one waits for Python's lock.
+_MOST_THREADS = 3
 
 
 class Translation:
@@ -36,7 +38,6 @@ class Translation:
 
     def __init__(self, codegen: Any, text: str, bitcodes: Iterable[bytes] = ()) -> None:
         self._text, self._bitcodes = text, list(bitcodes)
-        self._context = llvm.create_context()
         own = copy.copy(codegen)
         options = {"opt": numba.config.OPT}
         codegen._customize_tm_options(options)
@@ -45,14 +46,15 @@ class Translation:
         cheap = {"loop_vectorize": own._loopvect, "slp_vectorize": False, "opt": own._opt_level, "cost": "cheap"}
         self._passes = own._module_pass_manager(**cheap), own._module_pass_manager()
 
-    def optimised(self) -> Any:
-        """Return the optimised module."""
-        module = llvm.parse_assembly(self._text, self._context)
-        for bitcode in self._bitcodes:
-            module.link_in(llvm.parse_bitcode(bitcode, self._context))
-        for passes, builder in self._passes:
-            _unlocked("LLVMPY_RunNewModulePassManager")(passes, module, builder)
-        return module
+    @contextlib.contextmanager
+    def optimised(self) -> Iterator[Any]:
+        """Lend the optimised module, which must be gone before its context: Python's garbage has no order."""
+        with llvm.create_context() as context, llvm.parse_assembly(self._text, context) as module:
+            for bitcode in self._bitcodes:
+                module.link_in(llvm.parse_bitcode(bitcode, context))
+            for passes, builder in self._passes:
+                _unlocked("LLVMPY_RunNewModulePassManager")(passes, module, builder)
+            yield module
 
     def machine_code(self, module: Any) -> bytes:
         """Return an optimised module's machine code."""
@@ -72,7 +74,8 @@ def _unlocked(name: str) -> Any:
 
 
 def _translate(translation: Translation) -> bytes:
-    return translation.machine_code(translation.optimised())
+    with translation.optimised() as module:
+        return translation.machine_code(module)
 
 
 class Part:
@@ -109,10 +112,10 @@ class Part:
             self.machine_code()
 
     def machine_code(self) -> bytes:
-        """Return the machine code, or raise what went wrong."""
+        """Return the machine code; what went wrong in a thread is tried again here, and raised if it is wrong again."""
         future, self._future = self._future, None
         if self._machine_code is None and future is not None:
-            with contextlib.suppress(CancelledError):
+            with contextlib.suppress(Exception):  # also that it was taken back
                 self._machine_code = future.result()
         if self._machine_code is None:
             self._machine_code = _translate(Translation(*self._source))
@@ -129,7 +132,7 @@ def threads() -> Iterator[None]:
     if processors == 1:
         yield
         return
-    pool = ThreadPoolExecutor(min(processors - 1, _MOST_THREADS), "fastbp-compiler")
+    pool = ThreadPoolExecutor(min(processors, _MOST_THREADS), "fastbp-compiler")
     _pools.append(pool)
     try:
         yield
