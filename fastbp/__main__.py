@@ -7,10 +7,10 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import logging
 import math
 import os
 import sys
-import threading
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NoReturn
 
@@ -39,7 +39,6 @@ _CHECK_FLOPS = 1e10  # about a second; a large network's gradient is checked for
 # From five parameters to some thousands.
 _TABLE = ((2, 1, 1), (4, 4, 2), (8, 12, 4), (16, 32, 4), (64, 32, 10), (64, 100, 10))
 _TABLE_ROWS = 100
-_SLOW_START = 1.5  # seconds after which a start is explained; from the disk it takes half a second
 
 
 class _UsageError(Exception):
@@ -203,24 +202,39 @@ def _compile_ahead(argv: Sequence[str]) -> int:
     )
     parser.add_argument("--dtype", choices=DTYPES, help="of the networks that will be used (both)")
     dtype = parser.parse_args(argv).dtype
-    for name in DTYPES if dtype is None else (dtype,):
-        with _slow_start_explained():
+    with _slow_start_explained():
+        for name in DTYPES if dtype is None else (dtype,):
             print(f"{name}: ready after {_time(bp.warmup(name)[name])}", flush=True)
     return 0
 
 
+class _Explanation(logging.Handler):
+    """Say once why nothing happens, when the first kernel is compiled."""
+
+    def __init__(self) -> None:
+        super().__init__(logging.INFO)
+        self._is_said = False
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Print a line."""
+        if not self._is_said:
+            self._is_said = True
+            what = "compiling the kernels; they are kept on disk, so this happens once and takes"
+            print(f"{what} {FIRST_USE} for each dtype", file=sys.stderr, flush=True)
+
+
 @contextlib.contextmanager
 def _slow_start_explained() -> Iterator[None]:
-    """Say why nothing happens, if nothing happens for a while."""
-    message = f"compiling the kernels; they are kept on disk, so this happens once and takes {FIRST_USE} for each dtype"
-    timer = threading.Timer(_SLOW_START, lambda: print(message, file=sys.stderr, flush=True))
-    timer.daemon = True
-    with contextlib.suppress(RuntimeError):  # no further thread can be started: then nothing is said
-        timer.start()
+    """Say that kernels are compiled, if they are."""
+    logger, explanation = logging.getLogger("fastbp.kernels.compiler"), _Explanation()
+    level = logger.level
+    logger.addHandler(explanation)
+    logger.setLevel(logging.INFO)
     try:
         yield
     finally:
-        timer.cancel()
+        logger.setLevel(level)
+        logger.removeHandler(explanation)
 
 
 # --- options and texts ------------------------------------------------------------------------------------------------

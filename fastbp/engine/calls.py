@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 from numpy.typing import NDArray
 
+from fastbp.kernels.machine.team import CONTROL_LENGTH, STOP
 from fastbp.kernels.roots import entry
 from fastbp.kernels.tables import scalars as in_scalars
 
@@ -24,6 +26,22 @@ class UnknownCodeError(RuntimeError):
             "The kernels do not know the loss, an activation, the optimizer or the form of X that they were told of, "
             "or these do not fit each other; nothing was computed. This is an error in fastbp: please report it."
         )
+
+
+_ready = set[np.dtype]()  # dtypes whose root kernel is in memory
+
+
+def make_ready(dtype: np.dtype) -> None:
+    """Have the root kernel of a dtype compiled, or loaded, by the thread that asks.
+
+    A user's thread can be interrupted while it compiles, and what goes wrong is raised there; a helper's cannot.
+    """
+    if dtype not in _ready:
+        control = np.zeros(CONTROL_LENGTH, np.int64)
+        control[STOP] = 1  # a helper that comes when all is over
+        addresses, rates = np.zeros(entry.N_ADDRESSES, np.int64), np.zeros(0)
+        entry.run(entry.OUTPUTS, entry.LEADER + 1, addresses, control, np.zeros(0, dtype), 0, rates)
+        _ready.add(dtype)
 
 
 def run_kernel(task: int, *tail: Any) -> None:

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fastbp.engine.calls import FINISHED, UnknownCodeError, address_of, matrix, run_kernel
+from fastbp.engine.calls import FINISHED, UnknownCodeError, address_of, make_ready, matrix, run_kernel
 from fastbp.engine.cutting import DENSE, Inputs
 from fastbp.engine.interruption import LONG_CALL, StepTime, call_interruptibly
 from fastbp.engine.problem import Problem
@@ -304,6 +304,7 @@ def make_frame(
         shares_blocks=True,
         inputs=inputs,
     )
+    make_ready(problem.dtype)
     n_params, n_gradients = problem.n_params, workspace.n_gradients if gradient else 0
     n_bytes = n_gradients * n_params * problem.dtype.itemsize
     require_memory(n_bytes, f"A gradient of {n_params} parameters", "Make the layers smaller.")

@@ -16,11 +16,11 @@ import functools
 import hashlib
 import pickle
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-import llvmlite
+import llvmlite.binding
 import numba
 
 from fastbp import kernels
@@ -61,6 +61,17 @@ def source_stamp() -> str:
 def compiler_options() -> tuple[tuple[str, str], ...]:
     """Return Numba's options as they are now; one that another version of Numba lacks is None."""
     return tuple((name, repr(getattr(numba.config, name, None))) for name in _COMPILER_OPTIONS)
+
+
+_loaded: dict[str, Any] = {}  # what keeps the machine code of parts alive, by their names
+
+
+def load_parts(codegen: Any, parts: Iterable[tuple[str, bytes]]) -> None:
+    """Make machine code known to the roots that call it; parts come before those that call them."""
+    for name, machine_code in parts:
+        if name not in _loaded:
+            empty = llvmlite.binding.parse_assembly("").as_bitcode()
+            _loaded[name] = codegen.unserialize_library((name, "object", (machine_code, empty)))
 
 
 class KernelCache:
@@ -109,7 +120,9 @@ class KernelCache:
         with contextlib.suppress(Exception):  # whatever is wrong with a cache, compiling again is right
             for payload in self._payloads(self._file_name(sig, target_context.codegen())):
                 with contextlib.suppress(Exception):
-                    return NUMBA.CompileResultCacheImpl.rebuild(None, target_context, pickle.loads(payload))
+                    parts, rest = pickle.loads(payload)
+                    load_parts(target_context.codegen(), parts)
+                    return NUMBA.CompileResultCacheImpl.rebuild(None, target_context, rest)
         return None
 
     @staticmethod
@@ -132,7 +145,8 @@ class KernelCache:
         if not self._is_used:
             return
         with contextlib.suppress(Exception):  # a full or read-only disk: the kernel works without a cache
-            payload = NUMBA.dumps(NUMBA.CompileResultCacheImpl.reduce(None, data))
+            parts = getattr(data.library, "parts", ())
+            payload = NUMBA.dumps((parts, NUMBA.CompileResultCacheImpl.reduce(None, data)))
             self._write(self._file_name(sig, data.codegen), hashlib.sha256(payload).digest() + payload)
 
     @staticmethod

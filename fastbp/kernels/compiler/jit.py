@@ -14,7 +14,6 @@ Four kinds of compiled function, named after the storeys of the package:
 With ``NUMBA_DISABLE_JIT=1`` all four return the plain Python function.
 """
 
-import gc
 from collections.abc import Callable
 from typing import Any
 
@@ -25,7 +24,7 @@ from fastbp.kernels.compiler.numba_private import CACHE, LEAVES, LITERALS, ROOTS
 
 _LEAF_PIPELINE: dict[str, Any] = {}
 if LEAVES.is_whole:
-    from fastbp.kernels.compiler.leaf_compiler import LeafCompiler
+    from fastbp.kernels.compiler.leaf_compiler import LeafCompiler, mark_part
 
     _LEAF_PIPELINE["pipeline_class"] = LeafCompiler
 
@@ -44,26 +43,9 @@ _LEAF: dict[str, Any] = {
     **_COMMON,
 }
 
-# New objects until Python looks for garbage again: a compilation makes millions that stay, and its own 700 cost 0.6 s.
-# The process grows by 4 MB.
-_OBJECTS = 10_000
-
-
 _ROOT: dict[str, Any] = dict(_COMMON)
-if ROOTS.is_whole:
-    _Compiler: Any = ROOTS.Compiler
-
-    class RootCompiler(_Compiler):
-        """Numba's compiler, while Python looks for garbage less often."""
-
-        def compile_extra(self, func: Callable[..., Any]) -> Any:
-            """Compile a function and all leaves below it."""
-            objects, *others = gc.get_threshold()
-            gc.set_threshold(max(objects, _OBJECTS) if objects else 0, *others)  # 0: the user wants none collected
-            try:
-                return super().compile_extra(func)
-            finally:
-                gc.set_threshold(objects, *others)
+if ROOTS.is_whole and LEAVES.is_whole:
+    from fastbp.kernels.compiler.root_compiler import RootCompiler
 
     _ROOT["pipeline_class"] = RootCompiler
 
@@ -81,6 +63,13 @@ def root(function: Callable[..., Any]) -> Any:
 def leaf(function: Callable[..., Any]) -> Any:
     """Compile a kernel that is called by other kernels; the compiler decides whether to inline it."""
     return _without_literals(numba.njit(fastmath=FAST_MATH, **_LEAF)(function))
+
+
+def part(function: Callable[..., Any]) -> Any:
+    """Compile a leaf to machine code of its own, by a thread that begins while Python writes the other leaves."""
+    if LEAVES.is_whole:
+        mark_part(function)
+    return leaf(function)
 
 
 def inlined(function: Callable[..., Any]) -> Any:

@@ -13,72 +13,176 @@ imported (see `numba_private`).
 """
 
 import copy
-import functools
-from typing import Any
+from collections.abc import Callable, Iterable
+from types import SimpleNamespace
+from typing import Any, ClassVar
 
-from llvmlite.binding import Linkage
+import llvmlite.binding as llvm
 
+from fastbp.kernels.compiler.leaf_builtins import signature_of
+from fastbp.kernels.compiler.leaf_lowering import LeafContext, LeafLower, call_of
+from fastbp.kernels.compiler.leaf_text import joined, text_of
+from fastbp.kernels.compiler.machine_code import Part
 from fastbp.kernels.compiler.numba_private import LEAVES as NUMBA
 
 _Library: Any = NUMBA.JITCodeLibrary
-_Pass: Any = NUMBA.LoweringPass
 _Compiler: Any = NUMBA.CompilerBase
 
 
-class LeafLibrary(_Library):
-    """The LLVM module of one leaf, not optimised and without machine code."""
+_parts = set[Any]()  # functions that get machine code of their own
 
-    def add_llvm_module(self, ll_module: Any) -> None:
-        """Take in the leaf's own code as it is, ready to be linked; without wrappers a leaf has one module only."""
-        ll_module.data_layout = self._codegen._data_layout
-        for function in ll_module.functions:
-            if not function.is_declaration and function.linkage == Linkage.external:
-                function.linkage = Linkage.linkonce_odr  # as Numba has it in what it links, but in a copy
-        self._final_module = ll_module
+
+def mark_part(function: Callable[..., Any]) -> None:
+    """Have a leaf get machine code of its own."""
+    _parts.add(function)
+
+
+class Below:
+    """What a function needs: leaves for its own machine code, parts that it calls, and functions that are no leaves.
+
+    Parameters
+    ----------
+    libraries : iterable
+        Those of the functions that it calls.
+    """
+
+    def __init__(self, libraries: Iterable[Any]) -> None:
+        self.leaves, self.parts, self.others = dict[Any, None](), dict[Part, None](), dict[Any, None]()
+        for library in libraries:
+            if not isinstance(library, LeafLibrary):
+                self.others[library] = None
+                continue
+            self.parts |= library.below.parts
+            if library.part is None:
+                self.leaves |= library.below.leaves
+                self.others |= library.below.others
+            else:
+                self.parts[library.part] = None
+
+    def text(self, codegen: Any) -> str:
+        """Return what the leaves say."""
+        return joined(codegen, [leaf.text for leaf in self.leaves])
+
+    def bitcodes(self) -> list[bytes]:
+        """Return the code of functions that are no leaves."""
+        return [library._get_module_for_linking().as_bitcode() for library in self.others]
+
+
+class LeafLibrary(_Library):
+    """The text of one leaf in LLVM's language; LLVM sees it when all that it calls is known."""
+
+    def __init__(self, codegen: Any, name: str) -> None:
+        super(NUMBA.CPUCodeLibrary, self).__init__(codegen, name)  # without a module
+        self._linking_libraries: list[Any] = []
+        self._shared_module: Any = None
+        self.part: Part | None = None
+
+    def add_ir_module(self, ir_module: Any) -> None:
+        """Take in the leaf."""
+        self._module = ir_module
+
+    def add_linking_library(self, library: Any) -> None:
+        """Note what is called; leaves need nothing of Numba's own functions for memory."""
+        if library is not NUMBA.rtsys.library:
+            super().add_linking_library(library)
 
     def finalize(self) -> None:
-        """Link in nothing: the root gets a list of all leaves below it, and links each of them once."""
+        """Link in nothing: whoever gets machine code links each leaf below it once."""
         self._raise_if_finalized()
+        self.below = Below(self._linking_libraries)
+        self.below.leaves[self] = None
         self._finalized = True
 
-    def with_callees(self) -> list[Any]:
-        """Itself and all that it calls, directly or not."""
-        return [self, *dict.fromkeys(self._linking_libraries)]
+    def become_text(self, fndesc: Any, is_part: bool) -> None:
+        """Give the leaf its name, and begin to make machine code if it is a part."""
+        self.finalize()
+        name, codegen = fndesc.mangled_name, self._codegen
+        self.text, fndesc.mangled_name, by_hand = text_of(codegen, self._module, name, self.name, is_part)
+        del self._module
+        self.below.parts |= by_hand
+        if is_part:
+            self.part = Part(fndesc.mangled_name, codegen, self.below.text(codegen), self.below.bitcodes())
+            self.part.begin()
+
+    def _every_leaf(self) -> dict[Any, None]:
+        """All leaves below and itself, those of parts as well."""
+        leaves = dict[Any, None]()
+        for library in self._linking_libraries:
+            leaves |= library._every_leaf() if isinstance(library, LeafLibrary) else {}
+        return leaves | {self: None}
+
+    def _get_module_for_linking(self) -> Any:
+        """Return a module with all below it, for a function that is no root."""
+        if self._shared_module is None:
+            leaves = self._every_leaf()
+            module = llvm.parse_assembly(joined(self._codegen, [leaf.text for leaf in leaves]))
+            for part in dict.fromkeys(part for leaf in leaves for part in leaf.below.parts if part.is_by_hand):
+                module.link_in(llvm.parse_assembly(part.text))
+            for library in dict.fromkeys(library for leaf in leaves for library in leaf.below.others):
+                module.link_in(library._get_module_for_linking(), preserve=True)
+            for function in module.functions:
+                if not function.is_declaration and function.linkage == llvm.Linkage.external:
+                    function.linkage = llvm.Linkage.linkonce_odr
+            self._shared_module = module
+        return self._shared_module
 
 
-@NUMBA.register_pass(mutates_CFG=True, analysis_only=False)
-class RegisterLeaf(_Pass):
-    """Make the leaf known to functions that are compiled later."""
+class LowerLeaf:
+    """The last steps: LLVM's language, and a handle by which functions that are compiled later find the leaf."""
 
-    _name = "fastbp_register_leaf"
+    def run_pass(self, state: Any) -> None:
+        """Write the leaf; the handle is a key and is never called."""
+        context, flags, library = state.targetctx, state.flags, state.library
+        fndesc = NUMBA.PythonFunctionDescriptor.from_specialized_function(
+            state.func_ir,
+            state.typemap,
+            state.return_type,
+            state.calltypes,
+            mangler=context.mangler,
+            inline=flags.forceinline,
+            noalias=flags.noalias,
+            abi_tags=[flags.get_mangle_string()],
+        )
+        with context.push_code_library(library):
+            lower = LeafLower(context, library, fndesc, state.func_ir, metadata=state.metadata)
+            lower.lower()
+        library.become_text(fndesc, state.func_id.func in _parts)
+        handle = NUMBA.make_function(fndesc.lookup_module(), fndesc.qualname, "", 1, lower.env, (library,))
+        write_call = call_of(fndesc, (library,))
+        context.insert_func_defn([(write_call, handle, write_call.signature)])
+        state["cr"] = SimpleNamespace(fndesc=fndesc, call_helper=None, cfunc=handle, env=lower.env)
 
-    def __init__(self) -> None:
-        _Pass.__init__(self)
 
-    def run_pass(self, state: Any) -> bool:
-        """Give the leaf a handle; the handle is a key and is never called."""
-        fndesc, result = state.cr.fndesc, state.cr
-        handle = NUMBA.make_function(fndesc.lookup_module(), fndesc.qualname, "", 1, result.env, (state.library,))
-        state.targetctx.insert_user_function(handle, fndesc, state.library.with_callees())
-        state["cr"] = result._replace(cfunc=handle)
-        return True
+_PRUNE = NUMBA.DeadBranchPrune()
+_PRUNE.analysis = {NUMBA.DeadBranchPrune: None}  # it asks for one, to show how that is done
 
 
 # Numba's nopython pipeline without what leaves do not contain: closures, comprehensions, expressions of whole arrays,
 # `with`, functions inlined as source, loops over tuples of several types.
 _PASSES = (
-    NUMBA.TranslateByteCode,
-    NUMBA.FixupArgs,
-    NUMBA.DeadBranchPrune,
-    NUMBA.GenericRewrites,
-    NUMBA.ReconstructSSA,
-    NUMBA.NopythonTypeInference,
-    NUMBA.PreLowerStripPhis,
-    NUMBA.IRLegalization,
-    NUMBA.NativeLowering,
-    RegisterLeaf,
-    NUMBA.NoPythonBackend,
+    NUMBA.TranslateByteCode(),
+    NUMBA.FixupArgs(),
+    _PRUNE,
+    NUMBA.GenericRewrites(),
+    NUMBA.ReconstructSSA(),
+    NUMBA.NopythonTypeInference(),
+    NUMBA.PreLowerStripPhis(),
+    LowerLeaf(),
+    NUMBA.NoPythonBackend(),
 )
+
+
+class _Passes:
+    """The passes, one after the other, without Numba's looks at what each of them has left."""
+
+    pipeline_name = "fastbp_leaf"
+    exec_times: ClassVar[dict[str, Any]] = {}
+
+    @staticmethod
+    def run(state: Any) -> None:
+        """Compile a leaf."""
+        for leaf_pass in _PASSES:
+            leaf_pass.run_pass(state)
 
 
 # For each set of compiler options, since Numba compiles functions of its own, such as `min`, for each of them.
@@ -93,6 +197,9 @@ def _with_memory(context: Any, flags: Any) -> Any:
     signatures = _SIGNATURES.setdefault(flags.get_mangle_string(), {})
 
     def resolve_function_type(function: Any, args: Any, kws: Any) -> Any:
+        own = None if kws else signature_of(function, args)
+        if own is not None:
+            return own
         if kws or isinstance(function, str):  # a string: among the arguments may be a constant instead of a type
             return context.resolve_function_type(function, args, kws)
         key = function, tuple(args)
@@ -120,11 +227,5 @@ class LeafCompiler(_Compiler):
         state.flags.no_compile = True
         state.library = LeafLibrary(state.targetctx.codegen(), state.func_id.func_qualname)
         state.typingctx = _with_memory(state.typingctx, state.flags)
-        # The target context is this leaf's own copy.
-        state.targetctx.enable_nrt = False  # a leaf allocates nothing: there are no references to count
-        state.targetctx.get_abi_sizeof = functools.cache(state.targetctx.get_abi_sizeof)  # LLVM parses a module for it
-        pipeline = NUMBA.PassManager("fastbp_leaf")
-        for leaf_pass in _PASSES:
-            pipeline.add_pass(leaf_pass, leaf_pass._name)
-        pipeline.finalize()
-        return [pipeline]
+        state.targetctx = LeafContext.like(state.targetctx)
+        return [_Passes]

@@ -6,7 +6,7 @@ Both work in place, and the derivative is multiplied into the error that is alre
 
 import math
 
-from fastbp.kernels.compiler.jit import leaf
+from fastbp.kernels.compiler.jit import leaf, part
 from fastbp.kernels.machine.calls import call_activation_backward, call_activation_forward
 from fastbp.kernels.machine.pointers import real
 from fastbp.kernels.tables.codes import (
@@ -27,7 +27,7 @@ from fastbp.kernels.vectors import elementary as vm
 LEAKY_SLOPE = 0.01  # for z < 0: Maas, Hannun & Ng (2013).  The scale of elu is 1: Clevert et al. (2016), equation 16.
 
 
-@leaf
+@part
 def activation_forward(code, address, n, a):
     """a[i] = f(a[i]) for i < n: `a` holds z before and a after."""
     zero = real(0.0, a)
@@ -65,7 +65,7 @@ def activation_forward(code, address, n, a):
         call_activation_forward(address, n, a)
 
 
-@leaf
+@part
 def activation_backward(code, address, n, z, a, delta):
     """delta[i] *= f'(z[i]) for i < n, from the stored `a` where that is possible; overwrites delta only."""
     zero = real(0.0, a)

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from fastbp.kernels.compiler.jit import inlined, leaf
+from fastbp.kernels.compiler.jit import inlined, leaf, part
 from fastbp.kernels.functions.softmax_of_short_rows import softmax_cross_entropy
 from fastbp.kernels.machine.calls import call_loss_derivative, call_loss_value
 from fastbp.kernels.machine.pointers import real, shift
@@ -47,7 +47,7 @@ def loss_of(plan, scalars, p):
     return Loss(plan[in_plan.LOSS], plan[in_plan.LOSS_VALUE], plan[in_plan.LOSS_DERIVATIVE], parameter)
 
 
-@leaf
+@part
 def loss_rows(loss, m, n, z, a, y, scale, sums, cost, delta):
     """cost[i] = C_x of row i, delta[i, :] = scale[i] dC_x/da (or dC_x/dz, see the module); overwrites both.
 

@@ -6,7 +6,7 @@ with the helpers; `help_with` is all that a helper does.
 
 import numpy as np
 
-from fastbp.kernels.compiler.jit import leaf
+from fastbp.kernels.compiler.jit import leaf, part
 from fastbp.kernels.jobs.features import features_piece, upper_layers_piece, weights_piece
 from fastbp.kernels.jobs.job import bound, region_argument
 from fastbp.kernels.layers.net import field, starts_from_logits
@@ -38,7 +38,7 @@ WEIGHTS_BY_FEATURES = 11  # piece: the first layer's weights of some features, o
 FORWARD_OF_ROWS = 12  # piece: some rows of the first layer, whose inputs are sparse rows
 
 
-@leaf
+@part
 def run_piece(job, p, n_pieces, slot):
     """Do piece p of the open region with the workspace slot of this thread."""
     operation = region_argument(job, team.OPERATION)
@@ -64,7 +64,7 @@ def run_piece(job, p, n_pieces, slot):
 # --- by rows ----------------------------------------------------------------------------------------------------------
 
 
-@leaf
+@part
 def gradient_of_rows(job, first, m, grad, slot, then):
     """Sum over samples [first, first + m) of scale C_x, its gradient into grad, block by block; NaN if abandoned.
 

@@ -17,7 +17,7 @@ Lanes beyond fan_in and fan_out hold 0 in W, b, a, delta and the gradient, so th
 
 import numpy as np
 
-from fastbp.kernels.compiler.jit import leaf
+from fastbp.kernels.compiler.jit import leaf, part
 from fastbp.kernels.layers.narrow_rows import backward_row, forward_row, knows_network, output_row
 from fastbp.kernels.layers.net import field
 from fastbp.kernels.layers.samples import row_of
@@ -170,7 +170,7 @@ def narrow_gradient(job, first_row, m):
     return cost
 
 
-@leaf
+@part
 def narrow_step(job, first_row, m):
     """One optimizer step on samples [first_row, first_row + m); the cost before the step, and a status."""
     net = job.net

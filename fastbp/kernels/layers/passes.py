@@ -9,7 +9,7 @@ slot of the workspace; it holds X, Y, and z, a, delta of each layer for one bloc
 
 import numpy as np
 
-from fastbp.kernels.compiler.jit import inlined, leaf
+from fastbp.kernels.compiler.jit import inlined, leaf, part
 from fastbp.kernels.functions.activations import activation_backward, activation_forward, softmax_backward
 from fastbp.kernels.functions.dropout import dropout_key, multiply, multiply_by_mask
 from fastbp.kernels.functions.losses import loss_of, loss_rows
@@ -38,7 +38,7 @@ def previous_activation(net, layer, first, i0, i1, work):
     return shift(work, field(net, layer - 1, in_layer.A) + i0 * stride), stride
 
 
-@leaf
+@part
 def forward_neurons(net, layer, first, i0, i1, j0, j1, work):
     """z = a_prev @ W + b and a = f(z) for neurons [j0, j1) of a layer; softmax is left to `finish_softmax`."""
     fan_in, fan_out = field(net, layer, in_layer.FAN_IN), field(net, layer, in_layer.FAN_OUT)

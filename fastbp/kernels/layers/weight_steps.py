@@ -1,6 +1,6 @@
 """Rows of a layer's weights: their gradient, and what follows it while it is in the cache, as a rule their step."""
 
-from fastbp.kernels.compiler.jit import inlined, leaf
+from fastbp.kernels.compiler.jit import inlined, leaf, part
 from fastbp.kernels.layers.net import field
 from fastbp.kernels.layers.passes import backward_biases, backward_error, backward_weights, finish_error
 from fastbp.kernels.machine.pointers import real, shift
@@ -25,7 +25,7 @@ def backward_rows_of_weights(job, layer, first, m, k0, k1, add, then, grad, work
         finish_error(job.net, layer, first, 0, m, k0, k1, work)
 
 
-@leaf
+@part
 def rows_of_weights(job, layer, first, m, k0, k1, add, then, grad, work):
     """Rows [k0, k1) of a layer's weights: dW, and what is to follow.  The last rows have the biases behind them."""
     net = job.net

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from fastbp.kernels.compiler.jit import leaf
+from fastbp.kernels.compiler.jit import leaf, part
 from fastbp.kernels.machine.pointers import nowhere, real, shift
 from fastbp.kernels.optimizers.adam_step import adam_step, has_adam_step
 
@@ -70,7 +70,7 @@ def take_step(step, offset, rows, n, row, g, g_row):
     update(step.rule, Runs(rows, n, row, g_row), g, w, s1, s2)
 
 
-@leaf
+@part
 def update(rule, runs, g, w, s1, s2):
     """One optimizer step on some runs of parameters; overwrites w, s1, s2.
 

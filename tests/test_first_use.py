@@ -1,0 +1,227 @@
+"""Kernels being compiled: what is said of it, in how many threads, and how it ends when something goes wrong."""
+
+import logging
+import re
+import sys
+import threading
+
+import numba
+import numpy as np
+import pytest
+
+from fastbp import __main__
+from fastbp.kernels.compiler import jit, machine_code, numba_private
+from fastbp.warmup import FIRST_USE
+from tests.fresh import run_python
+
+pytestmark = pytest.mark.skipif(numba.config.DISABLE_JIT, reason="nothing is compiled")
+LOGGER = "fastbp.kernels.compiler"
+
+
+def toy(part=jit.part):
+    """A root that calls a leaf of a part and the part, new each time."""
+
+    @jit.leaf
+    def square(x):
+        return x * x
+
+    @part
+    def sum_of_squares(n, x):
+        total = square(x[0]) - square(x[0])
+        for i in range(n):
+            total += square(x[i])
+        return total
+
+    @jit.root
+    def function(x):
+        return sum_of_squares(len(x), x) + square(x[0])
+
+    return function
+
+
+@pytest.fixture
+def cache(tmp_path, monkeypatch):
+    """An empty cache."""
+    monkeypatch.setenv("FASTBP_CACHE_DIR", str(tmp_path))
+    return tmp_path
+
+
+def compiler_threads():
+    """The compiler's threads that are alive."""
+    return [thread for thread in threading.enumerate() if thread.name.startswith("fastbp-compiler")]
+
+
+# ---- What is said --------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_a_program_learns_of_it_through_logging(cache, caplog, dtype):
+    caplog.set_level(logging.INFO, LOGGER)
+    x = np.array([2.0, 3.0], dtype)
+    assert toy()(x) == 17.0
+    assert [(record.name, record.levelname) for record in caplog.records] == [(LOGGER, "INFO")] * 2
+    begun, done = caplog.messages
+    assert begun == f"Compiling kernels for {dtype}; they are kept on disk, so this happens once."
+    assert re.fullmatch(rf"Compiled kernels for {dtype} in \d+\.\d seconds\.", done)
+    caplog.clear()
+    assert toy()(x) == 17.0  # another dispatcher, as in another process
+    assert caplog.messages == []
+
+
+def test_the_command_says_it_once_and_only_if_something_is_compiled(cache, capsys):
+    with __main__._slow_start_explained():
+        assert capsys.readouterr().err == ""
+        toy()(np.array([1.0]))
+        toy()(np.array([1.0], "float32"))
+    assert capsys.readouterr().err == (
+        f"compiling the kernels; they are kept on disk, so this happens once and takes {FIRST_USE} for each dtype\n"
+    )
+    with __main__._slow_start_explained():
+        toy()(np.array([1.0]))
+    assert capsys.readouterr().err == ""
+    assert logging.getLogger(LOGGER).handlers == []
+    assert logging.getLogger(LOGGER).level == logging.NOTSET
+
+
+PROGRAM = """
+import contextlib, logging, sys
+from fastbp.__main__ import main
+with contextlib.redirect_stderr(sys.stdout):
+    assert main(["warmup", "--dtype", "float32"]) == 0
+names = [name for name in logging.root.manager.loggerDict if name.partition(".")[0] == "fastbp"]
+assert names and not any(logging.getLogger(name).handlers for name in names) and not logging.root.handlers
+"""
+
+
+@pytest.mark.slow
+def test_the_first_and_the_second_process(tmp_path):
+    outputs = [run_python(PROGRAM, time_limit=300, FASTBP_CACHE_DIR=str(tmp_path), NUMBA_OPT="0") for _ in range(2)]
+    first, second = (output.splitlines() for output in outputs)
+    assert [line.partition(" ")[0] for line in first] == ["compiling", "float32:"]
+    assert [line.partition(" ")[0] for line in second] == ["float32:"]
+
+
+# ---- Parts ---------------------------------------------------------------------------------------------------------
+
+
+def test_parts_are_loaded_from_the_cache_with_their_root(cache):
+    x = np.array([2.0, 3.0])
+    assert [toy()(x), toy()(x)] == [17.0, 17.0]
+    root = toy()
+    assert root(x) == 17.0
+    assert sum(root.stats.cache_hits.values()) == 1
+
+
+@pytest.mark.parametrize("processors", [1, 2, 64])
+def test_any_number_of_processors(cache, monkeypatch, processors):
+    monkeypatch.setattr(machine_code.os, "sched_getaffinity", lambda pid: set(range(processors)), raising=False)
+    begun = []
+    translate = machine_code._translate
+
+    def watched(translation):
+        begun.append(threading.current_thread() is threading.main_thread())
+        return translate(translation)
+
+    monkeypatch.setattr(machine_code, "_translate", watched)
+    assert toy()(np.array([2.0, 3.0])) == 17.0
+    assert len(begun) == 1  # the part
+    assert processors > 1 or begun == [True]
+    assert compiler_threads() == []
+
+
+def test_the_assembly_of_a_root_has_its_parts(cache):
+    root = toy()
+    root(np.array([2.0, 3.0]))
+    (assembly,) = root.inspect_asm().values()
+    assert re.search(r"^\"?sum_of_squares\S*:", assembly.replace("toy.<locals>.", ""), re.MULTILINE)
+
+
+def test_a_thread_that_cannot_be_started(cache, monkeypatch):
+    def refuse(*_, **__):
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(machine_code.ThreadPoolExecutor, "submit", refuse)
+    assert toy()(np.array([2.0, 3.0])) == 17.0
+
+
+def test_what_goes_wrong_in_a_thread_is_raised_by_the_call_and_the_next_one_tries_again(cache, monkeypatch):
+    root = toy()
+    with monkeypatch.context() as patched:
+        patched.setattr(machine_code.Translation, "machine_code", lambda *_: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            root(np.array([2.0, 3.0]))
+    assert compiler_threads() == []
+    assert list(cache.rglob("*.kernel")) == []
+    assert root(np.array([2.0, 3.0])) == 17.0
+
+
+INTERRUPTED = """
+import signal, threading
+import numpy as np
+import fastbp as bp
+from fastbp.kernels.compiler import machine_code
+begin, left = machine_code.Part.begin, [3]
+def begin_and_interrupt(part):
+    begin(part)
+    left[0] -= 1
+    if left[0] == 0:
+        signal.raise_signal(signal.SIGINT)
+machine_code.Part.begin = begin_and_interrupt
+net = bp.Network([300, 400, 10], seed=0)
+X, Y = np.ones((5000, 300)), np.ones((5000, 10))  # whose calls are made by a thread of their own
+before = threading.active_count()
+try:
+    net.fit(X, Y, epochs=1, seed=0)
+except KeyboardInterrupt:
+    print(left, threading.active_count() - before)
+net.fit(X, Y, epochs=1, seed=0)
+print(left[0] < 0, np.isfinite(net.params).all())
+"""
+
+
+@pytest.mark.slow
+def test_ctrl_c_ends_it_at_once_leaves_no_thread_and_the_next_fit_compiles(tmp_path):
+    output = run_python(INTERRUPTED, time_limit=300, FASTBP_CACHE_DIR=str(tmp_path), NUMBA_OPT="0")
+    assert output.splitlines() == ["[0] 0", "True True"]
+
+
+# ---- Leaves --------------------------------------------------------------------------------------------------------
+
+
+@jit.leaf
+def own_functions(a, b, x, n):
+    """Every function of Python's that leaves use."""
+    return min(a, b), max(a, b), min(x, n), max(x, n), int(a), n in (1, 5, -7), x in (2, 3)
+
+
+@pytest.mark.parametrize("b", [1.5, -0.0, 3e9, np.nan])
+@pytest.mark.parametrize("a", [1.5, 0.0, -7.9, np.nan])
+def test_pythons_own_functions_in_leaves(a, b):
+    compiled = numba.njit(lambda a, b, x, n: own_functions(a, b, x, n))
+    for x, n in ((3, -7), (-2, 5), (2, 2)):
+        expected = own_functions.py_func(a, b, x, n) if a == a else None
+        found = compiled(a, b, x, n)
+        if expected is not None:
+            assert np.array(found).tobytes() == np.array([float(value) for value in expected]).tobytes()
+        else:  # Python's min and max return the first argument where a comparison is false
+            assert [np.isnan(value) for value in found[:2]] == [True, True]
+
+
+def test_a_leaf_compiles_nothing_of_numbas_own():
+    from numba.core import event
+
+    compiled = numba.njit(lambda a, b, x, n: own_functions(a, b, x, n))
+    fresh = jit.leaf(own_functions.py_func)
+    compiled = numba.njit(lambda a, b, x, n: fresh(a, b, x, n))
+    with event.install_recorder("numba:compile") as recorder:
+        compiled(1.0, 2.0, 3, 4)
+    names = {record.data["dispatcher"].py_func.__name__ for _, record in recorder.buffer}
+    assert names == {"<lambda>", "own_functions"}
+
+
+def test_a_leaf_that_is_no_part_where_numba_lacks_something(monkeypatch):
+    monkeypatch.setattr(numba_private.LEAVES, "missing", ["numba.core.lowering:Lower"])
+    marked = []
+    monkeypatch.setattr(sys.modules[jit.__name__], "mark_part", marked.append)
+    assert jit.part(lambda x: x) is not None
+    assert marked == []
