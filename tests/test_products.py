@@ -246,7 +246,7 @@ def adam(rows, n, row, g_row, numbers, g, w, m, v):
     adam_step.adam_step(runs, numbers, at(g, 0), at(w, 0), at(m, 0), at(v, 0))
 
 
-@pytest.mark.skipif(not adam_step.ESTIMATES, reason="a processor without the estimates")
+@pytest.mark.skipif(not adam_step.IN_VECTORS, reason="a processor without fused multiply-add")
 @pytest.mark.parametrize("n", [1, 15, 16, 17, 1000])
 def test_adam_by_estimates(n):
     numbers = tuple(np.float32(x) for x in (1e-3, 0.9, 0.1, 0.999, 0.001, 1e-8))
@@ -264,7 +264,7 @@ def test_adam_by_estimates(n):
     np.testing.assert_allclose(-w, step, rtol=6 * 2**-24, atol=1e-37)
 
 
-@pytest.mark.skipif(not adam_step.ESTIMATES, reason="a processor without the estimates")
+@pytest.mark.skipif(not adam_step.IN_VECTORS, reason="a processor without fused multiply-add")
 def test_adam_leaves_what_lies_between_rows():
     numbers = tuple(np.float32(x) for x in (1e-3, 0.9, 0.1, 0.999, 0.001, 1e-8))
     g, (w, m, v) = RNG.normal(size=(5, 21)).astype("f4"), RNG.random((3, 5, 40)).astype("f4")
