@@ -35,16 +35,15 @@ def bench_sweep(shape, workers, measure):
 def bench_narrow(shape, library, workers, measure):
     if workers.quick and shape.sizes not in ((16, 10, 4), (16, 30, 4)):
         pytest.skip("--quick leaves out the large shapes")
-    width, n_layers = shape.sizes[1], len(shape.sizes) - 1
-    sizes = ["w" if size == width else str(size) for size in shape.sizes]
+    width = shape.sizes[1]
+    sizes = ["w" if size == width else str(size) for size in shape.sizes[:-1]]
     measure(
         lambda name: workers.ready(name, "sweep", shape),
         turns_of_each=NARROW_TURNS,
         group=f"narrow, {shape.name}",
         kind="narrow",
         shape=shape.name,
-        family=f"{'-'.join(sizes)}, batch {shape.batch}",
+        family=f"{'-'.join(sizes)}-{shape.sizes[-1]}, batch {shape.batch}",
         width=width,
-        n_layers=n_layers,
         flops=shape.gradient_flops,
     )

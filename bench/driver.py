@@ -13,7 +13,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -168,12 +168,16 @@ class Worker:
 
     def close(self) -> None:
         """End the process."""
+        self.end()
+        self._process.wait()
+
+    def end(self) -> None:
+        """Tell the process to end, without waiting for it."""
         self._signal("SIGCONT")
         for pipe in (self._process.stdin, self._process.stdout):
             if pipe is not None:
                 with contextlib.suppress(BrokenPipeError):  # the worker has died with a request in the pipe
                     pipe.close()
-        self._process.wait()
 
 
 def fresh_seconds(before: str, timed: str, variables: Mapping[str, str] | None = None) -> float:
@@ -265,8 +269,16 @@ class Workers:
 
     def close(self) -> None:
         """End all workers."""
-        for worker in self._workers.values():
-            worker.close()
+        close_all(self._workers.values())
+
+
+def close_all(workers: Iterable[Worker]) -> None:
+    """End processes side by side: some take seconds."""
+    chosen = list(workers)
+    for worker in chosen:
+        worker.end()
+    for worker in chosen:
+        worker.close()
 
 
 def turn(contestant: Any, at_once: int = ROUNDS_AT_ONCE) -> float:
@@ -329,5 +341,4 @@ class EstimatorWorkers:
 
     def close(self) -> None:
         """End all processes."""
-        for worker in self._workers.values():
-            worker.close()
+        close_all(self._workers.values())

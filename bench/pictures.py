@@ -6,6 +6,7 @@ from itertools import cycle
 from pathlib import Path
 
 from matplotlib.figure import Figure
+from matplotlib.ticker import NullLocator
 
 from bench.peers import LIBRARIES
 from bench.sweep_sections import families, per_flop
@@ -107,6 +108,8 @@ def draw_narrow(results: Results, path: Path) -> None:
         for (name, found), style in zip(row.items(), cycle(_LINES)):
             widths = [record["extra_info"]["width"] for record in found]
             axes.loglog(widths, [seconds(record) for record in found], style, label=name, color="black")
+            axes.set_xticks(widths, widths, fontsize=8)
+        axes.xaxis.set_minor_locator(NullLocator())
         axes.set(xlabel=f"width w of {family}", ylabel="seconds for a training step")
         axes.grid(alpha=0.3)
         axes.legend()

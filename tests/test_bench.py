@@ -555,6 +555,19 @@ def test_one_command_measures_and_writes_the_report(tmp_path, capfd):
     assert text in capfd.readouterr().out
 
 
+def test_one_command_measures_several_times(tmp_path, monkeypatch):
+    def measure(path, options):
+        path.write_text(json.dumps(a_run(*(1.0, 2.0, 4.0) if "1" in path.name else (0.5, 0.5, 0.5))))
+        return 1 if "2" in path.name else 0
+
+    monkeypatch.setattr("bench.__main__._measure", measure)
+    assert measure_everything(["--runs", "2", "--results", str(tmp_path / "both.json")]) == 1  # as the worst of them
+    assert {path.name for path in tmp_path.glob("*.*") if path.suffix != ".png"} == {
+        "both-1.json", "both-2.json", "both.md",
+    }  # fmt: skip
+    assert cells((tmp_path / "both.md").read_text(), "784-30-10, batch 10")[5:8] == ["4", "2, 4", "3.5"]
+
+
 @pytest.mark.usefixtures("in_time")
 def test_one_command_fails_where_nothing_is_measured(tmp_path):
     assert measure_everything(["--quick", "-k", "no_such_benchmark", "--results", str(tmp_path / "found.json")]) != 0
