@@ -15,7 +15,7 @@ from typing import NamedTuple
 import numpy as np
 
 from fastbp.engine.parameters import count_params
-from fastbp.kernels.machine.processor import FLOPS_OF_A_STEP, LINE_BYTES
+from fastbp.kernels.machine.processor import FAR_BYTES, FLOPS_OF_A_STEP, LINE_BYTES
 from fastbp.kernels.matrix.tiles import TILES
 from fastbp.kernels.tables import data as in_data
 from fastbp.kernels.tables import plan as in_plan
@@ -72,8 +72,9 @@ _SERIAL_PRODUCT = 1 << 15
 
 # ---- Memory ----------------------------------------------------------------------------------------------------------
 
-_PAGE_BYTES = 4096  # rows that are a multiple of it apart fall into one set of the first-level cache
-_PAD_BYTES = 3 * LINE_BYTES  # behind such rows of z, a and delta; worth 3 % of the products of 1024 and 2048 neurons
+# Behind rows of z, a and delta that are a multiple of `FAR_BYTES` long; worth 3 % of the products of 1024 and 2048
+# neurons.
+_PAD_BYTES = 3 * LINE_BYTES
 
 # ---- Seconds ---------------------------------------------------------------------------------------------------------
 
@@ -158,7 +159,7 @@ def block_rows_for_all_threads(sizes: Sequence[int], n_rows: int, block_rows: in
 def row_stride(width: int, dtype: np.dtype) -> int:
     """Elements from one row of a wide layer's z, a and delta to the next."""
     itemsize = np.dtype(dtype).itemsize
-    return width + _PAD_BYTES // itemsize if width * itemsize % _PAGE_BYTES == 0 else width
+    return width + _PAD_BYTES // itemsize if width * itemsize % FAR_BYTES == 0 else width
 
 
 # ---- Into how many pieces --------------------------------------------------------------------------------------------

@@ -49,8 +49,8 @@ def _row_of_one_vector(v: Vectors, n: Any, z: Any, a: Any) -> tuple[Any, Any, An
     builder = v.builder
     mask = v.first_lanes(n)
     logits = v.load(z, 0, mask)
-    maximum = v.across(lambda x, y: _largest(v, x, y), builder.select(mask, logits, v.number(float("-inf"))))
-    powers = builder.select(mask, _exponential(v, builder.fsub(logits, maximum)), v.zero)
+    maximum = v.across(lambda x, y: _largest(v, x, y), v.choose(mask, logits, v.number(float("-inf"))))
+    powers = v.choose(mask, _exponential(v, builder.fsub(logits, maximum)), v.zero)
     total = v.across(builder.fadd, powers)
     outputs = builder.fmul(powers, builder.fdiv(v.number(1.0), total))
     v.store(outputs, a, 0, mask)
@@ -64,7 +64,7 @@ def _row_of_many(v: Vectors, n: Any, z: Any, a: Any) -> tuple[Any, Any]:
 
     def larger(j: Any, largest: Any) -> list[Any]:
         mask = mask_of(v, j, n)
-        return [_largest(v, largest, builder.select(mask, v.load(builder.gep(z, [j]), 0, mask), lowest))]
+        return [_largest(v, largest, v.choose(mask, v.load(builder.gep(z, [j]), 0, mask), lowest))]
 
     (largest,) = loop(builder, n, v.lanes, [lowest], larger)
     maximum = v.across(lambda x, y: _largest(v, x, y), largest)
@@ -73,7 +73,7 @@ def _row_of_many(v: Vectors, n: Any, z: Any, a: Any) -> tuple[Any, Any]:
         mask = mask_of(v, j, n)
         powers = _exponential(v, builder.fsub(v.load(builder.gep(z, [j]), 0, mask), maximum))
         v.store(powers, builder.gep(a, [j]), 0, mask)
-        return [builder.fadd(total, builder.select(mask, powers, v.zero))]
+        return [builder.fadd(total, v.choose(mask, powers, v.zero))]
 
     (totals,) = loop(builder, n, v.lanes, [v.zero], power)
     total = v.across(builder.fadd, totals)

@@ -13,17 +13,26 @@ from fastbp.kernels.machine.target import TARGET, instruction_sets
 # --- registers --------------------------------------------------------------------------------------------------------
 
 
+_NEVER = 1 << 40  # rows
+
+
 class Tiling(NamedTuple):
     """What fits into the registers of a processor."""
 
     vector_bytes: int
     most_rows: tuple[int, ...]  # entry v - 1: the most rows of a tile of v vectors
+    # Whether a mask is a register of its own, and free.  Elsewhere it is a vector, and reading under it takes a tenth
+    # of a tile's time: whole vectors are read without.
+    has_mask_registers: bool
+    # Rows of a from which on it pays to copy a panel of b whose rows are a multiple of `FAR_BYTES` apart.
+    copied_rows: int
 
 
 # 32 registers: accumulators, a row of b, and a broadcast element of a.  The products of rows and vectors are large
 # enough to hide the four cycles of a multiply-add on two units, and small enough not to spill.
-AVX512 = Tiling(64, (16, 12, 8))
-AVX2 = Tiling(32, (10, 6))  # 16 registers
+AVX512 = Tiling(64, (16, 12, 8), has_mask_registers=True, copied_rows=_NEVER)
+# 16 registers: 12 accumulators, two vectors of b, an element of a, and a mask where there is one.
+AVX2 = Tiling(32, (10, 6), has_mask_registers=False, copied_rows=12)
 
 
 def host_tiling() -> Tiling | None:
@@ -45,7 +54,9 @@ VECTOR_BYTES = TILING.vector_bytes if TILING else 16
 TINY_PRODUCT = 64
 # Steps of the common dimension for which a panel of b stays in the first-level cache: 256 x 48 float32 are 48 KiB.
 PANEL_STEPS = 256
-PANEL_ELEMENTS = PANEL_STEPS * 48
+PANEL_COLUMNS = 48  # of a panel, or of the panels that are copied at a time
+PANEL_ELEMENTS = PANEL_STEPS * PANEL_COLUMNS
+FAR_BYTES = 4096  # rows that are a multiple of it apart fall into one set of the first-level cache
 # Tiles whose gradient, parameters and moments stay in the first-level cache until the step: some 24 KiB.
 STEP_TILES = 4
 STEP_ELEMENTS = STEP_TILES * 16 * 3 * 8  # of the widest tiles there are: 8 x 3 vectors of 16

@@ -5,11 +5,11 @@ columns under a mask, or take a processor's estimate of a root: the functions wr
 """
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 from llvmlite import ir
 
-from fastbp.kernels.machine.processor import AVX512, TILING, VECTOR_BYTES
+from fastbp.kernels.machine.processor import AVX2, AVX512, TILING, VECTOR_BYTES
 
 INT = ir.IntType(64)
 INT32 = ir.IntType(32)
@@ -26,6 +26,13 @@ def declared(module: Any, function_type: ir.FunctionType, name: str) -> Any:
     return module.globals.get(name) or ir.Function(module, function_type, name)
 
 
+class Mask(NamedTuple):
+    """Some lanes of a vector, as a rule its first ones."""
+
+    lanes: Any  # a vector of bits; for AVX2 of integers as wide as the numbers, 0 or -1
+    count: Any  # how many first lanes, or None
+
+
 class Vectors:
     """Writes vector instructions for one dtype into one LLVM function."""
 
@@ -37,7 +44,9 @@ class Vectors:
         self.integers = ir.VectorType(ir.IntType(8 * self.bytes), self.lanes)
         self.zero = ir.Constant(self.type, [0.0] * self.lanes)
         self._suffix = f"v{self.lanes}f{8 * self.bytes}"
-        self.mask_type = ir.VectorType(BOOL, self.lanes)
+        # AVX2 has no registers for bits: what is a vector of bits to LLVM is made anew from narrow integers, in five
+        # dependent instructions, wherever it is used in another block than it was made in, such as a loop's.
+        self._masks_are_integers = TILING is AVX2
 
     def call(self, name: str, result: Any, arguments: list[Any]) -> Any:
         """Call an LLVM intrinsic by its full name."""
@@ -52,12 +61,36 @@ class Vectors:
         lanes = ir.Constant(ir.VectorType(INT32, self.lanes), [0] * self.lanes)
         return self.builder.shuffle_vector(first, undefined, lanes)
 
-    def first_lanes(self, count: Any) -> Any:
-        """Mask of the first `count` lanes."""
-        integers = ir.VectorType(INT, self.lanes)
-        return self.builder.icmp_signed(
-            "<", ir.Constant(integers, list(range(self.lanes))), self.splat(count, integers)
-        )
+    def first_lanes(self, count: Any) -> Mask:
+        """Mask of the first `count` lanes, or of all of them; to be made once, outside of the loops that use it."""
+        every = integer(self.lanes)
+        count = self.builder.select(self.builder.icmp_signed("<", count, every), count, every)
+        bound = self.builder.trunc(count, self.integers.element) if self.bytes < 8 else count
+        numbers = ir.Constant(self.integers, list(range(self.lanes)))
+        return self.mask(self.builder.icmp_signed("<", numbers, self.splat(bound, self.integers)), count)
+
+    def mask(self, bits: Any, count: Any = None) -> Mask:
+        """Mask of a vector of bits."""
+        if not self._masks_are_integers:
+            return Mask(bits, count)
+        lanes = self.builder.sext(bits, self.integers)
+        # which the compiler must not see through: it would go back to the bits
+        same = ir.FunctionType(lanes.type, [lanes.type])
+        return Mask(self.builder.asm(same, "", "=x,0", [lanes], side_effect=False), count)
+
+    def choose(self, mask: Mask, x: Any, y: Any) -> Any:
+        """x where the mask is set, y elsewhere."""
+        if not self._masks_are_integers:
+            return self.builder.select(mask.lanes, x, y)
+        arguments = [y, x, self.builder.bitcast(mask.lanes, self.type)]
+        if self.lanes * self.bytes == 16:
+            return self.call(f"llvm.x86.sse41.blendv{'ps' if self.bytes == 4 else 'pd'}", self.type, arguments)
+        return self._call_avx("blendv", self.type, arguments)
+
+    def _call_avx(self, name: str, result: Any, arguments: list[Any]) -> Any:
+        """Call an intrinsic of AVX, whose names end with the precision and the width."""
+        precision, width = "ps" if self.bytes == 4 else "pd", ".256" if self.lanes * self.bytes == 32 else ""
+        return self.call(f"llvm.x86.avx.{name}.{precision}{width}", result, arguments)
 
     def fma(self, x: Any, y: Any, z: Any) -> Any:
         """x y + z, rounded once."""
@@ -134,24 +167,74 @@ class Vectors:
         """Pointer to the vector that begins so many elements after p."""
         return self.builder.bitcast(self.builder.gep(p, [integer(elements)]), self.type.as_pointer())
 
-    def load(self, p: Any, offset: int = 0, mask: Any = None) -> Any:
+    def load(self, p: Any, offset: int = 0, mask: Mask | None = None) -> Any:
         """Vector at p[offset:]; 0 where the mask is not set, without touching the memory there."""
         q = self.pointer(p, offset)
         if mask is None:
             vector = self.builder.load(q)
             vector.align = self.bytes
             return vector
+        if self._masks_are_integers:
+            return self._call_avx("maskload", self.type, [q, mask.lanes])
         align = ir.Constant(INT32, self.bytes)
-        return self.call(f"llvm.masked.load.{self._suffix}.p0", self.type, [q, align, mask, self.zero])
+        return self.call(f"llvm.masked.load.{self._suffix}.p0", self.type, [q, align, mask.lanes, self.zero])
 
-    def store(self, vector: Any, p: Any, offset: int = 0, mask: Any = None) -> None:
-        """p[offset:] = vector, where the mask is set."""
+    def store(self, vector: Any, p: Any, offset: int = 0, mask: Mask | None = None) -> None:
+        """p[offset:] = vector, where the mask is set.  It may branch: then the builder is in another block after it."""
         q = self.pointer(p, offset)
         if mask is None:
             self.builder.store(vector, q).align = self.bytes
-        else:
+        elif not self._masks_are_integers:
             align = ir.Constant(INT32, self.bytes)
-            self.call(f"llvm.masked.store.{self._suffix}.p0", ir.VoidType(), [vector, q, align, mask])
+            self.call(f"llvm.masked.store.{self._suffix}.p0", ir.VoidType(), [vector, q, align, mask.lanes])
+        elif mask.count is None:
+            self._call_avx("maskstore", ir.VoidType(), [q, mask.lanes, vector])
+        else:
+            self._store_parts([vector], [self.builder.gep(p, [integer(offset)])], mask.count)
+
+    def store_rows(self, vectors: list[Any], rows: list[Any], mask: Mask | None = None) -> None:
+        """Store a vector at each pointer, all under one mask: with one look at it for all of them."""
+        if self._masks_are_integers and mask is not None and mask.count is not None:
+            self._store_parts(vectors, rows, mask.count)
+            return
+        for vector, p in zip(vectors, rows, strict=True):
+            self.store(vector, p, 0, mask)
+
+    def _store_parts(self, vectors: list[Any], rows: list[Any], count: Any) -> None:
+        """Store the first lanes by the bits of their number: a whole vector, or a half, a quarter and so on.
+
+        Before Zen 5 a masked store of AVX2 is a program of up to forty instructions, six to twelve cycles; a branch
+        that goes the same way each time costs next to nothing.
+        """
+        builder = self.builder
+        with builder.if_else(builder.icmp_signed("==", count, integer(self.lanes))) as (every, some):
+            with every:
+                self.store_rows(vectors, rows)
+            with some:
+                size = self.lanes // 2
+                while size:
+                    vectors, rows = self._store_halves(vectors, rows, builder.and_(count, integer(size)), size)
+                    size //= 2
+
+    def _store_halves(self, vectors: list[Any], rows: list[Any], wanted: Any, size: int) -> tuple[list[Any], list[Any]]:
+        """Store the lower halves of vectors if they are wanted; the halves that are left, and where they belong."""
+        builder, before = self.builder, self.builder.block
+        indices = ir.VectorType(INT32, size)
+        low, high = (
+            [builder.shuffle_vector(x, x, ir.Constant(indices, list(range(start, start + size)))) for x in vectors]
+            for start in (0, size)
+        )
+        with builder.if_then(builder.icmp_signed("!=", wanted, integer(0))):
+            for half, p in zip(low, rows, strict=True):
+                builder.store(half, builder.bitcast(p, half.type.as_pointer())).align = self.bytes
+            behind, taken = [builder.gep(p, [integer(size)]) for p in rows], builder.block
+        left = []
+        for value, value_if_stored in zip(low + rows, high + behind, strict=True):
+            phi = builder.phi(value.type)
+            phi.add_incoming(value, before)
+            phi.add_incoming(value_if_stored, taken)
+            left.append(phi)
+        return left[: len(rows)], left[len(rows) :]
 
     def prefetch(self, p: Any, write: int = 0, near: int = 3) -> None:
         """Ask for a cache line soon, for reading or writing, into the first-level (3) or the second-level cache (2)."""
@@ -211,6 +294,44 @@ def loop(builder: ir.IRBuilder, count: Any, step: Any, state: list[Any], body: C
     return after
 
 
-def mask_of(vectors: Vectors, j: Any, n: Any) -> Any:
+def mask_of(vectors: Vectors, j: Any, n: Any) -> Mask:
     """The lanes of the vector at column j that lie within n columns."""
     return vectors.first_lanes(vectors.builder.sub(n, j))
+
+
+class Columns(NamedTuple):
+    """The columns of a row, in vectors: made once, outside of the loop over the rows."""
+
+    whole: Any  # columns of the whole vectors
+    n: Any
+    edge: Mask  # of the vector behind them
+
+
+def columns_of(vectors: Vectors, n: Any) -> Columns:
+    """Cut n columns into whole vectors and an edge."""
+    whole = vectors.builder.and_(n, integer(-vectors.lanes))
+    return Columns(whole, n, mask_of(vectors, whole, n))
+
+
+def over_columns(vectors: Vectors, columns: Columns, state: list[Any], body: Callable[..., list[Any]]) -> list[Any]:
+    """``state = body(j, mask, *state)`` for each vector: the whole ones in a loop, without masks, then the edge."""
+    builder = vectors.builder
+
+    def whole(j: Any, *state: Any) -> list[Any]:
+        return body(j, None, *state)
+
+    def if_there_are_some(condition: Any, state: list[Any], write: Callable[[], list[Any]]) -> list[Any]:
+        before = builder.block
+        with builder.if_then(condition):
+            after = write()
+            end = builder.block
+        phis = [builder.phi(value.type) for value in state]
+        for phi, old, new in zip(phis, state, after, strict=True):
+            phi.add_incoming(old, before)
+            phi.add_incoming(new, end)
+        return phis
+
+    some = builder.icmp_signed(">", columns.whole, integer(0))
+    state = if_there_are_some(some, state, lambda: loop(builder, columns.whole, vectors.lanes, state, whole))
+    rest = builder.icmp_signed("<", columns.whole, columns.n)
+    return if_there_are_some(rest, state, lambda: body(columns.whole, columns.edge, *state))

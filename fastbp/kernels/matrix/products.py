@@ -1,19 +1,32 @@
 """Matrix products made of register tiles: rows times panels of columns.
 
-A panel of B.T is transposed into a small buffer.  Panels of B are read where they lie: to copy them next to each other
-first, as BLAS libraries do, was never quicker and took up to a fifth longer, from 64 x 64 x 64 to 2048 x 2048 x 256.
+A panel of B.T is transposed into a small buffer.  Panels of B are read where they lie, as a rule: to copy them next to
+each other first, as BLAS libraries do, took up to a fifth longer from 64 x 64 x 64 to 2048 x 2048 x 256.  Only narrow
+panels of rows that lie a multiple of 4096 bytes apart are copied: all cache lines of such a panel fall into one set of
+the first-level cache, and reading them where they lie took up to half as long again.
 """
 
 from typing import Any, NamedTuple
 
 from fastbp.kernels.compiler.jit import inlined, leaf
 from fastbp.kernels.machine.pointers import shift
-from fastbp.kernels.machine.processor import PANEL_ELEMENTS, PANEL_STEPS, STEP_ELEMENTS, STEP_TILES, TILING
+from fastbp.kernels.machine.processor import (
+    FAR_BYTES,
+    PANEL_COLUMNS,
+    PANEL_ELEMENTS,
+    PANEL_STEPS,
+    STEP_ELEMENTS,
+    STEP_TILES,
+    TILING,
+    VECTOR_BYTES,
+)
 from fastbp.kernels.matrix.tiles import NOTHING, TILE_VECTORS, scratch, tile, transpose_block
 from fastbp.kernels.optimizers.updates import take_step
-from fastbp.kernels.vectors.values import lanes
+from fastbp.kernels.vectors.values import lanes, load, store
 
 _MOST_ROWS = TILING.most_rows if TILING else (1,)
+_COPIED_ROWS = TILING.copied_rows if TILING else 0
+_COPIED_MULTIPLE = FAR_BYTES // VECTOR_BYTES
 _MOST_ROWS_1 = _MOST_ROWS[0]
 _MOST_ROWS_2 = _MOST_ROWS[min(1, len(_MOST_ROWS) - 1)]
 _MOST_ROWS_3 = _MOST_ROWS[-1]
@@ -119,6 +132,19 @@ def transpose_panel(n_columns, k, source, source_row, target, target_row):
             transpose_block(min(n_lanes, n_columns - j), min(n_lanes, k - step), block, source_row, there, target_row)
 
 
+@leaf
+def copy_columns(n, k, source, source_row, target, target_row):
+    """target[k, j] = source[k, j] for n columns j."""
+    n_lanes = lanes(source)
+    whole = n // n_lanes * n_lanes
+    for i in range(k):
+        from_row, to_row = shift(source, i * source_row), shift(target, i * target_row)
+        for j in range(0, whole, n_lanes):
+            store(load(shift(from_row, j)), shift(to_row, j))
+        for j in range(whole, n):
+            to_row[j] = from_row[j]
+
+
 @inlined
 def product(m, n, k, a, b, transposed, c0, c, step):
     """C = C0 + A B for A (m, k), which is `Strided`, and B (k, n), or B.T if `transposed`; overwrites C.
@@ -141,11 +167,25 @@ def product(m, n, k, a, b, transposed, c0, c, step):
 @inlined
 def _part_of_product(m, n, k, a, b, transposed, c0, c, now, step):
     """The same for a part of the common dimension, whose panels fit into the first-level cache."""
+    copies = not transposed and m >= _COPIED_ROWS and b.row % (_COPIED_MULTIPLE * lanes(b.p)) == 0
+    side_by_side = scratch(b.p, PANEL_ELEMENTS)
+    width = PANEL_COLUMNS if copies else n
+    for j in range(0, n, width):
+        columns, b_here = min(width, n - j), Matrix(shift(b.p, j * (b.row if transposed else 1)), b.row)
+        if copies:
+            copy_columns(columns, k, b_here.p, b.row, side_by_side, width)
+            b_here = Matrix(side_by_side, width)
+        c0_here, c_here = Matrix(shift(c0.p, j), c0.row), Matrix(shift(c.p, j), c.row)
+        _panels_of_product(m, columns, k, a, b_here, transposed, side_by_side, c0_here, c_here, j, now, step)
+
+
+@inlined
+def _panels_of_product(m, n, k, a, b, transposed, transposed_panel, c0, c, offset, now, step):
+    """The same panel by panel; the parameters of the first column's step are at `offset`."""
     n_lanes = lanes(b.p)
     vectors_left = (n + n_lanes - 1) // n_lanes
     # a few columns behind whole panels are one of their own: half a vector may take half the time
     few_at_end = n // n_lanes % TILE_VECTORS == 0 and 0 < n % n_lanes <= n_lanes // 2
-    transposed_panel = scratch(b.p, PANEL_ELEMENTS)
     j = 0
     while vectors_left > 0:
         vectors = TILE_VECTORS if few_at_end and vectors_left > TILE_VECTORS else share(vectors_left, TILE_VECTORS)
@@ -158,9 +198,11 @@ def _part_of_product(m, n, k, a, b, transposed, c0, c, now, step):
             b_here = transposed_panel
         c0_here, c_here = Matrix(shift(c0.p, j), c0.row), Matrix(shift(c.p, j), c.row)
         if now:
-            rows_times_panel_and_step(m, panel, k, a, Matrix(b_here, row), c0_here, c_here, j, step)
+            rows_times_panel_and_step(m, panel, k, a, Matrix(b_here, row), c0_here, c_here, offset + j, step)
         else:
-            soon = Soon(c.row, c_here.p, c_here.p, c_here.p)
+            # the result's place in the next tile, whose sums may begin with what is there
+            following = shift(c_here.p, share(m, most_rows(vectors)) * c.row)
+            soon = Soon(c.row, following, following, following)
             rows_times_panel(m, panel, k, a, Matrix(b_here, row), c0_here, c_here, soon)
         j += columns
         vectors_left -= vectors

@@ -92,10 +92,8 @@ def _column_sums(builder: ir.IRBuilder, real: Any, arguments: list[Any]) -> None
     def column(j: Any) -> list[Any]:
         mask = mask_of(v, j, n)
         start = builder.gep(x, [j])
-        none = v.first_lanes(integer(0))
-        before = v.load(
-            builder.gep(sums, [j]), 0, builder.select(builder.icmp_signed("!=", add, integer(0)), mask, none)
-        )
+        added = v.first_lanes(builder.select(builder.icmp_signed("!=", add, integer(0)), builder.sub(n, j), integer(0)))
+        before = v.load(builder.gep(sums, [j]), 0, added)
 
         def four_rows(i: Any, *totals: Any) -> list[Any]:
             rows = [builder.gep(start, [builder.mul(x_row, builder.add(i, integer(k)))]) for k in range(4)]

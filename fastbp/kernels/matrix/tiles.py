@@ -9,8 +9,8 @@ Every element is one chain of fused multiply-adds in the order of k, whatever ti
 into tiles, pieces or batches changes no bit of the result.
 
 There is one LLVM function for each number of rows and vectors; masks take care of widths that are no multiple of a
-vector.  The functions need a processor with fused multiply-add and masked moves (`TILES`); elsewhere BLAS makes the
-products.
+vector.  Where a mask is not free there are two: for whole vectors, and with a mask.  The functions need a processor
+with fused multiply-add and masked moves (`TILES`); elsewhere BLAS makes the products.
 """
 
 from collections.abc import Callable
@@ -25,6 +25,7 @@ from fastbp.kernels.machine.vector_writer import INT, INT32, Vectors, integer, l
 
 TILES = TILING is not None  # whether products are made of tiles
 TILE_VECTORS = len(TILING.most_rows) if TILING else 1  # vectors of the widest tile
+_MASKS_ARE_FREE = TILING is not None and TILING.has_mask_registers
 NOTHING = -1  # a row stride of c0 that stands for c0 = 0
 _TABLE_ROWS = 32  # entries of a line in the table of tiles, for 0 rows and up
 _GROUP = 4  # rows whose addresses are computed from one pointer
@@ -36,15 +37,15 @@ def _opaque(builder: ir.IRBuilder, x: Any) -> Any:
     return builder.asm(ir.FunctionType(x.type, [x.type]), "", "=r,0", [x], side_effect=False)
 
 
-def _tile(module: Any, real: Any, rows: int, vectors: int) -> Any:
+def _tile(module: Any, real: Any, rows: int, vectors: int, is_whole: bool) -> Any:
     """c = c0 + a b for one tile and k > 0; c0_row < 0 stands for c0 = 0; the last vector has `last` columns.
 
-    With `vectors` = 0 it is half a vector wide.
+    With `vectors` = 0 it is half a vector wide.  If the tile `is_whole`, the last vector is as well.
 
     `soon` are three pointers to matrices whose cache lines in the tile's place are wanted when the tile is done: asked
     for while the sums are made, they cost next to nothing.
     """
-    name = f"fastbp_tile_{real}_{rows}x{vectors}"
+    name = f"fastbp_tile_{real}_{rows}x{vectors}{'' if is_whole else '_masked'}"
     if name in module.globals:
         return module.globals[name]
     pointer = real.as_pointer()
@@ -54,8 +55,8 @@ def _tile(module: Any, real: Any, rows: int, vectors: int) -> Any:
     k, a, a_row, a_column, b, b_row, c0, c0_row, c, c_row, last, soon_row, *soon = function.args
     v = Vectors(builder, real, VECTOR_BYTES if vectors else VECTOR_BYTES // 2)
     vectors = max(vectors, 1)
-    columns = [integer(v.lanes)] * (vectors - 1) + [last]
-    masks = [None] * (vectors - 1) + [v.first_lanes(last)]
+    columns = [integer(v.lanes)] * (vectors - 1) + [integer(v.lanes) if is_whole else last]
+    masks = [None] * (vectors - 1) + [None if is_whole else v.first_lanes(last)]
     is_zero = builder.icmp_signed("<", c0_row, integer(0))
     masks_of_c0 = [v.first_lanes(builder.select(is_zero, integer(0), count)) for count in columns]
     grid = [(i, j) for i in range(rows) for j in range(vectors)]
@@ -71,8 +72,8 @@ def _tile(module: Any, real: Any, rows: int, vectors: int) -> Any:
                 v.prefetch(builder.gep(row, [integer(j * v.lanes)]), write=1)
 
     sums = _sums_of_products(v, k, (a, a_row, a_column), (b, b_row, masks), rows, sums, fetch)
-    for (i, j), total in zip(grid, sums, strict=True):
-        v.store(total, c_rows[i], j * v.lanes, masks[j])
+    for j, mask in enumerate(masks):
+        v.store_rows(sums[j::vectors], [builder.gep(row, [integer(j * v.lanes)]) for row in c_rows], mask)
     builder.ret_void()
     return function
 
@@ -149,13 +150,11 @@ def _transpose(module: Any, real: Any) -> Any:
     function, builder = new_function(module, name, [INT, INT, pointer, INT, pointer, INT])
     n_rows, n_columns, source, source_row, target, target_row = function.args
     v = Vectors(builder, real)
-    mask = v.first_lanes(n_columns)
-    some = ir.Constant(v.mask_type, [0] * v.lanes)
     rows = []
     for i in range(v.lanes):
         present = builder.icmp_signed("<", integer(i), n_rows)
         row = builder.gep(source, [builder.mul(source_row, integer(i))])
-        rows.append(v.load(row, 0, builder.select(present, mask, some)))
+        rows.append(v.load(row, 0, v.first_lanes(builder.select(present, n_columns, integer(0)))))
     columns = _transposed(v, rows)
     for j in range(v.lanes):
         block = function.append_basic_block(f"column_{j}")
@@ -186,15 +185,37 @@ def scratch(typingctx, p, elements):
     return p(p, elements), codegen  # the literal's type keeps apart what is compiled for different numbers
 
 
+def _kinds(most_rows: tuple[int, ...]) -> list[tuple[int, bool]]:
+    """The kinds of tiles, a line of their table each: how many vectors, and whether the last one is whole."""
+    some = range(1, len(most_rows) + 1)
+    if _MASKS_ARE_FREE:
+        return [(vectors, False) for vectors in (0, *some)]
+    return [(vectors, is_whole) for is_whole in (True, False) for vectors in some]
+
+
+def _line(builder: ir.IRBuilder, real: Any, vectors: Any, last: Any) -> Any:
+    """The line of the kind of tile that a panel needs."""
+    bytes_of_number = Vectors(builder, real).bytes
+    if _MASKS_ARE_FREE:
+        # Some of these processors do a long vector in two halves: a few columns take half the time in a short one.
+        fits = builder.icmp_signed("<=", last, integer(VECTOR_BYTES // 2 // bytes_of_number))
+        half = builder.and_(fits, builder.icmp_signed("==", vectors, integer(1)))
+        return builder.select(half, integer(0), vectors)
+    is_whole = builder.icmp_signed("==", last, integer(VECTOR_BYTES // bytes_of_number))
+    return builder.add(vectors, builder.select(is_whole, integer(-1), integer(TILE_VECTORS - 1)))
+
+
 def _tiles(module: Any, real: Any, most_rows: tuple[int, ...]) -> Any:
-    """A table of the tiles: entry [vectors, rows], of which [0, rows] are half a vector wide."""
+    """A table of the tiles: entry [kind, rows]."""
     name = f"fastbp_tiles_{real}"
     if name in module.globals:
         return module.globals[name]
-    lines = most_rows[0], *most_rows
-    tiles = [[_tile(module, real, rows, i) for rows in range(1, most + 1)] for i, most in enumerate(lines)]
+    tiles = [
+        [_tile(module, real, rows, vectors, is_whole) for rows in range(1, most_rows[max(vectors, 1) - 1] + 1)]
+        for vectors, is_whole in _kinds(most_rows)
+    ]
     pointer = tiles[0][0].type
-    entries = [ir.Constant(pointer, None)] * (len(lines) * _TABLE_ROWS)
+    entries = [ir.Constant(pointer, None)] * (len(tiles) * _TABLE_ROWS)
     for i, line in enumerate(tiles):
         entries[i * _TABLE_ROWS + 1 : i * _TABLE_ROWS + 1 + len(line)] = line
     table_type = ir.ArrayType(pointer, len(entries))
@@ -221,10 +242,7 @@ def tile(typingctx, rows, panel, k, a, b, c0, c, soon):
         real = context.get_value_type(signature.args[3][0].dtype)
         if TILING is None:  # never called, see `dense`
             return context.get_dummy_value()
-        # Some processors do a long vector in two halves: a few columns take half the time in a short one.
-        fits = builder.icmp_signed("<=", last, integer(VECTOR_BYTES // 2 // Vectors(builder, real).bytes))
-        half = builder.and_(fits, builder.icmp_signed("==", vectors, integer(1)))
-        line = builder.mul(builder.select(half, integer(0), vectors), integer(_TABLE_ROWS))
+        line = builder.mul(_line(builder, real, vectors, last), integer(_TABLE_ROWS))
         entry = builder.gep(_tiles(builder.module, real, TILING.most_rows), [integer(0), builder.add(line, rows)])
         builder.call(builder.load(entry), rest)
         return context.get_dummy_value()

@@ -234,7 +234,8 @@ else:
         result = Lanes("real", p.dtype)
 
         def codegen(context, builder, signature, args):
-            return _writer(builder, result).load(args[1], 0, args[0])
+            writer = _writer(builder, result)
+            return writer.load(args[1], 0, writer.mask(args[0]))
 
         return result(mask, p), codegen
 
@@ -253,7 +254,8 @@ else:
         """Store a vector at p where the mask is set."""
 
         def codegen(context, builder, signature, args):
-            _writer(builder, x).store(args[1], args[2], 0, args[0])
+            writer = _writer(builder, x)
+            writer.store(args[1], args[2], 0, writer.mask(args[0]))
             return context.get_dummy_value()
 
         return types.void(mask, x, p), codegen
