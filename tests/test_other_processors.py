@@ -22,7 +22,7 @@ import fastbp as bp
 from fastbp.engine.cutting import may_be_narrow
 from fastbp.kernels.machine import processor
 from fastbp.kernels.machine.denormals import FLUSH_DENORMALS, float_mode, set_float_mode
-from fastbp.kernels.machine.processor import AVX2, AVX512, TILING
+from fastbp.kernels.machine.processor import AVX2, AVX512, NEON, TILING
 from fastbp.kernels.machine.target import TARGET, Target, instruction_sets, numbas_target
 from fastbp.kernels.matrix.tiles import TILES
 from fastbp.kernels.vectors.values import HAS_VECTORS
@@ -78,11 +78,13 @@ def test_instruction_sets_are_those_that_llvm_uses(cpu, features, present, tilin
     ("aarch64-unknown-linux-gnu", False, True), ("arm64-apple-darwin22.6.0", False, True),
     ("powerpc64le-unknown-linux-gnu", False, False), ("armv7l-unknown-linux-gnueabihf", False, False),
 ])  # fmt: skip
-def test_kinds_of_machine(triple, is_x86, is_arm):
+def test_kinds_of_machine(triple, is_x86, is_arm, monkeypatch):
     there = Target(triple, "generic", "")
     assert (there.is_x86, there.is_arm) == (is_x86, is_arm)
     if not is_x86:
         assert instruction_sets(there) == set()
+        monkeypatch.setattr(processor, "TARGET", there)
+        assert processor.host_tiling() == (NEON if is_arm else None)
 
 
 NEWER_THAN_HERE = """
@@ -125,7 +127,10 @@ class Processor(NamedTuple):
 
 
 X86_ONLY = (r"%[a-z]+\d", r"^\s+(?:pause|(?:ld|st)mxcsr|prefetch\w+)\b", r"llvm\.")
-ARM_WANTED = (r"msr\s+FPCR", r"mrs\s+\w+, FPCR", r"\bisb\b", r"\bprfm\b", r"\bfmla\s+v\d+")
+ARM_WANTED = (
+    r"msr\s+FPCR", r"mrs\s+\w+, FPCR", r"\bisb\b", r"\bprfm\b",
+    r"\bfmla\s+v\d+\.\d[sd], v\d+\.\d[sd], v\d+\.[sd]\[0\]",  # a tile's
+)  # fmt: skip
 # Instructions that came with SSE3 to SSE4.2, and with the first sets of bits.
 AFTER_SSE2 = (
     r"movs[lh]dup|movddup|lddqu|h(?:add|sub)p[sd]|addsubp[sd]|p(?:shufb|abs\w|align|hadd|hsub|sign)\w*|p?blend\w+|"

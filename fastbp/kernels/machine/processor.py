@@ -33,12 +33,16 @@ class Tiling(NamedTuple):
 AVX512 = Tiling(64, (16, 12, 8), has_mask_registers=True, copied_rows=_NEVER)
 # 16 registers: 12 accumulators, two vectors of b, an element of a, and a mask where there is one.
 AVX2 = Tiling(32, (10, 6), has_mask_registers=False, copied_rows=12)
+# 32 registers.  No Arm processor was at hand: that the tiles are right was seen in an emulator, their speed nowhere.
+NEON = Tiling(16, (16, 12, 8), has_mask_registers=False, copied_rows=12)
 
 
 def host_tiling() -> Tiling | None:
     """Return the tiling for the processor that Numba compiles for; None where the products are left to BLAS."""
     if numba.config.DISABLE_JIT:
         return None
+    if TARGET.is_arm:
+        return NEON
     present = instruction_sets(TARGET)
     if "avx512" in present:
         return AVX512

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 from llvmlite import ir
 
-from fastbp.kernels.machine.processor import AVX2, AVX512, TILING, VECTOR_BYTES
+from fastbp.kernels.machine.processor import AVX2, AVX512, NEON, TILING, VECTOR_BYTES
 
 INT = ir.IntType(64)
 INT32 = ir.IntType(32)
@@ -47,6 +47,7 @@ class Vectors:
         # AVX2 has no registers for bits: what is a vector of bits to LLVM is made anew from narrow integers, in five
         # dependent instructions, wherever it is used in another block than it was made in, such as a loop's.
         self._masks_are_integers = TILING is AVX2
+        self._has_masked_moves = TILING is not NEON
 
     def call(self, name: str, result: Any, arguments: list[Any]) -> Any:
         """Call an LLVM intrinsic by its full name."""
@@ -136,6 +137,8 @@ class Vectors:
         """Lane i of the result is lane index[i] of x; only the low bits of an index are used."""
         if TILING is None:
             return self._permuted_one_by_one(x, index)
+        if TILING is NEON:
+            return self._permuted_by_bytes(x, index)
         if TILING is AVX512:
             kind = "sf" if self.bytes == 4 else "df"
             return self.call(f"llvm.x86.avx512.permvar.{kind}.512", self.type, [x, index])
@@ -147,6 +150,18 @@ class Vectors:
             moved = self.call("llvm.x86.avx2.permps", halves, [self.builder.bitcast(x, halves), pair])
             return self.builder.bitcast(moved, self.type)
         return self.call("llvm.x86.avx2.permps", self.type, [x, index])
+
+    def _permuted_by_bytes(self, x: Any, index: Any) -> Any:
+        """The same by Arm's table of bytes: those of lane i are `bytes` i and the ones behind."""
+        every_byte = int.from_bytes(bytes([self.bytes]) * self.bytes, "little")
+        low = self.builder.and_(index, self.integer(self.lanes - 1))
+        places = self.builder.add(
+            self.builder.mul(low, self.integer(every_byte)),
+            self.integer(int.from_bytes(bytes(range(self.bytes)), "little")),
+        )
+        table = ir.VectorType(ir.IntType(8), self.lanes * self.bytes)
+        arguments = [self.builder.bitcast(value, table) for value in (x, places)]
+        return self.builder.bitcast(self.call("llvm.aarch64.neon.tbl1.v16i8", table, arguments), self.type)
 
     def _permuted_one_by_one(self, x: Any, index: Any) -> Any:
         """The same without an instruction for it."""
@@ -176,6 +191,8 @@ class Vectors:
             return vector
         if self._masks_are_integers:
             return self._call_avx("maskload", self.type, [q, mask.lanes])
+        if not self._has_masked_moves:
+            return self._load_lanes(self.builder.gep(p, [integer(offset)]), mask)
         align = ir.Constant(INT32, self.bytes)
         return self.call(f"llvm.masked.load.{self._suffix}.p0", self.type, [q, align, mask.lanes, self.zero])
 
@@ -184,7 +201,7 @@ class Vectors:
         q = self.pointer(p, offset)
         if mask is None:
             self.builder.store(vector, q).align = self.bytes
-        elif not self._masks_are_integers:
+        elif not self._masks_are_integers and (self._has_masked_moves or mask.count is None):
             align = ir.Constant(INT32, self.bytes)
             self.call(f"llvm.masked.store.{self._suffix}.p0", ir.VoidType(), [vector, q, align, mask.lanes])
         elif mask.count is None:
@@ -192,9 +209,23 @@ class Vectors:
         else:
             self._store_parts([vector], [self.builder.gep(p, [integer(offset)])], mask.count)
 
+    def _load_lanes(self, p: Any, mask: Mask) -> Any:
+        """Load lane by lane, without branches: what is not wanted is a 0 that lies elsewhere."""
+        zero = self.builder.module.globals.get(name := f"fastbp_zero_{self.real}")
+        if zero is None:
+            zero = ir.GlobalVariable(self.builder.module, self.real, name)
+            zero.linkage, zero.global_constant, zero.initializer = "linkonce_odr", True, ir.Constant(self.real, 0.0)
+        vector = ir.Constant(self.type, ir.Undefined)
+        for i in range(self.lanes):
+            lane = ir.Constant(INT32, i)
+            wanted = self.builder.extract_element(mask.lanes, lane)
+            there = self.builder.select(wanted, self.builder.gep(p, [integer(i)]), zero)
+            vector = self.builder.insert_element(vector, self.builder.load(there), lane)
+        return vector
+
     def store_rows(self, vectors: list[Any], rows: list[Any], mask: Mask | None = None) -> None:
         """Store a vector at each pointer, all under one mask: with one look at it for all of them."""
-        if self._masks_are_integers and mask is not None and mask.count is not None:
+        if (self._masks_are_integers or not self._has_masked_moves) and mask is not None and mask.count is not None:
             self._store_parts(vectors, rows, mask.count)
             return
         for vector, p in zip(vectors, rows, strict=True):

@@ -20,7 +20,7 @@ def sum_of_columns(x, pitch, lane, n_lanes):
     """In each lane the sum over the lanes of its column, where rows are 2^pitch lanes long."""
     if pitch == 0:
         x = plus_partner(x, lane, 1)
-    if pitch <= 1:
+    if pitch <= 1 and n_lanes > 2:
         x = plus_partner(x, lane, 2)
     if pitch <= 2 and n_lanes > 4:
         x = plus_partner(x, lane, 4)
