@@ -120,9 +120,9 @@ class LeafLibrary(_Library):
                 module.link_in(llvm.parse_assembly(part.text))
             for library in dict.fromkeys(library for leaf in leaves for library in leaf.below.others):
                 module.link_in(library._get_module_for_linking(), preserve=True)
-            for function in module.functions:
-                if not function.is_declaration and function.linkage == llvm.Linkage.external:
-                    function.linkage = llvm.Linkage.linkonce_odr
+            for value in (*module.functions, *module.global_variables):
+                if not value.is_declaration and value.linkage == llvm.Linkage.external:
+                    value.linkage = llvm.Linkage.linkonce_odr
             self._shared_module = module
         return self._shared_module
 
