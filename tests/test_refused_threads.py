@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 
 import fastbp as bp
-from fastbp import __main__
 from fastbp.engine import frame, interruption
 from fastbp.engine.threads import _Helpers
 from fastbp.kernels.machine import team
@@ -200,9 +199,3 @@ def test_a_fit_with_checkpoints_that_cannot_have_a_thread(refused, monkeypatch, 
     monkeypatch.undo()
     nets[1].fit(X, Y, epochs=3, batch_size=7, seed=0)
     assert same_bits(nets[0].params, nets[1].params)
-
-
-def test_the_command_explains_nothing_where_no_thread_can_wait(refused, capsys):
-    with __main__._slow_start_explained():
-        pass
-    assert capsys.readouterr().err == ""

@@ -5,7 +5,6 @@ import inspect
 import pkgutil
 import re
 import sys
-import time
 
 import numba
 import numpy as np
@@ -126,16 +125,3 @@ def test_every_text_says_the_same_of_the_first_use():
         assert len(found) == 1, name
         assert FIRST_USE in found[0], name
     assert re.fullmatch(r"about \d+ seconds", FIRST_USE)
-
-
-def test_the_command_says_how_long_the_first_use_takes(monkeypatch, capsys):
-    main_module = sys.modules["fastbp.__main__"]
-    monkeypatch.setattr(main_module, "_SLOW_START", 0.0)
-    errors, end = "", time.monotonic() + 60
-    with main_module._slow_start_explained():
-        while not errors and time.monotonic() < end:
-            time.sleep(0.01)
-            errors = capsys.readouterr().err
-    assert errors == (
-        f"compiling the kernels; they are kept on disk, so this happens once and takes {FIRST_USE} for each dtype\n"
-    )

@@ -1,17 +1,20 @@
 """The compiler's options, in one place.
 
-Four kinds of compiled function, named after the storeys of the package:
+Five kinds of compiled function, named after the storeys of the package:
 
 ``root``
     Called from Python.  Releases the GIL, is cached on disk (see `disk_cache`), one compilation for each dtype.
 ``leaf``
     Called by other kernels only; does one thing to arrays.  Never validates, allocates or raises.
+``part``
+    A leaf with machine code of its own, that of all leaves below it included: threads make it while Python writes what
+    comes next.  A call costs as much as that of a leaf that is not inlined.
 ``inlined``
     A leaf that is part of another one, or of few: no call passes its many arguments on.
 ``formula``
     A scalar function that must be inlined into the loop that calls it, so that the loop can be vectorised.
 
-With ``NUMBA_DISABLE_JIT=1`` all four return the plain Python function.
+With ``NUMBA_DISABLE_JIT=1`` all five return the plain Python function.
 """
 
 from collections.abc import Callable

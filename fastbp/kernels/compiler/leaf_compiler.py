@@ -1,12 +1,12 @@
-"""How leaves are compiled: to unoptimised code that only waits to be linked into a root.
+"""How leaves are compiled: to text in LLVM's language, which waits to be part of some machine code.
 
 Numba optimises every function together with all that it calls, and turns each into machine code that could be called
 from Python.  In a tower of leaves that work is done again on every floor: the root took 150 s to compile.  A leaf is
-never called from Python, so it needs neither; the root is optimised once, with all its leaves in it.
+never called from Python, so it needs neither; the root and each of its parts are optimised once, with their leaves.
 
-What is left of the time goes to Python more than to LLVM: Numba takes each of some 180 leaves from bytecode to LLVM's
-language.  So what a leaf has no use for is left out, and what was found out once is not looked for again.  The machine
-code is the same, to the byte.
+What is left goes to Python as much as to LLVM: Numba takes each of some 210 leaves from bytecode to LLVM's language.
+So what a leaf has no use for is left out (see `leaf_lowering`), what was found out once is not looked for again, and
+LLVM works beside Python (see `machine_code`).
 
 This is built on `pipeline_class`, Numba's own door for such things.  Where Numba lacks a part of it, this file is not
 imported (see `numba_private`).
@@ -120,9 +120,9 @@ class LeafLibrary(_Library):
                 module.link_in(llvm.parse_assembly(part.text))
             for library in dict.fromkeys(library for leaf in leaves for library in leaf.below.others):
                 module.link_in(library._get_module_for_linking(), preserve=True)
-            for function in module.functions:
-                if not function.is_declaration and function.linkage == llvm.Linkage.external:
-                    function.linkage = llvm.Linkage.linkonce_odr
+            for value in (*module.functions, *module.global_variables):
+                if not value.is_declaration and value.linkage == llvm.Linkage.external:
+                    value.linkage = llvm.Linkage.linkonce_odr
             self._shared_module = module
         return self._shared_module
 
