@@ -1,4 +1,4 @@
-"""Matrix products by register tiles, rows and softmax in explicit vectors, Adam by estimates: each beside NumPy."""
+"""Matrix products by register tiles, rows, softmax and Adam in explicit vectors: each beside NumPy."""
 
 import json
 import os
@@ -13,7 +13,7 @@ import fastbp as bp
 from fastbp.kernels.functions import softmax_of_short_rows
 from fastbp.kernels.machine.pointers import at
 from fastbp.kernels.machine.processor import TILING
-from fastbp.kernels.matrix import products, rows, tiles
+from fastbp.kernels.matrix import one_row, products, rows, tiles
 from fastbp.kernels.matrix.tiles import NOTHING
 from fastbp.kernels.optimizers import adam_step, updates
 from tests import cases
@@ -246,13 +246,17 @@ def adam(rows, n, row, g_row, numbers, g, w, m, v):
     adam_step.adam_step(runs, numbers, at(g, 0), at(w, 0), at(m, 0), at(v, 0))
 
 
-@pytest.mark.skipif(not adam_step.IN_VECTORS, reason="a processor without fused multiply-add")
+ADAM_NUMBERS = 1e-3, 0.9, 0.1, 0.999, 0.001, 1e-8  # rate, beta and 1 - beta of both moments, epsilon
+
+
+@pytest.mark.skipif(not adam_step.IN_VECTORS, reason="a processor without vector instructions of ours")
+@pytest.mark.parametrize("dtype", cases.DTYPES)
 @pytest.mark.parametrize("n", [1, 15, 16, 17, 1000])
-def test_adam_by_estimates(n):
-    numbers = tuple(np.float32(x) for x in (1e-3, 0.9, 0.1, 0.999, 0.001, 1e-8))
+def test_adam_in_vectors(n, dtype):
+    numbers = tuple(np.dtype(dtype).type(x) for x in ADAM_NUMBERS)
     magnitudes = 10 ** RNG.uniform(-18, 18, size=n)
-    g, w = (RNG.normal(size=n) * magnitudes).astype("f4"), np.zeros(n, np.float32)
-    m, v = (0.1 * RNG.normal(size=n) * magnitudes).astype("f4"), (magnitudes**2 * RNG.random(n)).astype("f4")
+    g, w = (RNG.normal(size=n) * magnitudes).astype(dtype), np.zeros(n, dtype)
+    m, v = (0.1 * RNG.normal(size=n) * magnitudes).astype(dtype), (magnitudes**2 * RNG.random(n)).astype(dtype)
     g[:3], m[:3], v[:3] = 0, 0, 0  # a dead neuron's weights
     rate, beta_1, gain_1, beta_2, gain_2, epsilon = (float(x) for x in numbers)
     m_new = beta_1 * m.astype(float) + gain_1 * g
@@ -261,19 +265,96 @@ def test_adam_by_estimates(n):
     np.testing.assert_allclose(m, m_new, rtol=1e-5, atol=1e-30)
     np.testing.assert_allclose(v, v_new, rtol=1e-5, atol=1e-37)
     step = rate * m.astype(float) / (np.sqrt(v.astype(float)) + epsilon)
-    np.testing.assert_allclose(-w, step, rtol=6 * 2**-24, atol=1e-37)
+    np.testing.assert_allclose(-w, step, rtol=3 * np.finfo(dtype).eps, atol=1e-37)
 
 
-@pytest.mark.skipif(not adam_step.IN_VECTORS, reason="a processor without fused multiply-add")
-def test_adam_leaves_what_lies_between_rows():
-    numbers = tuple(np.float32(x) for x in (1e-3, 0.9, 0.1, 0.999, 0.001, 1e-8))
-    g, (w, m, v) = RNG.normal(size=(5, 21)).astype("f4"), RNG.random((3, 5, 40)).astype("f4")
+@pytest.mark.skipif(not adam_step.IN_VECTORS, reason="a processor without vector instructions of ours")
+def test_adam_without_epsilon_stays_finite():
+    """By estimates neither a dead neuron nor a gradient whose square overflows makes a weight NaN."""
+    numbers = tuple(np.float32(x) for x in (*ADAM_NUMBERS[:-1], 0.0))
+    g = np.array([0.0, 1.0, np.finfo(np.float32).max / 4] * 7, np.float32)
+    w, m, v = (np.full(21, x, np.float32) for x in (1.0, 0.0, 0.0))
+    adam(1, 21, 21, 21, numbers, g, w, m, v)
+    assert np.isfinite(w).all()
+    np.testing.assert_array_equal(w[::3], 1)
+
+
+@pytest.mark.skipif(not adam_step.IN_VECTORS, reason="a processor without vector instructions of ours")
+@pytest.mark.parametrize("dtype", cases.DTYPES)
+def test_adam_leaves_what_lies_between_rows(dtype):
+    numbers = tuple(np.dtype(dtype).type(x) for x in ADAM_NUMBERS)
+    g, (w, m, v) = RNG.normal(size=(5, 21)).astype(dtype), RNG.random((3, 5, 40)).astype(dtype)
     expected = [array.copy() for array in (w, m, v)]
     for i in range(5):
         adam(1, 21, 21, 21, numbers, g[i], *(array[i] for array in expected))
     adam(5, 21, 40, 21, numbers, g, w, m, v)
     for array, one_by_one in zip((w, m, v), expected, strict=True):
         assert np.array_equal(array, one_by_one)
+
+
+# ---- One row alone -------------------------------------------------------------------------------------------------
+
+
+@compiled
+def one_row_forward(k, n, a, w, w_row, has_b, b, z):
+    one_row.forward_row(k, n, at(a, 0), at(w, 0), w_row, has_b, at(b, 0), at(z, 0))
+
+
+@compiled
+def one_row_step(k, n, a, delta, g, wanted, optimizer, constants, w, s1, s2):
+    rule = updates.Rule(optimizer, at(constants, 0), 0.01, 0.1, 0.001)
+    step = updates.Step(wanted, rule, 0.0, 0.0, at(w, 0), at(s1, 0), at(s2, 0))
+    one_row.outer_product_and_step(k, n, at(a, 0), at(delta, 0), at(g, 0), step)
+
+
+ONE_ROW_SHAPES = (
+    (1, 1),
+    (5, 3),
+    (2, 7),
+    (300, 8),
+    (784, 30),
+    (9, 17),
+    (40, 100),
+    (3, 129),
+    (600, 33),
+    (4, 1030),
+    (1, 600),
+)
+
+
+@with_tiles
+@pytest.mark.parametrize("dtype", cases.DTYPES)
+@pytest.mark.parametrize(("k", "n"), ONE_ROW_SHAPES)
+def test_one_row_has_the_bits_of_a_tile(k, n, dtype):
+    a, b = RNG.normal(size=k).astype(dtype), RNG.normal(size=n).astype(dtype)
+    _, w = matrix((k, n), n + 3, dtype)
+    for has_b in (0, 1):
+        z, expected = np.full((2, n + 1), 9, dtype)
+        one_row_forward(k, n, a, w, n + 3, has_b, b, z)
+        multiply(1, n, k, a, k, 1, w, n + 3, False, b, 0 if has_b else NOTHING, expected, n)
+        np.testing.assert_array_equal(z, expected)
+
+
+@with_tiles
+@pytest.mark.parametrize("dtype", cases.DTYPES)
+@pytest.mark.parametrize(("k", "n"), ONE_ROW_SHAPES)
+@pytest.mark.parametrize(("optimizer", "constants"), [
+    (updates.SGD, (0.0, 0.0)), (updates.ADAM, (0.9, 0.999, 1e-8, 0.0, 0.0)),
+], ids=["sgd", "adam"])  # fmt: skip
+def test_step_from_one_row(k, n, optimizer, constants, dtype):
+    a, delta = RNG.normal(size=k).astype(dtype), RNG.normal(size=n).astype(dtype)
+    before = RNG.random((3, k * n + 1)).astype(dtype)
+    numbers, g, unused = np.array(constants), np.full(k * n + 1, 9, dtype), np.full(k * n + 1, 9, dtype)
+    one_row_step(k, n, a, delta, g, False, optimizer, numbers, *before.copy())
+    np.testing.assert_array_equal(g[:-1], np.outer(a, delta).ravel())
+    assert g[-1] == 9
+    results = before.copy()
+    one_row_step(k, n, a, delta, unused, True, optimizer, numbers, *results)
+    expected = before.copy()
+    gradient_and_step(k, n, 1, a, delta, NOTHING, g, optimizer, numbers, 0.0, 0.0, *expected, True)
+    eps = 4 * np.finfo(dtype).eps  # the compiler rounds whole vectors and the rest of a run in different ways
+    np.testing.assert_allclose(results, expected, rtol=eps, atol=eps)
+    assert not np.array_equal(results[0], before[0])
 
 
 PROGRAM = """

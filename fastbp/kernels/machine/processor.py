@@ -64,6 +64,7 @@ FAR_BYTES = 4096  # rows that are a multiple of it apart fall into one set of th
 # Tiles whose gradient, parameters and moments stay in the first-level cache until the step: some 24 KiB.
 STEP_TILES = 4
 STEP_ELEMENTS = STEP_TILES * 16 * 3 * 8  # of the widest tiles there are: 8 x 3 vectors of 16
+ONE_ROW_COLUMNS = 512  # of a part of a layer's weights whose gradient from one row is made before their step is taken
 LONG_SUM = 32  # steps of the common dimension that take longer than to fetch a cache line
 
 # --- rows and parameters ----------------------------------------------------------------------------------------------

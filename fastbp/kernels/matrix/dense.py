@@ -8,6 +8,7 @@ from fastbp.kernels.compiler.jit import inlined, leaf
 from fastbp.kernels.machine.pointers import real, shift
 from fastbp.kernels.machine.processor import TINY_PRODUCT
 from fastbp.kernels.matrix.blas import gemm
+from fastbp.kernels.matrix.one_row import forward_row, outer_product_and_step
 from fastbp.kernels.matrix.products import Matrix, Strided, product
 from fastbp.kernels.matrix.tiles import NOTHING, TILES
 from fastbp.kernels.optimizers.updates import no_step, take_step
@@ -39,6 +40,9 @@ def dense_forward(m, fan_in, n, a_prev, a_stride, W, W_stride, b, z, z_stride):
     if m * fan_in * n <= TINY_PRODUCT:
         _tiny_forward(m, fan_in, n, a_prev, a_stride, W, W_stride, b, z, z_stride)
         return
+    if TILES and m == 1:
+        forward_row(fan_in, n, a_prev, W, W_stride, 1, b, z)
+        return
     if TILES:
         a, c = Strided(a_prev, a_stride, 1), Matrix(z, z_stride)
         product(m, n, fan_in, a, Matrix(W, W_stride), False, Matrix(b, 0), c, no_step(z))
@@ -50,6 +54,9 @@ def dense_forward(m, fan_in, n, a_prev, a_stride, W, W_stride, b, z, z_stride):
 @leaf
 def dense_forward_part(m, n_inputs, fan_out, a_prev, a_stride, W, z):
     """z = a_prev @ W for n_inputs of a layer's inputs and all its neurons, without the biases; overwrites z."""
+    if TILES and m == 1:
+        forward_row(n_inputs, fan_out, a_prev, W, fan_out, 0, W, z)
+        return
     if TILES:
         a, b, zero, c = Strided(a_prev, a_stride, 1), Matrix(W, fan_out), Matrix(W, NOTHING), Matrix(z, fan_out)
         product(m, fan_out, n_inputs, a, b, False, zero, c, no_step(z))
@@ -79,6 +86,9 @@ def dense_backward_weights(m, n_inputs, fan_out, a_prev, a_stride, delta, stride
     """
     if m * n_inputs * fan_out <= TINY_PRODUCT:
         _tiny_backward_weights(m, n_inputs, fan_out, a_prev, a_stride, delta, stride, add, dW)
+    elif TILES and m == 1 and add == 0:
+        outer_product_and_step(n_inputs, fan_out, a_prev, delta, dW, step)
+        return
     elif TILES:
         c0, c0_row = (delta, NOTHING) if add == 0 else (dW, fan_out)
         a, b, before, c = Strided(a_prev, 1, a_stride), Matrix(delta, stride), Matrix(c0, c0_row), Matrix(dW, fan_out)

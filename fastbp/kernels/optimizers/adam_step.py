@@ -13,7 +13,7 @@ from llvmlite import ir
 from numba import types
 from numba.extending import intrinsic
 
-from fastbp.kernels.machine.processor import ADAM_AHEAD, AVX512, TILING
+from fastbp.kernels.machine.processor import ADAM_AHEAD, AVX2, AVX512, TILING
 from fastbp.kernels.machine.vector_writer import (
     Mask,
     Vectors,
@@ -56,8 +56,13 @@ def _adam_vector(vectors: Vectors, constants: list[Any], pointers: list[Any], ma
     builder = vectors.builder
     rate, beta_1, gain_1, beta_2, gain_2, epsilon = constants
     g, w, m, v = (vectors.load(p, 0, mask) for p in pointers)
-    m = vectors.fma(beta_1, m, builder.fmul(gain_1, g))
-    v = vectors.fma(beta_2, v, builder.fmul(builder.fmul(gain_2, g), g))
+    if vectors.bytes == 8:  # 1 - beta has as many digits as are needed here
+        m = vectors.fma(beta_1, builder.fsub(m, g), g)
+        square = builder.fmul(g, g)
+        v = vectors.fma(beta_2, builder.fsub(v, square), square)
+    else:
+        m = vectors.fma(beta_1, m, builder.fmul(gain_1, g))
+        v = vectors.fma(beta_2, v, builder.fmul(builder.fmul(gain_2, g), g))
     _, w_there, m_there, v_there = pointers
     vectors.prefetch(builder.gep(w_there, [integer(ADAM_AHEAD)]), write=1)
     vectors.store(m, m_there, 0, mask)
@@ -68,7 +73,7 @@ def _adam_vector(vectors: Vectors, constants: list[Any], pointers: list[Any], ma
 def _quotient(vectors: Vectors, x: Any, v: Any, epsilon: Any) -> Any:
     """x / (sqrt(v) + epsilon)."""
     builder = vectors.builder
-    if vectors.bytes == 8:
+    if vectors.bytes == 8 or TILING not in (AVX512, AVX2):
         return builder.fdiv(x, builder.fadd(vectors.call_same("sqrt", v), epsilon))
     size = vectors.largest(vectors.smallest(v, _LARGEST), _SMALLEST)
     if TILING is AVX512:
