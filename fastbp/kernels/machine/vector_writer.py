@@ -13,7 +13,6 @@ from fastbp.kernels.machine.processor import AVX2, AVX512, NEON, TILING, VECTOR_
 
 INT = ir.IntType(64)
 INT32 = ir.IntType(32)
-BOOL = ir.IntType(1)
 
 
 def integer(value: int) -> Any:
