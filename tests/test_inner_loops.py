@@ -9,10 +9,12 @@ import pytest
 from numba import types
 
 from fastbp.kernels.functions.softmax import cross_entropy_rows, softmax_rows
+from fastbp.kernels.machine.processor import TILING
 from fastbp.kernels.matrix.one_row import forward_row, outer_product
+from fastbp.kernels.matrix.products import Matrix, Strided, product
 from fastbp.kernels.matrix.rows import column_sums, gather_rows
 from fastbp.kernels.optimizers.adam_step import adam_step
-from fastbp.kernels.optimizers.updates import Runs
+from fastbp.kernels.optimizers.updates import Runs, no_step
 from fastbp.kernels.vectors.values import HAS_VECTORS
 from tests import cases
 
@@ -57,13 +59,17 @@ def outer(i, p, j, x):
     outer_product(i, i, p, p, p)
 
 
+def tiles(i, p, j, x):
+    product(i, i, i, Strided(p, i, i), Matrix(p, i), False, Matrix(p, i), Matrix(p, i), no_step(p))
+
+
 def functions(kernel, dtype):
     """Lines of assembly of each LLVM function that a kernel calls."""
     real = numba.from_dtype(np.dtype(dtype))
     pointers = types.CPointer(real), types.CPointer(types.int64)
     signature = types.void(types.int64, *pointers, real)
     assembly = numba.njit(signature)(kernel).inspect_asm(signature.args)
-    found = re.findall(r"^(fastbp_\w+):(.*?)^\s*\.size\s+\1,", assembly, re.MULTILINE | re.DOTALL)
+    found = re.findall(r"^(fastbp_[\w.]+):(.*?)^\s*\.size\s+\1,", assembly, re.MULTILINE | re.DOTALL)
     return {name: text.splitlines() for name, text in found}
 
 
@@ -90,6 +96,25 @@ def test_innermost_loops_have_no_work_for_masks(kernel, dtype):
     for loop in loops:
         wrong = [line for line in loop if MASK_WORK.search(line) or SPILL.search(line)]
         assert not wrong, "\n".join(loop)
+
+
+@pytest.mark.parametrize("dtype", cases.DTYPES)
+def test_tiles_keep_their_sums_in_registers(dtype):
+    """The loop over the common dimension has a multiply-add for each row and vector, and does not touch the stack."""
+    loops = {
+        name: [loop for loop in innermost_loops(lines) if any("vfmadd" in line for line in loop)]
+        for name, lines in functions(tiles, dtype).items()
+        if name.startswith("fastbp_tile_")
+    }
+    halves = TILING.most_rows[0] if TILING.has_mask_registers else 0  # elsewhere each kind comes with and without masks
+    assert len(loops) == halves + (1 if halves else 2) * sum(TILING.most_rows)
+    for name, found in loops.items():
+        rows, vectors = map(int, re.search(r"_(\d+)x(\d+)", name).groups())
+        assert found
+        for loop in found:
+            assert sum("vfmadd" in line for line in loop) == rows * max(vectors, 1), "\n".join(loop)
+            wrong = [line for line in loop if "%rsp" in line or MASK_WORK.search(line)]
+            assert not wrong, "\n".join(loop)
 
 
 def test_innermost_loops_are_found():

@@ -256,7 +256,7 @@ SELECTED = {
     "x86-64": [HERE, "tests/test_gradient.py", *THREADS, "tests/test_training.py", "tests/test_sparse.py"],
     "haswell": [
         HERE, *COMPLEX_STEP, *THREADS, "tests/test_training.py", "tests/test_narrow.py", "tests/test_kernels.py",
-        "tests/test_products.py",
+        "tests/test_inner_loops.py", "tests/test_products.py",
     ],
 }  # fmt: skip
 
