@@ -27,7 +27,7 @@ from fastbp.kernels.machine.vector_writer import (
     over_columns,
 )
 
-IN_VECTORS = TILING is not None  # whether the step is written in vector instructions
+IN_VECTORS = TILING is not None  # whether the step is written in vector instructions, in float32 at least
 
 # Between these, the estimate of a root and its refinement are finite; smaller ones are far below any epsilon, and their
 # m is practically 0; larger ones belong to gradients above 1e19.
@@ -58,9 +58,9 @@ def _adam_vector(vectors: Vectors, constants: list[Any], pointers: list[Any], ma
     builder = vectors.builder
     rate, beta_1, gain_1, beta_2, gain_2, epsilon = constants
     g, w, m, v = (vectors.load(p, 0, mask) for p in pointers)
-    if vectors.bytes == 8:  # 1 - beta has as many digits as are needed here
-        m = vectors.fma(beta_1, builder.fsub(m, g), g)
+    if vectors.bytes == 8:  # 1 - beta is exact enough; float32's would lose five of its digits
         square = builder.fmul(g, g)
+        m = vectors.fma(beta_1, builder.fsub(m, g), g)
         v = vectors.fma(beta_2, builder.fsub(v, square), square)
     else:
         m = vectors.fma(beta_1, m, builder.fmul(gain_1, g))
@@ -75,9 +75,11 @@ def _adam_vector(vectors: Vectors, constants: list[Any], pointers: list[Any], ma
 def _quotient(vectors: Vectors, x: Any, v: Any, epsilon: Any) -> Any:
     """x / (sqrt(v) + epsilon)."""
     builder = vectors.builder
-    if vectors.bytes == 8 or TILING is not AVX512:
+    if vectors.bytes == 8:
         return builder.fdiv(x, builder.fadd(vectors.call_same("sqrt", v), epsilon))
     size = vectors.largest(vectors.smallest(v, _LARGEST), _SMALLEST)
+    if TILING is not AVX512:
+        return builder.fdiv(x, builder.fadd(vectors.call_same("sqrt", size), epsilon))
     estimate = _estimate(vectors, "rsqrt14", size)
     half = builder.fmul(vectors.number(-0.5), builder.fmul(size, estimate))
     root_inverse = builder.fmul(estimate, vectors.fma(half, estimate, vectors.number(1.5)))
@@ -91,6 +93,11 @@ def _estimate(vectors: Vectors, name: str, x: Any) -> Any:
     """The processor's estimate of 1 / x or 1 / sqrt(x), to 14 bits."""
     every_lane = ir.Constant(ir.IntType(16), 0xFFFF)
     return vectors.call(f"llvm.x86.avx512.{name}.ps.512", vectors.type, [x, vectors.zero, every_lane])
+
+
+def _is_in_vectors(dtype: Any) -> bool:
+    """Whether it is for a dtype: for float64 AVX-512 keeps a plain loop, and the last bits of earlier versions' fits."""
+    return IN_VECTORS and (dtype == types.float32 or TILING is not AVX512)
 
 
 if numba.config.DISABLE_JIT:
@@ -107,10 +114,11 @@ else:
 
     @intrinsic
     def has_adam_step(typingctx, p):
-        """Whether `adam_step` exists on this processor, as the compiler knows it."""
+        """Whether `adam_step` exists for the dtype of the pointer on this processor, as the compiler knows it."""
+        exists = _is_in_vectors(p.dtype)
 
         def codegen(context, builder, signature, args):
-            return ir.Constant(ir.IntType(1), IN_VECTORS)
+            return ir.Constant(ir.IntType(1), exists)
 
         return types.boolean(p), codegen
 
@@ -125,7 +133,7 @@ else:
         signature = types.void(runs, numbers, g, w, m, v)
 
         def codegen(context, builder, signature, args):
-            if IN_VECTORS:  # elsewhere never called, see `has_adam_step`
+            if _is_in_vectors(real):  # elsewhere never called, see `has_adam_step`
                 runs, numbers, *pointers = args
                 unpacked = [*members(builder, runs), *members(builder, numbers)]
                 call_operation("adam", _adam, builder, context.get_value_type(real), [*unpacked, *pointers])
