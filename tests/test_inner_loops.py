@@ -9,7 +9,7 @@ import pytest
 from numba import types
 
 from fastbp.kernels.functions.softmax import cross_entropy_rows, softmax_rows
-from fastbp.kernels.machine.processor import TILING
+from fastbp.kernels.machine.processor import AVX512, TILING
 from fastbp.kernels.matrix.one_row import forward_row, outer_product
 from fastbp.kernels.matrix.products import Matrix, Strided, product
 from fastbp.kernels.matrix.rows import column_sums, gather_rows
@@ -89,6 +89,8 @@ def innermost_loops(lines):
 @pytest.mark.parametrize("dtype", cases.DTYPES)
 @pytest.mark.parametrize("kernel", [gather, sums, softmax, cross_entropy, adam, forward, outer])
 def test_innermost_loops_have_no_work_for_masks(kernel, dtype):
+    if kernel is adam and dtype == "float64" and TILING is AVX512:
+        pytest.skip("a plain loop, see `adam_step`")
     found = functions(kernel, dtype)
     assert found
     loops = [loop for lines in found.values() for loop in innermost_loops(lines)]

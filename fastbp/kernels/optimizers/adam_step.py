@@ -96,7 +96,7 @@ def _estimate(vectors: Vectors, name: str, x: Any) -> Any:
 
 
 def _is_in_vectors(dtype: Any) -> bool:
-    """Whether it is for a dtype: for float64 AVX-512 keeps a plain loop, and the last bits of earlier versions' fits."""
+    """Whether it is for a dtype: for float64 AVX-512 keeps a plain loop, and so the last bits of earlier fits."""
     return IN_VECTORS and (dtype == types.float32 or TILING is not AVX512)
 
 
