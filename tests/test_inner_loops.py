@@ -9,11 +9,11 @@ import pytest
 from numba import types
 
 from fastbp.kernels.functions.softmax import cross_entropy_rows, softmax_rows
-from fastbp.kernels.machine.processor import AVX512, TILING
+from fastbp.kernels.machine.processor import TILING
 from fastbp.kernels.matrix.one_row import forward_row, outer_product
 from fastbp.kernels.matrix.products import Matrix, Strided, product
 from fastbp.kernels.matrix.rows import column_sums, gather_rows
-from fastbp.kernels.optimizers.adam_step import adam_step
+from fastbp.kernels.optimizers.adam_step import adam_step, is_in_vectors
 from fastbp.kernels.optimizers.updates import Runs, no_step
 from fastbp.kernels.vectors.values import HAS_VECTORS
 from tests import cases
@@ -89,8 +89,8 @@ def innermost_loops(lines):
 @pytest.mark.parametrize("dtype", cases.DTYPES)
 @pytest.mark.parametrize("kernel", [gather, sums, softmax, cross_entropy, adam, forward, outer])
 def test_innermost_loops_have_no_work_for_masks(kernel, dtype):
-    if kernel is adam and dtype == "float64" and TILING is AVX512:
-        pytest.skip("a plain loop, see `adam_step`")
+    if kernel is adam and not is_in_vectors(numba.from_dtype(np.dtype(dtype))):
+        pytest.skip("a plain loop")
     found = functions(kernel, dtype)
     assert found
     loops = [loop for lines in found.values() for loop in innermost_loops(lines)]

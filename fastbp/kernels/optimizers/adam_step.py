@@ -95,7 +95,7 @@ def _estimate(vectors: Vectors, name: str, x: Any) -> Any:
     return vectors.call(f"llvm.x86.avx512.{name}.ps.512", vectors.type, [x, vectors.zero, every_lane])
 
 
-def _is_in_vectors(dtype: Any) -> bool:
+def is_in_vectors(dtype: Any) -> bool:
     """Whether it is for a dtype: for float64 AVX-512 keeps a plain loop, and so the last bits of earlier fits."""
     return IN_VECTORS and (dtype == types.float32 or TILING is not AVX512)
 
@@ -115,7 +115,7 @@ else:
     @intrinsic
     def has_adam_step(typingctx, p):
         """Whether `adam_step` exists for the dtype of the pointer on this processor, as the compiler knows it."""
-        exists = _is_in_vectors(p.dtype)
+        exists = is_in_vectors(p.dtype)
 
         def codegen(context, builder, signature, args):
             return ir.Constant(ir.IntType(1), exists)
@@ -133,7 +133,7 @@ else:
         signature = types.void(runs, numbers, g, w, m, v)
 
         def codegen(context, builder, signature, args):
-            if _is_in_vectors(real):  # elsewhere never called, see `has_adam_step`
+            if is_in_vectors(real):  # elsewhere never called, see `has_adam_step`
                 runs, numbers, *pointers = args
                 unpacked = [*members(builder, runs), *members(builder, numbers)]
                 call_operation("adam", _adam, builder, context.get_value_type(real), [*unpacked, *pointers])
