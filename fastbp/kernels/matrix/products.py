@@ -1,9 +1,10 @@
 """Matrix products made of register tiles: rows times panels of columns.
 
 A panel of B.T is transposed into a small buffer.  Panels of B are read where they lie, as a rule: to copy them next to
-each other first, as BLAS libraries do, took up to a fifth longer from 64 x 64 x 64 to 2048 x 2048 x 256.  Only narrow
-panels of rows that lie a multiple of 4096 bytes apart are copied: all cache lines of such a panel fall into one set of
-the first-level cache, and reading them where they lie took up to half as long again.
+each other first, as BLAS libraries do, took up to a fifth longer from 64 x 64 x 64 to 2048 x 2048 x 256.  Only where
+vectors are shorter than AVX-512's, and so panels narrow, those of rows that lie a multiple of 4096 bytes apart are
+copied: all cache lines of such a panel fall into one set of the first-level cache, and reading them where they lie took
+up to half as long again.
 """
 
 from typing import Any, NamedTuple

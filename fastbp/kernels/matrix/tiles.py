@@ -9,8 +9,8 @@ Every element is one chain of fused multiply-adds in the order of k, whatever ti
 into tiles, pieces or batches changes no bit of the result.
 
 There is one LLVM function for each number of rows and vectors; masks take care of widths that are no multiple of a
-vector.  Where a mask is not free there are two: for whole vectors, and with a mask.  The functions need a processor
-with fused multiply-add and masked moves (`TILES`); elsewhere BLAS makes the products.
+vector.  Where a mask is not free there are two: for whole vectors, and with a mask.  They are written for processors
+that have a tiling, see `fastbp.kernels.machine.processor` (`TILES`); elsewhere BLAS makes the products.
 """
 
 from collections.abc import Callable
