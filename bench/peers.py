@@ -300,7 +300,7 @@ class Jax(Peer):
         layers = self.shape.initial_layers()
         zeros = [(np.zeros_like(W), np.zeros_like(b)) for W, b in layers]
         self.state = self.jax.tree.map(self.jax.numpy.array, (layers, zeros, zeros, np.float32(0)))
-        self.jax.block_until_ready(self.state)  # arrays are made behind the caller's back: not in the round that follows
+        self.jax.block_until_ready(self.state)  # arrays are made in the background: not in the next round
 
     def _logits(self, layers: Any, X: Any) -> Any:
         activation = {"relu": self.jax.nn.relu, "tanh": self.jax.numpy.tanh}[self.shape.activation]
