@@ -192,19 +192,25 @@ def test_both_ways_multiply(task):
 def test_no_product_is_called_from_python(way):
     peer = registry.PEERS["products"](1)
     peer.prepare(shapes.PRODUCTS[0])
-    multiply, before = getattr(peer, way), sys.getprofile()
+    multiply, before = getattr(peer, way), sys.gettrace()
     multiply(1)  # which compiles it
 
-    def calls(n):
+    def lines(n):
+        """Lines of Python that n products take."""
         events = []
-        sys.setprofile(lambda frame, event, argument: events.append(event))
+
+        def trace(frame, event, argument):
+            events.append(event)
+            return trace
+
+        sys.settrace(trace)
         try:
             multiply(n)
         finally:
-            sys.setprofile(before)
+            sys.settrace(before)
         return len(events)
 
-    assert calls(50) == calls(1)
+    assert lines(50) == lines(1)
 
 
 # --- instruction sets -------------------------------------------------------------------------------------------------

@@ -103,7 +103,7 @@ TARGET = numbas_target()
 
 @functools.cache
 def require_instructions() -> None:
-    """Raise RuntimeError where Numba was told to compile for more than the processor at hand has.
+    """Raise RuntimeError where Numba was told to compile for AVX-512, AVX2 or FMA that the processor lacks.
 
     To be called before a kernel is used: an instruction that the processor lacks ends the process, without a word.
     """
