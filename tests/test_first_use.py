@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from fastbp import __main__
-from fastbp.kernels.compiler import jit, machine_code, numba_private
+from fastbp.kernels.compiler import jit, leaf_compiler, machine_code, numba_private
 from fastbp.warmup import FIRST_USE
 from tests.fresh import run_python
 
@@ -225,3 +225,121 @@ def test_a_leaf_that_is_no_part_where_numba_lacks_something(monkeypatch):
     monkeypatch.setattr(sys.modules[jit.__name__], "mark_part", marked.append)
     assert jit.part(lambda x: x) is not None
     assert marked == []
+
+
+SMALL, LARGE = np.array([1.0, 2.0]), np.array([10.0, 20.0])
+
+
+def test_tables_of_constants_of_two_leaves_are_two():
+    @jit.leaf
+    def small(i):
+        return SMALL[i]
+
+    @jit.leaf
+    def large(i):
+        return LARGE[i]
+
+    @jit.part
+    def both(i):
+        return small(i), large(i)
+
+    assert numba.njit(lambda i: (both(i), large(i), small(i)))(1) == ((2.0, 20.0), 20.0, 2.0)
+
+
+@pytest.mark.parametrize("dtype", ["int8", "uint8", "int32", "uint32", "uint64"])
+def test_the_smaller_and_the_larger_of_integers(dtype):
+    @jit.leaf
+    def extremes(a, b):
+        return min(a, b), max(a, b)
+
+    low, high = np.iinfo(dtype).min, np.iinfo(dtype).max
+    for a, b in ((low, high), (high, low), (1, high), (low, 1)):
+        found = numba.njit(lambda a, b: extremes(a, b))(np.dtype(dtype).type(a), np.dtype(dtype).type(b))
+        assert found == (min(a, b), max(a, b))
+
+
+def test_what_a_leaf_calls_has_the_flags_of_the_leaf(monkeypatch):
+    """Numba compiles functions of its own, such as `min` of a tuple, once for each set of flags."""
+
+    def smallest(x, y):
+        return min((x, y, x + y))
+
+    reordered, exact = jit.leaf(smallest), jit.formula(smallest)
+    called, text_of = [], leaf_compiler.text_of
+
+    def watched(codegen, module, *others):
+        called.append({name for name in module.globals if "ol_min" in name})
+        return text_of(codegen, module, *others)
+
+    monkeypatch.setattr(leaf_compiler, "text_of", watched)
+    assert numba.njit(lambda x, y: reordered(x, y) + exact(x, y))(1.0, 2.0) == 2.0
+    first, second = called
+    assert len(first) == len(second) == 1
+    assert first != second
+
+
+def test_a_leaf_that_raises_is_refused():
+    @jit.leaf
+    def positive(i, x):
+        if i < 0:
+            raise ValueError
+        return x[i]
+
+    with pytest.raises(Exception, match="a leaf cannot raise"):
+        numba.njit(lambda i, x: positive(i, x))(1, SMALL)
+
+
+DEBUGGED = """
+import numba
+import numpy as np
+from fastbp.kernels.compiler import jit
+
+@jit.leaf
+def get(x, i):
+    return x[i]
+
+@jit.part
+def get_twice(x, i):
+    return get(x, i) + get(x, i)
+
+@jit.root
+def root(x, i):
+    return get_twice(x, i)
+
+print(root(np.ones(2), 1))
+if numba.config.BOUNDSCHECK:
+    try:
+        root(np.ones(2), 2)
+    except IndexError as error:
+        print(error)
+"""
+
+
+@pytest.mark.parametrize(
+    ("option", "expected"),
+    [("NUMBA_BOUNDSCHECK", ["2.0", "index is out of bounds"]), ("NUMBA_DEBUGINFO", ["2.0"])],
+)
+def test_leaves_that_are_debugged(tmp_path, option, expected):
+    program = tmp_path / "debugged.py"
+    program.write_text(DEBUGGED, encoding="utf-8")
+    for _ in range(2):
+        output = run_python(
+            f"import runpy; runpy.run_path({str(program)!r})", FASTBP_CACHE_DIR=str(tmp_path), **{option: "1"}
+        )
+        assert output.splitlines() == expected
+
+
+def sum_of(one, other):
+    """A leaf that calls two."""
+    return jit.leaf(lambda x: one(x) + other(x))
+
+
+def test_every_leaf_is_looked_at_once_however_many_ways_lead_to_it(monkeypatch):
+    tower, looks = [jit.leaf(lambda x: x + 1.0), jit.leaf(lambda x: x + 2.0)], []
+    for _ in range(10):  # 144 ways
+        tower.append(sum_of(*tower[-2:]))
+    look = leaf_compiler.LeafLibrary._add_every_leaf
+    monkeypatch.setattr(leaf_compiler.LeafLibrary, "_add_every_leaf", lambda *args: (looks.append(1), look(*args)))
+    top = tower[-1]
+    assert numba.njit(lambda x: top(x))(0.0) == 55 + 2 * 89
+    assert len(looks) == len(tower)

@@ -29,7 +29,8 @@ def strings(path):
     ]
 
 
-NAMES = [text for text in strings(ROOT / numba_private.__file__) if re.fullmatch(r"(numba|llvmlite)\.[\w.]+:\w+", text)]
+NAME = re.compile(r"(numba|llvmlite)\.[\w.]+:\w+(\.\w+)*")
+NAMES = [text for text in strings(ROOT / numba_private.__file__) if NAME.fullmatch(text)]
 
 HIDE = """
 import pkgutil, sys, warnings

@@ -38,18 +38,23 @@ def _contains(context: Any, builder: Any, sig: Any, args: Any, loc: Any = None) 
     return found
 
 
+def _is_number(kind: Any) -> bool:
+    """Whether a type is of signed integers or real numbers."""
+    return isinstance(kind, types.Float) or (isinstance(kind, types.Integer) and kind.signed)
+
+
 _EXTREMES: dict[Any, Writer] = {min: _extreme("<"), max: _extreme(">")}
 
 
 def signature_of(function: Any, args: Any) -> Any:
-    """Return the types of a call that is written here, or None: two numbers of one type, or one number."""
+    """Return the types of a call that is written here, or None: two signed numbers of one type, or one number."""
     name = getattr(function, "typing_key", None)
-    if name not in (min, max, int) or not all(isinstance(arg, types.Integer | types.Float) for arg in args):
+    if name not in (min, max, int) or not all(_is_number(arg) for arg in args):
         return None
     plain = [types.unliteral(arg) for arg in args]
     if name is int:
         return types.int64(*plain) if plain == [types.float64] else None
-    return plain[0](*plain) if len(plain) == 2 and plain[0] == plain[1] and plain[0] != types.uint64 else None
+    return plain[0](*plain) if len(plain) == 2 and plain[0] == plain[1] else None
 
 
 def writer_of(function: Any, sig: Any) -> Writer | None:

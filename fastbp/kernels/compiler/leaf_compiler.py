@@ -104,17 +104,18 @@ class LeafLibrary(_Library):
             self.part = Part(fndesc.mangled_name, codegen, self.below.text(codegen), self.below.bitcodes())
             self.part.begin()
 
-    def _every_leaf(self) -> dict[Any, None]:
-        """All leaves below and itself, those of parts as well."""
-        leaves = dict[Any, None]()
+    def _add_every_leaf(self, leaves: dict[Any, None]) -> None:
+        """Add all leaves below and itself, those of parts as well, each once: there are very many ways down."""
         for library in self._linking_libraries:
-            leaves |= library._every_leaf() if isinstance(library, LeafLibrary) else {}
-        return leaves | {self: None}
+            if isinstance(library, LeafLibrary) and library not in leaves:
+                library._add_every_leaf(leaves)
+        leaves[self] = None
 
     def _get_module_for_linking(self) -> Any:
         """Return a module with all below it, for a function that is no root."""
         if self._shared_module is None:
-            leaves = self._every_leaf()
+            leaves = dict[Any, None]()
+            self._add_every_leaf(leaves)
             module = llvm.parse_assembly(joined(self._codegen, [leaf.text for leaf in leaves]))
             for part in dict.fromkeys(part for leaf in leaves for part in leaf.below.parts if part.is_by_hand):
                 module.link_in(llvm.parse_assembly(part.text))
@@ -222,8 +223,10 @@ class LeafCompiler(_Compiler):
     """Numba's nopython pipeline, ending without machine code."""
 
     def define_pipelines(self) -> list[Any]:
-        """Return the one pipeline of a leaf."""
+        """Return the one pipeline of a leaf; Numba's, for a leaf that is debugged and so may raise."""
         state = self.state
+        if state.flags.debuginfo or state.targetctx.enable_boundscheck:
+            return [NUMBA.DefaultPassBuilder.define_nopython_pipeline(state)]
         state.flags.no_compile = True
         state.library = LeafLibrary(state.targetctx.codegen(), state.func_id.func_qualname)
         state.typingctx = _with_memory(state.typingctx, state.flags)

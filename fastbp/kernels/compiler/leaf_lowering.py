@@ -35,6 +35,10 @@ class Convention(_CallConvention):
         """End the leaf."""
         builder.ret(retval)
 
+    def return_user_exc(self, builder: Any, *_: Any, **__: Any) -> None:
+        """Refuse: the caller would not learn of it."""
+        raise NotImplementedError("a leaf cannot raise")
+
 
 class _Caller(_CallConvention):
     """How a leaf calls functions that Numba compiled in its own way: whether they raised is not asked."""
@@ -79,7 +83,8 @@ class LeafContext(_Context):
             return functools.partial(_write, writer, self, sig)
         if not _firstcall:  # a question of Numba's own, within the one below
             return super().get_function(fn, sig, _firstcall)
-        key = fn, sig
+        # Numba has one way to write a call for each set of compiler options, as for a formula's and a leaf's
+        key = fn, sig, fn.get_impl_key(sig) if isinstance(fn, NUMBA.BaseFunction) else None
         try:
             found = _WRITERS[key]
         except KeyError:

@@ -41,7 +41,8 @@ def text_of(codegen: Any, module: Any, name: str, new: str, exported: bool) -> t
         Whether other parts call it.
     """
     by_hand = {key: value for key, value in module.globals.items() if _is_by_hand(value)}
-    declarations = {key: str(value) for key, value in module.globals.items() if key != name and key not in by_hand}
+    others = {key: value for key, value in module.globals.items() if key != name and key not in by_hand}
+    declarations = {key: str(value) for key, value in others.items()}
     metadata = tuple(map(str, module.metadata))
     definition, parts = str(module.globals[name]), dict[Part, None]()
     if by_hand:
@@ -49,7 +50,12 @@ def text_of(codegen: Any, module: Any, name: str, new: str, exported: bool) -> t
         for key, value in by_hand.items():
             definition = definition.replace(f'@"{key}"', f'@"{names[key]}"')
             declarations[names[key]] = _declaration(value, names[key])
-    new = f"{new}.{_digest(definition)}"
+    own = {key for key, value in others.items() if _is_defined(value)}
+    if own:  # tables of constants, whose names are the same in each leaf
+        names = _names(own, [declarations[key] for key in own])
+        declarations = {names.get(key, key): _renamed(text, names) for key, text in declarations.items()}
+        definition = _renamed(definition, names)
+    new = f"{new}.{_digest(definition, *metadata)}"
     definition = definition.replace(f'@"{name}"', f'@"{new}"')
     if exported:
         definition = _exported(definition)
@@ -75,8 +81,20 @@ def _renumbered(text: str, first: int) -> str:
     return re.sub(r"!(\d+)", lambda found: f"!{first + int(found[1])}", text) if first and "!" in text else text
 
 
-def _digest(text: str) -> str:
-    return hashlib.sha256(text.encode()).hexdigest()[:_DIGITS]
+def _digest(*texts: str) -> str:
+    return hashlib.sha256("\n".join(texts).encode()).hexdigest()[:_DIGITS]
+
+
+def _names(old: Iterable[str], texts: Iterable[str]) -> dict[str, str]:
+    """Return new names, which tell what the texts say."""
+    digest = _digest(*sorted(texts))
+    return {name: f"{name}.{digest}" for name in old}
+
+
+def _renamed(text: str, names: dict[str, str]) -> str:
+    """Put new names in the places of old ones."""
+    pattern = "|".join(f'@"{re.escape(name)}"' for name in names)
+    return re.sub(pattern, lambda found: f'@"{names[found[0][2:-1]]}"', text)
 
 
 def _exported(definition: str) -> str:
@@ -96,22 +114,22 @@ def _is_by_hand(value: Any) -> bool:
     return "noinline" in value.attributes if isinstance(value, ir.Function) else value.initializer is not None
 
 
+def _is_defined(value: Any) -> bool:
+    """Whether something is a function with instructions, or a constant with a value."""
+    return not value.is_declaration if isinstance(value, ir.Function) else value.initializer is not None
+
+
 def _apart(
     codegen: Any, by_hand: dict[str, Any], declarations: dict[str, str], metadata: tuple[str, ...]
 ) -> tuple[dict[str, str], dict[Part, None]]:
     """Return the names and the parts of functions written by hand; it makes no difference that they are apart."""
     texts = {name: str(value) for name, value in by_hand.items()}
     if any((name, text) not in _homes for name, text in texts.items()):
-        digest = _digest("\n".join(texts.values()))
-        names = {name: f"{name}.{digest}" for name in texts}
-        pattern = re.compile("|".join(f'@"{re.escape(name)}"' for name in names))
-        definitions = {
-            names[name]: _exported(pattern.sub(lambda found: f'@"{names[found[0][2:-1]]}"', text))
-            for name, text in texts.items()
-        }
+        names = _names(texts, texts.values())
+        definitions = {names[name]: _exported(_renamed(text, names)) for name, text in texts.items()}
         whole = "\n".join(texts.values())
         used = {key: text for key, text in declarations.items() if f'@"{key}"' in whole}
-        part = Part(f"fastbp.{digest}", codegen, joined(codegen, [Text(definitions, used, metadata)]))
+        part = Part(f"fastbp.{_digest(*texts.values())}", codegen, joined(codegen, [Text(definitions, used, metadata)]))
         part.begin()
         _homes.update({(name, text): (names[name], part) for name, text in texts.items()})
     homes = {name: _homes[name, text] for name, text in texts.items()}
