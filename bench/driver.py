@@ -21,6 +21,7 @@ from typing import Any
 from bench import agreement, instruction_sets
 from bench.registry import PEERS
 from bench.shapes import ALL, Shape
+from fastbp.system.processors import count_processors
 
 REPOSITORY = Path(__file__).parent.parent
 PEER_PYTHON = "FASTBP_PEER_PYTHON"  # the interpreter of torch and jax, where it is another one
@@ -212,7 +213,7 @@ class Workers:
         # Many short rounds: one of them will be undisturbed even on a machine that does other things as well.
         self.turns = 1 if quick else 8
         self.seconds = 0.005 if quick else 0.05  # of a round
-        self.n_threads = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+        self.n_threads = count_processors()
         self.thread_counts = [self.n_threads] if quick or self.n_threads == 1 else [1, self.n_threads]
         self._workers: dict[tuple[str, int], Worker] = {}
         self._fingerprints: dict[tuple[str, Shape, str], Sequence[float]] = {}

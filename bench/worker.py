@@ -201,9 +201,10 @@ class Server:
             # One round in advance: another number of steps than the first call's may have to be compiled, and a short
             # call is mostly its fixed cost, so that a round has room for more.
             unit_s = self.round(part)["seconds"]
-            if not self.peer.compiles_each_shape:
-                units = self._units(chosen, task, unit_s, seconds)
-                self.parts[part] = self.task, units
+            units = self._units(chosen, task, unit_s, seconds)
+            self.parts[part] = self.task, units
+            if self.peer.compiles_each_shape:
+                self.round(part)  # which compiles the new number of steps
         return {
             "fingerprint": fingerprint,
             "first_call_s": max(0.0, first - second),

@@ -21,7 +21,14 @@ from tests import cases
 pytestmark = pytest.mark.skipif(numba.config.DISABLE_JIT, reason="explicit vectors exist only compiled")
 with_tiles = pytest.mark.skipif(not tiles.TILES, reason="a processor without fused multiply-add")
 RNG = np.random.default_rng(0)
+START = RNG.bit_generator.state
 compiled = numba.njit(error_model="numpy")
+
+
+@pytest.fixture(autouse=True)
+def same_numbers():
+    """Every test draws the same numbers, whichever tests run before it."""
+    RNG.bit_generator.state = START
 
 
 @compiled

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from fastbp.system import control_groups
+from fastbp.system.processors import count_processors
 from fastbp.validation.numbers import positive_integer
 
 _MOST_HELPERS = 63
@@ -33,7 +34,7 @@ def available_threads() -> int:
     The smallest of: the processors of its affinity mask, the quotas of its Linux control groups, ``OMP_NUM_THREADS``,
     ``NUMBA_NUM_THREADS`` and ``LOKY_MAX_CPU_COUNT`` where they are set, and what `numba.set_num_threads` was given.
     """
-    limits = [len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1]
+    limits = [count_processors()]
     for variable in _THREAD_VARIABLES + _PROCESSOR_VARIABLES:
         value = os.environ.get(variable, "").split(",")[0].strip()
         if value.isdigit() and int(value) > 0:

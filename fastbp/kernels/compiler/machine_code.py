@@ -8,7 +8,6 @@ the next leaf.  A thread that wants Python's lock back waits for milliseconds, s
 import contextlib
 import copy
 import ctypes
-import os
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
@@ -17,6 +16,7 @@ import llvmlite.binding as llvm
 import numba
 
 from fastbp.kernels.compiler.numba_private import LEAVES as NUMBA
+from fastbp.system.processors import count_processors
 
 # As many find something to do while Python writes the other parts.  On two processors the second one is worth 0.2 s:
 # it works while the first one waits for Python's lock.
@@ -128,7 +128,7 @@ _pools = list[ThreadPoolExecutor]()
 @contextlib.contextmanager
 def threads() -> Iterator[None]:
     """Have threads for parts; none of them is left afterwards, whatever happens."""
-    processors = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    processors = count_processors()
     if processors == 1:
         yield
         return

@@ -64,6 +64,7 @@ FAR_BYTES = 4096  # rows that are a multiple of it apart fall into one set of th
 # Tiles whose gradient, parameters and moments stay in the first-level cache until the step: some 24 KiB.
 STEP_TILES = 4
 STEP_ELEMENTS = STEP_TILES * 16 * 3 * 8  # of the widest tiles there are: 8 x 3 vectors of 16
+ONE_ROW_VECTORS = 8  # of columns that are done at once: as many sums as hide how long a multiply-add takes
 ONE_ROW_COLUMNS = 512  # of a part of a layer's weights whose gradient from one row is made before their step is taken
 LONG_SUM = 32  # steps of the common dimension that take longer than to fetch a cache line
 
@@ -71,6 +72,7 @@ LONG_SUM = 32  # steps of the common dimension that take longer than to fetch a 
 
 LINE_BYTES = 64  # of a cache line
 GATHER_AHEAD = 1024  # elements between the row that is copied and the row that is asked for
+SUMMED_VECTORS = min(2, LINE_BYTES // VECTOR_BYTES)  # of columns summed at once: as many as there are registers for
 SHORT_ROW = 4  # elements of a row up to which it is copied one by one: a masked store is slow
 # Numbers of a sparse row between the row of W that is used and the one that is asked for: worth a fifth of float32's
 # time.

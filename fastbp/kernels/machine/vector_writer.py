@@ -46,7 +46,8 @@ class Vectors:
         # AVX2 has no registers for bits: what is a vector of bits to LLVM is made anew from narrow integers, in five
         # dependent instructions, wherever it is used in another block than it was made in, such as a loop's.
         self._masks_are_integers = TILING is AVX2
-        self._has_masked_moves = TILING is not NEON
+        self._has_masked_loads = TILING is not NEON
+        self._stores_parts = TILING in (AVX2, NEON)  # see `_store_parts`; Arm has no masked stores
 
     def call(self, name: str, result: Any, arguments: list[Any]) -> Any:
         """Call an LLVM intrinsic by its full name."""
@@ -190,23 +191,29 @@ class Vectors:
             return vector
         if self._masks_are_integers:
             return self._call_avx("maskload", self.type, [q, mask.lanes])
-        if not self._has_masked_moves:
+        if not self._has_masked_loads:
             return self._load_lanes(self.builder.gep(p, [integer(offset)]), mask)
         align = ir.Constant(INT32, self.bytes)
         return self.call(f"llvm.masked.load.{self._suffix}.p0", self.type, [q, align, mask.lanes, self.zero])
 
     def store(self, vector: Any, p: Any, offset: int = 0, mask: Mask | None = None) -> None:
         """p[offset:] = vector, where the mask is set.  It may branch: then the builder is in another block after it."""
-        q = self.pointer(p, offset)
-        if mask is None:
-            self.builder.store(vector, q).align = self.bytes
-        elif not self._masks_are_integers and (self._has_masked_moves or mask.count is None):
-            align = ir.Constant(INT32, self.bytes)
-            self.call(f"llvm.masked.store.{self._suffix}.p0", ir.VoidType(), [vector, q, align, mask.lanes])
-        elif mask.count is None:
-            self._call_avx("maskstore", ir.VoidType(), [q, mask.lanes, vector])
-        else:
-            self._store_parts([vector], [self.builder.gep(p, [integer(offset)])], mask.count)
+        self.store_rows([vector], [self.builder.gep(p, [integer(offset)])], mask)
+
+    def store_rows(self, vectors: list[Any], rows: list[Any], mask: Mask | None = None) -> None:
+        """Store a vector at each pointer, all under one mask: with one look at it for all of them."""
+        if mask is not None and mask.count is not None and self._stores_parts:
+            self._store_parts(vectors, rows, mask.count)
+            return
+        for vector, p in zip(vectors, rows, strict=True):
+            q = self.builder.bitcast(p, self.type.as_pointer())
+            if mask is None:
+                self.builder.store(vector, q).align = self.bytes
+            elif self._masks_are_integers:
+                self._call_avx("maskstore", ir.VoidType(), [q, mask.lanes, vector])
+            else:
+                align = ir.Constant(INT32, self.bytes)
+                self.call(f"llvm.masked.store.{self._suffix}.p0", ir.VoidType(), [vector, q, align, mask.lanes])
 
     def _load_lanes(self, p: Any, mask: Mask) -> Any:
         """Load lane by lane, without branches: what is not wanted is a 0 that lies elsewhere."""
@@ -221,14 +228,6 @@ class Vectors:
             there = self.builder.select(wanted, self.builder.gep(p, [integer(i)]), zero)
             vector = self.builder.insert_element(vector, self.builder.load(there), lane)
         return vector
-
-    def store_rows(self, vectors: list[Any], rows: list[Any], mask: Mask | None = None) -> None:
-        """Store a vector at each pointer, all under one mask: with one look at it for all of them."""
-        if (self._masks_are_integers or not self._has_masked_moves) and mask is not None and mask.count is not None:
-            self._store_parts(vectors, rows, mask.count)
-            return
-        for vector, p in zip(vectors, rows, strict=True):
-            self.store(vector, p, 0, mask)
 
     def _store_parts(self, vectors: list[Any], rows: list[Any], count: Any) -> None:
         """Store the first lanes by the bits of their number: a whole vector, or a half, a quarter and so on.
@@ -320,11 +319,6 @@ def loop(builder: ir.IRBuilder, count: Any, step: Any, state: list[Any], body: C
     return after
 
 
-def mask_of(vectors: Vectors, j: Any, n: Any) -> Mask:
-    """The lanes of the vector at column j that lie within n columns."""
-    return vectors.first_lanes(vectors.builder.sub(n, j))
-
-
 class Columns(NamedTuple):
     """The columns of a row, in vectors: made once, outside of the loop over the rows."""
 
@@ -336,7 +330,7 @@ class Columns(NamedTuple):
 def columns_of(vectors: Vectors, n: Any) -> Columns:
     """Cut n columns into whole vectors and an edge."""
     whole = vectors.builder.and_(n, integer(-vectors.lanes))
-    return Columns(whole, n, mask_of(vectors, whole, n))
+    return Columns(whole, n, vectors.first_lanes(vectors.builder.sub(n, whole)))
 
 
 def over_columns(vectors: Vectors, columns: Columns, state: list[Any], body: Callable[..., list[Any]]) -> list[Any]:

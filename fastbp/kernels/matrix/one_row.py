@@ -14,12 +14,10 @@ from numba.extending import intrinsic
 
 from fastbp.kernels.compiler.jit import leaf
 from fastbp.kernels.machine.pointers import shift
-from fastbp.kernels.machine.processor import ONE_ROW_COLUMNS, STEP_ELEMENTS
+from fastbp.kernels.machine.processor import ONE_ROW_COLUMNS, ONE_ROW_VECTORS, STEP_ELEMENTS
 from fastbp.kernels.machine.vector_writer import Mask, Vectors, call_operation, integer, loop, where
 from fastbp.kernels.matrix.tiles import scratch
 from fastbp.kernels.optimizers.updates import take_step
-
-_MOST = 8  # vectors of columns that are done at once: as many sums as hide how long a multiply-add takes
 
 
 class _Place(NamedTuple):
@@ -38,13 +36,13 @@ def _over_columns(v: Vectors, n: Any, write: Callable[[list[_Place], Mask | None
     last = builder.sub(n, integer(v.lanes))
     mask = v.first_lanes(n)
     # all columns but the last 1 to 8 vectors
-    done = builder.and_(builder.sub(n, integer(1)), integer(-_MOST * v.lanes))
+    done = builder.and_(builder.sub(n, integer(1)), integer(-ONE_ROW_VECTORS * v.lanes))
 
     def neighbours(j: Any, count: int) -> list[_Place]:
         return [_Place(j, i * v.lanes) for i in range(count)]
 
     def whole(j: Any) -> list[Any]:
-        write(neighbours(j, _MOST), None)
+        write(neighbours(j, ONE_ROW_VECTORS), None)
         return []
 
     with builder.if_else(builder.icmp_signed("<", last, integer(0))) as (short, long):
@@ -52,9 +50,9 @@ def _over_columns(v: Vectors, n: Any, write: Callable[[list[_Place], Mask | None
             write([_Place(integer(0), 0)], mask)
         with long:
             with builder.if_then(builder.icmp_signed(">", done, integer(0))):
-                loop(builder, done, _MOST * v.lanes, [], whole)
+                loop(builder, done, ONE_ROW_VECTORS * v.lanes, [], whole)
             vectors_left = builder.sdiv(builder.add(builder.sub(n, done), integer(v.lanes - 1)), integer(v.lanes))
-            for count in range(1, _MOST + 1):
+            for count in range(1, ONE_ROW_VECTORS + 1):
                 with builder.if_then(builder.icmp_signed("==", vectors_left, integer(count))):
                     write([*neighbours(done, count - 1), _Place(last, 0)], None)
 

@@ -14,7 +14,7 @@ from numba import types
 from numba.extending import intrinsic
 
 from fastbp.kernels.machine.pointers import shift
-from fastbp.kernels.machine.processor import GATHER_AHEAD, LINE_BYTES, SHORT_ROW, VECTOR_BYTES
+from fastbp.kernels.machine.processor import GATHER_AHEAD, LINE_BYTES, SHORT_ROW, SUMMED_VECTORS
 from fastbp.kernels.machine.vector_writer import (
     Mask,
     Vectors,
@@ -25,9 +25,6 @@ from fastbp.kernels.machine.vector_writer import (
     over_columns,
     where,
 )
-
-# Vectors of columns that are summed at once: as much of a cache line as there are registers for.
-_VECTORS_AT_ONCE = min(2, LINE_BYTES // VECTOR_BYTES)
 
 
 def _gather(builder: ir.IRBuilder, real: Any, arguments: list[Any]) -> None:
@@ -131,13 +128,13 @@ def _column_sums(builder: ir.IRBuilder, real: Any, arguments: list[Any]) -> None
         rest = columns_of(v, builder.sub(n, done))
         return over_columns(v, rest, [], lambda j, mask: columns(builder.add(j, done), 1, mask))
 
-    at_once = _VECTORS_AT_ONCE * v.lanes
-    if _VECTORS_AT_ONCE == 1:
+    at_once = SUMMED_VECTORS * v.lanes
+    if SUMMED_VECTORS == 1:
         over_vectors(integer(0))
         return
     done = builder.and_(n, integer(-at_once))
     with builder.if_then(builder.icmp_signed(">", done, integer(0))):
-        loop(builder, done, at_once, [], lambda j: columns(j, _VECTORS_AT_ONCE))
+        loop(builder, done, at_once, [], lambda j: columns(j, SUMMED_VECTORS))
     over_vectors(done)
 
 
