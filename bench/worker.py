@@ -198,13 +198,13 @@ class Server:
         units = self._units(chosen, task, second / self.task.n_first, seconds)
         self.parts[part] = self.task, units
         if not is_long:
-            # One round in advance: another number of steps than the first call's may have to be compiled, and a short
-            # call is mostly its fixed cost, so that a round has room for more.
-            unit_s = self.round(part)["seconds"]
+            # Rounds in advance: a short call is mostly its fixed cost, so that a round has room for more.
+            for _ in range(2 if self.peer.compiles_each_shape else 1):  # the first one may compile this number of steps
+                unit_s = self.round(part)["seconds"]
             units = self._units(chosen, task, unit_s, seconds)
             self.parts[part] = self.task, units
             if self.peer.compiles_each_shape:
-                self.round(part)  # which compiles the new number of steps
+                self.round(part)  # and this one the new number
         return {
             "fingerprint": fingerprint,
             "first_call_s": max(0.0, first - second),
