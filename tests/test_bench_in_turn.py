@@ -11,7 +11,7 @@ import numba
 import pytest
 from llvmlite import binding
 
-from bench import driver, instruction_sets, registry, shapes, turns, ynnpack
+from bench import driver, instruction_sets, registry, shapes, turns, worker, ynnpack
 from bench.__main__ import main as measure_everything
 from bench.conftest import selected_rivals
 from bench.instruction_sets import AVX2, AVX512, NATIVE, Words
@@ -211,6 +211,40 @@ def test_no_product_is_called_from_python(way):
         return len(events)
 
     assert lines(50) == lines(1)
+
+
+class Compiling:
+    """A library on a clock of its own: 1 us a step, 50 us a call, and 0.3 s for each number of steps that is new."""
+
+    def __init__(self, compiles):
+        self.compiles_each_shape, self.now, self.known = compiles, 0.0, set()
+
+    def prepare(self, shape):
+        self.shape = shape
+
+    def restart(self):
+        pass
+
+    def loss(self):
+        return 0.0
+
+    def version(self):
+        return "1"
+
+    def run_steps(self, n, shuffle):
+        self.now += 50e-6 + 1e-6 * n + (0.3 if self.compiles_each_shape and n not in self.known else 0.0)
+        self.known.add(n)
+
+
+@pytest.mark.parametrize("compiles", [False, True])
+def test_rounds_are_long_and_compile_nothing(compiles, monkeypatch):
+    peer, seconds = Compiling(compiles), 2e-3
+    monkeypatch.setattr(worker, "time", types.SimpleNamespace(perf_counter=lambda: peer.now))
+    server = worker.Server(peer)
+    units = server.prepare("training", f"training: {shapes.TRAINING[0].name}", seconds)["units"]
+    took = units * server.round()["seconds"]
+    assert took == pytest.approx(50e-6 + 1e-6 * units)
+    assert 0.9 * seconds < took < 1.1 * seconds
 
 
 # --- instruction sets -------------------------------------------------------------------------------------------------
