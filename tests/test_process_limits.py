@@ -398,3 +398,25 @@ def test_a_network_that_was_used_within_a_block_has_all_threads_again(eight_proc
     again = bp.Network([40, 100, 3], "tanh", seed=0)
     assert same_bits(again.predict(X), alone[0])
     assert same_bits(again.value_and_grad(X, Y)[1], alone[2])
+
+
+@pytest.mark.parametrize(
+    ("sizes", "batch_size", "n_pieces"),
+    [([784, 30, 10], 10, 4), ([784, 128, 10], 64, 8), ([300, 512, 64], 128, 16), ([40, 100, 3], 2000, 16)],
+    ids=str,
+)
+def test_no_more_threads_than_pieces(sizes, batch_size, n_pieces, monkeypatch):
+    """Threads that find no piece would only keep looking, and take pieces from those that have them in their cache."""
+    rng = np.random.default_rng(0)
+    X, Y = rng.standard_normal((batch_size, sizes[0])), rng.standard_normal((batch_size, sizes[-1]))
+    lent, params = [], []
+    lend = threads.helpers.lend
+    monkeypatch.setattr(threads.helpers, "lend", lambda jobs: (lent.append(len(jobs)), lend(jobs)))
+    for n_threads in (1, 2, 3, 40):
+        lent.clear()
+        net = bp.Network(sizes, "tanh", seed=0)
+        with bp.num_threads(n_threads):
+            net.fit(X, Y, epochs=1, batch_size=batch_size, seed=0)
+        params.append(net.params.tobytes())
+        assert max(lent, default=0) == min(n_threads, n_pieces) - 1
+    assert len(set(params)) == 1

@@ -15,7 +15,7 @@ from typing import NamedTuple
 import numpy as np
 
 from fastbp.engine.parameters import count_params
-from fastbp.kernels.machine.processor import FAR_BYTES, FLOPS_OF_A_STEP, LINE_BYTES
+from fastbp.kernels.machine.processor import FAR_BYTES, FLOPS_OF_A_STEP, LEAST_PIECE_NEURONS, LINE_BYTES, MOST_LAYER_PIECES
 from fastbp.kernels.matrix.tiles import TILES
 from fastbp.kernels.tables import data as in_data
 from fastbp.kernels.tables import plan as in_plan
@@ -193,6 +193,13 @@ def _feature_pieces(sizes: Sequence[int], rows: int) -> int:
     if n_weights < _FIRST_SHARE * count_params(sizes) or work < _LEAST_FLOPS_BY_FEATURES or not one_block:
         return 0
     return min(_MOST_FEATURE_PIECES, sizes[0] // _LEAST_FEATURES, work // _FLOPS_OF_A_FEATURE_PIECE)
+
+
+def most_pieces(sizes: Sequence[int], mode: int, n_pieces: int) -> int:
+    """Return how many pieces a gradient has at most at a time: more threads than that would only look on."""
+    if mode != in_plan.BY_NEURONS:
+        return n_pieces
+    return max(1, min(max(sizes) // LEAST_PIECE_NEURONS, MOST_LAYER_PIECES))
 
 
 def least_shared_flops(mode: int) -> int:

@@ -276,7 +276,7 @@ class Frame(Settings):
         wanted = thread_count(n_threads)
         if not is_shared:
             return 1
-        return min(wanted, self.workspace.n_slots) if self.workspace.shares_rows else wanted
+        return min(wanted, self.workspace.most_pieces)
 
 
 def make_frame(

@@ -48,6 +48,14 @@ class Workspace:
         return int(self.plan[in_plan.MODE]) == in_plan.BY_ROWS
 
     @property
+    def most_pieces(self) -> int:
+        """How many threads can have something to do at a time."""
+        if self.shares_rows:
+            return self.n_slots
+        sizes = [int(self.layers[0, in_layer.FAN_IN]), *(int(width) for width in self.layers[:, in_layer.FAN_OUT])]
+        return cutting.most_pieces(sizes, int(self.plan[in_plan.MODE]), int(self.plan[in_plan.N_PIECES]))
+
+    @property
     def least_shared_flops(self) -> int:
         """Flops of a call from which on threads share it; a first layer is cut along its inputs where that pays."""
         return cutting.least_shared_flops(int(self.plan[in_plan.MODE]))

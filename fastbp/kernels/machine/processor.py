@@ -87,10 +87,10 @@ ADAM_AHEAD = 256
 # --- pieces for threads -----------------------------------------------------------------------------------------------
 
 # Pieces of one layer: at least this many neurons and this many flops (some 10 us), so that a piece is worth its 1 to
-# 2 us, and never more than MOST_LAYER_PIECES.
-LEAST_PIECE_NEURONS = 64
+# 2 us, and never more than MOST_LAYER_PIECES: two for each of 16 threads, which with 8 in all were no quicker than 8.
+LEAST_PIECE_NEURONS = 32
 LEAST_PIECE_FLOPS = 1 << 20
-MOST_LAYER_PIECES = 8
+MOST_LAYER_PIECES = 32
 FLOPS_OF_A_STEP = 32  # what a parameter's step counts for where work is cut into pieces
 PIECE_ALIGNMENT = 16  # a piece of neurons or parameters begins at a multiple of this: a whole cache line of float32
 LEAST_UPPER_ROWS = 24  # of a piece through the upper layers of a network that is shared by features
