@@ -160,8 +160,9 @@ def test_a_link_of_somebody_else_is_not_followed(place, mode):
 # ---- Other users -----------------------------------------------------------------------------------------------------
 
 USERS = """
-import os, sys
+import os, sys, warnings
 from pathlib import Path
+warnings.simplefilter("ignore", DeprecationWarning)  # Python warns of any fork of a process with threads
 def become(user):
     os.setgroups([])
     os.setegid(user)
