@@ -9,7 +9,7 @@ import stat
 from collections.abc import Callable, Iterator
 from typing import Any, BinaryIO
 
-from fastbp.system.whole_files import Place, write_whole
+from fastbp.system.whole_files import Place, cure, write_whole
 
 __all__ = ["FileError", "PathLike", "checked_path", "file_status", "path_named", "write_atomically"]
 
@@ -157,4 +157,4 @@ def write_atomically(path: PathLike, write: Callable[[BinaryIO], object]) -> Non
         if error.errno is None:
             raise
         reason = f"{os.strerror(error.errno)}; the file was not written, and one that was there is as it was"
-        raise OSError(error.errno, reason, name) from error
+        raise OSError(error.errno, reason + cure(error), name) from error

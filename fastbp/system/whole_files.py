@@ -146,6 +146,13 @@ def write_whole(
         place.flush()
 
 
+def cure(error: OSError) -> str:
+    """Return what else is to be said of an error in writing, as half a sentence, or nothing."""
+    if _IS_WINDOWS and isinstance(error, PermissionError):
+        return "; Windows replaces no file that a program has open, as `load` with mmap=True does"
+    return ""
+
+
 def _created(place: Place, mode: int) -> tuple[BinaryIO, str]:
     """Create a file of a new name and lock it; return both."""
     for tries_left in reversed(range(_TRIES)):
