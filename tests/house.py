@@ -65,6 +65,14 @@ BY_STRING = {
     "__import__": set(),
     "resolve_name": {"fastbp.kernels.compiler.numba_private"},
 }
+# What writes a file, and who may: all others write by way of `write_whole`. The command closes its output.
+WRITES = {
+    *("write_text", "write_bytes", "tofile", "savetxt", "savez", "savez_compressed", "savefig", "to_csv", "memmap"),
+    *("mkstemp", "mkdtemp", "NamedTemporaryFile", "TemporaryDirectory", "copyfile", "truncate"),
+    *("os.replace", "os.rename", "json.dump", "pickle.dump", "np.save", "shutil.move"),
+    *("os.O_CREAT", "os.O_WRONLY", "os.O_RDWR", "os.O_TRUNC"),
+}
+WRITERS = {"fastbp.system.whole_files", "fastbp.__main__"}
 # The tables that describe a problem to the kernels, and who beside the kernels knows their columns.
 TABLES = "fastbp.kernels.tables"
 TABLE_IMPORTERS = {"engine": {"codes", "data", "layer", "plan", "scalars", "segment"}, "functions": {"codes"}}
@@ -192,6 +200,16 @@ class House:
             and any(getattr(node, "attr", getattr(node, "id", None)) == name for node in ast.walk(tree))
         ]
 
+    def writers(self):
+        """Files that write one by themselves, so that a full disk or a kill may leave half of it."""
+        return [
+            f"{here} writes by {name}"
+            for here, tree in self.trees.items()
+            if here not in WRITERS
+            for node in ast.walk(tree)
+            if (name := _writing_name(node)) is not None
+        ]
+
     def filled_packages(self):
         """Packages that import something in their own file, so that all their files do, in a circle."""
         return [
@@ -210,6 +228,18 @@ class House:
             and room_of(here) != "kernels"
             and there.removeprefix(f"{TABLES}.") not in TABLE_IMPORTERS.get(room_of(here), set())
         ]
+
+
+def _writing_name(node):
+    """What a node of a syntax tree writes a file by, or None."""
+    if isinstance(node, ast.Attribute):
+        module = f"{node.value.id}." if isinstance(node.value, ast.Name) else ""
+        return next((name for name in (node.attr, module + node.attr) if name in WRITES), None)
+    if isinstance(node, ast.Call) and getattr(node.func, "attr", getattr(node.func, "id", None)) in ("open", "fdopen"):
+        values = [*node.args, *(keyword.value for keyword in node.keywords)]
+        modes = [value.value for value in values if isinstance(value, ast.Constant) and isinstance(value.value, str)]
+        return "open" if any(set(mode) <= set("rwxabt+") and set(mode) & set("wxa+") for mode in modes) else None
+    return None
 
 
 def room_of(name):

@@ -421,7 +421,7 @@ print(use(), use())
     assert len(files_in(own)) == 1
 
 
-@pytest.mark.parametrize("function", ["os.replace", "os.fdopen", "os.open"])
+@pytest.mark.parametrize("function", ["os.replace", "os.chmod", "os.open"])
 def test_a_full_disk(use, tmp_path, monkeypatch, caplog, function):
     whole = getattr(os, function.removeprefix("os."))
 
@@ -438,15 +438,16 @@ def test_a_full_disk(use, tmp_path, monkeypatch, caplog, function):
     ]
 
 
-def test_a_file_that_cannot_be_opened_leaves_nothing_open_and_nothing_behind(tmp_path, monkeypatch):
+@has_users
+def test_a_file_that_cannot_be_written_leaves_nothing_open_and_nothing_behind(tmp_path, monkeypatch):
     handles = []
 
-    def fail(handle, mode):
+    def fail(handle):
         handles.append(handle)
         raise MemoryError
 
     with cache_folders.Folder(tmp_path) as folder, monkeypatch.context() as patched:
-        patched.setattr(os, "fdopen", fail)
+        patched.setattr(os, "dup", fail)
         with pytest.raises(MemoryError):
             folder.write("x.kernel", b"content")
     assert list(tmp_path.iterdir()) == []

@@ -46,6 +46,7 @@ RULES = [
     House.readers_of_tables,
     House.imports_by_string,
     House.filled_packages,
+    House.writers,
 ]
 
 
@@ -112,6 +113,13 @@ PLANTED = {
     "an import by a string": (
         {"model.extra": "import importlib\nx = importlib.import_module('fastbp.network')"},
         {"imports_by_string": ["fastbp.model.extra calls import_module"]},
+    ),
+    "half a file": (
+        {
+            "model.extra": "import os\nfrom pathlib import Path\ndef f(path, x):\n    Path(path).write_text('x')\n"
+            "    open(path, 'rb'), path.open(mode='ab'), x.replace('a', 'b'), os.replace(path, path)\n",
+        },
+        {"writers": [f"fastbp.model.extra writes by {name}" for name in ("write_text", "open", "os.replace")]},
     ),
     "a package that imports what is in it": (
         {"model.__init__": "from fastbp.model.model import Model"},

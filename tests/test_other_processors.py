@@ -23,7 +23,7 @@ from fastbp.engine.cutting import may_be_narrow
 from fastbp.kernels.machine import processor
 from fastbp.kernels.machine.denormals import FLUSH_DENORMALS, float_mode, set_float_mode
 from fastbp.kernels.machine.processor import AVX2, AVX512, NEON, TILING
-from fastbp.kernels.machine.target import TARGET, Target, instruction_sets, numbas_target
+from fastbp.kernels.machine.target import TARGET, Target, instruction_sets, numbas_target, target_by_rule
 from fastbp.kernels.matrix.tiles import TILES
 from fastbp.kernels.vectors.values import HAS_VECTORS
 from tests.fresh import ROOT, run_python
@@ -42,7 +42,11 @@ def test_it_is_the_one_that_numba_compiles_for(settings, monkeypatch):
     for name in ("CPU_NAME", "CPU_FEATURES", "ENABLE_AVX"):
         default = 1 if name == "ENABLE_AVX" else None
         monkeypatch.setattr(numba.config, name, settings.get(name, default))
-    assert numbas_target() == JITCPUCodegen("probe").magic_tuple()
+    assert target_by_rule() == JITCPUCodegen("probe").magic_tuple()
+    of_kernels = numba.core.registry.cpu_target.target_context.codegen()
+    assert numbas_target() == of_kernels.magic_tuple()  # made before, so that its features are those of before
+    monkeypatch.setattr(numba, "njit", lambda function: function)  # NUMBA_DISABLE_JIT=1
+    assert numbas_target() == target_by_rule()
 
 
 X86 = "x86_64-unknown-linux-gnu"

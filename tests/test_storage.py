@@ -525,7 +525,7 @@ def test_a_failure_leaves_the_old_file_and_nothing_else(function, error, path, m
     net.save(path)
     before = path.read_bytes()
 
-    def fail(*arguments):
+    def fail(*arguments, **rest):
         raise error
 
     with monkeypatch.context() as patched:

@@ -5,10 +5,11 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
-import secrets
 import stat
 from collections.abc import Callable, Iterator
 from typing import Any, BinaryIO
+
+from fastbp.system.whole_files import Place, cure, write_whole
 
 __all__ = ["FileError", "PathLike", "checked_path", "file_status", "path_named", "write_atomically"]
 
@@ -117,7 +118,7 @@ def write_atomically(path: PathLike, write: Callable[[BinaryIO], object]) -> Non
     A new file is written in the same folder, flushed to the disk and renamed.  Whoever opens `path` at any time finds
     the old file or the new one; whoever has the old one open keeps it.  A symbolic link stays one: what it points to is
     replaced.  A file that is replaced passes on its permissions; a new one gets the usual ones.  Where the process is
-    killed, a file ``.fastbp-*.part`` may be left behind.
+    killed, a file ``.fastbp-*.part`` may be left behind, which the next process removes that writes into the folder.
 
     Parameters
     ----------
@@ -149,32 +150,11 @@ def write_atomically(path: PathLike, write: Callable[[BinaryIO], object]) -> Non
     if not os.path.isdir(folder):
         reason = "`path` must lie in a folder that exists; os.makedirs can create it"
         raise FileNotFoundError(errno.ENOENT, reason, name)
-    temporary = os.path.join(folder, f".fastbp-{secrets.token_hex(8)}.part")
-    mode = 0o666 if old is None else 0o600
+    mode = None if old is None else stat.S_IMODE(old.st_mode)
     try:
-        # private until it has the old file's permissions: whoever may not read that must not open this one meanwhile
-        with open(temporary, "xb", opener=lambda name, flags: os.open(name, flags, mode)) as file:
-            if old is not None:
-                os.chmod(temporary, stat.S_IMODE(old.st_mode))
-            write(file)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, target)
-    except BaseException as error:
-        with contextlib.suppress(OSError):
-            os.unlink(temporary)
-        if isinstance(error, OSError) and error.errno is not None:
-            reason = f"{os.strerror(error.errno)}; the file was not written, and one that was there is as it was"
-            raise OSError(error.errno, reason, name) from error
-        raise
-    _flush_folder(folder)
-
-
-def _flush_folder(folder: str) -> None:
-    """Make a renaming last through a loss of power, where the system can do that."""
-    with contextlib.suppress(OSError):
-        handle = os.open(folder, os.O_RDONLY)
-        try:
-            os.fsync(handle)
-        finally:
-            os.close(handle)
+        write_whole(Place(folder), os.path.basename(target), write, mode=mode)
+    except OSError as error:
+        if error.errno is None:
+            raise
+        reason = f"{os.strerror(error.errno)}; the file was not written, and one that was there is as it was"
+        raise OSError(error.errno, reason + cure(error), name) from error

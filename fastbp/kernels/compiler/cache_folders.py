@@ -1,8 +1,8 @@
 """The folders of compiled kernels: where they are, and which of them are trusted.
 
 What lies there is executed.  So a folder is used only if it belongs to the user or to root and nobody else can write to
-it, and of a file in it the same is asked.  Folder and file are judged by the descriptors through which they are used:
-whoever exchanges a folder or a link after the look gains nothing.
+it or exchange it, see `trust`, and of a file in it the same is asked.  Folder and file are judged by the descriptors
+through which they are used: whoever exchanges a folder or a link after the look gains nothing.
 
 A folder that the user cannot write to is read all the same, as one that was filled when a container was built; what is
 compiled then goes to the next one.  A folder that is passed over is said once, through `logging`.
@@ -11,22 +11,29 @@ compiled then goes to the next one.  A folder that is passed over is said once, 
 import contextlib
 import logging
 import os
-import secrets
+import re
 import stat
 import sys
 import tempfile
+import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import IO
+
+from fastbp.kernels.compiler.trust import HAS_HANDLES, open_folder, require_trust
+from fastbp.system.whole_files import Place, write_whole
 
 _logger = logging.getLogger("fastbp.kernels.cache_folders")  # a public name, wherever this file stands
 _said: set[str] = set()
 
 _PRIVATE, _READABLE = 0o700, 0o755  # modes that a new folder gets, as far as the umask lets it
-_HAS_HANDLES = os.open in os.supports_dir_fd and hasattr(os, "O_DIRECTORY")  # not on Windows
 # Links are not followed, and a pipe in the place of a file is not waited for.
 _READ = os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
-_CREATE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_BINARY", 0)
+
+# Each version, processor and choice of options has files of its own: about three for each dtype, of half a megabyte.
+_KERNEL = re.compile(r"[\w.]+-[0-9a-f]{24}\.kernel")
+_MOST_KERNELS = 128
+_HOUR = 3600.0  # seconds
+_LATELY = 3 * 24 * _HOUR  # what is used daily is kept, whatever else there is
 
 
 def say_once(message: str) -> None:
@@ -41,48 +48,41 @@ def pass_over(path: Path, error: OSError) -> None:
     say_once(f"{path} is passed over as a place for compiled kernels: {error.strerror or error}.")
 
 
-def require_trust(status: os.stat_result) -> None:
-    """Raise PermissionError, with the reason, where somebody else but the user and root can change a folder or file."""
-    if not hasattr(os, "geteuid"):
-        return
-    user = os.geteuid()
-    if status.st_uid not in (user, 0):
-        raise PermissionError(f"it belongs to user {status.st_uid}, and neither to this one, {user}, nor to root")
-    if status.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
-        mode = stat.S_IMODE(status.st_mode)
-        raise PermissionError(f"others than its owner may write to it, mode {mode:o}; `chmod go-w` cures that")
-
-
-def _file_of(handle: int, mode: str) -> IO[bytes]:
-    """Return the file of a descriptor, which is closed where that fails: a folder in the place of a file, no memory."""
-    try:
-        return os.fdopen(handle, mode)
-    except BaseException:
-        os.close(handle)  # nobody else will
-        raise
-
-
 class Folder:
-    """An open folder, which nobody but the user and root can change.
+    """An open folder, which nobody but the user and root can change; it is made where it is missing.
+
+    Parameters
+    ----------
+    path : Path
+        The folder.
+    mode : int
+        What it and those above it get where they are made.
 
     Raises
     ------
     OSError
-        If it cannot be opened or is not to be trusted.
+        If it cannot be opened or made, or is not to be trusted.
     """
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        self._handle = os.open(path, os.O_RDONLY | os.O_DIRECTORY) if _HAS_HANDLES else None
+    def __init__(self, path: Path, mode: int = _PRIVATE) -> None:
+        self.path, self._handle = path, None
+        if HAS_HANDLES:
+            self._handle = open_folder(str(path), mode)
+        else:
+            path.mkdir(parents=True, exist_ok=True, mode=mode)
+        self._place = Place(str(path), self._handle)
         try:
-            status = os.stat(path if self._handle is None else self._handle)
-            require_trust(status)
+            self._mode = os.stat(path if self._handle is None else self._handle).st_mode
+            self.is_writable = self._may_write()
         except BaseException:
             self.close()
             raise
-        self._mode = status.st_mode
+
+    def _may_write(self) -> bool:
+        if self._handle is None:
+            return os.access(self.path, os.W_OK | os.X_OK)
         by_whom = {"effective_ids": True} if os.access in os.supports_effective_ids else {}
-        self.is_writable = os.access(path, os.W_OK | os.X_OK, **by_whom)
+        return os.access(".", os.W_OK | os.X_OK, dir_fd=self._handle, **by_whom)
 
     def __enter__(self) -> "Folder":
         return self
@@ -94,58 +94,59 @@ class Folder:
         """Let go of the folder."""
         if self._handle is not None:
             os.close(self._handle)
-            self._handle = None
-
-    def _at(self, name: str) -> str:
-        """Return what stands for a file of the folder where its handle is given as well."""
-        return str(self.path / name) if self._handle is None else name
+            self._handle = self._place.handle = None
 
     def names(self) -> list[str]:
         """Return the names of all files."""
-        return os.listdir(self.path if self._handle is None else self._handle)
-
-    def read(self, name: str) -> bytes:
-        """Return the content of a regular file that nobody but the user and root can change."""
-        handle = os.open(self._at(name), _READ, dir_fd=self._handle)
-        with _file_of(handle, "rb") as file:
-            status = os.fstat(handle)
-            if not stat.S_ISREG(status.st_mode):
-                raise OSError("it is no regular file")
-            require_trust(status)
-            return file.read()
-
-    def write(self, name: str, content: bytes) -> None:
-        """Write under a temporary name, then rename: a reader sees the whole file or none.
-
-        Who may read the folder may read the file.
-        """
-        temporary = f"{name}.{secrets.token_hex(8)}.part"
-        handle = os.open(self._at(temporary), _CREATE, 0o600, dir_fd=self._handle)
-        try:
-            with _file_of(handle, "wb") as file:
-                file.write(content)
-                if hasattr(os, "fchmod"):
-                    os.fchmod(handle, 0o600 | self._mode & (stat.S_IRGRP | stat.S_IROTH))
-            self._rename(temporary, name)
-        except BaseException:
-            with contextlib.suppress(OSError):
-                self.remove(temporary)
-            raise
-
-    def _rename(self, old: str, new: str) -> None:
-        os.replace(self._at(old), self._at(new), src_dir_fd=self._handle, dst_dir_fd=self._handle)
+        return self._place.names()
 
     def remove(self, name: str) -> None:
         """Delete a file."""
-        os.unlink(self._at(name), dir_fd=self._handle)
+        self._place.remove(name)
+
+    def read(self, name: str) -> bytes:
+        """Return the content of a regular file that nobody but the user and root can change."""
+        with open(name, "rb", opener=lambda name, _: self._place.open(name, _READ)) as file:
+            status = os.fstat(file.fileno())
+            if not stat.S_ISREG(status.st_mode):
+                raise OSError("it is no regular file")
+            require_trust(status)
+            content = file.read()
+            if os.utime in os.supports_fd and time.time() - status.st_mtime > _HOUR:
+                with contextlib.suppress(OSError):  # of somebody else, or on a disk that is read-only
+                    os.utime(file.fileno())  # that it was used: not every system writes that down itself
+            return content
+
+    def write(self, name: str, content: bytes) -> None:
+        """Write a file that a reader sees whole or not at all; who may read the folder may read it."""
+        mode = 0o600 | self._mode & (stat.S_IRGRP | stat.S_IROTH)
+        write_whole(self._place, name, lambda file: file.write(content), mode=mode, lasts=False)
+        self._remove_old()
+
+    def _remove_old(self) -> None:
+        """Remove the kernels that were used longest ago where there are too many, but none that was used lately.
+
+        Another process may be about to read one: it compiles again.
+        """
+        found = [name for name in self.names() if _KERNEL.fullmatch(name)]
+        if len(found) <= _MOST_KERNELS:
+            return
+        used = {}
+        for name in found:
+            with contextlib.suppress(OSError):  # another process removes old ones as well
+                status = self._place.status(name)
+                used[name] = max(status.st_mtime, status.st_atime)
+        for name in sorted(used, key=used.__getitem__)[: len(found) - _MOST_KERNELS]:
+            if time.time() - used[name] > _LATELY:
+                with contextlib.suppress(OSError):
+                    self.remove(name)
 
 
 def folders() -> Iterator[Folder]:
     """Yield the folders to look into, best first; the last one, and none but that, is to be written to."""
     for path, mode in _candidates():
         try:
-            path.mkdir(parents=True, exist_ok=True, mode=mode)
-            folder = Folder(path)
+            folder = Folder(path, mode)
         except OSError as error:
             pass_over(path, error)
             continue

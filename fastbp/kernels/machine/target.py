@@ -8,6 +8,7 @@ a few lines for the processor, and the instructions that it chooses say what the
 Everything in `fastbp.kernels` that depends on the processor is decided here, or in `processor`, from `TARGET`.
 """
 
+import contextlib
 import functools
 import re
 from typing import NamedTuple
@@ -34,8 +35,22 @@ class Target(NamedTuple):
         return self.triple.partition("-")[0] in ("aarch64", "arm64", "arm64e")
 
 
+def _nothing() -> None:
+    """Nothing, for a compiler to be asked about."""
+
+
 def numbas_target() -> Target:
-    """Return the processor that Numba compiles for: its own rule, in the same order."""
+    """Return the processor that Numba compiles for, as its code generator says, which looks at the options only once.
+
+    Where it cannot be asked, as with ``NUMBA_DISABLE_JIT=1``, its rule is taken.
+    """
+    with contextlib.suppress(AttributeError, TypeError):  # no promise of Numba's
+        return Target(*numba.njit(_nothing).targetctx.codegen().magic_tuple())
+    return target_by_rule()
+
+
+def target_by_rule() -> Target:
+    """Return the processor that Numba would compile for by the options as they are: its own rule, in the same order."""
     chosen = numba.config.CPU_FEATURES
     features = _host_features(hides_avx=not numba.config.ENABLE_AVX) if chosen is None else chosen
     return Target(binding.get_process_triple(), numba.config.CPU_NAME or binding.get_host_cpu_name(), features)
