@@ -99,7 +99,7 @@ more = ["a>=2"]
 
 def test_versions_are_compared_as_numbers():
     in_order = ["1.9", "1.10", "2", "2.0.1", "2.1"]
-    assert sorted(in_order[::-1], key=with_versions.key) == in_order
+    assert sorted(["2", "1.10", "2.1", "1.9", "2.0.1"], key=with_versions.key) == in_order
     assert with_versions.key("2") == with_versions.key("2.0.0")
 
 

@@ -5,7 +5,8 @@ for the oldest Python also one with the oldest versions, its lower bounds; with 
 pyproject.toml allows and a Python has no wheel of is left out: the oldest version is then the oldest with a wheel.
 
 ``--quick`` runs fewer tests, within some three minutes for each environment; ``--only oldest`` those environments
-whose name contains the word.  Everything lies in a temporary folder, compiled kernels as well.
+whose name contains the word.  ``--write`` puts the table into docs/trust.md.  Everything lies in a temporary folder,
+compiled kernels as well.
 """
 
 import argparse
@@ -23,6 +24,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 ROOT = Path(__file__).parents[1]
+PAGE = ROOT / "docs" / "trust.md"
+MARKS = "<!-- made by python -m tests.with_versions -->\n", "<!-- end -->\n"
 INSTALLED_WITH = "test"  # the extra of pyproject.toml
 MOST_AT_ONCE = 2
 INSTALL_SECONDS = 1200  # for an index that is far away
@@ -296,6 +299,13 @@ def table(rows):
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
+def write(text, page):
+    """Put a table into a page, between its marks."""
+    whole = page.read_text(encoding="utf-8")
+    begin = whole.index(MARKS[0]) + len(MARKS[0])
+    page.write_text(f"{whole[:begin]}{text}\n{whole[whole.index(MARKS[1], begin) :]}", encoding="utf-8")
+
+
 def others(rows):
     """The versions that have no column, in a line for each environment."""
     for row in rows:
@@ -310,6 +320,7 @@ def main(arguments):
     parser.add_argument("--only", default="", help="environments whose name contains this: oldest, newest, 3.12")
     parser.add_argument("--pre", action="store_true", help="pre-releases as well, with the newest Python")
     parser.add_argument("--jobs", type=int, default=1, choices=range(1, MOST_AT_ONCE + 1), help="how many at once")
+    parser.add_argument("--write", action="store_true", help="put the table into docs/trust.md")
     parser.add_argument("--list", action="store_true", help="print the environments and make none")
     chosen = parser.parse_args(arguments)
     text = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
@@ -332,6 +343,8 @@ def main(arguments):
     finally:
         shutil.rmtree(folder, ignore_errors=True)
     print("", table(rows), "", *others(rows), sep="\n")
+    if chosen.write:
+        write(table(rows), PAGE)
     return int(any(row.failed or row.trouble for row in rows))
 
 
