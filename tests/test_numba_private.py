@@ -256,6 +256,7 @@ ELSEWHERE = ("_cfn", "_get_arg_packer", "_finalize_final_module", "_set_compiled
 
 
 @compiled
+@pytest.mark.slow
 def test_a_name_that_takes_other_arguments_is_not_used(tmp_path):
     asked = [name for name in NAMES if not name.endswith(ELSEWHERE)]
     code = f"""{CHANGED}
@@ -286,6 +287,7 @@ METHODS = (
 
 
 @compiled
+@pytest.mark.slow
 def test_a_method_that_takes_other_arguments_is_not_used(tmp_path):
     code = f"""{CHANGED}
 import importlib
