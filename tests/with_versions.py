@@ -14,6 +14,7 @@ import concurrent.futures
 import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -163,6 +164,9 @@ def environments(found, with_pre):
     return some
 
 
+_running: set[subprocess.Popen] = set()
+
+
 def command(arguments, seconds, log, **variables):
     """Run a program, its output into a file; return its exit status, or None after a time limit."""
     kept = {key: value for key, value in os.environ.items() if key not in ("PYTHONHOME", "PYTHONPATH")}
@@ -170,12 +174,20 @@ def command(arguments, seconds, log, **variables):
         process = subprocess.Popen(
             arguments, stdout=file, stderr=file, cwd=ROOT, env=kept | variables, start_new_session=True
         )
+        _running.add(process)
         try:
             return process.wait(timeout=seconds)
         except subprocess.TimeoutExpired:
-            os.killpg(process.pid, 9)
-            process.wait()
+            end(process)
             return None
+        finally:
+            _running.discard(process)
+
+
+def end(process):
+    """End a program with all that it started."""
+    os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
 
 
 def tail(log, lines=6):
@@ -314,6 +326,25 @@ def others(rows):
             yield f"{row.environment.name}: {', '.join(rest)}"
 
 
+def all_tried(some, needs, folder, chosen):
+    """Make all environments, and say how each went; what runs ends with this command."""
+    rows = []
+    with concurrent.futures.ThreadPoolExecutor(chosen.jobs) as pool:
+        try:
+            for row in pool.map(lambda one: tried(one, needs, folder, chosen.quick), some):
+                rows.append(row)
+                counts = f"{row.passed} passed, {row.failed} failed, {row.seconds:.0f} s"
+                print(f"{row.environment.name}: {counts}", flush=True)
+                for line in [*row.failures, *row.trouble.splitlines()]:
+                    print(f"    {line}", flush=True)
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)
+            for process in list(_running):
+                end(process)
+            raise
+    return rows
+
+
 def main(arguments):
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--quick", action="store_true", help="fewer tests")
@@ -330,16 +361,10 @@ def main(arguments):
     if chosen.list or not some:
         print("\n".join(f"{one.name}: {one.python}" for one in some) or f"no environment is called {chosen.only!r}")
         return int(not some)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # so that nothing stays behind
     folder = Path(tempfile.mkdtemp(prefix="fastbp-versions-"))
     try:
-        with concurrent.futures.ThreadPoolExecutor(chosen.jobs) as pool:
-            rows = []
-            for row in pool.map(lambda one: tried(one, needs, folder, chosen.quick), some):
-                rows.append(row)
-                counts = f"{row.passed} passed, {row.failed} failed, {row.seconds:.0f} s"
-                print(f"{row.environment.name}: {counts}", flush=True)
-                for line in [*row.failures, *row.trouble.splitlines()]:
-                    print(f"    {line}", flush=True)
+        rows = all_tried(some, needs, folder, chosen)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
     print("", table(rows), "", *others(rows), sep="\n")
