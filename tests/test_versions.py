@@ -159,6 +159,28 @@ def test_an_index_out_of_reach_is_said(tmp_path, monkeypatch, capsys):
     assert "| oldest |  |  |  |  |  |  | 0 | 0 | 0 | 0 |" in output
 
 
+def test_nothing_stays_behind_of_a_command_that_is_ended(tmp_path):
+    code = """
+import os, signal, sys, threading
+from pathlib import Path
+from tests import with_versions
+with_versions.pythons = lambda least: {(3, 11): sys.executable}
+
+def tried(one, needs, folder, is_quick):
+    (folder / "log").touch()
+    threading.Timer(0.2, os.kill, (os.getpid(), signal.SIGTERM)).start()
+    with_versions.command([sys.executable, "-c", "import time; time.sleep(600)"], 600, folder / "log")
+
+with_versions.tried = tried
+try:
+    with_versions.main(["--only", "oldest"])
+except SystemExit as error:
+    print(error.code, with_versions._running)
+"""
+    assert run_python(code, TMPDIR=str(tmp_path)) == "1 set()\n"
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_an_unknown_environment_is_refused():
     command = [sys.executable, "-m", "tests.with_versions", "--only", "no such"]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=300, check=False)

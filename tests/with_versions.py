@@ -361,12 +361,13 @@ def main(arguments):
     if chosen.list or not some:
         print("\n".join(f"{one.name}: {one.python}" for one in some) or f"no environment is called {chosen.only!r}")
         return int(not some)
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # so that nothing stays behind
+    before = signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # so that nothing stays behind
     folder = Path(tempfile.mkdtemp(prefix="fastbp-versions-"))
     try:
         rows = all_tried(some, needs, folder, chosen)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
+        signal.signal(signal.SIGTERM, before)
     print("", table(rows), "", *others(rows), sep="\n")
     if chosen.write:
         write(table(rows), PAGE)
