@@ -7,6 +7,12 @@
 (13,)
 """
 
+from fastbp.system.versions import explained as _explained
+from fastbp.version import __version__
+
+with _explained(__version__):  # the first import of all other libraries
+    from fastbp.network import Network
+
 from fastbp.derivatives.perturbation import (
     FiniteDifferenceResult,
     RandomSearchResult,
@@ -23,7 +29,6 @@ from fastbp.inspection.weight_history import WeightHistory
 from fastbp.loading import from_torch_state_dict, load
 from fastbp.model.definition import ActivationSpec, OutputSpec
 from fastbp.model.trace import LayerTrace, Trace
-from fastbp.network import Network
 from fastbp.old_names import register as _register_old_names
 from fastbp.storage.atomic import FileError, PathLike
 from fastbp.training.early_stopping import EarlyStopping
@@ -32,7 +37,6 @@ from fastbp.training.learning_rate_finder import LearningRateRange, find_learnin
 from fastbp.training.optimizers import SGD, Adam, AdamW, Optimizer, RMSprop
 from fastbp.training.schedules import Constant, Cosine, InverseScaling, OneCycle, Schedule, Step
 from fastbp.training.state import TrainingDivergedError
-from fastbp.version import __version__
 from fastbp.warmup import warmup
 
 _register_old_names()

@@ -4,6 +4,7 @@ Every import counts, also one for types only and one that is made inside a funct
 """
 
 import ast
+import sys
 from pathlib import Path
 
 # Top to bottom: a file imports from its own room and from lower floors, never from a room beside its own.
@@ -63,7 +64,7 @@ FILLED = {
 BY_STRING = {
     "import_module": {"fastbp.old_names"},
     "__import__": set(),
-    "resolve_name": {"fastbp.kernels.compiler.numba_private"},
+    "resolve_name": {"fastbp.kernels.compiler.numba_private", "fastbp.neural_network.sklearn_private"},
 }
 # What writes a file, and who may: all others write by way of `write_whole`. The command closes its output.
 WRITES = {
@@ -188,6 +189,20 @@ class House:
             and node.value.id == "numba"
             and (node.attr.startswith("_") or node.attr in {"core", "np", "cpython", "experimental"})
             and node.attr != "__version__"
+        ]
+
+    def private_imports(self):
+        """Files that import a name which another library does not promise."""
+        own = {"fastbp", *sys.stdlib_module_names}
+        return [
+            f"{here} imports {module}.{alias.name}"
+            for here, tree in self.trees.items()
+            for node in ast.walk(tree)
+            if isinstance(node, ast.Import | ast.ImportFrom)
+            for module in [getattr(node, "module", "")]
+            for alias in node.names
+            if (module or alias.name).partition(".")[0] not in own
+            and any(part.startswith("_") for part in f"{module}.{alias.name}".split(".") if part != "__version__")
         ]
 
     def imports_by_string(self):

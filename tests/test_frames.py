@@ -45,12 +45,19 @@ def sparse_frame():
     return pandas_frame(pandas.SparseDtype(float), pandas.SparseDtype(bool), pandas.SparseDtype(int))
 
 
+def polars_of_128_bits():
+    if not hasattr(polars, "Int128"):
+        pytest.skip("polars before 1.18 has no such integers")
+    return polars_frame(polars.Float32, polars.Int128)
+
+
 FRAMES = {
     "mixed": pandas_frame, "nullable": lambda: pandas_frame("Float64", "boolean", "Int64"),
     "nullable of 32 bits": lambda: pandas_frame("Float32", "boolean", "Int8"),
     "float32 among others": lambda: pandas_frame("float32", "bool", "int8"),
     "categories of integers": lambda: pandas_frame(integers="category"), "arrow": arrow_frame, "sparse": sparse_frame,
-    "polars": polars_frame, "polars of 32 bits": lambda: polars_frame(polars.Float32, polars.Int128),
+    "polars": polars_frame, "polars of 32 bits": lambda: polars_frame(polars.Float32, polars.Int8),
+    "polars of 32 and 128 bits": polars_of_128_bits,
     "floats": lambda: pandas.DataFrame(VALUES), "polars' floats": lambda: polars.DataFrame(VALUES),
     "same names": lambda: pandas_frame().set_axis(["a", "a", "a"], axis=1),
 }  # fmt: skip

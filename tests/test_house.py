@@ -43,6 +43,7 @@ RULES = [
     House.circles,
     House.foreign_importers,
     House.numbas_inside,
+    House.private_imports,
     House.readers_of_tables,
     House.imports_by_string,
     House.filled_packages,
@@ -109,6 +110,14 @@ PLANTED = {
     "Numba's inside, as an attribute": (
         {"kernels.machine.extra": "import numba\nx = numba.core.types"},
         {"numbas_inside": ["fastbp.kernels.machine.extra uses numba.core"]},
+    ),
+    "a private name of another library": (
+        {"neural_network.extra": "from sklearn.base import _fit_context"},
+        {"private_imports": ["fastbp.neural_network.extra imports sklearn.base._fit_context"]},
+    ),
+    "a private file of another library": (
+        {"neural_network.extra": "from sklearn.utils._param_validation import Interval"},
+        {"private_imports": ["fastbp.neural_network.extra imports sklearn.utils._param_validation.Interval"]},
     ),
     "an import by a string": (
         {"model.extra": "import importlib\nx = importlib.import_module('fastbp.network')"},

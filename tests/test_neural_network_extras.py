@@ -445,6 +445,18 @@ def test_callbacks_of_scikit_learn(solver, classes):
     assert recorder.losses[-1] == pytest.approx(log_loss(classes[1], model.predict_proba(classes[0])))
 
 
+def test_a_fit_without_callbacks_needs_none_of_their_protocol(classes, monkeypatch):
+    support = pytest.importorskip("sklearn.callback").CallbackSupportMixin
+
+    def changed(self, *args, **kwargs):
+        raise TypeError("an argument that is not known")
+
+    monkeypatch.setattr(support, "_init_callback_context", changed)
+    assert MLPClassifier(**QUICK).fit(*classes).n_iter_ > 0
+    with pytest.raises(TypeError, match="not known"):
+        MLPClassifier(**QUICK).set_callbacks(Recorder()).fit(*classes)
+
+
 @pytest.mark.parametrize("solver", ["adam", "lbfgs"])
 def test_a_callback_can_stop_the_fit(solver, classes):
     pytest.importorskip("sklearn.callback")

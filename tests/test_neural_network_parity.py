@@ -6,6 +6,7 @@ from contextlib import redirect_stdout
 
 import numpy as np
 import pytest
+import sklearn
 import sklearn.neural_network as theirs
 from scipy import sparse
 from sklearn.datasets import make_classification, make_regression
@@ -113,9 +114,16 @@ SETTINGS = {
 }
 
 
+def they_stop_early(kind, settings):
+    """Skip what scikit-learn 1.7.0 cannot do: look for NaN among predicted strings."""
+    if sklearn.__version__ == "1.7.0" and kind == "strings" and settings.get("early_stopping"):
+        pytest.skip("TypeError in scikit-learn 1.7.0")
+
+
 @pytest.mark.parametrize("settings", SETTINGS.values(), ids=SETTINGS)
 @pytest.mark.parametrize("kind", KINDS)
 def test_fit(kind, settings):
+    they_stop_early(kind, settings)
     X, y = make(kind)
     their, our = models(kind, **settings)
     assert_same(their.fit(X, y), our.fit(X, y), X)
@@ -127,6 +135,7 @@ WEIGHTED = ("defaults", "sgd", "lbfgs", "batches of 7", "penalty", "stopping", "
 @pytest.mark.parametrize("settings", WEIGHTED)
 @pytest.mark.parametrize("kind", KINDS)
 def test_sample_weights(kind, settings):
+    they_stop_early(kind, SETTINGS[settings])
     X, y = make(kind)
     rng = np.random.default_rng(3)
     weights = rng.uniform(0.1, 3.0, len(X)) * (rng.random(len(X)) < 0.8)

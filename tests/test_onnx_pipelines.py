@@ -135,7 +135,7 @@ def test_what_cannot_be_converted():
          "`net` must have built-in activations only to become an ONNX model; it has 'cube'."),
         (spoilt,
          "`net.params` must be finite for an ONNX model, because one with NaN or infinity would predict nothing."),
-        (MLPClassifier(**SMALL).fit(X, np.where(X[:, 0] > 1, 5, 1 << 63).astype(np.uint64)),
+        (MLPClassifier(**SMALL).fit(X, np.where(X[:, 0] > 1, np.uint64(5), np.uint64(1 << 63))),
          "`classes_` must be words or numbers that int64 has to be converted by skl2onnx, which knows no others; got "
          "[5, 9223372036854775808]. Write the model by itself with its method to_onnx, or fit it on other labels."),
     ]  # fmt: skip

@@ -232,7 +232,10 @@ def _softplus(graph: Graph, z: str, output: str | None) -> str:
 
 
 def _silu(graph: Graph, z: str, output: str | None) -> str:
-    return graph.add("Mul", z, graph.add("Sigmoid", z), output=output)
+    add = graph.add
+    if graph.dtype == np.float64:  # onnxruntime (1.19 to 1.26 at least) makes QuickGelu of the other, for float32 only
+        return add("Neg", add("Mul", add("Neg", z), add("Sigmoid", z)), output=output)
+    return add("Mul", z, add("Sigmoid", z), output=output)
 
 
 def _gelu(graph: Graph, z: str, output: str | None) -> str:

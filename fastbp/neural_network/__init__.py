@@ -9,7 +9,12 @@ Warnings point at the caller's line.  Those that scikit-learn gives as well are 
 scikit-learn's, by category, message or ``module="sklearn"``.
 """
 
-from fastbp.neural_network.classifier import MLPClassifier
+from fastbp.system.versions import explained as _explained
+from fastbp.version import __version__
+
+with _explained(__version__):
+    from fastbp.neural_network.classifier import MLPClassifier
+
 from fastbp.neural_network.converters import register_onnx_converters
 from fastbp.neural_network.errors import FitDivergedError
 from fastbp.neural_network.regressor import MLPRegressor

@@ -16,8 +16,7 @@ from scipy import sparse
 from sklearn.base import BaseEstimator
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils import check_random_state
-from sklearn.utils._param_validation import InvalidParameterError
-from sklearn.utils.validation import _check_sample_weight, check_is_fitted, validate_data
+from sklearn.utils.validation import check_is_fitted, validate_data
 
 from fastbp.engine.batch_cost import BatchCost
 from fastbp.engine.objective import Objective
@@ -31,7 +30,8 @@ from fastbp.neural_network.files import Portable
 from fastbp.neural_network.gradients import SPARSE_FORMATS, Gradients
 from fastbp.neural_network.held_out import Given, HeldOut, ScorerOfRows
 from fastbp.neural_network.initial import initial_parameters
-from fastbp.neural_network.parameters import NETWORK_NAMES, STOCHASTIC_SOLVERS, Fitted, hint
+from fastbp.neural_network.parameters import NETWORK_NAMES, STOCHASTIC_SOLVERS, Fitted, check_parameters
+from fastbp.neural_network.sklearn_private import check_sample_weight, parameter_names
 from fastbp.neural_network.stochastic import StochasticFit, Task, initialise_record, optimizer_for
 from fastbp.training.state import OptimizerState
 from fastbp.validation.data import Targets, all_finite
@@ -70,7 +70,7 @@ class BaseMLP(Fitted, Portable, Gradients, callbacks.Support, BaseEstimator, ABC
 
     def _weights_of_rows(self, y: NDArray[Any], sample_weight: Any, X: Any, incremental: bool) -> NDArray[Any] | None:
         """Return the sample weights, or None."""
-        return None if sample_weight is None else _check_sample_weight(sample_weight, X)
+        return None if sample_weight is None else check_sample_weight(sample_weight, X)
 
     @property
     def _weighs_by_all_rows(self) -> bool:
@@ -106,10 +106,7 @@ class BaseMLP(Fitted, Portable, Gradients, callbacks.Support, BaseEstimator, ABC
 
     def _validate_params(self) -> None:
         """Check the parameters as scikit-learn does, and say what a name of another library is called here."""
-        try:
-            super()._validate_params()
-        except InvalidParameterError as error:
-            raise InvalidParameterError(f"{error}{hint(self, str(error))}") from None
+        check_parameters(self)
 
     def _fit(self, X: Any, y: Any, sample_weight: Any, *, incremental: bool, given: Given | None = None) -> Self:
         """Do what `fit` and `partial_fit` do."""
@@ -316,7 +313,7 @@ class BaseMLP(Fitted, Portable, Gradients, callbacks.Support, BaseEstimator, ABC
     def __setstate__(self, state: dict[str, Any]) -> None:
         """Take the state, and make the network again; a parameter that is newer than the pickle gets its default."""
         parameters = inspect.signature(type(self).__init__).parameters
-        younger = {name: parameters[name].default for name in self._get_param_names() if name not in state}
+        younger = {name: parameters[name].default for name in parameter_names(type(self)) if name not in state}
         super().__setstate__(younger | state)
         if hasattr(self, "_optimizer"):  # a shallow copy would share it, and a memory map may be read-only
             self._optimizer = self._optimizer.copy()

@@ -72,5 +72,7 @@ def begin(estimator: Any, X: Any, y: Any, sample_weight: Any, n_tasks: int) -> C
     metadata = None if sample_weight is None else {"sample_weight": sample_weight}
     data = {"X": X, "y": y, "metadata": metadata}
     make_root = getattr(estimator, "_init_callback_context", None)
+    if not getattr(estimator, "_skl_callbacks", []) and not hasattr(estimator, "_parent_callback_ctx"):
+        make_root = None  # nobody listens: a fit does not depend on a protocol that is young and may change
     n_tasks += 1 if estimator.solver == "lbfgs" else 0
     return Context(estimator, None if make_root is None else make_root(max_subtasks=n_tasks), data)

@@ -11,7 +11,7 @@ from scipy import sparse
 from sklearn.base import ClassifierMixin
 from sklearn.preprocessing import LabelBinarizer
 from sklearn.utils import column_or_1d
-from sklearn.utils.multiclass import _check_partial_fit_first_call, type_of_target, unique_labels
+from sklearn.utils.multiclass import type_of_target, unique_labels
 
 from fastbp.engine.objective import Objective
 from fastbp.engine.rows import Data
@@ -22,6 +22,7 @@ from fastbp.neural_network.errors import warn_of_column
 from fastbp.neural_network.held_out import given
 from fastbp.neural_network.methods import fit_method, partial_fit_method
 from fastbp.neural_network.parameters import CLASSIFIER_CONSTRAINTS, documented
+from fastbp.neural_network.sklearn_private import check_partial_fit_first_call
 from fastbp.validation.data import Targets
 
 
@@ -196,7 +197,7 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
                 "`class_weight='balanced'` is not supported by partial_fit, which does not see all samples. Pass a "
                 "dict with the weight of each class, such as that of sklearn.utils.class_weight.compute_class_weight."
             )
-        if _check_partial_fit_first_call(self, classes):
+        if check_partial_fit_first_call(self, classes):
             self._label_binarizer = LabelBinarizer()
             self._label_binarizer.fit(y if type_of_target(y).startswith("multilabel") else classes)
         return self._fit(X, y, sample_weight, incremental=True)

@@ -14,6 +14,7 @@ from sklearn.utils.validation import check_is_fitted
 from fastbp.functions.own import Activation, Loss
 from fastbp.network import Network
 from fastbp.neural_network.onnx_models import onnx_model
+from fastbp.neural_network.sklearn_private import parameter_names
 from fastbp.storage.arrays import FileContent, write_arrays
 from fastbp.storage.atomic import PathLike, checked_path, write_atomically
 from fastbp.storage.networks import ESTIMATOR_VERSION, OwnFunctions, describe, finite_params, rebuild
@@ -112,7 +113,7 @@ def save(estimator: Any, path: PathLike) -> None:
     """Write a fitted estimator; see `Portable.save`."""
     check_is_fitted(estimator)
     net, base = estimator.network_, _base(estimator)
-    names = base._get_param_names()
+    names = parameter_names(base)
     record = {name: vars(estimator)[name] for name in _RECORD if name in vars(estimator)}
     description = {
         "network": describe(net),
@@ -244,7 +245,7 @@ class _Reader:
         further = self._content.optional.get("parameters")
         if not isinstance(further, dict):
             self._content.fail("its `parameters` of a subclass must be a JSON object.")
-        names = kind._get_param_names()
+        names = parameter_names(kind)
         lost = [name for name in further if name not in names]
         if lost:
             self._content.fail(

@@ -5,17 +5,17 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, TypeVar
 
-from sklearn.base import _fit_context
 from sklearn.utils.metaestimators import available_if
 
 from fastbp.neural_network.callbacks import with_callbacks
+from fastbp.neural_network.sklearn_private import fit_context
 
 _Method = TypeVar("_Method", bound=Callable[..., Any])
 
 
 def fit_method(method: _Method) -> _Method:
     """Have the parameters checked before a fit, and its callbacks set up and torn down."""
-    decorated: _Method = _fit_context(prefer_skip_nested_validation=True)(with_callbacks(method))
+    decorated: _Method = fit_context(prefer_skip_nested_validation=True)(with_callbacks(method))
     return decorated
 
 

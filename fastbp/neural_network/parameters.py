@@ -7,12 +7,18 @@ from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.utils._param_validation import Interval, Options, StrOptions
 
 from fastbp.functions.activations import OF_ONE_Z
 from fastbp.functions.names import LossName, same_elsewhere
 from fastbp.functions.own import Activation, Loss
 from fastbp.model.initializers import names as initializer_names
+from fastbp.neural_network.sklearn_private import (
+    Interval,
+    InvalidParameterError,
+    Options,
+    StrOptions,
+    validate_parameter_constraints,
+)
 from fastbp.training.schedules import Schedule
 from fastbp.validation.arrays import DTYPES
 from fastbp.validation.numbers import network_dtype
@@ -240,7 +246,18 @@ class Fitted:
     feature_names_in_: NDArray[Any]
 
 
-def hint(estimator: Any, message: str) -> str:
+def check_parameters(estimator: Any) -> None:
+    """Raise scikit-learn's error for a parameter that is not allowed, with the name that is meant where it is known."""
+    parameters = estimator.get_params(deep=False)
+    try:
+        validate_parameter_constraints(
+            estimator._parameter_constraints, parameters, caller_name=type(estimator).__name__
+        )
+    except InvalidParameterError as error:
+        raise InvalidParameterError(f"{error}{_hint(estimator, str(error))}") from None
+
+
+def _hint(estimator: Any, message: str) -> str:
     """Return the end of an error about a parameter: fastbp's name for a name that other libraries use."""
     for name, constraints in estimator._parameter_constraints.items():
         value = getattr(estimator, name)

@@ -21,15 +21,19 @@ from collections.abc import Callable
 from typing import Any
 
 import numba
+import numpy as np
 
 from fastbp.kernels.compiler.disk_cache import KernelCache
-from fastbp.kernels.compiler.numba_private import CACHE, LEAVES, LITERALS, ROOTS
+from fastbp.kernels.compiler.numba_private import CACHE, LEAVES, LITERALS, ROOTS, stands_in
 
 _LEAF_PIPELINE: dict[str, Any] = {}
 if LEAVES.is_whole:
-    from fastbp.kernels.compiler.leaf_compiler import LeafCompiler, mark_part
+    try:
+        from fastbp.kernels.compiler.leaf_compiler import LeafCompiler, mark_part
 
-    _LEAF_PIPELINE["pipeline_class"] = LeafCompiler
+        _LEAF_PIPELINE["pipeline_class"] = LeafCompiler
+    except Exception as error:  # a class that is none any more, an argument that is not taken
+        LEAVES.fails(error)
 
 # Everything that lets a loop be reordered and vectorised, without `nnan` and `ninf`: with those two the compiler may
 # assume that no NaN exists and removes the checks for a diverged loss.
@@ -48,9 +52,12 @@ _LEAF: dict[str, Any] = {
 
 _ROOT: dict[str, Any] = dict(_COMMON)
 if ROOTS.is_whole and LEAVES.is_whole:
-    from fastbp.kernels.compiler.root_compiler import RootCompiler
+    try:
+        from fastbp.kernels.compiler.root_compiler import RootCompiler
 
-    _ROOT["pipeline_class"] = RootCompiler
+        _ROOT["pipeline_class"] = RootCompiler
+    except Exception as error:
+        ROOTS.fails(error)
 
 
 def root(function: Callable[..., Any]) -> Any:
@@ -58,7 +65,9 @@ def root(function: Callable[..., Any]) -> Any:
     dispatcher = numba.njit(fastmath=FAST_MATH, **_ROOT)(function)
     if numba.config.DISABLE_JIT:
         return dispatcher
-    if CACHE.on(dispatcher, "_cache") is not None:
+    theirs = CACHE.on(dispatcher, "_cache")
+    kind: Any = type(theirs)
+    if theirs is not None and stands_in(KernelCache, kind):
         dispatcher._cache = KernelCache(function)
     return dispatcher
 
@@ -96,8 +105,45 @@ def _without_literals(dispatcher: Any) -> Any:
     resolve = LITERALS.on(dispatcher, "get_call_template")
     if resolve is not None:
 
-        def get_call_template(args: Any, kws: Any) -> Any:
-            return resolve(tuple(numba.types.unliteral(arg) for arg in args), kws)
+        def get_call_template(args: Any, *others: Any, **named: Any) -> Any:
+            plain = tuple(map(numba.types.unliteral, args)) if LITERALS.is_whole else args
+            return resolve(plain, *others, **named)
 
         dispatcher.get_call_template = get_call_template
     return dispatcher
+
+
+# ---- A trial of what Numba does not promise --------------------------------------------------------------------------
+
+
+def _compile_a_little() -> None:
+    """Compile a root, a part and leaves as all kernels are compiled, and look at what they return."""
+    half, at = formula(lambda x: 0.5 * x), inlined(lambda a, i: a[i])
+
+    def sums(a: Any, n: int, unused: Any) -> Any:
+        total = 0.0
+        for i in range(n):
+            total += half(at(a, i)) if i < max(n, 1) else 0.0
+        return total, n
+
+    below = part(sums)
+    above = leaf(lambda a: below(a, a.size, True))
+    root = numba.njit(fastmath=FAST_MATH, **_ROOT)(lambda a: above(a))
+    returned = root(np.array([1.0, 2.0, 4.0]))
+    if returned != (3.5, 3):
+        raise ValueError(f"(3.5, 3) expected, {returned} returned")
+
+
+def _try_leaves() -> None:
+    """Compile a little; where that fails, find out whether it does with Numba's own way of calling functions."""
+    try:
+        _compile_a_little()
+    except Exception as error:
+        LEAVES.fails(error)
+        try:
+            _compile_a_little()
+        except Exception as other:
+            LITERALS.fails(other)
+
+
+LEAVES.trial = _try_leaves

@@ -223,9 +223,9 @@ class LeafCompiler(_Compiler):
     """Numba's nopython pipeline, ending without machine code."""
 
     def define_pipelines(self) -> list[Any]:
-        """Return the one pipeline of a leaf; Numba's, for a leaf that is debugged and so may raise."""
+        """Return the one pipeline of a leaf; Numba's, for a leaf that is debugged and so may raise, or in need."""
         state = self.state
-        if state.flags.debuginfo or state.targetctx.enable_boundscheck:
+        if not NUMBA.works or state.flags.debuginfo or state.targetctx.enable_boundscheck:
             return [NUMBA.DefaultPassBuilder.define_nopython_pipeline(state)]
         state.flags.no_compile = True
         state.library = LeafLibrary(state.targetctx.codegen(), state.func_id.func_qualname)

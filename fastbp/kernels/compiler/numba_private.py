@@ -1,15 +1,21 @@
 """Numba's private names: no other file imports them.
 
-Numba may move or drop them in any version.  They make nothing possible, only faster: where one is missing, the group of
-names that is used together with it is not used, and one warning, before the first kernel is used, says so.
+Numba may move, drop or change them in any version.  They make nothing possible, only faster: where one is missing, the
+group of names that is used together with it is not used, and one warning, before the first kernel is used, says so.
+Names that are there and do something else than they did show in a trial, before the first kernel is compiled.
 """
 
+import functools
+import inspect
 import pkgutil
+from collections.abc import Callable, Hashable
 from typing import Any
 
 import numba
 
 from fastbp.system.caller import warn
+
+_SHOWN = 200  # letters of an error: Numba's have whole sources in them
 
 
 class Group:
@@ -25,6 +31,8 @@ class Group:
 
     def __init__(self, loss: str, *names: str) -> None:
         self.loss, self.missing = loss, list[str]()
+        self.trial: Callable[[], None] | None = None  # what raises an exception where they do not do what they did
+        self.is_being_tried = False
         for name in names:
             try:
                 setattr(self, name.rpartition(":")[2], pkgutil.resolve_name(name))
@@ -38,6 +46,25 @@ class Group:
     def is_whole(self) -> bool:
         """Whether every name was found."""
         return not self.missing
+
+    @property
+    def works(self) -> bool:
+        """Whether every name was found, and their trial, which is made once and uses them itself, went well."""
+        trial, self.trial = self.trial, None
+        if trial is not None and self.is_whole:
+            self.is_being_tried = True
+            try:
+                trial()
+            except Exception as error:  # whatever it is: without the names there is another way
+                self.fails(error)
+            finally:
+                self.is_being_tried = False
+        return self.is_whole
+
+    def fails(self, error: Exception) -> None:
+        """Use the names no more, since they do not do what they did."""
+        text = " ".join(str(error).replace(":", ",").split())
+        self.missing.append(f"in a trial {type(error).__name__}, {text[:_SHOWN]}")
 
     def on(self, dispatcher: Any, attribute: str) -> Any:
         """Return an attribute of a dispatcher; where it is missing, None, and the group is not whole any more."""
@@ -88,6 +115,21 @@ CACHE = Group(
 LITERALS = Group("some kernels are compiled again for every constant that they are called with")
 GROUPS = (LEAVES, ROOTS, CACHE, LITERALS)
 
+
+@functools.cache
+def stands_in(ours: Hashable, theirs: Hashable) -> bool:
+    """Whether a cache has all that Numba may ask of one of its own, with as many arguments."""
+    n_missing = len(CACHE.missing)
+    for name in [name for name in dir(theirs) if not name.startswith("_")]:
+        method, other = getattr(theirs, name), getattr(ours, name, None)
+        same = other is not None and callable(method) == callable(other)
+        if same and callable(method) and callable(other):
+            same = len(inspect.signature(method).parameters) == len(inspect.signature(other).parameters)
+        if not same:
+            CACHE.missing.append(f"numba.core.caching:NullCache.{name} as it was")
+    return len(CACHE.missing) == n_missing
+
+
 _said: set[str] = set()
 
 
@@ -104,5 +146,5 @@ def say_what_is_missing() -> None:
     losses = "; ".join(group.loss for group in GROUPS if group.missing)
     warn(
         f"Numba {numba.__version__} lacks what fastbp uses of it to save time ({', '.join(names)}): {losses}. The "
-        "results are right all the same. A newer fastbp, or an older Numba, cures that."
+        "results are right all the same. A newer fastbp, or another Numba, cures that."
     )

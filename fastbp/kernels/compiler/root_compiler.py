@@ -29,6 +29,8 @@ class RootCompiler(_Compiler):
 
     def compile_extra(self, func: Callable[..., Any]) -> Any:
         """Compile a function and all leaves below it."""
+        if not LEAVES.works or LEAVES.is_being_tried:
+            return super().compile_extra(func)
         dtype, began = _dtype_of(self.state.args), time.perf_counter()
         _logger.info("Compiling kernels for %s; they are kept on disk, so this happens once.", dtype)
         objects, *others = gc.get_threshold()
@@ -43,6 +45,8 @@ class RootCompiler(_Compiler):
 
     def define_pipelines(self) -> Any:
         """Return Numba's pipelines."""
+        if not LEAVES.works:
+            return super().define_pipelines()
         state = self.state
         state.library = RootLibrary(state.targetctx.codegen(), state.func_id.func_qualname)
         state.library.enable_object_caching()

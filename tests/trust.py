@@ -1,0 +1,355 @@
+"""What is promised, which tests hold it, what they saw: ``python -m tests.trust`` runs them and fills docs/trust.md.
+
+A promise is a row of `PROMISES`: its subject, what is promised, the tests as ``file::name``, and commands, if there are
+any that look for longer.  ``--only files`` runs those of one subject and leaves the other rows as they are; ``--long``
+runs the commands as well, and writes the last line that each printed.
+"""
+
+import argparse
+import ast
+import os
+import subprocess
+import sys
+import tempfile
+import xml.etree.ElementTree as ElementTree
+from pathlib import Path
+from typing import NamedTuple
+
+ROOT = Path(__file__).parents[1]
+PAGE = ROOT / "docs" / "trust.md"
+MARKS = "<!-- made by python -m tests.trust -->\n", "<!-- end -->\n"
+HEAD = "| | promised | tested by | seen |\n| --- | --- | --- | --- |\n"
+SECONDS = 7200  # of all tests together, on a busy machine
+NOT_YET = "not yet"
+
+
+class Promise(NamedTuple):
+    """What users may rely on."""
+
+    subject: str
+    text: str
+    tests: tuple[str, ...]
+    commands: tuple[str, ...] = ()
+
+
+PROMISES = (
+    Promise(
+        "gradient",
+        "the cost and its gradient, of every activation with every loss that fits it, are those of an independent loop "
+        "in NumPy, of the complex step, of differences of fourth order, of the sum over all paths, and of torch",
+        (
+            "test_gradient.py::test_reference",
+            "test_gradient.py::test_complex_step",
+            "test_gradient.py::test_fourth_order_differences",
+            "test_gradient.py::test_random_networks_against_complex_step",
+            "test_gradient.py::test_random_networks_against_reference",
+            "test_gradient.py::test_saturated_outputs_keep_their_digits",
+            "test_reference.py::test_gradient_against_sum_over_paths",
+            "test_gradient_torch.py::test_value_and_gradient_against_torch",
+        ),
+    ),
+    Promise(
+        "gradient",
+        "every kernel, for narrow and wide layers, few and many rows, takes the steps of the reference",
+        (
+            "test_paths.py::test_random_networks_take_the_reference_s_steps",
+            "test_step.py::test_every_step_is_that_of_the_reference",
+            "test_sparse.py::test_steps_of_every_optimizer",
+        ),
+    ),
+    Promise(
+        "gradient",
+        "the vectorised functions keep within their stated errors",
+        (
+            "test_vector_math.py::test_error_is_within_the_stated_bound",
+            "test_vector_math.py::test_error_against_mpmath",
+            "test_vector_math.py::test_relative_accuracy_at_the_zeros",
+        ),
+    ),
+    Promise(
+        "same bits",
+        "the same seed gives the same bits on any number of threads",
+        (
+            "test_threads.py::test_same_gradient",
+            "test_threads.py::test_same_outputs_and_cost",
+            "test_threads.py::test_same_training_for_every_optimizer",
+            "test_threads.py::test_same_training_with_dropout",
+            "test_sparse.py::test_outputs_have_the_same_bits_on_any_number_of_threads",
+            "test_neural_network_interface.py::test_the_number_of_threads_changes_no_bit",
+        ),
+    ),
+    Promise(
+        "same bits",
+        "`step` has the bits of `fit`, whole epochs at once those of one after the other",
+        ("test_step.py::test_bits_are_those_of_fit", "test_step.py::test_bits_are_those_of_fit_on_every_path"),
+    ),
+    Promise(
+        "resume",
+        "a fit that is killed, or ended by Ctrl-C, and resumed ends with the bits of one that never was",
+        (
+            "test_checkpoint.py::test_killed_at_random_moments",
+            "test_checkpoint.py::test_resumed_within_an_epoch",
+            "test_checkpoint.py::test_resumed_with_other_batches_and_threads",
+            "test_interruption.py::test_interrupted_and_resumed_again_and_again",
+            "test_sparse.py::test_a_fit_of_sparse_rows_is_resumed",
+        ),
+    ),
+    Promise(
+        "files",
+        "files are written whole or not at all",
+        (
+            "test_storage.py::test_a_failure_leaves_the_old_file_and_nothing_else",
+            "test_storage.py::test_a_write_that_the_system_cuts_short",
+            "test_storage.py::test_whoever_has_the_old_file_keeps_it",
+            "test_checkpoint.py::test_a_full_disk_leaves_the_last_checkpoint_and_a_usable_network",
+        ),
+    ),
+    Promise(
+        "files",
+        "any damage is one `FileError`; no file crashes, hangs or takes much memory",
+        (
+            "test_storage.py::test_damaged_files",
+            "test_storage.py::test_tables_that_cannot_be_true",
+            "test_storage.py::test_descriptions_that_cannot_be_true",
+            "test_checkpoint.py::test_damaged_checkpoints",
+            "test_checkpoint.py::test_impossible_checkpoints",
+            "test_estimator_files.py::test_mutated_descriptions",
+            "test_fuzz_files.py::test_many_mutated_files",
+        ),
+        ("python -m tests.fuzz_files --count 20000",),
+    ),
+    Promise(
+        "files",
+        "files and pickles of earlier versions stay readable",
+        (
+            "test_saved_files.py::test_networks",
+            "test_saved_files.py::test_classifiers",
+            "test_saved_files.py::test_checkpoints_are_resumed",
+            "test_saved_pickles.py::test_networks_go_on",
+            "test_saved_pickles.py::test_estimators_go_on",
+        ),
+    ),
+    Promise(
+        "drop-in",
+        "`MLPClassifier` and `MLPRegressor` are scikit-learn's: the same numbers, arguments, attributes and checks",
+        (
+            "test_neural_network_parity.py::test_fit",
+            "test_neural_network_parity.py::test_sample_weights",
+            "test_neural_network_parity.py::test_partial_fit",
+            "test_neural_network_parity.py::test_every_parameter_and_method_of_scikit_learn_is_there",
+            "test_neural_network_interface.py::test_scikit_learns_checks",
+            "test_neural_network_interface.py::test_grid_search_in_two_processes",
+        ),
+    ),
+    Promise(
+        "threads, forks, signals",
+        "threads, forks and pools of processes may all train at once",
+        (
+            "test_threads.py::test_eight_python_threads_share_one_network",
+            "test_threads.py::test_eight_python_threads_train_networks_of_their_own",
+            "test_threads.py::test_forked_while_other_threads_are_computing",
+            "test_concurrency.py::test_sixteen_threads_train_and_predict",
+            "test_concurrency.py::test_fork_after_a_threaded_fit_again_and_again",
+            "test_concurrency.py::test_pools",
+            "test_soak.py::test_threads_work_for_some_seconds",
+        ),
+        ("python -m tests.soak --minutes 1",),
+    ),
+    Promise(
+        "threads, forks, signals",
+        "where no thread can be had, the work is done alone",
+        (
+            "test_refused_threads.py::test_a_real_limit_of_threads",
+            "test_refused_threads.py::test_threads_that_are_refused_for_a_while",
+        ),
+    ),
+    Promise(
+        "threads, forks, signals",
+        "Ctrl-C is obeyed within a block of rows, and leaves a usable network",
+        (
+            "test_interruption.py::test_long_calls_obey_ctrl_c",
+            "test_interruption.py::test_a_second_ctrl_c_does_not_tear_anything",
+            "test_interruption.py::test_a_fit_goes_on_from_the_last_finished_step",
+        ),
+    ),
+    Promise(
+        "arrays",
+        "arrays that change while they are worked on give other numbers or an error, and never end the process",
+        (
+            "test_ownership.py::test_labels_are_those_of_the_beginning",
+            "test_ownership.py::test_labels_that_change_far_outside_end_no_process",
+            "test_ownership.py::test_another_thread_may_write_to_everything_at_any_time",
+        ),
+    ),
+    Promise(
+        "arrays",
+        "wrong input gets an error that names the argument, the rule and the cure, before any kernel runs",
+        (
+            "test_wrong_input.py::test_inputs",
+            "test_wrong_input.py::test_targets",
+            "test_wrong_arguments_fuzz.py::test_each_argument_in_turn",
+            "test_wrong_arguments_fuzz.py::test_several_arguments_at_random",
+        ),
+    ),
+    Promise(
+        "memory",
+        "steps allocate nothing; what does not fit into the memory, or a container's limit, is refused before",
+        (
+            "test_memory.py::test_steps_allocate_nothing",
+            "test_memory.py::test_repeated_calls_keep_no_memory",
+            "test_limits.py::test_parameters_that_do_not_fit",
+            "test_limits.py::test_training_that_does_not_fit",
+            "test_process_limits.py::test_available_memory_is_that_of_the_smallest_group",
+            "test_process_limits.py::test_what_a_limit_of_the_process_leaves_is_what_the_system_gives",
+        ),
+    ),
+    Promise(
+        "cache",
+        "compiled kernels are read only where nobody else can have written them, and only for what they were made for",
+        (
+            "test_disk_cache.py::test_what_belongs_to_somebody_else_is_passed_over",
+            "test_disk_cache.py::test_a_folder_that_others_may_write_to_is_passed_over",
+            "test_disk_cache.py::test_a_folder_that_is_exchanged_after_the_first_look_is_passed_over",
+            "test_disk_cache.py::test_a_link_in_the_place_of_a_file_is_passed_over",
+            "test_disk_cache.py::test_a_damaged_file_is_compiled_again",
+            "test_disk_cache.py::test_a_kernel_of_other_compiler_options_is_not_used",
+        ),
+    ),
+    Promise(
+        "versions",
+        "Numba's private names only save time: without them, or with others in their place, the results are the same",
+        (
+            "test_numba_private.py::test_an_import_without_one_of_the_names_is_silent_and_takes_the_other_path",
+            "test_numba_private.py::test_without_a_group_the_results_are_the_same_and_one_warning_says_what_is_slower",
+            "test_numba_private.py::test_a_name_that_takes_other_arguments_is_not_used",
+            "test_numba_private.py::test_a_method_that_takes_other_arguments_is_not_used",
+        ),
+        ("python -m tests.with_versions --pre",),
+    ),
+    Promise(
+        "versions",
+        "scikit-learn's private names have others that stand in for them, with the same results and messages",
+        (
+            "test_sklearn_private.py::test_without_one_of_them_or_if_it_does_otherwise_fit_gives_the_same",
+            "test_sklearn_private.py::test_parameters_are_refused_in_scikit_learns_words",
+        ),
+    ),
+    Promise(
+        "versions",
+        "a library that has lost something public is named, with the versions that have it",
+        ("test_versions.py::test_a_lost_name_is_said_with_the_versions_that_have_it",),
+    ),
+    Promise(
+        "processors",
+        "the kernels use no instruction that the processor lacks, and pass the tests as on a lesser one",
+        (
+            "test_other_processors.py::test_no_foreign_instructions",
+            "test_other_processors.py::test_selected_tests_pass_on_a_lesser_processor",
+            "test_other_processors.py::test_more_instructions_than_the_processor_has_are_refused",
+            "test_plain_python.py::test_plain_python_agrees_with_compiled",
+        ),
+    ),
+)
+# Commands whose results have a table of their own in the page.
+ELSEWHERE = {"python -m tests.with_versions --pre": "see [versions](#versions)"}
+
+
+def functions(path):
+    """The names of the tests in a file."""
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    return {node.name for node in tree.body if isinstance(node, ast.FunctionDef) and node.name.startswith("test_")}
+
+
+# ---- The page ------------------------------------------------------------------------------------------------------
+
+
+def tested_by(promise):
+    """The tests and commands of a promise, in Markdown."""
+    files = {}
+    for test in promise.tests:
+        file, _, name = test.partition("::")
+        files.setdefault(file, []).append(f"`{name}`")
+    lines = [f"[{file}](../tests/{file}): {', '.join(names)}" for file, names in files.items()]
+    return "<br>".join([*lines, *(f"`{command}`" for command in promise.commands)])
+
+
+def rendered(seen):
+    """The table, with what was seen of each promise."""
+    rows, last = [], None
+    for promise in PROMISES:
+        subject = promise.subject if promise.subject != last else ""
+        last = promise.subject
+        rows.append(f"| {subject} | {promise.text} | {tested_by(promise)} | {seen.get(promise.text, NOT_YET)} |\n")
+    return HEAD + "".join(rows)
+
+
+def between_marks(page, marks=MARKS):
+    """What stands between the marks, and what before and behind."""
+    begin, end = page.index(marks[0]) + len(marks[0]), page.index(marks[1], page.index(marks[0]))
+    return page[begin:end], page[:begin], page[end:]
+
+
+def seen_before(page):
+    """What a page says was seen, by the text of the promise."""
+    rows = [line.strip("|").split(" | ") for line in between_marks(page)[0].removeprefix(HEAD).splitlines()]
+    return {row[1].strip(): row[3].strip() for row in rows}
+
+
+# ---- The tests -----------------------------------------------------------------------------------------------------
+
+
+def outcomes(tests):
+    """Run tests; return (file::name, how it ended) of each case."""
+    with tempfile.TemporaryDirectory() as folder:
+        report = Path(folder) / "report.xml"
+        command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", f"--junit-xml={report}"]
+        ids = [f"tests/{test}" for test in tests]
+        subprocess.run([*command, *ids], cwd=ROOT, timeout=SECONDS, check=False)
+        for case in ElementTree.parse(report).iter("testcase"):
+            kinds = {child.tag for child in case}
+            end = "failed" if kinds & {"failure", "error"} else "skipped" if "skipped" in kinds else "passed"
+            yield f"{case.get('classname').rpartition('.')[2]}.py::{case.get('name').partition('[')[0]}", end
+
+
+def counted(promise, ends):
+    """What was seen of the tests of a promise."""
+    of_these = [end for test, end in ends if test in promise.tests]
+    counts = {end: of_these.count(end) for end in ("passed", "failed", "skipped")}
+    return ", ".join(f"{count:,} {end}" for end, count in counts.items() if count or end == "passed")
+
+
+def last_line(command):
+    """Run one of the commands; return the last line of its output."""
+    program = [sys.executable, *command.split()[1:]]
+    done = subprocess.run(program, cwd=ROOT, capture_output=True, text=True, timeout=SECONDS, check=False)
+    lines = [line for line in done.stdout.splitlines() if line.strip()]
+    return (lines or ["nothing"])[-1] if done.returncode == 0 else f"failed: {done.stderr.splitlines()[-1:]}"
+
+
+def main(arguments):
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--only", default="", help="one subject, or a word of it")
+    parser.add_argument("--long", action="store_true", help="the commands as well")
+    options = parser.parse_args(arguments)
+    page = PAGE.read_text(encoding="utf-8")
+    _, before, behind = between_marks(page)
+    seen = seen_before(page)
+    chosen = [promise for promise in PROMISES if options.only in promise.subject]
+    ends = list(outcomes(dict.fromkeys(test for promise in chosen for test in promise.tests)))
+    for promise in chosen:
+        texts = [counted(promise, ends)]
+        # What a command saw at another time stays until it is run again.
+        texts += seen.get(promise.text, "").split("<br>")[1:] if not options.long else []
+        if options.long:
+            texts += [ELSEWHERE.get(command) or last_line(command) for command in promise.commands]
+        seen[promise.text] = "<br>".join(texts)
+    temporary = PAGE.with_suffix(".part")
+    temporary.write_text(before + rendered(seen) + behind, encoding="utf-8")
+    os.replace(temporary, PAGE)
+    wrong = [test for test, end in ends if end == "failed"]
+    print(f"{len(ends):,} cases of {len(chosen)} promises, {len(wrong)} failed", *wrong, sep="\n")
+    return int(bool(wrong))
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
