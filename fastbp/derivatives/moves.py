@@ -22,6 +22,9 @@ from fastbp.model.model import Model
 from fastbp.system.memory import require_memory
 from fastbp.validation.data import Targets
 
+# of n steps: returns their parameters and samples, (2 n,), and their random numbers, (n,)
+Draw = Callable[[int], tuple[NDArray[np.int64], NDArray[Any]]]
+
 
 class Moves:
     """Measures what moves of parameters or neurons do to a network's cost; the network itself is left alone.
@@ -141,9 +144,7 @@ class Moves:
                 counts += self._is_weight[indices] & (np.sign(values) != np.sign(self._w[indices]))
         return counts
 
-    def search(
-        self, params: NDArray[Any], n_steps: int, draw: Callable[[int], tuple[NDArray[np.int64], NDArray[Any]]]
-    ) -> int:
+    def search(self, params: NDArray[Any], n_steps: int, draw: Draw) -> int:
         """Take steps of the random weight search on `params`, in place; return how many were kept.
 
         ``draw(n)`` returns the next n steps' parameters and samples, (2 n,), and random numbers, (n,).
