@@ -10,20 +10,13 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Callable
-from typing import NamedTuple, TypeVar
+from typing import TypeVar
 
 _Result = TypeVar("_Result")
 
 
-class _Turn(NamedTuple):
-    """A call that has its network to itself; another one is another object."""
-
-    call: str
-    thread: int
-    name: str
-
-
-trainings: dict[int, _Turn] = {}  # by the address of the network, which lives as long as its training
+# By the address of the network, which lives as long as its training: what trains it, and in which thread.
+trainings: dict[int, tuple[str, threading.Thread]] = {}
 
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=trainings.clear)  # a child's networks are copies that nobody else trains
@@ -37,7 +30,7 @@ def alone(owner: object, call: str, work: Callable[[], _Result]) -> _Result:
     RuntimeError
         If another training of the same object is running, in whatever thread.
     """
-    key, turn = id(owner), _Turn(call, threading.get_ident(), threading.current_thread().name)
+    key, turn = id(owner), (call, threading.current_thread())  # another call of the same is another tuple
     try:
         while trainings.setdefault(key, turn) is not turn:  # in one go, also among threads
             require_idle(owner, call)  # again if it has just ended
@@ -54,9 +47,10 @@ def require_idle(owner: object, call: str) -> None:
     """Refuse what must not be done beside a training of `owner`; nothing is noted."""
     turn = trainings.get(id(owner))
     if turn is not None:
-        here = turn.thread == threading.get_ident()
-        where = "here, and made this call in a callback or signal handler" if here else f"in thread {turn.name!r}"
+        running, thread = turn
+        here = thread is threading.current_thread()
+        where = "here, and made this call in a callback or signal handler" if here else f"in thread {thread.name!r}"
         raise RuntimeError(
             f"`{call}` must have the network to itself, because two trainings at once lose each other's steps; "
-            f"`{turn.call}` is running {where}. Wait until it is over, or train a copy, copy.deepcopy(net)."
+            f"`{running}` is running {where}. Wait until it is over, or train a copy, copy.deepcopy(net)."
         )
