@@ -19,7 +19,7 @@ from fastbp.engine.threads import blas_threads, thread_count
 from fastbp.kernels.roots import perturbation as kernel
 from fastbp.model.definition import problem_of
 from fastbp.model.model import Model
-from fastbp.system.memory import require_memory
+from fastbp.system.memory import require_memory, require_own_shape
 from fastbp.validation.data import Targets
 
 # of n steps: returns their parameters and samples, (2 n,), and their random numbers, (n,)
@@ -54,6 +54,7 @@ class Moves:
         n_threads: int | None,
         whole_passes: bool = False,
     ) -> None:
+        require_own_shape(net)
         n_rows = len(X)
         self._dtype, self._n_rows = dtype, n_rows
         self._sizes = net.sizes

@@ -33,6 +33,14 @@ def other_shapes() -> ValueError:
     return ValueError("`X`, its targets and weights must keep their shapes during a call; got other ones.")
 
 
+def require_room(array: NDArray[Any], name: str, n_numbers: int, dtype: np.dtype) -> None:
+    """Refuse a vector of parameters or of an optimizer that is too short: the kernels go by the network alone."""
+    if array.nbytes < n_numbers * dtype.itemsize:
+        raise ValueError(
+            f"{name} must be {n_numbers} numbers of {dtype}, to fit the network; got {array.size} of {array.dtype}."
+        )
+
+
 _ready = set[np.dtype]()  # dtypes whose root kernel is in memory
 
 

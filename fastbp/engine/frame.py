@@ -11,7 +11,16 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fastbp.engine.calls import FINISHED, UnknownCodeError, address_of, make_ready, matrix, other_shapes, run_kernel
+from fastbp.engine.calls import (
+    FINISHED,
+    UnknownCodeError,
+    address_of,
+    make_ready,
+    matrix,
+    other_shapes,
+    require_room,
+    run_kernel,
+)
 from fastbp.engine.cutting import DENSE, Inputs
 from fastbp.engine.interruption import LONG_CALL, StepTime, call_interruptibly
 from fastbp.engine.problem import Problem
@@ -30,6 +39,8 @@ from fastbp.validation.sparse_rows import Rows, SparseRows
 # What a frame is for, the rows of the data set and of a gradient, what X is like, and the threads set when its slots
 # were made.
 Key = tuple[str, int, int, Inputs, int | None]
+
+_NOWHERE = 0, 0, 0  # address and strides of an array that there is not
 
 
 class Frame(Settings):
@@ -78,6 +89,7 @@ class Frame(Settings):
         self, code: int, constants: NDArray[np.float64], vectors: NDArray[Any], n_vectors: int, batch_rows: int
     ) -> None:
         """Tell the kernels of an optimizer, where its state is, and of the rows of its mini-batches."""
+        require_room(vectors, "The optimizer's vectors", n_vectors * self.n_params, self.dtype)
         self.state = vectors
         self.set_rule(code, constants, n_vectors, batch_rows)
 
@@ -95,8 +107,8 @@ class Frame(Settings):
         """
         data, itemsize = self.data, self.dtype.itemsize
         Y, labels = (None, None) if targets is None else targets
-        shape, place = (X.shape, None) if isinstance(X, SparseRows) else matrix(X, itemsize)
-        y_shape, y_place = (None, (0, 0, 0)) if Y is None else matrix(Y, itemsize)
+        shape, place = (X.shape, _NOWHERE) if isinstance(X, SparseRows) else matrix(X, itemsize)
+        y_shape, y_place = (None, _NOWHERE) if Y is None else matrix(Y, itemsize)
         n_rows, n_features = shape
         if (
             n_features != self.n_features
@@ -105,7 +117,7 @@ class Frame(Settings):
             or (sample_weight is not None and len(sample_weight) != n_rows)
         ):
             raise other_shapes()
-        if (place is None) == (self.form == in_data.DENSE):  # whose workspace has no room for the other
+        if isinstance(X, SparseRows) == (self.form == in_data.DENSE):  # whose workspace has no room for the other
             raise UnknownCodeError
         data[in_data.N_ROWS] = n_rows if order is None else len(order)
         if isinstance(X, SparseRows):
@@ -244,7 +256,9 @@ class Frame(Settings):
 
     def point_to_vectors(self, params: NDArray[Any]) -> None:
         """Have the kernels find the parameters, the gradient and the optimizer's state."""
-        self._point(entry.PARAMS, params)
+        if self._arrays[entry.PARAMS] is not params:
+            require_room(params, "`params`", self.n_params, self.dtype)
+            self._point(entry.PARAMS, params)
         self._point(entry.GRADS, self.grads)
         self._point(entry.STATE, self.state)
 

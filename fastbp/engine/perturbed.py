@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fastbp.engine.calls import FINISHED, UnknownCodeError, address_of, matrix, other_shapes
+from fastbp.engine.calls import FINISHED, UnknownCodeError, address_of, matrix, other_shapes, require_room
 from fastbp.engine.problem import Problem
 from fastbp.engine.settings import Settings
 from fastbp.engine.threads import helpers
@@ -40,7 +40,7 @@ class Perturbed:
     def __init__(
         self, problem: Problem, X: NDArray[Any], Y: NDArray[Any], scale: NDArray[Any], *, n_threads: int
     ) -> None:
-        n_rows = len(scale)
+        n_rows, self._problem = len(scale), problem
         self._n_threads, self._rows = n_threads, (X, Y, scale)  # which must live as long as their addresses
         workspace = functools.partial(make_workspace, problem, batch_rows=n_rows, n_rows=n_rows, n_threads=1)
         # the moved passes keep as little as possible; the base keeps every z
@@ -76,6 +76,7 @@ class Perturbed:
         The tasks and their arguments are those of `fastbp.kernels.roots.perturbation`; BLAS must be held at one thread
         and `base_pass` called for the same rows before.
         """
+        require_room(params, "`params`", self._problem.n_params, self._problem.dtype)
         control = control_vector()
         control[[team.FIRST, team.ROWS]] = first, rows
         arguments = (*self._tables, params, *self._buffers, indices, moved, changes.reshape(-1), control)
