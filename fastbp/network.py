@@ -68,6 +68,13 @@ class Network(TrainedModel):
     UserWarning
         If the output is a softmax of a single neuron, which is always 1.
 
+    Notes
+    -----
+    One training at a time: while `fit`, `find_learning_rate` or `random_weight_search` work on a network, another of
+    them and `step` raise RuntimeError, in whatever thread, callback or signal handler.  All else may be done meanwhile:
+    predictions, gradients, files, copies, writing to `params`; in a callback between two epochs, from where a copy goes
+    on, in another thread perhaps within a step.  A call's arrays may be written to, but a mapped file not cut short.
+
     References
     ----------
     Rumelhart, Hinton & Williams, "Learning representations by back-propagating errors", Nature 323 (1986).
@@ -129,10 +136,9 @@ class Network(TrainedModel):
             Rows of a mini-batch: 1 is online learning, None the full batch, 'auto' the smaller of 32 and n.  A last,
             smaller mini-batch is used like the others.
         optimizer : Optimizer, optional
-            The rule of a step.  None goes on with the optimizer of the last fit, its state included; the first fit uses
-            ``Adam()``.  The same object as in the last fit goes on as well; a new one starts afresh.  A learning rate
-            schedule begins with its step 0 in every fit, also where the optimizer goes on, and also one with `n_steps`;
-            only `resume` goes on within it.
+            The rule of a step.  None or the same object goes on from the last fit; the first fit uses ``Adam()``, and a
+            new object starts afresh.  A learning rate schedule begins with its step 0 in every fit, also where the
+            optimizer goes on, and also one with `n_steps`; only `resume` goes on within it.
         shuffle : bool
             Whether each epoch takes the rows in a new random order.
         seed : int, optional
@@ -179,10 +185,10 @@ class Network(TrainedModel):
 
         Raises
         ------
-        TypeError, ValueError, OSError
-            For a wrong argument; the network is unchanged.  A TypeError also where a callback returns neither a bool
-            nor None, and an OSError where a checkpoint cannot be written, for instance on a full disk: the one before
-            it is whole, and the network is that of the last finished step.
+        TypeError, ValueError, OSError, RuntimeError
+            For a wrong argument, or while the network is trained already; it is unchanged.  A TypeError also where a
+            callback returns neither a bool nor None, and an OSError where a checkpoint cannot be written, for instance
+            on a full disk: the one before it is whole, and the network is that of the last finished step.
         FileError
             If a checkpoint to resume from is damaged; the network is unchanged.
         TrainingDivergedError
@@ -194,9 +200,8 @@ class Network(TrainedModel):
         the finished epochs, and another fit goes on from there.  It is obeyed within the time of some blocks of at most
         1024 rows; a step of one block is always finished.
 
-        Short epochs are trained together, some 50 ms at a time, unless something is to happen after each: validation, a
-        callback, a checkpoint, `tol` with mini-batches, or a schedule of one's own.  The numbers are the same either
-        way.
+        Short epochs are trained together, some 50 ms at a time, with the same numbers, unless something is to happen
+        after each: validation, a callback, a checkpoint, `tol` with mini-batches, or a schedule of one's own.
 
         Examples
         --------
@@ -252,10 +257,9 @@ class Network(TrainedModel):
         sample_weight : array_like, shape (n,), optional
             How often each row counts; only their ratios matter.
         optimizer : Optimizer, optional
-            The rule of the step.  None goes on with the optimizer of the last step or fit, its state included; the
-            first step uses ``Adam()``.  The same object as in the last step goes on as well.  A new one starts afresh,
-            so make it once, before the loop.  Its learning rate may follow a schedule that does not depend on how many
-            steps there will be; it is asked for the number of steps that the optimizer has taken.
+            The rule of the step.  None or the same object goes on from the last step or fit; the first step uses
+            ``Adam()``, and a new object starts afresh, so make it once, before the loop.  Its learning rate may follow
+            a schedule that does not depend on the number of all steps; it is asked for that of the steps taken.
         clip_norm : float, optional
             Scale a gradient whose Euclidean norm is larger than this down to it.
         n_threads : int, optional
@@ -268,8 +272,8 @@ class Network(TrainedModel):
 
         Raises
         ------
-        TypeError, ValueError
-            For a wrong argument, also a schedule that spans a whole fit; the network is unchanged.
+        TypeError, ValueError, RuntimeError
+            For a wrong argument, also a schedule that spans a whole fit, or during a fit; the network is unchanged.
         TrainingDivergedError
             If the cost is NaN or infinite, or a parameter would be; the network has the parameters from before the
             step, and the optimizer's state was reset.
@@ -277,7 +281,7 @@ class Network(TrainedModel):
         Notes
         -----
         Dropout draws from the random numbers of the last fit; ``net.fit(X, Y, epochs=0, seed=0)`` seeds them.  Threads
-        that step one network at once mix their steps, and may lose parts of some.
+        that step one network at once mix their steps and may lose some; so may a fit that begins during a step.
 
         Examples
         --------

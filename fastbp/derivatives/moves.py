@@ -19,8 +19,11 @@ from fastbp.engine.threads import blas_threads, thread_count
 from fastbp.kernels.roots import perturbation as kernel
 from fastbp.model.definition import problem_of
 from fastbp.model.model import Model
-from fastbp.system.memory import require_memory
+from fastbp.system.memory import require_memory, require_own_shape
 from fastbp.validation.data import Targets
+
+# of n steps: returns their parameters and samples, (2 n,), and their random numbers, (n,)
+Draw = Callable[[int], tuple[NDArray[np.int64], NDArray[Any]]]
 
 
 class Moves:
@@ -51,6 +54,7 @@ class Moves:
         n_threads: int | None,
         whole_passes: bool = False,
     ) -> None:
+        require_own_shape(net)
         n_rows = len(X)
         self._dtype, self._n_rows = dtype, n_rows
         self._sizes = net.sizes
@@ -141,9 +145,7 @@ class Moves:
                 counts += self._is_weight[indices] & (np.sign(values) != np.sign(self._w[indices]))
         return counts
 
-    def search(
-        self, params: NDArray[Any], n_steps: int, draw: Callable[[int], tuple[NDArray[np.int64], NDArray[Any]]]
-    ) -> int:
+    def search(self, params: NDArray[Any], n_steps: int, draw: Draw) -> int:
         """Take steps of the random weight search on `params`, in place; return how many were kept.
 
         ``draw(n)`` returns the next n steps' parameters and samples, (2 n,), and random numbers, (n,).

@@ -6,6 +6,7 @@ node perturbation one for each neuron, and random weight search learns without a
 
 from __future__ import annotations
 
+import functools
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,12 +14,13 @@ import numpy as np
 from numpy.typing import ArrayLike, DTypeLike, NDArray
 
 from fastbp import validation
-from fastbp.derivatives.moves import Moves
+from fastbp.derivatives.moves import Draw, Moves
 from fastbp.functions.names import nearest
 from fastbp.kernels.roots import perturbation as kernel
 from fastbp.model.checks import checked
 from fastbp.model.definition import require_network
 from fastbp.model.model import Model, passes_of
+from fastbp.system.alone import alone
 from fastbp.system.memory import require_memory, require_writable
 from fastbp.system.progress import progress_bar
 
@@ -325,6 +327,8 @@ def random_weight_search(
     ------
     TypeError, ValueError
         If an argument has the wrong type or value; the network is unchanged.
+    RuntimeError
+        If the network is being trained.
 
     Examples
     --------
@@ -351,6 +355,12 @@ def random_weight_search(
         indices = np.concatenate([parameters.integers(net.n_params, size=n), samples.integers(n_rows, size=n)])
         return indices, (scale * numbers.standard_normal(n)).astype(net.dtype)
 
+    search = functools.partial(_search, net, data, n_steps, record_every, draw)
+    return alone(net, "random_weight_search", search)
+
+
+def _search(net: Model, data: Any, n_steps: int, record_every: int, draw: Draw) -> RandomSearchResult:
+    """Take the steps, with random numbers as they are drawn."""
     moves = Moves(net, *data, dtype=net.dtype, n_threads=1)
     steps = [0]
     loss = [passes_of(net).cost(*data, n_threads=None)]

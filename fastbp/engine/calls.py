@@ -28,6 +28,19 @@ class UnknownCodeError(RuntimeError):
         )
 
 
+def other_shapes() -> ValueError:
+    """Return the error of arrays whose shapes were set since they were checked."""
+    return ValueError("`X`, its targets and weights must keep their shapes during a call; got other ones.")
+
+
+def require_room(array: NDArray[Any], name: str, n_numbers: int, dtype: np.dtype) -> None:
+    """Refuse a vector of parameters or of an optimizer that is too short: the kernels go by the network alone."""
+    if array.nbytes < n_numbers * dtype.itemsize:
+        raise ValueError(
+            f"{name} must be {n_numbers} numbers of {dtype}, to fit the network; got {array.size} of {array.dtype}."
+        )
+
+
 _ready = set[np.dtype]()  # dtypes whose root kernel is in memory
 
 
@@ -55,12 +68,18 @@ def address_of(array: NDArray[Any]) -> int:
     return int(array.__array_interface__["data"][0])
 
 
-def matrix(array: NDArray[Any]) -> tuple[int, int, int]:
-    """Address, row stride and column stride (in elements) of a matrix; strides of lone rows or columns are made up."""
-    row, column = (stride // array.itemsize for stride in array.strides)
-    n_rows, n_columns = array.shape
+def matrix(array: NDArray[Any], itemsize: int) -> tuple[tuple[int, ...], tuple[int, int, int]]:
+    """Return a matrix's shape, and its address, row stride and column stride (in elements).
+
+    All of it is asked for at once: others may set the shape of an array of theirs, and what was checked must be what is
+    used.  Strides of lone rows or columns are made up.
+    """
+    known = array.__array_interface__
+    shape, strides = known["shape"], known["strides"]
+    n_rows, n_columns = shape
+    row, column = (n_columns, 1) if strides is None else (strides[0] // itemsize, strides[1] // itemsize)
     if n_columns == 1:
         column = 1
     if n_rows == 1:
         row = max(row, n_columns)
-    return address_of(array), row, column
+    return shape, (known["data"][0], row, column)

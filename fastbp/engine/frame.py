@@ -11,7 +11,16 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fastbp.engine.calls import FINISHED, UnknownCodeError, address_of, make_ready, matrix, run_kernel
+from fastbp.engine.calls import (
+    FINISHED,
+    UnknownCodeError,
+    address_of,
+    make_ready,
+    matrix,
+    other_shapes,
+    require_room,
+    run_kernel,
+)
 from fastbp.engine.cutting import DENSE, Inputs
 from fastbp.engine.interruption import LONG_CALL, StepTime, call_interruptibly
 from fastbp.engine.problem import Problem
@@ -30,6 +39,8 @@ from fastbp.validation.sparse_rows import Rows, SparseRows
 # What a frame is for, the rows of the data set and of a gradient, what X is like, and the threads set when its slots
 # were made.
 Key = tuple[str, int, int, Inputs, int | None]
+
+_NOWHERE = 0, 0, 0  # address and strides of an array that there is not
 
 
 class Frame(Settings):
@@ -59,6 +70,7 @@ class Frame(Settings):
         self.addresses = np.zeros(entry.N_ADDRESSES, np.int64)
         self._arrays: list[NDArray[Any] | None] = [None] * entry.N_ADDRESSES  # which must live as long as the addresses
         self.n_features = int(workspace.layers[0, in_layer.FAN_IN])
+        self.n_outputs = int(workspace.layers[-1, in_layer.FAN_OUT])
         self.n_params = int(workspace.plan[in_plan.N_PARAMS])
         w = workspace
         places = {entry.LAYERS: w.layers, entry.SEGMENTS: w.segments, entry.PLAN: w.plan, entry.WORK: w.work}
@@ -77,6 +89,7 @@ class Frame(Settings):
         self, code: int, constants: NDArray[np.float64], vectors: NDArray[Any], n_vectors: int, batch_rows: int
     ) -> None:
         """Tell the kernels of an optimizer, where its state is, and of the rows of its mini-batches."""
+        require_room(vectors, "The optimizer's vectors", n_vectors * self.n_params, self.dtype)
         self.state = vectors
         self.set_rule(code, constants, n_vectors, batch_rows)
 
@@ -92,15 +105,18 @@ class Frame(Settings):
         An `order` names the rows that an epoch takes, which otherwise are all.  The shapes fit unless they were set
         since they were checked; it is the last look at what the kernels rely on.
         """
-        data, (n_rows, n_features) = self.data, X.shape
+        data, itemsize = self.data, self.dtype.itemsize
         Y, labels = (None, None) if targets is None else targets
+        shape, place = (X.shape, _NOWHERE) if isinstance(X, SparseRows) else matrix(X, itemsize)
+        y_shape, y_place = (None, _NOWHERE) if Y is None else matrix(Y, itemsize)
+        n_rows, n_features = shape
         if (
             n_features != self.n_features
-            or (Y is not None and len(Y) != n_rows)
+            or (y_shape is not None and y_shape != (n_rows, self.n_outputs))
             or (labels is not None and len(labels) != n_rows)
             or (sample_weight is not None and len(sample_weight) != n_rows)
         ):
-            raise ValueError("`X`, its targets and weights must keep their shapes during a call; got other ones.")
+            raise other_shapes()
         if isinstance(X, SparseRows) == (self.form == in_data.DENSE):  # whose workspace has no room for the other
             raise UnknownCodeError
         data[in_data.N_ROWS] = n_rows if order is None else len(order)
@@ -112,9 +128,9 @@ class Frame(Settings):
                 address_of(X.indices),
             )
         else:
-            data[in_data.X : in_data.X + 3] = matrix(X)
+            data[in_data.X : in_data.X + 3] = place
             data[in_data.FORM] = in_data.DENSE
-        data[in_data.Y : in_data.Y + 3] = (0, 0, 0) if Y is None else matrix(Y)
+        data[in_data.Y : in_data.Y + 3] = y_place
         data[in_data.LABELS] = 0 if labels is None else address_of(labels)
         data[in_data.SAMPLE_WEIGHT] = 0 if sample_weight is None else address_of(sample_weight)
         data[in_data.ORDER] = 0 if order is None else address_of(order)
@@ -240,7 +256,9 @@ class Frame(Settings):
 
     def point_to_vectors(self, params: NDArray[Any]) -> None:
         """Have the kernels find the parameters, the gradient and the optimizer's state."""
-        self._point(entry.PARAMS, params)
+        if self._arrays[entry.PARAMS] is not params:
+            require_room(params, "`params`", self.n_params, self.dtype)
+            self._point(entry.PARAMS, params)
         self._point(entry.GRADS, self.grads)
         self._point(entry.STATE, self.state)
 

@@ -39,6 +39,7 @@ class Passes:
 
     def __init__(self, sizes: tuple[int, ...], params: NDArray[Any], make_problem: Callable[[], Problem]) -> None:
         self._sizes, self._params, self._make_problem = sizes, params, make_problem
+        self._dtype = params.dtype  # as the kernels write, whatever a user sets it to
         self._spare: dict[Key, list[Frame]] = {}
         self._small: dict[int, list[Frame]] = {}  # frames for the outputs of so many rows
         self._flops_per_row, self._seconds_per_row = DENSE.flops_per_row(sizes), DENSE.seconds_per_row(sizes)
@@ -59,7 +60,7 @@ class Passes:
             if n_threads is not None:
                 thread_count(n_threads)  # refuse wrong ones
             return self._small_outputs(X)
-        n_outputs, dtype = self._sizes[-1], self._params.dtype
+        n_outputs, dtype = self._sizes[-1], self._dtype
         n_bytes = n_rows * n_outputs * dtype.itemsize
         require_memory(n_bytes, f"The outputs of {n_rows} rows", "Predict fewer rows at a time.")
         out = np.empty((n_rows, n_outputs), dtype)

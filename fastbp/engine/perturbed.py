@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fastbp.engine.calls import FINISHED, UnknownCodeError
+from fastbp.engine.calls import FINISHED, UnknownCodeError, address_of, matrix, other_shapes, require_room
 from fastbp.engine.problem import Problem
 from fastbp.engine.settings import Settings
 from fastbp.engine.threads import helpers
@@ -40,7 +40,7 @@ class Perturbed:
     def __init__(
         self, problem: Problem, X: NDArray[Any], Y: NDArray[Any], scale: NDArray[Any], *, n_threads: int
     ) -> None:
-        n_rows = len(X)
+        n_rows, self._problem = len(scale), problem
         self._n_threads, self._rows = n_threads, (X, Y, scale)  # which must live as long as their addresses
         workspace = functools.partial(make_workspace, problem, batch_rows=n_rows, n_rows=n_rows, n_threads=1)
         # the moved passes keep as little as possible; the base keeps every z
@@ -53,7 +53,7 @@ class Perturbed:
         settings.set_penalties(*problem.penalties)
         settings.loss_parameter = problem.loss_parameter
         work = np.zeros(n_threads * int(plan[in_plan.SLOT_SIZE]), problem.dtype)
-        self._tables = moved.layers, moved.segments, plan, _data_table(X, Y, scale), settings.scalars
+        self._tables = moved.layers, moved.segments, plan, _data_table(problem.sizes, X, Y, scale), settings.scalars
         self._buffers = work, base.layers, base.plan, base.work, np.zeros(rows)
         self._no_moves = np.zeros(0, np.int64), np.zeros(0, problem.dtype)
 
@@ -76,6 +76,7 @@ class Perturbed:
         The tasks and their arguments are those of `fastbp.kernels.roots.perturbation`; BLAS must be held at one thread
         and `base_pass` called for the same rows before.
         """
+        require_room(params, "`params`", self._problem.n_params, self._problem.dtype)
         control = control_vector()
         control[[team.FIRST, team.ROWS]] = first, rows
         arguments = (*self._tables, params, *self._buffers, indices, moved, changes.reshape(-1), control)
@@ -90,11 +91,14 @@ class Perturbed:
             control[team.STOP] = 1
 
 
-def _data_table(X: NDArray[Any], Y: NDArray[Any], scale: NDArray[Any]) -> NDArray[np.int64]:
+def _data_table(sizes: tuple[int, ...], X: NDArray[Any], Y: NDArray[Any], scale: NDArray[Any]) -> NDArray[np.int64]:
     """Describe the rows to the kernel."""
-    data = np.zeros(in_data.DATA_LENGTH, np.int64)
-    data[[in_data.X, in_data.X_ROW, in_data.X_COLUMN]] = X.ctypes.data, X.strides[0] // X.itemsize, 1
-    data[[in_data.Y, in_data.Y_ROW, in_data.Y_COLUMN]] = Y.ctypes.data, Y.shape[1], 1
-    data[in_data.SAMPLE_WEIGHT] = scale.ctypes.data
-    data[in_data.N_ROWS] = len(X)
+    data, itemsize = np.zeros(in_data.DATA_LENGTH, np.int64), scale.itemsize
+    shape, data[in_data.X : in_data.X + 3] = matrix(X, itemsize)
+    y_shape, data[in_data.Y : in_data.Y + 3] = matrix(Y, itemsize)
+    n_rows = len(scale)
+    if shape != (n_rows, sizes[0]) or y_shape != (n_rows, sizes[-1]):
+        raise other_shapes()
+    data[in_data.SAMPLE_WEIGHT] = address_of(scale)
+    data[in_data.N_ROWS] = n_rows
     return data

@@ -20,7 +20,7 @@ from fastbp.model.initializers import initialize
 from fastbp.model.layer_arrays import LayerArrays
 from fastbp.model.trace import Trace, make_trace
 from fastbp.system import caller
-from fastbp.system.memory import require_writable
+from fastbp.system.memory import require_own_shape, require_writable
 
 _LONE_SOFTMAX = (
     "`output='softmax'` with one output is always 1, whatever the parameters are, so that nothing can be learned. Use "
@@ -34,7 +34,7 @@ class Model(Definition):
     """What of a `fastbp.Network` knows no training, no file and no picture; its arguments are those of that class."""
 
     # attributes that depend on where the parameters lie in memory
-    _made_by_views: ClassVar[tuple[str, ...]] = ("_weights", "_biases", "_passes")
+    _made_by_views: ClassVar[tuple[str, ...]] = ("_weights", "_biases", "_passes", "_n_params")
 
     def __init__(
         self,
@@ -64,7 +64,7 @@ class Model(Definition):
     @property
     def n_params(self) -> int:
         """Number of weights and biases."""
-        return self._params.size
+        return self._n_params
 
     @property
     def params(self) -> NDArray[Any]:
@@ -90,6 +90,7 @@ class Model(Definition):
         """Make what depends on where the parameters lie in memory."""
         self._weights, self._biases = map(LayerArrays, parameters.views(self._params, self._sizes))
         self._passes = Passes(self._sizes, self._params, functools.partial(problem_of, self))
+        self._n_params = self._params.size  # which a user can change in place, with the array's dtype
 
     def __getstate__(self) -> dict[str, Any]:
         """Return what `pickle` and `copy` need: everything but views and buffers."""
@@ -240,6 +241,7 @@ class Model(Definition):
         >>> trace.layers[0].delta, trace.layers[0].dW
         (array([[-2.]]), array([[-6.]]))
         """
+        require_own_shape(self)
         X, targets, weights = checked(self, X, Y, sample_weight)
         value_and_grad = self._passes.value_and_grad(X, targets, weights, params=self._params, n_threads=None)
         return make_trace(self, self._params, X, targets, value_and_grad)

@@ -33,6 +33,7 @@ from fastbp.neural_network.initial import initial_parameters
 from fastbp.neural_network.parameters import NETWORK_NAMES, STOCHASTIC_SOLVERS, Fitted, check_parameters
 from fastbp.neural_network.sklearn_private import check_sample_weight, parameter_names
 from fastbp.neural_network.stochastic import StochasticFit, Task, initialise_record, optimizer_for
+from fastbp.system.alone import alone
 from fastbp.training.state import OptimizerState
 from fastbp.validation.data import Targets, all_finite
 from fastbp.validation.sparse_rows import Rows, sparse_rows
@@ -122,7 +123,7 @@ class BaseMLP(Fitted, Portable, Gradients, callbacks.Support, BaseEstimator, ABC
             self.__dict__.clear()
             self.__dict__.update(before)
             raise
-        run()
+        alone(self._network, "partial_fit" if incremental else "fit", run)  # against `network_.fit`
         return self
 
     def _ready(self, X: Any, y: Any, sample_weight: Any, incremental: bool, given: Given | None) -> Callable[[], None]:

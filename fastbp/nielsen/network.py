@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Sequence
 from numbers import Real
 from os import PathLike
@@ -25,6 +26,7 @@ from fastbp.nielsen.costs import (
 )
 from fastbp.nielsen.epochs import CompiledEpochs, Monitor, Monitoring, PlainEpochs, Watched, row_network
 from fastbp.nielsen.files import read_document, write_document
+from fastbp.system.alone import alone
 
 __all__ = ["Network", "load"]
 
@@ -212,6 +214,8 @@ class Network:
             For a wrong argument, before anything is shuffled or trained.
         TrainingDivergedError
             If the cost becomes NaN or infinite.
+        RuntimeError
+            If another `SGD` of this network is running.
         """
         if lmbda is None or not isinstance(lmbda, Real):
             if test_data is not None:
@@ -232,9 +236,24 @@ class Network:
                 "the improved form, write evaluation_data=test_data, monitor_evaluation_accuracy=True."
             )
         n_epochs = validation.positive_integer(epochs, "epochs", 0)
+        how = n_epochs, mini_batch_size, eta, lmbda
+        watched = None if is_first_form else wanted
+        train = functools.partial(self._train, training_data, how, watched, evaluation_data, test_data)
+        return alone(self, "SGD", train)
+
+    def _train(
+        self,
+        training_data: Any,
+        how: tuple[int, int, float, float],
+        wanted: Monitoring | None,
+        evaluation_data: Any,
+        test_data: Any,
+    ) -> tuple[list[float], list[int], list[float], list[int]] | None:
+        """Train; `how` are epochs, mini-batch size, eta and lmbda, and nothing is wanted in the first form."""
+        n_epochs, mini_batch_size, eta, lmbda = how
         training = Watched(self, training_data, "training_data", has_vectors=True)
-        take_epoch = self._epochs(training, mini_batch_size, eta, lmbda, is_first_form)
-        if is_first_form:
+        take_epoch = self._epochs(training, mini_batch_size, eta, lmbda, wanted is None)
+        if wanted is None:
             self._train_first_form(take_epoch, n_epochs, test_data)
             return None
         monitor = Monitor(self, wanted, training, evaluation_data, lmbda)

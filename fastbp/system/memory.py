@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
+import numpy as np
 from numpy.typing import NDArray
 
 from fastbp.system.control_groups import folders
@@ -49,6 +50,14 @@ class _HasParams(Protocol):
         """All parameters."""
 
     @property
+    def n_params(self) -> int:
+        """How many they are."""
+
+    @property
+    def dtype(self) -> np.dtype:
+        """Their type."""
+
+    @property
     def weights(self) -> Sequence[NDArray[Any]]:
         """Each layer's weights, views into them."""
 
@@ -60,6 +69,17 @@ class _HasParams(Protocol):
 def require_writable(net: _HasParams) -> None:
     """Refuse to write to parameters that are read-only: the kernels write to memory, and ask no flag of an array."""
     require_writable_arrays(net.params, *net.weights, *net.biases)
+    require_own_shape(net)
+
+
+def require_own_shape(net: _HasParams) -> None:
+    """Refuse parameters that were given another shape or dtype in place, as NumPy's arrays let anybody do."""
+    params = net.params
+    if params.shape != (net.n_params,) or params.dtype != net.dtype:
+        raise ValueError(
+            f"`net.params` must keep its shape ({net.n_params},) and its dtype {net.dtype}, because the kernels go by "
+            f"them; it has shape {params.shape} and dtype {params.dtype}. Set them back, and change a copy instead."
+        )
 
 
 def require_writable_arrays(*arrays: NDArray[Any]) -> None:

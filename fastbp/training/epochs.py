@@ -87,11 +87,12 @@ class Epochs:
 
     @contextmanager
     def saving_state(self, net: TrainedModel) -> Iterator[None]:
-        """Whatever ends the training, let the network continue from the last finished step."""
-        try:
-            yield
-        finally:
-            keep_training_state(net, self.state)
+        """Whatever ends the training, let the network continue from the last finished step.
+
+        A copy that is made meanwhile, in a callback for instance, continues from the step that is then the last.
+        """
+        keep_training_state(net, self.state)
+        yield
         self.steps.end()
 
     def progress(self) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:

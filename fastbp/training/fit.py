@@ -6,6 +6,7 @@ else has to happen there, and within an epoch for a checkpoint or Ctrl-C.
 
 from __future__ import annotations
 
+import functools
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -19,6 +20,7 @@ from fastbp.engine.rows import Data
 from fastbp.model.checks import checked_data
 from fastbp.model.model import passes_of
 from fastbp.storage.networks import describe
+from fastbp.system.alone import alone
 from fastbp.system.memory import require_writable
 from fastbp.system.progress import progress_bar
 from fastbp.training.checkpoint import (
@@ -43,6 +45,11 @@ def fit(net: TrainedModel, X: ArrayLike, data: Any, plan: Plan) -> History:
 
     `data` are valid rows, targets and weights, and `X` what the rows were made of, which may have names of columns.
     """
+    return alone(net, "fit", functools.partial(_fit, net, X, data, plan))
+
+
+def _fit(net: TrainedModel, X: ArrayLike, data: Any, plan: Plan) -> History:
+    """Do that, while no other training of the network runs."""
     require_writable(net)
     names = column_names(X) or net.feature_names
     validation_set = None if plan.validation_data is None else _validation_set(net, plan.validation_data, names)

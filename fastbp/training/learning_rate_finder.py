@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -15,6 +16,7 @@ from fastbp.engine.rows import Data
 from fastbp.model.checks import checked_data
 from fastbp.model.definition import require_network
 from fastbp.model.model import Model
+from fastbp.system.alone import alone
 from fastbp.system.memory import require_writable
 from fastbp.training.optimizers import Adam, Optimizer, require_optimizer
 from fastbp.training.plan import batch_rows_for
@@ -91,6 +93,8 @@ def find_learning_rate(
     ------
     TypeError, ValueError
         For a wrong argument.
+    RuntimeError
+        If the network is being trained.
 
     References
     ----------
@@ -115,8 +119,26 @@ def find_learning_rate(
     high = validation.real_number(highest, "highest", low, open_low=True)
     count = validation.positive_integer(n_steps, "n_steps", 3)
     rng = np.random.default_rng(validation.seed(seed))
+    rates = np.geomspace(low, high, count)
+    optimizer = Adam() if optimizer is None else optimizer
+    trial = functools.partial(_trial, net, data, rates, optimizer, batch_rows, rng, n_threads)
+    losses = alone(net, "find_learning_rate", trial)
+    rates = rates[: len(losses)]
+    return LearningRateRange(rates, losses, _steepest(rates, losses))
+
+
+def _trial(
+    net: Model,
+    data: Data,
+    rates: NDArray[np.float64],
+    optimizer: Optimizer,
+    batch_rows: int,
+    rng: np.random.Generator,
+    n_threads: int | None,
+) -> NDArray[np.float64]:
+    """Return the losses of the trial; the network has its parameters again."""
     before = net.params.copy()
-    state = fresh_state(net, Adam() if optimizer is None else optimizer, rng)
+    state = fresh_state(net, optimizer, rng)
     steps = Steps(
         net,
         data,
@@ -126,16 +148,13 @@ def find_learning_rate(
         dropout_seed=state.dropout_seed,
         n_threads=n_threads,
     )
-    rates = np.geomspace(low, high, count)
     try:
-        losses = _trial(steps, rates, rng)
+        return _losses(steps, rates, rng)
     finally:
         net.params[...] = before
-    rates = rates[: len(losses)]
-    return LearningRateRange(rates, losses, _steepest(rates, losses))
 
 
-def _trial(steps: Steps, rates: NDArray[np.float64], rng: np.random.Generator) -> Any:
+def _losses(steps: Steps, rates: NDArray[np.float64], rng: np.random.Generator) -> NDArray[np.float64]:
     """Return the running mean of the loss at each step, corrected for its start, until the loss blows up.
 
     With sample weights it is that of the rows' losses by their weights: a mini-batch of light rows costs little

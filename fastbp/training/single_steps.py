@@ -24,6 +24,7 @@ from fastbp.functions.losses import facts_of_loss
 from fastbp.kernels.roots import entry
 from fastbp.model.checks import checked_data
 from fastbp.model.definition import problem_of
+from fastbp.system.alone import require_idle, trainings
 from fastbp.system.memory import require_writable, require_writable_arrays
 from fastbp.training.optimizers import Adam, Optimizer, require_optimizer
 from fastbp.training.plan import clip_norm_for
@@ -62,6 +63,8 @@ class Stepper:
         n_threads: int | None = None,
     ) -> float:
         """Take one step on all of the given rows and return the cost before it; see `fastbp.Network.step`."""
+        if trainings:  # of any network
+            require_idle(self._net, "step")
         state: TrainingState | None = self._net._training_state
         key = _kind(X, Y, sample_weight)
         spare = self._spare.get(key)
