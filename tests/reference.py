@@ -18,7 +18,17 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from tests.reference_formulas import ACTIVATIONS, absolute, activate, jacobian, log_sum_exp, loss_formula, softplus
+from tests.reference_formulas import (
+    ACTIVATIONS,
+    absolute,
+    activate,
+    jacobian,
+    log_of_output,
+    log_sum_exp,
+    loss_formula,
+    sigmoid,
+    softplus,
+)
 
 COMPLEX_STEP = 1e-30  # its square vanishes beside 1, products with small rates do not underflow
 FOURTH_ORDER_STEP = 1e-3  # about eps**(1/5): truncation and rounding are both near 1e-13
@@ -84,6 +94,9 @@ def forward(sizes, neuron_activations, params, X):
 
 def sample_cost(network, z, a, y):
     """C_x of one sample from the output layer's z, a and the target y, each (n_outputs,)."""
+    if network.loss == "poisson":
+        logs = log_of_output(network.neuron_activations[-1], z)
+        return sum(a_j - (y_j * log_j if y_j != 0 else 0) for a_j, log_j, y_j in zip(a, logs, y, strict=True))
     if network.loss != "cross_entropy":
         formula = loss_formula(network.loss, network.loss_parameter)
         return sum(formula.value(a_j, y_j) for a_j, y_j in zip(a, y, strict=True))
@@ -147,8 +160,20 @@ def output_delta(network, z, a, y):
     """delta of the output layer for one sample: sum_m dC_x/da_m da_m/dz_k, (n_outputs,)."""
     if network.loss == "cross_entropy":
         return a - y  # what the sum below comes to; literally it is 0/0 where a rounds to 0 or 1
+    if network.loss == "poisson" and np.any(a < 1e-100):  # likewise
+        return poisson_delta(network.neuron_activations[-1], z, a, y)
     rates, slopes = cost_derivative(network, a, y), jacobian(network.neuron_activations[-1], z)
     return np.array([sum(rates[m] * slopes[m, k] for m in range(len(z))) for k in range(len(z))])
+
+
+def poisson_delta(names, z, a, y):
+    """f'(z) (1 - y / a) = f' - y (log f)', (n_outputs,)."""
+    if names == "softmax":
+        return a * sum(y) - y
+    slopes = np.array([ACTIVATIONS[name].derivative(z_j) for name, z_j in zip(names, z, strict=True)])
+    logs = [{"exp": 1.0, "sigmoid": sigmoid(-z_j), "softplus": 1.0}[name] for name, z_j in zip(names, z, strict=True)]
+    large = a >= 1e-100
+    return slopes - y * np.where(large, slopes / np.where(large, a, 1), logs)
 
 
 def gradient(network, params, X, Y, sample_weight=None, divisor=None):

@@ -81,6 +81,18 @@ def log_sum_exp(z):
     return shift + np.log(sum(np.exp(z_k - shift) for z_k in z))
 
 
+def log_of_output(names, z):
+    """log a_k of each output that can be had from z where a_k itself underflows, (n_outputs,)."""
+    if isinstance(names, str):
+        return z - log_sum_exp(z)
+    logs = {
+        "exp": lambda z: z,
+        "sigmoid": lambda z: -softplus(-z),
+        "softplus": lambda z: z if z.real < -100 else np.log(softplus(z)),
+    }
+    return np.array([logs[name](z_k) for name, z_k in zip(names, z, strict=True)])
+
+
 def softmax(z):
     """exp(z_k) / sum_m exp(z_m) of one row of logits, (fan_out,) -> (fan_out,)."""
     shift = max(z_k.real for z_k in z)

@@ -2,6 +2,7 @@
 
 import re
 
+import numba
 import numpy as np
 import pytest
 
@@ -16,10 +17,11 @@ from tests import cases, reference_formulas
 
 Z = np.linspace(-20, 20, 4001)
 DTYPE = np.dtype(np.float64)
+POSITIVE = bp.Activation("square", numba.njit(lambda z: 1 + z * z), numba.njit(lambda z: 2 * z), positive=True)
 
 
 def codes_of(facts, outputs):
-    return {losses.loss_entry(facts.name, output, DTYPE)[0] for output in outputs}
+    return {losses.loss_entry(facts.name, [output], DTYPE)[0] for output in outputs}
 
 
 def test_rows_have_the_names_under_which_they_are_found():
@@ -36,17 +38,22 @@ def test_codes_of_activations_are_those_of_the_kernels():
 
 
 def test_codes_of_losses_are_those_of_the_kernels():
-    everywhere = set().union(*(codes_of(row, row.matching or ("identity",)) for row in losses.LOSSES.values()))
+    everywhere = set().union(*(codes_of(row, {*row.matching, "identity"}) for row in losses.LOSSES.values()))
     variants = {code for row in losses.LOSSES.values() for _, code in row.reported}
     assert everywhere | variants == {*known_codes.LOSSES_OF_OUTPUTS, *codes.LOSSES_FROM_LOGITS}
     assert variants <= set(codes.LOSSES_FROM_LOGITS)
     for row in losses.LOSSES.values():
         assert codes_of(row, row.matching) <= set(codes.LOSSES_FROM_LOGITS) or not row.only_matching
     for output, expected in (("softmax", codes.SOFTMAX_LOSSES), ("sigmoid", codes.SIGMOID_LOSSES)):
-        own = losses.loss_entry("cross_entropy", output, DTYPE)[0]
+        own = losses.loss_entry("cross_entropy", [output], DTYPE)[0]
         assert {own, losses.reported_code("cross_entropy", output)} == set(expected)
     assert losses.reported_code("poisson", "exp") == codes.POISSON_DEVIANCE
     assert losses.reported_code("poisson", "softplus") is None
+    for outputs, expected in (
+        (["exp"], codes.POISSON_OF_LOGITS), (["sigmoid", "exp", "softplus"], codes.POISSON_OF_LOGITS),
+        (["exp", POSITIVE], codes.POISSON), ([POSITIVE], codes.POISSON),
+    ):  # fmt: skip
+        assert losses.loss_entry("poisson", outputs, DTYPE)[0] == expected
 
 
 @pytest.mark.parametrize("row", cases.ACTIVATIONS, ids=str)

@@ -35,7 +35,7 @@ def instructions(leaf, *arguments, dtype):
     """Assembly of a kernel that calls one leaf and nothing else, with the root's options.
 
     Arguments are constants, or strings: "n" for a number that the compiler does not know, "constants" for a pointer
-    to float64, and names of pointers to floats of the dtype. Constants make the compiler drop other branches.
+    to float64, "table" for one to int64, and names of pointers to floats of the dtype. Constants make the compiler drop other branches.
     A named tuple holds such arguments.
     """
     scope, names = {}, set()
@@ -55,8 +55,9 @@ def instructions(leaf, *arguments, dtype):
     inlined = numba.njit(fastmath=jit.FAST_MATH, **jit._LEAF | {"forceinline": True})(leaf.py_func)
     scope["leaf"] = inlined
     exec(f"def probe({', '.join(sorted(names))}): return leaf({passed})", scope)
-    real, double = types.CPointer(numba.from_dtype(np.dtype(dtype))), types.CPointer(types.float64)
-    signature = tuple({"n": types.int64, "constants": double}.get(name, real) for name in sorted(names))
+    real = types.CPointer(numba.from_dtype(np.dtype(dtype)))
+    others = {"n": types.int64, "constants": types.CPointer(types.float64), "table": types.CPointer(types.int64)}
+    signature = tuple(others.get(name, real) for name in sorted(names))
     probe = numba.njit(fastmath=jit.FAST_MATH, **jit._COMMON)(scope["probe"])
     probe.compile(signature)
     return probe.inspect_asm(signature)
@@ -90,10 +91,17 @@ UPDATES = {
     "adamw": (updates.ADAMW, {"mul", "sqrt", "div"}),
     "rmsprop": (updates.RMSPROP, {"mul", "sqrt", "div"}),
 }
+POISSON = ("n", "z", "a", "y", np.float32(0.5), "delta")
 OTHERS = {
     "dropout": (dropout.multiply_by_mask, (np.uint32(7), 0.5, 0, "n", "a"), {"mul"}),
     "multiply": (dropout.multiply, (2.0, "n", "a"), set()),
     "penalty": (updates.add_penalty, ("n", np.float32(0.5), np.float32(0.25), "w", "g"), {"mul", "cmp"}),
+    "saturated sigmoid": (activations._saturated_sigmoid_backward, ("n", "z", "a", "delta"), {"mul", "div"}),
+    "saturated tanh": (activations._saturated_tanh_backward, ("n", "z", "a", "delta"), {"mul", "div"}),
+    "saturated elu": (activations._saturated_elu_backward, ("n", "z", "a", "delta"), {"mul", "cmp"}),
+    "poisson after exp": (losses._poisson_after_exp, POISSON, {"mul", "sub"}),
+    "poisson after softplus": (losses._poisson_after_softplus, POISSON, {"mul", "div"}),
+    "poisson after sigmoid": (losses._poisson_after_sigmoid, POISSON, {"mul", "div"}),
     "clipping": (updates.multiply_gradient, (0.3, "n", "g"), {"mul"}),
 }
 
@@ -108,10 +116,11 @@ def test_activation_forward_is_packed(name):
 
 
 @on_x86
+@pytest.mark.parametrize("has_z", [0, 1])
 @pytest.mark.parametrize("name", BACKWARD)
-def test_activation_backward_is_packed(name):
+def test_activation_backward_is_packed(name, has_z):
     code = getattr(codes, name.upper())
-    assembly = instructions(activations.activation_backward, code, 0, "n", "z", "a", "delta", dtype="float32")
+    assembly = instructions(activations.activation_backward, code, 0, "n", has_z, "z", "a", "delta", dtype="float32")
     assert packed(assembly, "float32") >= BACKWARD[name] - ({"mul"} if name == "relu" else set())
     assert packed(assembly, "float32")
     assert not library_calls(assembly) - ({"cosf"} if name == "sine" else set())
@@ -127,7 +136,7 @@ def test_relu_is_packed():
 @pytest.mark.parametrize("name", LOSSES)
 def test_loss_is_packed(name):
     code = getattr(codes, name.upper())
-    loss = losses.Loss(code, 0, 0, np.float32(1.0))
+    loss = losses.Loss(code, 0, 0, np.float32(1.0), "table", 1)
     arguments = (loss, "n", 200, "z", "a", "y", "scale", "sums", "costs", "delta")
     assembly = instructions(losses.loss_rows, *arguments, dtype="float32")
     assert packed(assembly, "float32") & {"mul", "add"}

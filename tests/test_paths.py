@@ -48,7 +48,7 @@ LOSS_OF_CODE = {
     codes.POISSON: "poisson", codes.QUANTILE: "quantile",
     codes.SIGMOID_CROSS_ENTROPY: "cross_entropy", codes.SOFTMAX_CROSS_ENTROPY: "cross_entropy",
     codes.CLIPPED_SOFTMAX_CROSS_ENTROPY: "cross_entropy", codes.CLIPPED_SIGMOID_CROSS_ENTROPY: "cross_entropy",
-    codes.POISSON_DEVIANCE: "poisson",
+    codes.POISSON_DEVIANCE: "poisson", codes.POISSON_OF_LOGITS: "poisson",
 }  # fmt: skip
 LOSS_PARAMETERS = {"huber": 0.7, "quantile": 0.8}
 WRONG_CODES = (-1, codes.CUSTOM_ACTIVATION, 99)  # a code of one's own without the addresses of its functions is wrong
@@ -73,9 +73,11 @@ def fits(loss, output):
         return output == codes.SOFTMAX
     if loss in (codes.SIGMOID_CROSS_ENTROPY, codes.CLIPPED_SIGMOID_CROSS_ENTROPY):
         return output == codes.SIGMOID
-    return (
-        output == codes.EXP if loss == codes.POISSON_DEVIANCE else loss in LOSS_OF_CODE and output in ACTIVATION_OF_CODE
-    )
+    if loss == codes.POISSON_DEVIANCE:
+        return output == codes.EXP
+    if loss == codes.POISSON_OF_LOGITS:
+        return output in (codes.EXP, codes.SOFTPLUS, codes.SIGMOID, codes.SOFTMAX)
+    return loss in LOSS_OF_CODE and output in ACTIVATION_OF_CODE
 
 
 def one_step(net, X, Y, *, hidden, output, loss, optimizer=updates.SGD):
@@ -178,7 +180,7 @@ def test_a_derivative_from_z_needs_z(path, on_path):
     on_path(path)
     net = network(cases.Case("", SIZES, "tanh", "identity"))
     X, Y = np.ones((N_ROWS, SIZES[0])), np.ones((N_ROWS, SIZES[-1]))
-    for hidden in (codes.GELU, codes.SILU, codes.SINE):
+    for hidden in (codes.ELU, codes.GELU, codes.SILU, codes.SINE):
         with pytest.raises(UnknownCodeError):
             one_step(net, X, Y, hidden=hidden, output=codes.IDENTITY, loss=codes.QUADRATIC)
 

@@ -16,7 +16,8 @@ class ActivationFacts(NamedTuple):
 
     name: str
     code: int  # by which the kernels know it
-    from_z: bool = False  # f' is computed from z, not from a
+    from_z: bool = False  # f' is computed from z, at least where a is near a limit, not from a alone
+    output_from_z: bool = False  # the same of outputs only: a hidden layer's z would be one more array to write
     positive: bool = False  # every value is positive, as some losses need
     rough: bool = False  # f' or, as elu's, f'' jumps, enough to spoil a difference; of the known ones at z = 0
     largest_slope: float = 1.0  # of f'; that of most is 1 or a little more
@@ -27,11 +28,11 @@ class ActivationFacts(NamedTuple):
 
 ACTIVATIONS: dict[OutputName, ActivationFacts] = {
     "identity": ActivationFacts("identity", codes.IDENTITY, never_flat=True),
-    "sigmoid": ActivationFacts("sigmoid", codes.SIGMOID, positive=True, largest_slope=0.25),
-    "tanh": ActivationFacts("tanh", codes.TANH),
+    "sigmoid": ActivationFacts("sigmoid", codes.SIGMOID, output_from_z=True, positive=True, largest_slope=0.25),
+    "tanh": ActivationFacts("tanh", codes.TANH, output_from_z=True),
     "relu": ActivationFacts("relu", codes.RELU, rough=True, can_die=True),
     "leaky_relu": ActivationFacts("leaky_relu", codes.LEAKY_RELU, rough=True, never_flat=True),
-    "elu": ActivationFacts("elu", codes.ELU, rough=True),
+    "elu": ActivationFacts("elu", codes.ELU, from_z=True, rough=True),
     "softplus": ActivationFacts("softplus", codes.SOFTPLUS, positive=True),
     "gelu": ActivationFacts("gelu", codes.GELU, from_z=True),
     "silu": ActivationFacts("silu", codes.SILU, from_z=True),
@@ -53,8 +54,10 @@ def facts_of_activation(activation: OutputName | Activation) -> ActivationFacts:
     return ACTIVATIONS[activation]
 
 
-def activation_entry(activation: OutputName | Activation, dtype: np.dtype) -> tuple[int, int, int, bool]:
+def activation_entry(
+    activation: OutputName | Activation, is_output: bool, dtype: np.dtype
+) -> tuple[int, int, int, bool]:
     """Code, addresses, and whether z must be kept, of a known activation."""
     facts = facts_of_activation(activation)
     addresses = activation.addresses(dtype) if isinstance(activation, Activation) else (0, 0)
-    return facts.code, *addresses, facts.from_z
+    return facts.code, *addresses, facts.from_z or (is_output and facts.output_from_z)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Literal, NamedTuple
 
 import numpy as np
@@ -32,7 +32,7 @@ class LossFacts(NamedTuple):
     kinks: Callable[[float], tuple[float, ...]] | None = None
     matching: tuple[OutputName, ...] = ()  # outputs with which dC/dz is a - y, without f'
     only_matching: bool = False  # whether it is defined for no others
-    codes_of_outputs: tuple[tuple[OutputName, int], ...] = ()  # the code, where it depends on the output
+    codes_of_outputs: tuple[tuple[OutputName, int], ...] = ()  # the code, where it depends on all outputs
     # Codes of variants, after some outputs: their gradient is the loss's, and their cost what scikit-learn reports.
     reported: tuple[tuple[OutputName, int], ...] = ()
     positive_outputs: bool = False  # whether every output must be positive
@@ -64,6 +64,7 @@ LOSSES: dict[LossName, LossFacts] = {
         "poisson",
         codes.POISSON,
         matching=("exp",),
+        codes_of_outputs=tuple((name, codes.POISSON_OF_LOGITS) for name in ("exp", "softplus", "sigmoid", "softmax")),
         reported=(("exp", codes.POISSON_DEVIANCE),),  # half the deviance
         positive_outputs=True,
         targets="non_negative",
@@ -79,12 +80,15 @@ def facts_of_loss(loss: LossName | Loss) -> LossFacts:
     return LossFacts(loss.name, codes.CUSTOM_LOSS) if isinstance(loss, Loss) else LOSSES[loss]
 
 
-def loss_entry(loss: LossName | Loss, output: OutputName | Activation, dtype: np.dtype) -> tuple[int, int, int]:
-    """Code and addresses of a known loss after an output's activation."""
+def loss_entry(
+    loss: LossName | Loss, outputs: Iterable[OutputName | Activation], dtype: np.dtype
+) -> tuple[int, int, int]:
+    """Code and addresses of a known loss after the activations of all outputs."""
     if isinstance(loss, Loss):
         return (codes.CUSTOM_LOSS, *loss.addresses(dtype))
     facts = LOSSES[loss]
-    return dict[object, int](facts.codes_of_outputs).get(output, facts.code), 0, 0
+    found = {dict[object, int](facts.codes_of_outputs).get(output, facts.code) for output in outputs}
+    return found.pop() if len(found) == 1 else facts.code, 0, 0
 
 
 def reported_code(loss: LossName | Loss, output: OutputName | Activation) -> int | None:

@@ -130,10 +130,10 @@ def settings_of(net: Definition) -> dict[str, Any]:
 def problem_of(net: Definition, dtype: np.dtype | None = None) -> Problem:
     """Return what the kernels are told of a network, in another dtype if so wanted; custom functions are compiled."""
     dtype, layers = dtype or net.dtype, []
-    for runs in net.activations:
-        segments, begin = [], 0
+    for layer, runs in enumerate(net.activations):
+        segments, begin, is_output = [], 0, layer == len(net.activations) - 1
         for activation, count in runs:
-            code, forward, backward, needs_z = activation_entry(activation, dtype)
+            code, forward, backward, needs_z = activation_entry(activation, is_output, dtype)
             segments.append(Segment(begin, begin + count, code, forward, backward, needs_z))
             begin += count
         layers.append(tuple(segments))
@@ -141,7 +141,7 @@ def problem_of(net: Definition, dtype: np.dtype | None = None) -> Problem:
         sizes=net.sizes,
         dtype=dtype,
         segments=tuple(layers),
-        loss=loss_entry(net.loss, net.activations[-1][0][0], dtype),
+        loss=loss_entry(net.loss, [name for name, _ in net.activations[-1]], dtype),
         loss_parameter=net.loss_parameter or 0.0,
         penalties=net.penalties,
         dropout=net.dropout,

@@ -25,6 +25,8 @@ from fastbp.kernels.tables.codes import (
 from fastbp.kernels.vectors import elementary as vm
 
 LEAKY_SLOPE = 0.01  # for z < 0: Maas, Hannun & Ng (2013).  The scale of elu is 1: Clevert et al. (2016), equation 16.
+# Nearer to a limit of 1 or -1, a's distance from it has lost three digits: it is computed from z, if that was kept.
+NEAR_LIMIT = 1e-3
 
 
 @part
@@ -66,16 +68,25 @@ def activation_forward(code, address, n, a):
 
 
 @part
-def activation_backward(code, address, n, z, a, delta):
-    """delta[i] *= f'(z[i]) for i < n, from the stored `a` where that is possible; overwrites delta only."""
+def activation_backward(code, address, n, has_z, z, a, delta):
+    """delta[i] *= f'(z[i]) for i < n, from the stored `a` where that is possible; overwrites delta only.
+
+    Unless `has_z`, z is a, and f' of sigmoid and tanh has as few digits as 1 - |a|.
+    """
     zero = real(0.0, a)
     one = real(1.0, a)
     if code == SIGMOID:
-        for i in range(n):
-            delta[i] *= a[i] * (one - a[i])
+        if has_z and _largest_magnitude(n, a) > one - real(NEAR_LIMIT, a):
+            _saturated_sigmoid_backward(n, z, a, delta)
+        else:
+            for i in range(n):
+                delta[i] *= a[i] * (one - a[i])
     elif code == TANH:
-        for i in range(n):
-            delta[i] *= (one - a[i]) * (one + a[i])
+        if has_z and _largest_magnitude(n, a) > one - real(NEAR_LIMIT, a):
+            _saturated_tanh_backward(n, z, a, delta)
+        else:
+            for i in range(n):
+                delta[i] *= (one - a[i]) * (one + a[i])
     elif code == RELU:
         for i in range(n):
             delta[i] *= one if a[i] > zero else zero  # a product: a choice written back in place is not vectorised
@@ -85,8 +96,11 @@ def activation_backward(code, address, n, z, a, delta):
             positive = one if a[i] > zero else zero
             delta[i] *= positive + slope * (one - positive)
     elif code == ELU:
-        for i in range(n):
-            delta[i] *= one if a[i] > zero else one + a[i]
+        if _least(n, a) < real(NEAR_LIMIT, a) - one:
+            _saturated_elu_backward(n, z, a, delta)
+        else:
+            for i in range(n):
+                delta[i] *= one if a[i] > zero else one + a[i]
     elif code == SOFTPLUS:
         for i in range(n):
             delta[i] *= -vm.expm1(-a[i])
@@ -116,6 +130,50 @@ def _largest_magnitude(n, z):
 
 
 @leaf
+def _least(n, a):
+    """min a[i], if that is negative, else 0."""
+    least = real(0.0, a)
+    for i in range(n):
+        least = min(least, a[i])
+    return least
+
+
+# In the following three each element's result depends on that element alone, as if there were one formula.
+
+
+@leaf
+def _saturated_sigmoid_backward(n, z, a, delta):
+    """delta[i] *= a (1 - a); 1 - a is f(-z) near a = 1."""
+    one = real(1.0, a)
+    limit = one - real(NEAR_LIMIT, a)
+    for i in range(n):
+        rest = vm.logistic(-z[i])
+        delta[i] *= a[i] * (rest if a[i] > limit else one - a[i])
+
+
+@leaf
+def _saturated_tanh_backward(n, z, a, delta):
+    """delta[i] *= (1 - |a|) (1 + |a|); 1 - |a| is 2 / (1 + exp(2 |z|)) near |a| = 1."""
+    one, two = real(1.0, a), real(2.0, a)
+    limit = one - real(NEAR_LIMIT, a)
+    for i in range(n):
+        size = abs(a[i])
+        rest = two * vm.logistic(-two * abs(z[i]))
+        delta[i] *= (rest if size > limit else one - size) * (one + size)
+
+
+@leaf
+def _saturated_elu_backward(n, z, a, delta):
+    """delta[i] *= 1 for z > 0, 1 + a below; 1 + a is exp(z) near a = -1."""
+    zero, one = real(0.0, a), real(1.0, a)
+    limit = real(NEAR_LIMIT, a) - one
+    for i in range(n):
+        rest = vm.exp(z[i])
+        slope = rest if a[i] < limit else one + a[i]
+        delta[i] *= one if a[i] > zero else slope
+
+
+@leaf
 def _sine_forward(n, a):
     """a[i] = sin(a[i]); by the C library where an argument is beyond the range of the vectorised sine."""
     if _largest_magnitude(n, a) <= vm.sin_limit(a[0]):
@@ -139,11 +197,20 @@ def _sine_backward(n, z, delta):
 
 @leaf
 def softmax_backward(m, n, a, delta):
-    """delta[i, j] = a[i, j] (g[i, j] - sum_k g[i, k] a[i, k]) with g = dC/da in `delta` before: the full Jacobian."""
+    """delta[i, j] = a[i, j] (g[i, j] - sum_k g[i, k] a[i, k]) with g = dC/da in `delta` before: the full Jacobian.
+
+    First the g of the most probable class is subtracted from all g of the row, which changes nothing, as sum_k a[i, k]
+    is 1: where that a is 1, its term would be all of the sum, and the difference would have no digits left.
+    """
     for i in range(m):
         row = i * n
+        top = row
+        for j in range(n):
+            top = row + j if a[row + j] > a[top] else top
+        g_top = delta[top]
         mean = real(0.0, a)
         for j in range(n):
+            delta[row + j] -= g_top
             mean += delta[row + j] * a[row + j]
         for j in range(n):
             delta[row + j] = a[row + j] * (delta[row + j] - mean)

@@ -1,7 +1,8 @@
 """Loss functions: the value and the derivative from one definition, side by side.
 
-`loss_rows` writes each row's value ``C_x`` and the scaled ``dC_x/da``; the two cross-entropies start from the logits z
-and write the scaled ``dC_x/dz = a - y`` at once, so that they lose nothing where an output is saturated.
+`loss_rows` writes each row's value ``C_x`` and the scaled ``dC_x/da``; the two cross-entropies, and Poisson's loss
+after any output of fastbp's, start from the logits z and write the scaled ``dC_x/dz`` at once, so that they lose
+nothing where an output is saturated or underflows.
 """
 
 from typing import Any, NamedTuple
@@ -9,26 +10,33 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from fastbp.kernels.compiler.jit import inlined, leaf, part
-from fastbp.kernels.functions.softmax_of_short_rows import softmax_cross_entropy
+from fastbp.kernels.functions.softmax_of_short_rows import softmax, softmax_cross_entropy
 from fastbp.kernels.machine.calls import call_loss_derivative, call_loss_value
 from fastbp.kernels.machine.pointers import real, shift
 from fastbp.kernels.tables import plan as in_plan
 from fastbp.kernels.tables import scalars as in_scalars
+from fastbp.kernels.tables import segment as in_segment
 from fastbp.kernels.tables.codes import (
     ABSOLUTE,
     CLIPPED_SIGMOID_CROSS_ENTROPY,
     CLIPPED_SOFTMAX_CROSS_ENTROPY,
     CUSTOM_LOSS,
+    EXP,
     HUBER,
     LOG_COSH,
     POISSON,
     POISSON_DEVIANCE,
+    POISSON_OF_LOGITS,
     QUADRATIC,
     QUANTILE,
     SIGMOID_CROSS_ENTROPY,
+    SOFTMAX,
     SOFTMAX_CROSS_ENTROPY,
+    SOFTPLUS,
 )
 from fastbp.kernels.vectors import elementary as vm
+
+LOG_IS_Z = -40.0  # below it the logarithms of softplus(z) and of sigmoid(z) are z to the last digit of float64
 
 
 class Loss(NamedTuple):
@@ -38,13 +46,15 @@ class Loss(NamedTuple):
     value: Any  # addresses of a user's compiled loss
     derivative: Any
     parameter: Any  # in the network's dtype
+    runs: Any  # the outputs' entries in the table of segments, and how many there are
+    n_runs: Any
 
 
 @inlined
-def loss_of(plan, scalars, p):
-    """The network's loss; `p` is any pointer to the network's dtype."""
+def loss_of(plan, scalars, runs, p):
+    """The network's loss, with its `output_runs`; `p` is any pointer to the network's dtype."""
     parameter = real(scalars[in_scalars.LOSS_PARAMETER], p)
-    return Loss(plan[in_plan.LOSS], plan[in_plan.LOSS_VALUE], plan[in_plan.LOSS_DERIVATIVE], parameter)
+    return Loss(plan[in_plan.LOSS], plan[in_plan.LOSS_VALUE], plan[in_plan.LOSS_DERIVATIVE], parameter, *runs)
 
 
 @part
@@ -52,9 +62,9 @@ def loss_rows(loss, m, n, z, a, y, scale, sums, cost, delta):
     """cost[i] = C_x of row i, delta[i, :] = scale[i] dC_x/da (or dC_x/dz, see the module); overwrites both.
 
     `z a y delta` are m rows of n, `scale` and `cost` have m elements; `sums`, 2 m elements, is destroyed.  Softmax with
-    cross-entropy also makes a = softmax(z).
+    cross-entropy or Poisson's loss also makes a = softmax(z).
     """
-    code, value_address, derivative_address, parameter = loss
+    code, value_address, derivative_address, parameter, runs, n_runs = loss
     if code == SOFTMAX_CROSS_ENTROPY:
         _softmax_cross_entropy(m, n, z, a, y, scale, sums, cost, delta)
         return
@@ -64,6 +74,8 @@ def loss_rows(loss, m, n, z, a, y, scale, sums, cost, delta):
     if code == QUADRATIC:
         _quadratic(m, n, a, y, scale, cost, delta)
         return
+    if code == POISSON_OF_LOGITS and runs[in_segment.CODE] == SOFTMAX:
+        softmax(m, n, z, a)
     for i in range(m):
         row = i * n
         a_row, y_row, delta_row = shift(a, row), shift(y, row), shift(delta, row)
@@ -72,7 +84,9 @@ def loss_rows(loss, m, n, z, a, y, scale, sums, cost, delta):
         elif code == CLIPPED_SIGMOID_CROSS_ENTROPY:
             cost[i] = _clipped_sigmoid_cross_entropy(n, parameter, a_row, y_row, scale[i], delta_row)
         elif code == POISSON_DEVIANCE:
-            cost[i] = _poisson_deviance(n, a_row, y_row, scale[i], delta_row)
+            cost[i] = _poisson_deviance(n, shift(z, row), a_row, y_row, scale[i], delta_row)
+        elif code == POISSON_OF_LOGITS:
+            cost[i] = _poisson_of_logits(runs, n_runs, shift(z, row), a_row, y_row, scale[i], delta_row)
         elif code == CUSTOM_LOSS:
             cost[i] = call_loss_value(value_address, n, a_row, y_row)
             call_loss_derivative(derivative_address, n, a_row, y_row, delta_row)
@@ -143,13 +157,80 @@ def _clipped_sigmoid_cross_entropy(n, clip, a, y, scale, delta):
 
 
 @leaf
-def _poisson_deviance(n, a, y, scale, delta):
-    """sum_j y_j log(y_j / a_j) - y_j + a_j, half the deviance; delta = a - y where a = exp(z)."""
+def _poisson_deviance(n, z, a, y, scale, delta):
+    """sum_j y_j (log y_j - z_j) - y_j + a_j, half the deviance; delta = a - y where a = exp(z)."""
     cost, zero = real(0.0, a), real(0.0, a)
     for j in range(n):
         d = a[j] - y[j]
-        cost += d + (y[j] * vm.log(y[j] / a[j]) if y[j] != zero else zero)
+        cost += d + (y[j] * (vm.log(y[j]) - z[j]) if y[j] != zero else zero)
         delta[j] = scale * d
+    return cost
+
+
+@leaf
+def _poisson_of_logits(runs, n_runs, z, a, y, scale, delta):
+    """sum_j a_j - y_j log a_j over the outputs of all runs; delta = scale dC/dz."""
+    cost = real(0.0, a)
+    for run in range(n_runs):
+        entry = shift(runs, run * in_segment.SEGMENT_COLUMNS)
+        code, begin = entry[in_segment.CODE], entry[in_segment.BEGIN]
+        n = entry[in_segment.END] - begin
+        pointers = shift(z, begin), shift(a, begin), shift(y, begin), scale, shift(delta, begin)
+        if code == EXP:
+            cost += _poisson_after_exp(n, *pointers)
+        elif code == SOFTPLUS:
+            cost += _poisson_after_softplus(n, *pointers)
+        elif code == SOFTMAX:
+            cost += _poisson_after_softmax(n, *pointers)
+        else:
+            cost += _poisson_after_sigmoid(n, *pointers)
+    return cost
+
+
+@leaf
+def _poisson_after_exp(n, z, a, y, scale, delta):
+    """log a_j = z_j; dC/dz = a - y."""
+    cost, zero = real(0.0, a), real(0.0, a)
+    for j in range(n):
+        cost += a[j] - (y[j] * z[j] if y[j] != zero else zero)
+        delta[j] = scale * (a[j] - y[j])
+    return cost
+
+
+@leaf
+def _poisson_after_softplus(n, z, a, y, scale, delta):
+    """dC/dz = s - y s / a with s = sigmoid(z) = 1 - exp(-a); s / a is 1 where log a is z."""
+    cost, zero, one, low = real(0.0, a), real(0.0, a), real(1.0, a), real(LOG_IS_Z, a)
+    for j in range(n):
+        s = -vm.expm1(-a[j])
+        log_a, ratio = vm.log(a[j]), s / a[j]
+        cost += a[j] - (y[j] * (z[j] if z[j] < low else log_a) if y[j] != zero else zero)
+        delta[j] = scale * (s - (y[j] * (one if z[j] < low else ratio) if y[j] != zero else zero))
+    return cost
+
+
+@leaf
+def _poisson_after_softmax(n, z, a, y, scale, delta):
+    """log a_j = z_j - max z + log max a; dC/dz = a sum_k y_k - y, as sum_j a_j is 1 whatever z is."""
+    top, sum_of_y, zero = 0, real(0.0, a), real(0.0, a)
+    for j in range(n):
+        top = j if a[j] > a[top] else top
+        sum_of_y += y[j]
+    cost, z_top, log_top = zero, z[top], vm.log(a[top])
+    for j in range(n):
+        cost += a[j] - (y[j] * ((z[j] - z_top) + log_top) if y[j] != zero else zero)
+        delta[j] = scale * (a[j] * sum_of_y - y[j])
+    return cost
+
+
+@leaf
+def _poisson_after_sigmoid(n, z, a, y, scale, delta):
+    """dC/dz = (a - y) (1 - a), where 1 - a is sigmoid(-z)."""
+    cost, zero, low = real(0.0, a), real(0.0, a), real(LOG_IS_Z, a)
+    for j in range(n):
+        log_a = vm.log(a[j])
+        cost += a[j] - (y[j] * (z[j] if z[j] < low else log_a) if y[j] != zero else zero)
+        delta[j] = scale * ((a[j] - y[j]) * vm.logistic(-z[j]))
     return cost
 
 

@@ -20,7 +20,7 @@ ELEMENTWISE_ACTIVATIONS = (
     codes.SILU, codes.SINE, codes.EXP,
 )  # fmt: skip
 # Those whose derivative is computed from z, which must have been kept.
-ACTIVATIONS_FROM_Z = (codes.GELU, codes.SILU, codes.SINE, codes.CUSTOM_ACTIVATION)
+ACTIVATIONS_FROM_Z = (codes.ELU, codes.GELU, codes.SILU, codes.SINE, codes.CUSTOM_ACTIVATION)
 # Losses that give dC/da, which any output may have.
 LOSSES_OF_OUTPUTS = (codes.QUADRATIC, codes.ABSOLUTE, codes.HUBER, codes.LOG_COSH, codes.POISSON, codes.QUANTILE)
 OPTIMIZERS = (SGD, ADAM, ADAMW, RMSPROP)
@@ -78,6 +78,18 @@ def knows_loss(net, output):
         return output == codes.SIGMOID
     if loss == codes.POISSON_DEVIANCE:
         return output == codes.EXP
+    if loss == codes.POISSON_OF_LOGITS:
+        return knows_poisson_outputs(net)
     if loss == codes.CUSTOM_LOSS:
         return net.plan[in_plan.LOSS_VALUE] != 0 and net.plan[in_plan.LOSS_DERIVATIVE] != 0
     return loss in LOSSES_OF_OUTPUTS
+
+
+@leaf
+def knows_poisson_outputs(net):
+    """Whether each output is one whose logarithm can be had from z."""
+    last = net.plan[in_plan.N_LAYERS] - 1
+    for segment in range(field(net, last, in_layer.FIRST_SEGMENT), field(net, last, in_layer.END_SEGMENT)):
+        if net.segments[segment * in_segment.SEGMENT_COLUMNS + in_segment.CODE] not in codes.POISSON_OUTPUTS:
+            return False
+    return True

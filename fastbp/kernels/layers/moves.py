@@ -15,7 +15,7 @@ import numpy as np
 from fastbp.kernels.compiler.jit import formula, leaf
 from fastbp.kernels.functions.activations import activation_forward
 from fastbp.kernels.functions.losses import loss_of, loss_rows
-from fastbp.kernels.layers.net import Net, field, is_softmax, starts_from_logits
+from fastbp.kernels.layers.net import Net, field, is_softmax, output_runs, starts_from_logits
 from fastbp.kernels.layers.passes import activate, finish_softmax, forward_block, forward_neurons, previous_activation
 from fastbp.kernels.machine import team
 from fastbp.kernels.machine.pointers import from_address, real, shift
@@ -62,7 +62,7 @@ def row_costs(net, first, m, values, work):
     scale = shift(from_address(net.data[in_data.SAMPLE_WEIGHT], net.params), first)
     cost = shift(work, plan[in_plan.COST])
     sums = shift(work, plan[in_plan.SUMS])
-    loss_rows(loss_of(plan, net.scalars, a), m, n, z, a, y, scale, sums, cost, delta)
+    loss_rows(loss_of(plan, net.scalars, output_runs(net), a), m, n, z, a, y, scale, sums, cost, delta)
 
 
 @leaf
@@ -269,7 +269,7 @@ def crossings_in_loss(job, first, m):
         return 0
     y = shift(from_address(net.data[in_data.Y], net.params), first * n)
     a, base_a = shift(job.work, field(net, last, in_layer.A)), shift(job.base_work, field(job.base, last, in_layer.A))
-    kink = loss_of(net.plan, net.scalars, a).parameter if code == codes.HUBER else real(0.0, a)
+    kink = loss_of(net.plan, net.scalars, output_runs(net), a).parameter if code == codes.HUBER else real(0.0, a)
     total = 0
     for i in range(m * n):
         d, base_d = a[i] - y[i], base_a[i] - y[i]

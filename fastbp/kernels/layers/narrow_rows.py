@@ -4,7 +4,7 @@
 """
 
 from fastbp.kernels.compiler.jit import leaf
-from fastbp.kernels.functions.activations import LEAKY_SLOPE
+from fastbp.kernels.functions.activations import LEAKY_SLOPE, NEAR_LIMIT
 from fastbp.kernels.functions.softmax_of_short_rows import softmax_of_block
 from fastbp.kernels.layers.net import field
 from fastbp.kernels.machine.pointers import from_address, real, shift
@@ -18,6 +18,7 @@ from fastbp.kernels.vectors import elementary as vm
 from fastbp.kernels.vectors.lane_sums import sum_of_columns, sum_of_rows
 from fastbp.kernels.vectors.values import (
     added,
+    any_lane,
     below,
     choose,
     equal,
@@ -94,6 +95,19 @@ def times_derivative(code, a, delta):
     if code == codes.LEAKY_RELU:
         return delta * choose(a > zero, one, splat(LEAKY_SLOPE, a))
     return delta
+
+
+@leaf
+def times_derivative_of_output(code, z, a, delta):
+    """delta f'(z): as above, but where a is near 1 or -1, its distance from there is computed from z."""
+    zero, one, two, limit = splat(0.0, a), splat(1.0, a), splat(2.0, a), splat(1.0 - NEAR_LIMIT, a)
+    size = abs(a)
+    if any_lane(size > limit):
+        if code == codes.SIGMOID:
+            return delta * (a * choose(size > limit, vm.logistic(zero - z), one - a))
+        if code == codes.TANH:
+            return delta * (choose(size > limit, two * vm.logistic(zero - two * abs(z)), one - size) * (one + size))
+    return times_derivative(code, a, delta)
 
 
 @leaf
@@ -204,7 +218,7 @@ def quadratic(code, z, y, pitch, n, p):
     lane = lane_numbers(p)
     a = activation(code, z)
     d = choose(below(lane, n), a - y, zeros(p))
-    return real(0.5, p) * first(sum_of_rows(d * d, pitch, lane)), times_derivative(code, a, d)
+    return real(0.5, p) * first(sum_of_rows(d * d, pitch, lane)), times_derivative_of_output(code, z, a, d)
 
 
 @leaf

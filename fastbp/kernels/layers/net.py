@@ -3,6 +3,7 @@
 from typing import Any, NamedTuple
 
 from fastbp.kernels.compiler.jit import formula, leaf
+from fastbp.kernels.machine.pointers import shift
 from fastbp.kernels.tables import codes
 from fastbp.kernels.tables import layer as in_layer
 from fastbp.kernels.tables import plan as in_plan
@@ -34,6 +35,14 @@ def is_softmax(net, layer):
         net.segments[field(net, layer, in_layer.FIRST_SEGMENT) * in_segment.SEGMENT_COLUMNS + in_segment.CODE]
         == codes.SOFTMAX
     )
+
+
+@leaf
+def output_runs(net):
+    """Pointer to the output layer's entries in the table of segments; their number."""
+    last = net.plan[in_plan.N_LAYERS] - 1
+    begin = field(net, last, in_layer.FIRST_SEGMENT)
+    return shift(net.segments, begin * in_segment.SEGMENT_COLUMNS), field(net, last, in_layer.END_SEGMENT) - begin
 
 
 @leaf

@@ -14,7 +14,7 @@ from fastbp.kernels.functions.activations import activation_backward, activation
 from fastbp.kernels.functions.dropout import dropout_key, multiply, multiply_by_mask
 from fastbp.kernels.functions.losses import loss_of, loss_rows
 from fastbp.kernels.functions.softmax_of_short_rows import softmax
-from fastbp.kernels.layers.net import field, is_softmax, starts_from_logits
+from fastbp.kernels.layers.net import field, is_softmax, output_runs, starts_from_logits
 from fastbp.kernels.layers.samples import input_pointer, load_inputs
 from fastbp.kernels.layers.sparse import multiplies_numbers, sparse_backward_weights, sparse_forward
 from fastbp.kernels.machine.pointers import real, shift
@@ -156,8 +156,8 @@ def output_error(net, i0, i1, work):
     delta = shift(work, field(net, last, in_layer.DELTA) + i0 * n)
     y = shift(work, net.plan[in_plan.TARGET] + i0 * n)
     scale, cost = shift(work, net.plan[in_plan.SCALE] + i0), shift(work, net.plan[in_plan.COST] + i0)
-    plan, sums = net.plan, shift(work, net.plan[in_plan.SUMS] + 2 * i0)
-    loss_rows(loss_of(plan, net.scalars, a), m, n, z, a, y, scale, sums, cost, delta)
+    sums = shift(work, net.plan[in_plan.SUMS] + 2 * i0)
+    loss_rows(loss_of(net.plan, net.scalars, output_runs(net), a), m, n, z, a, y, scale, sums, cost, delta)
     if starts_from_logits(net):
         return
     if is_softmax(net, last):
@@ -170,11 +170,12 @@ def output_error(net, i0, i1, work):
 def multiply_by_derivative(net, layer, m, j0, j1, z, a, delta):
     """delta *= f'(z) for neurons [j0, j1) of a layer; `z a delta` point to m whole rows of the layer."""
     stride = field(net, layer, in_layer.STRIDE)
+    has_z = field(net, layer, in_layer.Z) != field(net, layer, in_layer.A)
     for segment in range(field(net, layer, in_layer.FIRST_SEGMENT), field(net, layer, in_layer.END_SEGMENT)):
         entry = shift(net.segments, segment * in_segment.SEGMENT_COLUMNS)
         begin, end = max(j0, entry[in_segment.BEGIN]), min(j1, entry[in_segment.END])
         if end - begin == stride:
-            activation_backward(entry[in_segment.CODE], entry[in_segment.BACKWARD], m * stride, z, a, delta)
+            activation_backward(entry[in_segment.CODE], entry[in_segment.BACKWARD], m * stride, has_z, z, a, delta)
         elif begin < end:
             for i in range(m):
                 k = i * stride + begin
@@ -182,6 +183,7 @@ def multiply_by_derivative(net, layer, m, j0, j1, z, a, delta):
                     entry[in_segment.CODE],
                     entry[in_segment.BACKWARD],
                     end - begin,
+                    has_z,
                     shift(z, k),
                     shift(a, k),
                     shift(delta, k),

@@ -28,7 +28,9 @@ QUANTILE = 8
 CLIPPED_SOFTMAX_CROSS_ENTROPY = 9  # the cost from probabilities clipped to [LOSS_PARAMETER, 1 - LOSS_PARAMETER]
 CLIPPED_SIGMOID_CROSS_ENTROPY = 10
 POISSON_DEVIANCE = 11  # half of it, for the output activation exp
-# Losses that need one output activation, and give dC/dz = a - y at once.
+POISSON_OF_LOGITS = 12  # where each output is one of POISSON_OUTPUTS, so that log a is known where a is 0
+# Losses that need certain output activations, and give dC/dz at once.
 SOFTMAX_LOSSES = (SOFTMAX_CROSS_ENTROPY, CLIPPED_SOFTMAX_CROSS_ENTROPY)  # these make the softmax themselves, from z
 SIGMOID_LOSSES = (SIGMOID_CROSS_ENTROPY, CLIPPED_SIGMOID_CROSS_ENTROPY)
-LOSSES_FROM_LOGITS = (*SOFTMAX_LOSSES, *SIGMOID_LOSSES, POISSON_DEVIANCE)
+POISSON_OUTPUTS = (EXP, SOFTPLUS, SIGMOID, SOFTMAX)
+LOSSES_FROM_LOGITS = (*SOFTMAX_LOSSES, *SIGMOID_LOSSES, POISSON_DEVIANCE, POISSON_OF_LOGITS)

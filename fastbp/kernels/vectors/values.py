@@ -14,6 +14,7 @@ variable holds a whole vector: reals (the dtype's numbers), integers of the same
     choose                    lanes of one vector or the other
     permuted                  lane i is lane index[i] of x
     first                     the number in lane 0
+    any_lane                  whether a mask is set anywhere
 
 With ``NUMBA_DISABLE_JIT=1`` a vector is a NumPy array of as many numbers, and the same kernels run as plain Python.
 """
@@ -164,6 +165,10 @@ if numba.config.DISABLE_JIT:
         """NumPy twin."""
         return x[0]
 
+    def any_lane(mask: Any) -> bool:
+        """NumPy twin."""
+        return bool(np.any(mask))
+
     def permuted(x: Any, index: Any) -> Any:
         """NumPy twin."""
         return x[index % x.size]
@@ -287,6 +292,16 @@ else:
             return builder.extract_element(args[0], ir.Constant(ir.IntType(32), 0))
 
         return x.dtype(x), codegen
+
+    @intrinsic
+    def any_lane(typingctx, mask):
+        """Whether a mask is set in any lane."""
+
+        def codegen(context, builder, signature, args):
+            bits = builder.bitcast(args[0], ir.IntType(mask.llvm.count))
+            return builder.icmp_unsigned("!=", bits, ir.Constant(bits.type, 0))
+
+        return types.boolean(mask), codegen
 
     @intrinsic
     def permuted(typingctx, x, index):
