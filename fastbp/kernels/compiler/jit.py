@@ -23,7 +23,10 @@ from typing import Any
 import numba
 
 from fastbp.kernels.compiler.disk_cache import KernelCache
+from fastbp.kernels.compiler.forks import hold_locks_across_forks
 from fastbp.kernels.compiler.numba_private import CACHE, LEAVES, LITERALS, ROOTS
+
+hold_locks_across_forks()
 
 _LEAF_PIPELINE: dict[str, Any] = {}
 if LEAVES.is_whole:
