@@ -277,11 +277,11 @@ def test_what_a_call_raises_is_raised():
 def test_a_call_that_was_given_up_is_never_begun(monkeypatch):
     control, begun = np.zeros(team.CONTROL_LENGTH, np.int64), []
 
-    def interrupted(thread):
+    def interrupted(*_):
         raise KeyboardInterrupt  # before the thread is there
 
     with monkeypatch.context() as patched:
-        patched.setattr(threading.Thread, "start", interrupted)
+        patched.setattr(interruption, "start_thread", interrupted)
         with pytest.raises(KeyboardInterrupt):
             interruption.call_interruptibly(lambda: begun.append(1), control)
     assert begun == []

@@ -14,6 +14,7 @@ import pytest
 
 import fastbp as bp
 from fastbp.engine import threads
+from fastbp.engine.helpers import helpers
 from fastbp.system import control_groups, memory
 from tests.fresh import run_python
 from tests.twins import same_bits
@@ -381,8 +382,8 @@ def test_a_network_that_was_used_within_a_block_has_all_threads_again(eight_proc
     rng = np.random.default_rng(0)
     X, Y = rng.standard_normal((4000, 40)), rng.standard_normal((4000, 3))
     lent, net = [], bp.Network([40, 100, 3], "tanh", seed=0)
-    lend = threads.helpers.lend
-    monkeypatch.setattr(threads.helpers, "lend", lambda jobs: (lent.append(len(jobs)), lend(jobs)))
+    lend = helpers.lend
+    monkeypatch.setattr(helpers, "lend", lambda jobs: (lent.append(len(jobs)), lend(jobs)))
     with bp.num_threads(1):
         alone = net.predict(X), *net.value_and_grad(X, Y)
         net.fit(X, Y, epochs=1, batch_size=2000, optimizer=bp.SGD(1e-9), seed=0)

@@ -6,7 +6,7 @@ import tracemalloc
 
 import pytest
 
-from fastbp.engine.threads import helpers
+from fastbp.engine.helpers import helpers
 from tests import soak
 from tests.fresh import run_python
 
@@ -37,9 +37,9 @@ for second_half, expected in ((999_999, 0), (1_000_000, 1)):
 
 def wait_for_helpers():
     """Have every helper thread take all that it was lent: a late one still holds the arrays of a call that is over."""
-    if helpers._started:
-        meeting = threading.Barrier(helpers._started + 1, timeout=100)
-        helpers.lend([meeting.wait] * helpers._started)
+    if helpers.n_started:
+        meeting = threading.Barrier(helpers.n_started + 1, timeout=100)
+        helpers.lend([meeting.wait] * helpers.n_started)
         meeting.wait()
 
 

@@ -11,7 +11,8 @@ import pytest
 import fastbp as bp
 from fastbp.engine import cutting
 from fastbp.engine.frame import make_frame
-from fastbp.engine.threads import helpers, thread_count
+from fastbp.engine.helpers import helpers
+from fastbp.engine.threads import thread_count
 from fastbp.kernels.machine.team import CONTROL_LENGTH, STOP
 from fastbp.kernels.matrix.tiles import TILES
 from fastbp.kernels.tables import plan as in_plan

@@ -22,10 +22,11 @@ from fastbp.engine.calls import (
     run_kernel,
 )
 from fastbp.engine.cutting import DENSE, Inputs
+from fastbp.engine.helpers import helpers
 from fastbp.engine.interruption import LONG_CALL, StepTime, call_interruptibly
 from fastbp.engine.problem import Problem
 from fastbp.engine.settings import Settings
-from fastbp.engine.threads import blas_threads, helpers, thread_count
+from fastbp.engine.threads import blas_threads, thread_count
 from fastbp.engine.workspace import Workspace, control_vector, make_workspace
 from fastbp.kernels.machine.team import MOST_QUEUES, N_QUEUES, STOP
 from fastbp.kernels.roots import entry
@@ -69,6 +70,7 @@ class Frame(Settings):
         self.small_input: NDArray[Any] | None = None
         self.addresses = np.zeros(entry.N_ADDRESSES, np.int64)
         self._arrays: list[NDArray[Any] | None] = [None] * entry.N_ADDRESSES  # which must live as long as the addresses
+        self.in_use: tuple[Any, ...] = ()  # the caller's arrays that the addresses of the data are of, and so on
         self.n_features = int(workspace.layers[0, in_layer.FAN_IN])
         self.n_outputs = int(workspace.layers[-1, in_layer.FAN_OUT])
         self.n_params = int(workspace.plan[in_plan.N_PARAMS])
@@ -80,6 +82,7 @@ class Frame(Settings):
 
     def forget(self) -> None:
         """Let go of the caller's arrays."""
+        self.in_use = ()
         self.state = self.nothing
         self.data.fill(0)
         for place in (entry.PARAMS, entry.STATE):
@@ -100,7 +103,7 @@ class Frame(Settings):
         sample_weight: NDArray[Any] | None = None,
         order: NDArray[np.int64] | None = None,
     ) -> None:
-        """Point the kernels to the caller's arrays, which must live until the call is over.
+        """Point the kernels to the caller's arrays, which live on until others are set or `in_use` is emptied.
 
         An `order` names the rows that an epoch takes, which otherwise are all.  The shapes fit unless they were set
         since they were checked; it is the last look at what the kernels rely on.
@@ -119,6 +122,7 @@ class Frame(Settings):
             raise other_shapes()
         if isinstance(X, SparseRows) == (self.form == in_data.DENSE):  # whose workspace has no room for the other
             raise UnknownCodeError
+        self.in_use = X, targets, sample_weight, order
         data[in_data.N_ROWS] = n_rows if order is None else len(order)
         if isinstance(X, SparseRows):
             data[in_data.X : in_data.X + 3] = address_of(X.values), 0, 0
@@ -138,12 +142,14 @@ class Frame(Settings):
     def shuffle_rows(self, order: NDArray[np.int64], bits: np.random.BitGenerator) -> None:
         """Overwrite `order` with a random order of 0, 1, ..., as `fastbp.engine.shuffling.permutation` returns it."""
         self.data[in_data.N_ROWS], self.data[in_data.ORDER] = len(order), address_of(order)
+        self.in_use = (order,)
         self.set_random(bits)
         with bits.lock:
             run_kernel(entry.SHUFFLE, self.addresses, self.control, self.nothing, 0, self.no_rates)
 
     def set_random(self, bits: np.random.BitGenerator) -> None:
         """Point the kernels to a random generator, whose lock must be held while they draw."""
+        self.in_use += (bits,)
         interface = bits.ctypes
         self.data[in_data.NEXT_UINT32] = ctypes.cast(interface.next_uint32, ctypes.c_void_p).value or 0
         self.data[in_data.RANDOM_STATE] = interface.state_address
@@ -179,18 +185,23 @@ class Frame(Settings):
 
         A call whose estimate `seconds` is long can be interrupted; for `deadline` see `call_interruptibly`.
         """
-        control = self.control
+        control, is_long = self.control, seconds >= LONG_CALL
         self.point_to_vectors(params)
         self.addresses[entry.OUT] = 0 if out is None else address_of(out)
         tail = (self.addresses, control, self.nothing, first_step, self.no_rates if rates is None else rates)
-        if seconds >= LONG_CALL:
-            self.control = control_vector()  # the request in the old one is for this call
-            call = functools.partial(self._call, control, task, tail, n_threads)
-            call_interruptibly(call, control, deadline)
-        elif n_threads == 1 and not self.workspace.calls_blas:
+        if is_long or n_threads > 1:
+            # A request in the old one is for this call only, and a helper may still look at it when the call is over:
+            # it must never find another job's pieces there.
+            self.control = control_vector()
+        elif not self.workspace.calls_blas:
             run_kernel(task, *tail)
-        else:
-            self._call(control, task, tail, n_threads)
+            return
+        with blas_threads.held_at_one() if self.workspace.calls_blas else contextlib.nullcontext():
+            if is_long:
+                owned = self, tuple(self._arrays), self.in_use, self.recorded, out
+                call_interruptibly(functools.partial(_call, owned, control, task, tail, n_threads), control, deadline)
+            else:
+                _call(None, control, task, tail, n_threads)
 
     def train(
         self,
@@ -262,24 +273,6 @@ class Frame(Settings):
         self._point(entry.GRADS, self.grads)
         self._point(entry.STATE, self.state)
 
-    def _call(self, control: NDArray[np.int64], task: int, tail: tuple[Any, ...], n_threads: int) -> None:
-        """Call the kernel with helpers, and with BLAS held at one thread if it is used."""
-        control[N_QUEUES] = min(n_threads, MOST_QUEUES)
-        control[STOP] = 0  # the end of a call without helpers is noted as well
-        with blas_threads.held_at_one() if self.workspace.calls_blas else contextlib.nullcontext():
-            try:
-                helpers.lend(
-                    [functools.partial(entry.run, task, slot, *tail) for slot in range(1, n_threads)]
-                    if n_threads > 1
-                    else []
-                )
-                run_kernel(task, *tail)
-            finally:
-                control[STOP] = 1
-                if n_threads > 1:
-                    # A helper may still look at this vector, and must never find another job's pieces in it.
-                    self.control = control_vector()
-
     def _point(self, place: int, array: NDArray[Any]) -> None:
         """Have the kernels find an array at a place of the table of addresses."""
         if self._arrays[place] is not array:
@@ -295,6 +288,20 @@ class Frame(Settings):
         if not is_shared:
             return 1
         return min(wanted, self.workspace.most_pieces)
+
+
+def _call(owned: Any, control: NDArray[np.int64], task: int, tail: tuple[Any, ...], n_threads: int) -> None:
+    """Call the kernel with helpers; `owned` is what must live until it returns, whatever becomes of the caller."""
+    control[N_QUEUES] = min(n_threads, MOST_QUEUES)
+    control[STOP] = 0  # the end of a call without helpers is noted as well
+    jobs = [functools.partial(entry.run, task, slot, *tail) for slot in range(n_threads - 1, 0, -1)]
+    try:
+        if jobs:
+            helpers.lend(jobs)
+        run_kernel(task, *tail)
+    finally:
+        control[STOP] = 1
+        jobs.clear()
 
 
 def make_frame(

@@ -4,13 +4,21 @@ Python's signal handlers run in the main thread between two of its instructions,
 the main thread has a long call made by another thread and waits, which a signal may end at once; it then asks the
 kernel to give up, and lets the exception pass when the kernel has returned.  Kernels look for that request between
 blocks of rows and between steps, so what they leave behind is whole.
+
+An exception of a handler may come between any two instructions of the main thread, any number of times.  It breaks
+`threading`'s Event and Condition, which consist of many instructions, and it would end any loop that waits.  So threads
+are started and waited for by single functions of CPython's, and the last wait is one that no signal ends.
 """
 
 from __future__ import annotations
 
+import _thread
 import contextlib
+import ctypes
+import os
 import threading
 import time
+import weakref
 from collections.abc import Callable
 from typing import Any
 
@@ -18,6 +26,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastbp.kernels.machine.team import ABANDON, PAUSE, REQUEST
+from fastbp.system.threads import start_thread
 
 # A call that is estimated to be shorter is made directly: Ctrl-C waits for it.  Another thread costs some 0.1 ms.
 LONG_CALL = 0.05  # seconds
@@ -61,7 +70,7 @@ def call_interruptibly(call: Callable[[], Any], control: NDArray[np.int64], dead
     Parameters
     ----------
     call : callable
-        Calls the kernel, whose team shares `control`.
+        Calls the kernel, whose team shares `control`.  It owns every array that the kernel uses.
     control : ndarray of int64
         The team's control vector, used for this call only.
     deadline : float, optional
@@ -76,19 +85,29 @@ def call_interruptibly(call: Callable[[], Any], control: NDArray[np.int64], dead
         call()
         return
     elsewhere = _Elsewhere(call)
+    unclaimed, end = elsewhere.unclaimed, elsewhere.end
     try:
         begun = elsewhere.start()
         while begun and not elsewhere.is_over(_LONGEST_WAIT if deadline is None else _until(deadline)):
             if deadline is not None and time.monotonic() >= deadline:
                 control[REQUEST], deadline = PAUSE, None
     except BaseException:
+        # More signals may come.  CPython runs their handlers after a call, in a loop's jump back and where a function
+        # of Python's begins; there is none of these before each of the two calls below, so neither is passed over.
         control[REQUEST] = ABANDON
-        elsewhere.wait_whatever_happens()
+        try:
+            unclaimed.pop()  # never begun, and now it never will be
+        except IndexError:
+            _take_lock(end, _WHATEVER_HAPPENS)  # the kernel writes to arrays of the caller's
+        elsewhere.give_back_lock()
         raise
     if begun:
-        elsewhere.raise_its_error()
-    else:
+        _take_lock(end, _WHATEVER_HAPPENS)
+    elsewhere.give_back_lock()
+    if not begun:
         call()
+    elif elsewhere.error is not None:
+        raise elsewhere.error
 
 
 def _until(deadline: float) -> float:
@@ -96,52 +115,101 @@ def _until(deadline: float) -> float:
     return min(max(deadline - time.monotonic(), 0.0), _LONGEST_WAIT)
 
 
+# ---- Another thread --------------------------------------------------------------------------------------------------
+
+# CPython's locks as C has them: others run meanwhile, and no signal ends the wait, as it does that of `_thread`'s.
+_python = ctypes.CDLL(ctypes.pythonapi._name, handle=ctypes.pythonapi._handle)
+_new_lock, _take_lock, _open_lock = (
+    _python.PyThread_allocate_lock,
+    _python.PyThread_acquire_lock,
+    _python.PyThread_release_lock,
+)
+_new_lock.restype, _new_lock.argtypes = ctypes.c_void_p, []
+_take_lock.restype, _take_lock.argtypes = ctypes.c_int, [ctypes.c_void_p, ctypes.c_int]
+_open_lock.restype, _open_lock.argtypes = None, [ctypes.c_void_p]
+_WHATEVER_HAPPENS = 1  # how to wait: until one has the lock
+
+_spare_locks = list[int]()  # which are taken; they are never freed, so that nobody can have one that is gone
+
+
 class _Elsewhere:
-    """A call made by another thread."""
+    """A call made by another thread.
+
+    Attributes
+    ----------
+    unclaimed : list of callable
+        The call, until the other thread takes it to make it, or the caller, so that it is never begun.
+    end : int
+        Address of a lock of C's that can be taken once, when the call is over.
+    error : BaseException or None
+        What the call raised.
+    """
 
     def __init__(self, call: Callable[[], Any]) -> None:
-        self._call = call
-        self._over = threading.Event()
-        self._first: dict[str, str] = {}  # who came first: the other thread, which calls, or one who gave up
-        self._error: BaseException | None = None
+        self.unclaimed = [call]
+        self.error: BaseException | None = None
+        self._is_over = self._is_left = False
+        self._over = _thread.allocate_lock()  # the same, for a wait that signals end
+        self._over.acquire()
+        try:
+            self.end = _spare_locks.pop()
+        except IndexError:
+            self.end = _new_lock()
+            _take_lock(self.end, _WHATEVER_HAPPENS)
+        _running.add(weakref.ref(self, _running.discard))
 
     def start(self) -> bool:
         """Begin the call; return False where no thread can be started, and then the call is never begun."""
-        try:
-            threading.Thread(target=self._run, name="fastbp-leader", daemon=True).start()
-        except RuntimeError:  # too many threads or processes, an interpreter that ends or that allows none
-            if self._is_first("caller"):
-                return False
-            raise  # by a signal's handler, for the call has begun
-        return True
+        return start_thread(self._run)
 
     def _run(self) -> None:
-        if not self._is_first("leader"):
+        try:
+            call = self.unclaimed.pop()
+        except IndexError:
             return
         try:
-            self._call()
+            call()
         except BaseException as error:
-            self._error = error
-        finally:
-            self._over.set()
+            self.error = error
+        del call  # and the arrays that it owns
+        self._finish()
 
-    def _is_first(self, who: str) -> bool:
-        """Whether the call is for `who` to make or to leave; asked again, the answer is the same."""
-        return self._first.setdefault("", who) == who
+    def _finish(self) -> None:
+        self._is_over = True
+        self._over.release()
+        _open_lock(self.end)
 
     def is_over(self, seconds: float) -> bool:
-        """Wait at most so long; whether the call is over."""
-        return self._over.wait(seconds)
+        """Wait at most so long; whether the call is over, which is said once."""
+        return self._over.acquire(timeout=seconds)
 
-    def wait_whatever_happens(self) -> None:
-        """Wait for the end, or make sure that the call is never begun; the arrays it writes to must not be freed."""
-        if self._is_first("caller"):
-            return
-        while not self._over.is_set():
-            with contextlib.suppress(BaseException):  # more signals: the exception of the first one is on its way
-                self._over.wait(_LONGEST_WAIT)
+    def give_back_lock(self) -> None:
+        """Let another call have the lock, which is taken, and which the other thread has done with."""
+        if not self._is_left:
+            _spare_locks.append(self.end)
 
-    def raise_its_error(self) -> None:
-        """Raise what the call raised."""
-        if self._error is not None:
-            raise self._error
+    def leave_behind(self) -> None:
+        """Have a forked child not wait for a thread of its parent's."""
+        self._is_left = True
+        if not self._is_over:
+            self.error = RuntimeError(
+                "A process that was forked by a signal's handler while fastbp was at work cannot finish that work: its "
+                "threads are the parent's. End the child in the handler, with os._exit."
+            )
+        with contextlib.suppress(RuntimeError):  # it was just over
+            self._over.release()
+        _open_lock(self.end)
+
+
+_running = set[weakref.ref[_Elsewhere]]()
+
+
+def _leave_all_behind() -> None:
+    for running in list(_running):
+        elsewhere = running()
+        if elsewhere is not None:
+            elsewhere.leave_behind()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_leave_all_behind)

@@ -141,7 +141,7 @@ class Passes:
 
     def _give_back(self, frame: Frame) -> None:
         """Keep a frame for the next call of the same size."""
-        key = frame.key
+        key, frame.in_use = frame.key, ()
         assert key is not None
         if len(self._spare) >= _MOST_SPARE_FRAMES and key not in self._spare:
             self._spare = {}

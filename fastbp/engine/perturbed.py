@@ -9,9 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastbp.engine.calls import FINISHED, UnknownCodeError, address_of, matrix, other_shapes, require_room
+from fastbp.engine.helpers import helpers
 from fastbp.engine.problem import Problem
 from fastbp.engine.settings import Settings
-from fastbp.engine.threads import helpers
 from fastbp.engine.workspace import control_vector, make_workspace, rounded
 from fastbp.kernels.layers.moves import N_COLUMNS
 from fastbp.kernels.machine import team
@@ -81,14 +81,16 @@ class Perturbed:
         control[[team.FIRST, team.ROWS]] = first, rows
         arguments = (*self._tables, params, *self._buffers, indices, moved, changes.reshape(-1), control)
         alone = self._n_threads == 1 or len(indices) < 2 or task in (kernel.BASE, kernel.SEARCH)
+        slots = range(0) if alone else range(self._n_threads - 1, 0, -1)
+        jobs = [functools.partial(kernel.run, task, slot, *arguments) for slot in slots]
         try:
-            if not alone:
-                slots = range(1, self._n_threads)
-                helpers.lend([functools.partial(kernel.run, task, slot, *arguments) for slot in slots])
+            if jobs:
+                helpers.lend(jobs)
             if kernel.run(task, kernel.LEADER, *arguments) != FINISHED:
                 raise UnknownCodeError
         finally:
             control[team.STOP] = 1
+            jobs.clear()
 
 
 def _data_table(sizes: tuple[int, ...], X: NDArray[Any], Y: NDArray[Any], scale: NDArray[Any]) -> NDArray[np.int64]:

@@ -57,6 +57,7 @@ class Settings:
 
     def __init__(self, plan: NDArray[np.int64], n_layers: int) -> None:
         self._plan = plan
+        self.recorded: tuple[NDArray[Any], ...] = ()  # where epochs are recorded
         self.scalars = np.zeros(in_scalars.SCALARS_LENGTH + n_layers)
         self.scalars[[in_scalars.TOLERANCE, in_scalars.COST_FACTOR]] = -1.0, 1.0
 
@@ -103,19 +104,21 @@ class Settings:
         Parameters
         ----------
         sums : ndarray of float64, shape (n_epochs, 2)
-            Where each epoch's sums of cost and weight go; it must live until `stop_recording`.
+            Where each epoch's sums of cost and weight go.
         before : ndarray, shape (n_params,)
-            Where the parameters from before the epoch at hand go; it must live as long.
+            Where the parameters from before the epoch at hand go.
         shuffles : bool
             Whether each epoch takes the rows in a new random order.
         """
         self.scalars[in_scalars.EPOCHS] = 0.0
         places = [in_plan.EPOCH_SUMS, in_plan.BEFORE, in_plan.SHUFFLES]
         self._plan[places] = address_of(sums), address_of(before), shuffles
+        self.recorded = sums, before
 
     def stop_recording(self) -> None:
         """Have the kernels take steps within one epoch again."""
         self._plan[in_plan.EPOCH_SUMS] = 0
+        self.recorded = ()
 
     # ---- What they report --------------------------------------------------------------------------------------------
 

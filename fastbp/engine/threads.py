@@ -1,6 +1,6 @@
-"""How many threads, and how they are lent to a job.
+"""How many threads a job may have, and BLAS held at one while fastbp has its own.
 
-The caller's thread leads a job; helper threads, started once and kept, join it if they come in time (see
+The caller's thread leads a job; helper threads join it if they come in time (see `fastbp.engine.helpers` and
 `fastbp.kernels.machine.team`).  Nothing here uses a threading runtime of Numba's or OpenMP's, so a forked child simply
 starts helpers of its own, and any number of Python threads may train at once.
 """
@@ -10,18 +10,18 @@ import ctypes
 import functools
 import itertools
 import os
-import queue
 import sys
 import threading
+import weakref
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+from fastbp.engine.helpers import MOST_HELPERS
 from fastbp.system import control_groups
 from fastbp.system.processors import count_processors
 from fastbp.validation.numbers import positive_integer
 
-_MOST_HELPERS = 63
 _THREAD_VARIABLES = ("OMP_NUM_THREADS", "NUMBA_NUM_THREADS")
 _PROCESSOR_VARIABLES = ("LOKY_MAX_CPU_COUNT",)  # joblib's, for a process and its workers together
 
@@ -55,7 +55,7 @@ def _processor_quota() -> int:
             quota, period = ((group / f"cpu.cfs_{name}_us").read_text() for name in ("quota", "period"))
             if int(quota) > 0:  # -1 is none
                 quotas.append(int(quota) / int(period))
-    return max(1, round(min(quotas))) if quotas else _MOST_HELPERS + 1
+    return max(1, round(min(quotas))) if quotas else MOST_HELPERS + 1
 
 
 def _threads_of_numba() -> int:
@@ -63,13 +63,13 @@ def _threads_of_numba() -> int:
     parallel = sys.modules.get("numba.np.ufunc.parallel")
     if getattr(parallel, "_is_initialized", False):
         return int(parallel.get_num_threads())  # type: ignore[union-attr]
-    return _MOST_HELPERS + 1
+    return MOST_HELPERS + 1
 
 
 def thread_count(n_threads: Any) -> int:
     """Return the number of threads that an argument `n_threads` asks for; None means `get_num_threads`."""
     if n_threads is not None:
-        return min(positive_integer(n_threads, "n_threads"), _MOST_HELPERS + 1)
+        return min(positive_integer(n_threads, "n_threads"), MOST_HELPERS + 1)
     limit = process_limit.n_threads
     if limit is None:
         return _usual_threads()
@@ -82,7 +82,7 @@ def _usual_threads() -> int:
     """Return how many threads are used where no number is given."""
     if _is_worker() and not any(os.environ.get(variable) for variable in _THREAD_VARIABLES):
         return 1
-    return min(available_threads(), _MOST_HELPERS + 1)
+    return min(available_threads(), MOST_HELPERS + 1)
 
 
 def _is_worker() -> bool:
@@ -99,10 +99,14 @@ class _ProcessLimit:
         self._reset_lock()
         self.set(None, "process")
         if hasattr(os, "register_at_fork"):
-            os.register_at_fork(after_in_child=self._reset_lock)
+            os.register_at_fork(after_in_child=self._reset_after_fork)
 
     def _reset_lock(self) -> None:
         self._lock = threading.RLock()  # a signal's handler may come in between
+
+    def _reset_after_fork(self) -> None:
+        self._reset_lock()
+        self._update()  # which another thread may have been about to do
 
     def set(self, n_threads: int | None, block: object = None) -> None:
         """Set the number of a block that begins, or without one that of the newest."""
@@ -232,54 +236,6 @@ def num_threads(n_threads: int | None) -> Iterator[None]:
         process_limit.end(block)
 
 
-# ---- Helpers -------------------------------------------------------------------------------------------------------
-
-
-class _Helpers:
-    """Threads that wait for jobs to help with; a fork leaves them behind, and the child starts its own."""
-
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._reset()
-        if hasattr(os, "register_at_fork"):
-            os.register_at_fork(after_in_child=self._reset_after_fork)
-
-    def _reset(self) -> None:
-        self._jobs: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
-        self._started = 0
-
-    def _reset_after_fork(self) -> None:
-        self._lock = threading.Lock()
-        self._reset()
-
-    def _work(self, jobs: "queue.SimpleQueue[Callable[[], None]]") -> None:
-        try:
-            while True:
-                jobs.get()()
-        finally:  # an error of a job ends the thread, and another one may be started
-            with self._lock:
-                if jobs is self._jobs:
-                    self._started -= 1
-
-    def lend(self, jobs: list[Callable[[], None]]) -> None:
-        """Give each job to a helper thread, as far as there are any; one that is late finds its job over."""
-        with self._lock:
-            while self._started < min(len(jobs), _MOST_HELPERS) and self._start():
-                self._started += 1
-            n_helpers = self._started
-        for job in jobs[:n_helpers]:  # the others would never be taken
-            self._jobs.put(job)
-
-    def _start(self) -> bool:
-        """Start a thread; return False where the system refuses it: the leader does the work, and the next job asks."""
-        name = f"fastbp-helper-{self._started + 1}"
-        try:
-            threading.Thread(target=self._work, args=(self._jobs,), name=name, daemon=True).start()
-        except RuntimeError:  # too many threads or processes, an interpreter that ends or that allows none
-            return False
-        return True
-
-
 # ---- BLAS ----------------------------------------------------------------------------------------------------------
 
 
@@ -309,53 +265,86 @@ def _of_scipy(library: Any) -> bool:
 
 
 class _BlasThreads:
-    """SciPy's BLAS held at one thread while jobs run: one number for the process, restored after the last job."""
+    """SciPy's BLAS held at one thread while jobs run: one number for the process, restored after the last job.
+
+    A signal's handler may use it between any two instructions of the same thread, so the lock lets that thread in
+    again, and each step leaves a state that a whole use in between does not disturb.  A job is held by the thread that
+    asks for it, also where another one does the work: that one must not wait for a lock of the first, which waits for
+    it.  An exception of a handler may come between a hold and the block that ends it; such a hold is forgotten when its
+    object is gone.
+    """
 
     def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._users = 0
-        self._found: list[tuple[_ThreadSetting, int]] = []
+        self._lock = threading.RLock()
+        self._holds: list[tuple[weakref.ref[_Hold], int]] = []  # and the thread that asked
+        self._found: list[tuple[_ThreadSetting, int]] | None = None  # the counts to restore
         self._settings: list[_ThreadSetting] | None = None
         if hasattr(os, "register_at_fork"):
             os.register_at_fork(after_in_child=self._reset_after_fork)
 
     def _reset_after_fork(self) -> None:
-        self._lock = threading.Lock()
-        for setting, n_threads in self._found if self._users else []:
-            setting.set(n_threads)
-        self._users = 0
+        self._lock = threading.RLock()
+        here = threading.get_ident()
+        self._holds = [(hold, thread) for hold, thread in self._holds if thread == here]
+        self._restore_unless_held()
 
     def _find(self) -> list[_ThreadSetting]:
         if self._settings is None:
-            from threadpoolctl import ThreadpoolController
+            try:
+                from threadpoolctl import ThreadpoolController
+            except ImportError:  # a signal's handler while this thread is just importing it
+                return []
 
             libraries = [lib for lib in ThreadpoolController().lib_controllers if lib.user_api == "blas"]
             chosen = [library for library in libraries if _of_scipy(library)] or libraries
             self._settings = [_ThreadSetting(library) for library in chosen]
         return self._settings
 
-    @contextlib.contextmanager
-    def held_at_one(self) -> Iterator[None]:
-        """Hold BLAS at one thread; nested and concurrent uses count."""
+    def held_at_one(self) -> "_Hold":
+        """Hold BLAS at one thread in a ``with`` block; nested and concurrent uses count."""
+        return _Hold(self)
+
+    def begin(self, hold: "_Hold") -> None:
+        """Set the counts of the libraries that have more than one thread."""
         with self._lock:
-            if self._users == 0:
-                self._found = [(setting, setting.get()) for setting in self._find()]
-                self._set_where_many([1] * len(self._found))
-            self._users += 1
-        try:
-            yield
-        finally:
-            with self._lock:
-                self._users -= 1
-                if self._users == 0:
-                    self._set_where_many([n_threads for _, n_threads in self._found])
+            self._holds.append((weakref.ref(hold), threading.get_ident()))
+            if self._found is None:
+                settings = self._find()
+                found = [(setting, setting.get()) for setting in settings]
+                if self._found is None:  # else a handler's hold is there by now
+                    self._found = found if settings else None
+            self._set_where_many(self._found, lambda n_threads: 1)
 
-    def _set_where_many(self, counts: list[int]) -> None:
+    def end(self, hold: "_Hold") -> None:
+        """Restore the counts, if it was the last hold."""
+        with self._lock:
+            self._holds = [entry for entry in self._holds if entry[0]() not in (None, hold)]
+            self._restore_unless_held()
+
+    def _restore_unless_held(self) -> None:
+        if not self._holds:
+            self._set_where_many(self._found, lambda n_threads: n_threads)
+            self._found = None
+
+    @staticmethod
+    def _set_where_many(found: list[tuple[_ThreadSetting, int]] | None, count: Callable[[int], int]) -> None:
         """Set the counts of the libraries that had more than one thread."""
-        for (setting, found), count in zip(self._found, counts, strict=True):
-            if found != 1:
-                setting.set(count)
+        for setting, n_threads in found or []:
+            if n_threads != 1:
+                setting.set(count(n_threads))
 
 
-helpers = _Helpers()
+class _Hold:
+    """One use of BLAS at one thread."""
+
+    def __init__(self, blas: _BlasThreads) -> None:
+        self._blas = blas
+
+    def __enter__(self) -> None:
+        self._blas.begin(self)
+
+    def __exit__(self, *_: object) -> None:
+        self._blas.end(self)
+
+
 blas_threads = _BlasThreads()

@@ -108,6 +108,7 @@ class Stepper:
         net.feature_names = column_names(X) or net.feature_names
         place = self._place(key, X, Y, sample_weight, data)
         cost = place.step(state, clip_norm, n_threads)
+        place.let_go()
         place.spare.append(place)
         return cost
 
@@ -173,6 +174,10 @@ class _Place:
         self._frame.set_data(*data)
         weights = data[2]
         self._frame.mean_weight = 0.0 if weights is None else weights.mean(dtype=np.float64)
+
+    def let_go(self) -> None:
+        """Forget the caller's arrays."""
+        self._frame.in_use = ()
 
     def step(self, state: TrainingState, clip_norm: Any, n_threads: int | None) -> float:
         """Take a step; the cost before it."""
@@ -252,6 +257,9 @@ class _Copies(_Place):
         self._has_range = not has_labels and facts_of_loss(net.loss).targets != "any"
         self._is_plain = sample_weight is None and not has_labels and not self._has_range  # finite values will do
         self._frame.set_data(self._x, self._targets, self._weights)
+
+    def let_go(self) -> None:
+        """Keep the copies for the next step."""
 
     def takes(self, X: NDArray[Any], Y: NDArray[Any], sample_weight: NDArray[Any] | None) -> bool:
         """Copy the values of arrays of this kind; whether they are valid."""

@@ -24,7 +24,10 @@ import numba
 import numpy as np
 
 from fastbp.kernels.compiler.disk_cache import KernelCache
+from fastbp.kernels.compiler.forks import hold_locks_across_forks
 from fastbp.kernels.compiler.numba_private import CACHE, LEAVES, LITERALS, ROOTS, stands_in
+
+hold_locks_across_forks()
 
 _LEAF_PIPELINE: dict[str, Any] = {}
 if LEAVES.is_whole:

@@ -3,13 +3,19 @@
 Half of the time in which a root is compiled is LLVM's, which needs neither Python's lock nor, for code in a context of
 its own, llvmlite's.  So the parts of a root are handed to threads as soon as they are whole, and Python goes on with
 the next leaf.  A thread that wants Python's lock back waits for milliseconds, so all that can be is done before.
+
+An exception of a signal's handler, as of Ctrl-C, may come between any two of Python's instructions, and the tools of
+`threading` and `concurrent.futures` then keep locks for ever.  So what the threads share are lists, a queue and bare
+locks, with one operation of Python's at a time.
 """
 
+import _thread
 import contextlib
 import copy
 import ctypes
+import queue
+import time
 from collections.abc import Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
 import llvmlite.binding as llvm
@@ -17,6 +23,7 @@ import numba
 
 from fastbp.kernels.compiler.numba_private import LEAVES as NUMBA
 from fastbp.system.processors import count_processors
+from fastbp.system.threads import start_thread
 
 # As many find something to do while Python writes the other parts.  On two processors the second one is worth 0.2 s:
 # it works while the first one waits for Python's lock.
@@ -96,33 +103,115 @@ class Part:
     def __init__(self, name: str, codegen: Any, text: str, bitcodes: list[bytes] | None = None) -> None:
         self.name, self.text, self.is_by_hand = name, text, bitcodes is None
         self._source = codegen, text, bitcodes or []
-        self._future: Future[bytes] | None = None
+        self._task: _Task | None = None
         self._machine_code: bytes | None = None
 
     def begin(self) -> None:
         """Have a thread make the machine code, if there is one."""
-        if _pools and self._machine_code is None and self._future is None:
-            translation = Translation(*self._source)
-            with contextlib.suppress(RuntimeError):  # no thread can be started, or Python ends
-                self._future = _pools[-1].submit(_translate, translation)
+        if _crews and self._machine_code is None and self._task is None:
+            self._task = _Task(Translation(*self._source))
+            _crews[-1].tasks.put(self._task)
 
     def take_back(self) -> None:
         """Make the machine code here, unless a thread has begun it."""
-        if self._future is None or self._future.cancel():
+        if self._task is None or self._task.is_taken():
+            self._task = None
             self.machine_code()
 
     def machine_code(self) -> bytes:
         """Return the machine code; what went wrong in a thread is tried again here, and raised if it is wrong again."""
-        future, self._future = self._future, None
-        if self._machine_code is None and future is not None:
-            with contextlib.suppress(Exception):  # also that it was taken back
-                self._machine_code = future.result()
+        task, self._task = self._task, None
+        if self._machine_code is None and task is not None and not task.is_taken():
+            self._machine_code = task.result()
         if self._machine_code is None:
             self._machine_code = _translate(Translation(*self._source))
         return self._machine_code
 
 
-_pools = list[ThreadPoolExecutor]()
+class _Task:
+    """A translation that the first one who comes makes."""
+
+    def __init__(self, translation: Translation) -> None:
+        self._unclaimed, self._machine_code = [translation], list[bytes]()
+        self._over = _thread.allocate_lock()
+        self._over.acquire()
+
+    def is_taken(self) -> bool:
+        """Take it, so that nobody else makes it; return False if somebody has it."""
+        try:
+            self._unclaimed.pop()
+        except IndexError:
+            return False
+        return True
+
+    def work(self) -> None:
+        """Make it, if nobody else has it; what goes wrong is nothing but no result."""
+        try:
+            translation = self._unclaimed.pop()
+        except IndexError:
+            return
+        _working.append(self)
+        with contextlib.suppress(BaseException):
+            self._machine_code.append(_translate(translation))
+        del translation
+        with contextlib.suppress(ValueError):
+            _working.remove(self)
+        self.give_up()
+
+    def give_up(self) -> None:
+        """Have nobody wait any longer."""
+        with contextlib.suppress(RuntimeError):  # nobody does
+            self._over.release()
+
+    def result(self) -> bytes | None:
+        """Wait for what another thread makes of it; None if it could not."""
+        with self._over:
+            return self._machine_code[0] if self._machine_code else None
+
+
+class _Crew:
+    """Threads that work on tasks until none comes any more."""
+
+    def __init__(self, n_threads: int) -> None:
+        self.tasks: queue.SimpleQueue[_Task | None] = queue.SimpleQueue()
+        self._n_threads, self._ends = n_threads, list[_thread.LockType]()
+
+    def start(self) -> None:
+        """Start the threads, as many as the system grants."""
+        for _ in range(self._n_threads):
+            end = _thread.allocate_lock()
+            end.acquire()
+            if not start_thread(self._work, end):
+                return  # the parts are made without
+            self._ends.append(end)
+
+    def _work(self, end: _thread.LockType) -> None:
+        try:
+            while (task := self.tasks.get()) is not None:
+                task.work()
+        finally:
+            end.release()
+
+    def end(self) -> None:
+        """Have the threads end after what they are at, and wait for that."""
+        with contextlib.suppress(queue.Empty):
+            while True:
+                self.tasks.get_nowait()
+        for _ in range(self._n_threads):
+            self.tasks.put(None)
+        for end in self._ends:
+            with end:
+                pass
+
+    def give_up(self) -> None:
+        """Have nobody wait for the threads any longer."""
+        for end in self._ends:
+            with contextlib.suppress(RuntimeError):
+                end.release()
+
+
+_crews = list[_Crew]()
+_working = list[_Task]()  # what is being translated
 
 
 @contextlib.contextmanager
@@ -132,10 +221,29 @@ def threads() -> Iterator[None]:
     if processors == 1:
         yield
         return
-    pool = ThreadPoolExecutor(min(processors, _MOST_THREADS), "fastbp-compiler")
-    _pools.append(pool)
+    crew = _Crew(min(processors, _MOST_THREADS))
+    _crews.append(crew)
     try:
+        crew.start()
         yield
     finally:
-        _pools.remove(pool)
-        pool.shutdown(cancel_futures=True)
+        with contextlib.suppress(ValueError):
+            _crews.remove(crew)
+        crew.end()
+
+
+def wait_until_nothing_is_translated(seconds: float) -> None:
+    """Wait until no thread is in LLVM, where a fork may find it with a lock of LLVM's; at most so long."""
+    end = time.monotonic() + seconds
+    while _working and time.monotonic() < end:
+        time.sleep(0.001)
+
+
+def leave_threads_behind() -> None:
+    """Have a forked child wait for none of its parent's threads."""
+    for task in _working:
+        task.give_up()
+    for crew in _crews:
+        crew.give_up()
+    _working.clear()
+    _crews.clear()

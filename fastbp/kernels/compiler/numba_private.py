@@ -1,8 +1,9 @@
 """Numba's private names: no other file imports them.
 
-Numba may move, drop or change them in any version.  They make nothing possible, only faster: where one is missing, the
-group of names that is used together with it is not used, and one warning, before the first kernel is used, says so.
-Names that are there and do something else than they did show in a trial, before the first kernel is compiled.
+Numba may move, drop or change them in any version.  They make no kernel possible, only faster, and forks safe: where
+one is missing, the group of names that is used together with it is not used, and one warning, before the first kernel
+is used, says so.  Names that are there and do something else than they did show in a trial, before the first kernel is
+compiled.
 """
 
 import functools
@@ -24,7 +25,7 @@ class Group:
     Parameters
     ----------
     loss : str
-        What is slower without them, as half a sentence.
+        What is slower or worse without them, as half a sentence.
     *names : str
         ``module:name``, each.
     """
@@ -113,7 +114,14 @@ CACHE = Group(
     "numba.core.serialize:dumps",
 )
 LITERALS = Group("some kernels are compiled again for every constant that they are called with")
-GROUPS = (LEAVES, ROOTS, CACHE, LITERALS)
+LOCKS = Group(
+    "a process that is forked while another thread compiles may wait for ever",
+    "llvmlite.binding.ffi:lib._lock",
+    "llvmlite.binding.ffi:lib._lock._lock",
+    "numba.core.compiler_lock:global_compiler_lock",
+    "numba.core.compiler_lock:global_compiler_lock._lock",
+)
+GROUPS = (LEAVES, ROOTS, CACHE, LITERALS, LOCKS)
 
 
 @functools.cache
@@ -145,6 +153,6 @@ def say_what_is_missing() -> None:
     _said.update(names)
     losses = "; ".join(group.loss for group in GROUPS if group.missing)
     warn(
-        f"Numba {numba.__version__} lacks what fastbp uses of it to save time ({', '.join(names)}): {losses}. The "
+        f"Numba {numba.__version__} lacks what fastbp uses of it ({', '.join(names)}): {losses}. The "
         "results are right all the same. A newer fastbp, or another Numba, cures that."
     )
