@@ -15,7 +15,13 @@ from typing import NamedTuple
 import numpy as np
 
 from fastbp.engine.parameters import count_params
-from fastbp.kernels.machine.processor import FAR_BYTES, FLOPS_OF_A_STEP, LEAST_PIECE_NEURONS, LINE_BYTES, MOST_LAYER_PIECES
+from fastbp.kernels.machine.processor import (
+    FAR_BYTES,
+    FLOPS_OF_A_STEP,
+    LEAST_PIECE_NEURONS,
+    LINE_BYTES,
+    MOST_LAYER_PIECES,
+)
 from fastbp.kernels.matrix.tiles import TILES
 from fastbp.kernels.tables import data as in_data
 from fastbp.kernels.tables import plan as in_plan
