@@ -70,6 +70,7 @@ class Folder:
             self._handle = open_folder(str(path), mode)
         else:
             path.mkdir(parents=True, exist_ok=True, mode=mode)
+            require_trust(path.stat())
         self._place = Place(str(path), self._handle)
         try:
             self._mode = os.stat(path if self._handle is None else self._handle).st_mode
