@@ -49,9 +49,12 @@ def warmup(dtypes: str | np.dtype[Any] | type | Collection[Any] = ("float32", "f
     each process; the environment variable ``FASTBP_CACHE_DIR`` names a folder.
 
     A folder's files are executed, so one is used only if it and its files belong to the user or to root and nobody else
-    may write to them. What root compiled when a container was built is read by every user to whom the folder is
-    readable, also where it is read-only; new kernels then go to another folder. A folder that is passed over is
-    reported once, with the reason, by a warning of the logger ``fastbp.kernels.cache_folders``.
+    may write to them. The same holds of every folder and link on the way to it; but those like ``/tmp``, in which
+    nobody can rename what belongs to others, may be on the way. What root compiled when a container was built is read
+    by every user to whom the folder is readable, also where it is read-only; new kernels then go to another folder. A
+    folder that is passed over is reported once, with the reason, by a warning of the logger
+    ``fastbp.kernels.cache_folders``. Of more than 128 kernels in a folder, those are removed that nobody has used for
+    three days, those first that were used longest ago.
 
     Examples
     --------

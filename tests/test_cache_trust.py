@@ -10,7 +10,9 @@ from pathlib import Path
 import numba
 import pytest
 
+from fastbp.kernels.compiler import cache_folders
 from fastbp.kernels.compiler.cache_folders import Folder
+from fastbp.system import whole_files
 from tests.fresh import run_python
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "geteuid"), reason="needs POSIX's rights")
@@ -125,6 +127,24 @@ def test_nothing_stays_open(place):
             folder.write("x", b"")
             assert len(os.listdir("/dev/fd")) == before + 1
     assert len(os.listdir("/dev/fd")) == before
+
+
+def test_a_system_without_descriptors_of_folders(place, monkeypatch):
+    """As Windows, where a home is its user's own; and without locks and permissions by descriptor."""
+    monkeypatch.setattr(cache_folders, "HAS_HANDLES", False)
+    monkeypatch.setattr(whole_files, "_fcntl", None)
+    monkeypatch.setattr(whole_files, "_MODE_BY_HANDLE", False)
+    with Folder(place / "c" / "fastbp") as folder:
+        assert folder.is_writable
+        for content in (b"old", b"new"):
+            folder.write("x", content)
+        assert folder.read("x") == b"new"
+        assert folder.names() == ["x"]
+        assert stat.S_IMODE((place / "c" / "fastbp" / "x").stat().st_mode) == 0o600
+        folder.remove("x")
+        assert folder.names() == []
+    (place / "b").chmod(0o777)
+    assert reason_against(place / "b") == "others than its owner may write to it, mode 777; `chmod go-w` cures that"
 
 
 # ---- Links -----------------------------------------------------------------------------------------------------------

@@ -3,6 +3,7 @@
 import os
 import shutil
 import tempfile
+import time
 from pathlib import Path
 
 import numba
@@ -467,6 +468,99 @@ def test_what_is_passed_over_is_not_left_open(tmp_path):
         with cache_folders.Folder(tmp_path) as folder, pytest.raises(IsADirectoryError):
             folder.read("file")
     assert len(os.listdir("/dev/fd")) == before
+
+
+# ---- Old files -----------------------------------------------------------------------------------------------------
+
+DAY = 24 * 3600.0
+
+
+def kernel(number):
+    """A name as a kernel's file has it."""
+    return f"roots.entry.run-{number:024x}.kernel"
+
+
+@pytest.fixture
+def crowded(tmp_path, monkeypatch):
+    """A folder with room for six kernels, and its ten, the first of which was used last."""
+    monkeypatch.setattr(cache_folders, "_MOST_KERNELS", 6)
+    now = time.time()
+    for number in range(10):
+        (tmp_path / kernel(number)).write_bytes(b"content")
+        os.utime(tmp_path / kernel(number), (now - number * DAY,) * 2)
+    return tmp_path
+
+
+def numbers_in(folder):
+    """Of the kernels that are there."""
+    return {int(path.name.split("-")[1].split(".")[0], 16) for path in files_in(folder)}
+
+
+def test_kernels_that_were_used_longest_ago_are_removed(crowded):
+    with cache_folders.Folder(crowded) as folder:
+        folder.write(kernel(100), b"content")
+    assert numbers_in(crowded) == {100, 0, 1, 2, 3, 4}
+
+
+def test_kernels_that_were_used_lately_are_kept_however_many_there_are(crowded):
+    """They may be another version's, which is used as well."""
+    for path in files_in(crowded):
+        os.utime(path, (time.time() - 2.9 * DAY,) * 2)
+    with cache_folders.Folder(crowded) as folder:
+        folder.write(kernel(100), b"content")
+    assert numbers_in(crowded) == {100, *range(10)}
+
+
+@has_users
+def test_reading_a_kernel_is_using_it(crowded):
+    """On a disk that does not write down who reads as well."""
+    with cache_folders.Folder(crowded) as folder:
+        assert folder.read(kernel(9)) == b"content"
+        status = (crowded / kernel(9)).stat()
+        assert status.st_mtime > time.time() - DAY
+        folder.read(kernel(9))
+        assert (crowded / kernel(9)).stat().st_mtime == status.st_mtime  # once an hour is enough
+        folder.write(kernel(100), b"content")
+    assert numbers_in(crowded) == {100, 9, 0, 1, 2, 3}
+
+
+def test_only_kernels_are_removed(crowded):
+    others = ["notes", "x.kernel", f"{kernel(1)}~", ".fastbp", kernel(1).upper()]
+    for name in others:
+        (crowded / name).write_text("")
+        os.utime(crowded / name, (0, 0))
+    (crowded / kernel(50)).mkdir()  # in the place of one
+    os.utime(crowded / kernel(50), (0, 0))
+    with cache_folders.Folder(crowded) as folder:
+        folder.write(kernel(100), b"content")
+    assert {*others, kernel(50)} <= {path.name for path in crowded.iterdir()}
+
+
+def test_another_process_removes_them_as_well(crowded, monkeypatch):
+    status, remove = cache_folders.Place.status, cache_folders.Place.remove
+
+    def gone_when_looked_at(place, name):
+        if name == kernel(9):
+            (crowded / name).unlink(missing_ok=True)
+        return status(place, name)
+
+    def gone_when_removed(place, name):
+        (crowded / name).unlink(missing_ok=True)
+        remove(place, name)
+
+    monkeypatch.setattr(cache_folders.Place, "status", gone_when_looked_at)
+    monkeypatch.setattr(cache_folders.Place, "remove", gone_when_removed)
+    with cache_folders.Folder(crowded) as folder:
+        folder.write(kernel(100), b"content")
+        with pytest.raises(FileNotFoundError):
+            folder.read(kernel(9))
+    assert len(files_in(crowded)) <= 6
+
+
+def test_the_names_of_kernels_are_those_that_are_removed(use, tmp_path):
+    use(tmp_path)
+    for path in [*files_in(tmp_path), *Path(disk_cache.KernelCache(use).cache_path).glob("*")]:
+        assert cache_folders._KERNEL.fullmatch(path.name), path
 
 
 def test_a_cache_that_is_switched_off(tmp_path, monkeypatch):

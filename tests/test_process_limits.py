@@ -138,6 +138,20 @@ def test_available_memory_is_that_of_the_smallest_group(groups, version):
     assert memory._of_control_groups() == memory.available_memory() == 700
 
 
+@pytest.mark.parametrize("version", [1, 2])
+@pytest.mark.parametrize(("hidden", "left"), [("stat", 600), ("usage", 1000), ("nonsense", 600)])
+def test_a_limit_counts_where_the_system_hides_what_is_used(groups, version, hidden, left):
+    own, mount = {1: ("4:memory:/a", MEMORY), 2: ("0::/a", V2)}[version]
+    files = memory_files(version, f"{mount[1]}/a", 1000, 400, 100)
+    _, usage, counts = files
+    if hidden == "nonsense":
+        files[counts] = "inactive_file"
+    else:
+        del files[{"stat": counts, "usage": usage}[hidden]]
+    groups([own], [mount], files)
+    assert memory._of_control_groups() == left
+
+
 @contextlib.contextmanager
 def own_group(controller, **settings):
     """A new control group of version 1 with these settings, or the test is skipped; the file to write a process to."""

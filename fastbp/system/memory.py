@@ -126,11 +126,16 @@ def _of_control_groups() -> int | None:
 
 
 def _left_in(group: Path, limit: str, usage: str, file_cache: str) -> int:
-    """Return the limit of a control group less what it uses; the cache of files can be given up."""
-    most = int((group / limit).read_text())
-    used = int((group / usage).read_text())
-    counts = dict(line.split() for line in (group / "memory.stat").read_text().splitlines())
-    return max(0, most - used + int(counts.get(file_cache, 0)))
+    """Return the limit of a control group less what it uses; the cache of files can be given up.
+
+    Where the system hides what is used, as some sandboxes do, the limit counts all the same.
+    """
+    most, used = int((group / limit).read_text()), 0
+    with contextlib.suppress(OSError, ValueError):
+        used = int((group / usage).read_text())
+        counts = dict(line.split() for line in (group / "memory.stat").read_text().splitlines())
+        used -= int(counts.get(file_cache, 0))
+    return max(0, most - max(0, used))
 
 
 def _of_process() -> int | None:

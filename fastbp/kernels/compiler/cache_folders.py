@@ -30,7 +30,7 @@ _PRIVATE, _READABLE = 0o700, 0o755  # modes that a new folder gets, as far as th
 _READ = os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
 
 # Each version, processor and choice of options has files of its own: about three for each dtype, of half a megabyte.
-_KERNEL = re.compile(r"[\w.]+-[0-9a-f]{24}\.kernel")
+_KERNEL = re.compile(r"[\w.<>]+-[0-9a-f]{24}\.kernel")
 _MOST_KERNELS = 128
 _HOUR = 3600.0  # seconds
 _LATELY = 3 * 24 * _HOUR  # what is used daily is kept, whatever else there is
@@ -70,6 +70,7 @@ class Folder:
             self._handle = open_folder(str(path), mode)
         else:
             path.mkdir(parents=True, exist_ok=True, mode=mode)
+            require_trust(path.stat())
         self._place = Place(str(path), self._handle)
         try:
             self._mode = os.stat(path if self._handle is None else self._handle).st_mode

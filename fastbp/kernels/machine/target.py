@@ -16,6 +16,8 @@ from typing import NamedTuple
 import numba
 from llvmlite import binding
 
+from fastbp.kernels.compiler.jit import leaf
+
 
 class Target(NamedTuple):
     """What LLVM is told of a processor: kind of machine and system, name of the processor, features."""
@@ -36,7 +38,7 @@ class Target(NamedTuple):
 
 
 def _nothing() -> None:
-    """Nothing, for a compiler to be asked about."""
+    """Do nothing: a leaf that is there for its compiler's sake."""
 
 
 def numbas_target() -> Target:
@@ -45,7 +47,7 @@ def numbas_target() -> Target:
     Where it cannot be asked, as with ``NUMBA_DISABLE_JIT=1``, its rule is taken.
     """
     with contextlib.suppress(AttributeError, TypeError):  # no promise of Numba's
-        return Target(*numba.njit(_nothing).targetctx.codegen().magic_tuple())
+        return Target(*leaf(_nothing).targetctx.codegen().magic_tuple())
     return target_by_rule()
 
 
