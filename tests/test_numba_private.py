@@ -347,6 +347,8 @@ def test_constants_are_left_to_numba_where_even_that_fails(groups, monkeypatch):
 
 @compiled
 def test_what_compiles_and_returns_something_else_is_not_used(groups, monkeypatch):
+    monkeypatch.setattr(numba.config, "CPU_NAME", None)  # it runs on the processor at hand
+    monkeypatch.setattr(numba.config, "CPU_FEATURES", None)
     monkeypatch.setattr(jit, "formula", lambda function: jit.leaf(lambda x: 2.0 * x))
     monkeypatch.setattr(numba_private.LEAVES, "trial", jit._try_leaves)
     assert not numba_private.LEAVES.works

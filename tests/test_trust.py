@@ -81,7 +81,7 @@ def test_the_table_of_versions_has_the_oldest_and_the_newest_without_a_failure()
     head, _, *rows = trust.between_marks(PAGE, with_versions.MARKS)[0].splitlines()
     names = head.strip("| ").split(" | ")
     table = [dict(zip(names, row.strip("| ").split(" | "), strict=True)) for row in rows]
-    assert {"oldest", "newest", "pre"} == {row["environment"] for row in table}
+    assert {"oldest", "newest"} <= {row["environment"] for row in table} <= {"oldest", "newest", "pre"}
     for row in table:
         assert int(row["passed"]) > 1000
         assert row["failed"] == "0"

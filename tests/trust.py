@@ -153,7 +153,6 @@ PROMISES = (
             "test_concurrency.py::test_pools",
             "test_soak.py::test_threads_work_for_some_seconds",
         ),
-        ("python -m tests.soak --minutes 1",),
     ),
     Promise(
         "threads, forks, signals",
