@@ -13,6 +13,7 @@ from fastbp.engine.problem import Problem
 from fastbp.engine.settings import Settings
 from fastbp.engine.threads import helpers
 from fastbp.engine.workspace import control_vector, make_workspace, rounded
+from fastbp.functions.own import raising_for
 from fastbp.kernels.layers.moves import N_COLUMNS
 from fastbp.kernels.machine import team
 from fastbp.kernels.roots import perturbation as kernel
@@ -85,8 +86,9 @@ class Perturbed:
             if not alone:
                 slots = range(1, self._n_threads)
                 helpers.lend([functools.partial(kernel.run, task, slot, *arguments) for slot in slots])
-            if kernel.run(task, kernel.LEADER, *arguments) != FINISHED:
-                raise UnknownCodeError
+            with raising_for(self._problem.own):
+                if kernel.run(task, kernel.LEADER, *arguments) != FINISHED:
+                    raise UnknownCodeError
         finally:
             control[team.STOP] = 1
 
