@@ -2,6 +2,7 @@
 
 import math
 import pickle
+import sys
 
 import numba
 import numpy as np
@@ -253,6 +254,120 @@ def test_functions_that_are_not_defined_everywhere_are_checked_where_they_are():
     net = bp.Network([1, 1], output=logarithm, initializer="zeros")
     net.biases[0][...] = math.e
     assert net.predict([[1.0]])[0, 0] == pytest.approx(1.0)
+
+
+# ---- Exceptions ------------------------------------------------------------------------------------------------------
+
+
+@numba.njit
+def steep(z):
+    if z > 50:
+        raise ValueError("too steep")
+    return z
+
+
+@numba.njit
+def steep_derivative(z):
+    if z < -50:
+        raise ValueError("too deep")
+    return 1.0
+
+
+@numba.njit
+def gap(a, y):
+    if a > 60:
+        raise ValueError("too far")
+    return (a - y) ** 2 / 2
+
+
+@numba.njit
+def gap_derivative(a, y):
+    if a < -60:
+        raise ValueError("too far below")
+    return a - y
+
+
+STEEP, GAP = bp.Activation("steep", steep, steep_derivative), bp.Loss("gap", gap, gap_derivative)
+
+
+def raised(name, kind):
+    return (
+        f"`{name}` of bp.{kind} must return a number whatever it is given, because the kernels cannot pass on an "
+        "exception; it raised one during this call. Return math.nan or math.inf there; called by itself, it raises the "
+        "exception again."
+    )
+
+
+F, DF = raised("f", "Activation 'steep'"), raised("df", "Activation 'steep'")
+VALUE, DERIVATIVE = raised("value", "Loss 'gap'"), raised("derivative", "Loss 'gap'")
+ROWS = np.zeros((3000, 1))  # shared by threads
+CALLS = {
+    "predict a row": lambda net, x: net.predict([[x]]),
+    "predict": lambda net, x: net.predict(ROWS + x),
+    "cost": lambda net, x: net.loss_value([[x]], [[1.0]]),
+    "gradient": lambda net, x: net.value_and_grad(ROWS + x, ROWS),
+    "trace": lambda net, x: net.trace([[x]], [[1.0]]),
+    "fit": lambda net, x: net.fit(ROWS + x, ROWS, epochs=2, optimizer=bp.SGD(1e-5)),
+    "fit several epochs": lambda net, x: net.fit(ROWS[:4] + x, ROWS[:4], epochs=9, optimizer=bp.SGD(1e-5)),
+    "fit all rows": lambda net, x: net.fit(ROWS + x, ROWS, epochs=2, batch_size=None, optimizer=bp.SGD(1e-5)),
+    "step": lambda net, x: [net.step([[x]], [[0.0]], optimizer=bp.SGD(1e-5)) for _ in range(2)],
+    "differences": lambda net, x: bp.finite_difference_gradient(net, [[x]], [[0.0]]),
+    "nodes": lambda net, x: bp.node_perturbation(net, [[x]], [[0.0]]),
+    "rates": lambda net, x: bp.find_learning_rate(net, ROWS + x, ROWS, highest=1e-5),
+}
+FORWARD_ONLY = {"predict a row", "predict", "cost", "differences", "nodes"}
+
+
+def identity_of(kind, dtype):
+    """A network of one number whose output is its input, in a hidden layer or in the loss of a user's own."""
+    settings = {"activation": STEEP} if kind == "activation" else {"activation": "identity", "loss": GAP}
+    net = bp.Network([1, 1, 1], **settings, dtype=dtype, seed=0)
+    net.params = np.array([1, 0, 1, 0], dtype)
+    return net
+
+
+@pytest.mark.parametrize("dtype", cases.DTYPES)
+@pytest.mark.parametrize("call", CALLS)
+@pytest.mark.parametrize("kind", ["activation", "loss"])
+def test_an_exception_of_theirs_is_an_error_of_the_call(kind, call, dtype, monkeypatch):
+    monkeypatch.setattr(sys.modules[__name__], "ROWS", ROWS.astype(dtype))
+    net = identity_of(kind, dtype)
+    CALLS[call](net, 3.0)
+    net = identity_of(kind, dtype)
+    before = net.params.copy()
+    messages = {"activation": (F, DF), "loss": (VALUE, DERIVATIVE)}[kind]
+    for x, message in zip((100.0, -100.0), messages, strict=True):
+        if (message == DF and call in FORWARD_ONLY) or (kind == "loss" and call.startswith("predict")):
+            continue
+        if message == DERIVATIVE and call in FORWARD_ONLY:
+            continue
+        with pytest.raises(RuntimeError) as caught:
+            CALLS[call](net, x)
+        assert str(caught.value) == message
+        assert np.array_equal(net.params, before)
+        assert net.predict([[3.0]]) == 3.0  # the error was that call's
+    CALLS[call](net, 3.0)
+
+
+def test_an_exception_of_theirs_beside_another_network():
+    """Networks that share an activation are told of what it raises in their own calls only, one after the other."""
+    first = identity_of("activation", "float64")
+    second = bp.Network([1, 1, 1], first.activations[0][0][0], seed=0)
+    second.predict([[1.0]])
+    with pytest.raises(RuntimeError):
+        first.predict([[100.0]])
+    assert np.isfinite(second.predict([[1.0]])).all()
+    assert second.step([[1.0]], [[1.0]]) > 0
+
+
+def test_numba_s_own_exceptions_are_errors_as_well():
+    """Its division by zero is one, unless it is compiled with NumPy's rules."""
+    inverse = bp.Activation("inverse", numba.njit(lambda z: 1 / z), numba.njit(lambda z: -1 / z**2))
+    net = bp.Network([1, 1], output=inverse, initializer="zeros")
+    with pytest.raises(RuntimeError, match=r"`f` of bp\.Activation 'inverse' must return a number"):
+        net.predict([[1.0]])
+    net.biases[0][0] = 2.0
+    assert net.predict([[1.0]]) == 0.5
 
 
 def test_names_in_the_representation():

@@ -6,12 +6,14 @@ import contextlib
 import ctypes
 import functools
 import time
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from fastbp.engine.calls import (
+    DIVERGED,
     FINISHED,
     UnknownCodeError,
     address_of,
@@ -28,6 +30,7 @@ from fastbp.engine.problem import Problem
 from fastbp.engine.settings import Settings
 from fastbp.engine.threads import blas_threads, thread_count
 from fastbp.engine.workspace import Workspace, control_vector, make_workspace
+from fastbp.functions.own import Own, counts_of, raising_for, require_none_raised
 from fastbp.kernels.machine.team import MOST_QUEUES, N_QUEUES, STOP
 from fastbp.kernels.roots import entry
 from fastbp.kernels.tables import data as in_data
@@ -229,6 +232,16 @@ class Frame(Settings):
         step_time.note(self.step - step_before, time.perf_counter() - began)
         return self.status
 
+    own: Sequence[Own] = ()  # the user's functions
+
+    def raise_own_error(self) -> None:
+        """Raise if a function of the user's has raised an exception in the last call; here there is none."""
+
+    def run_step(self, *call: Any) -> int:
+        """Have the root take a step, by what `step_call` returned; return what it returns."""
+        returned: int = entry.run(*call)
+        return returned
+
     def step_call(self, rates: NDArray[np.float64]) -> tuple[Any, ...]:
         """Return the arguments with which the root takes steps alone, at these learning rates, for those in a hurry."""
         return entry.TRAIN, entry.LEADER, self.addresses, self.control, self.nothing, 0, rates
@@ -304,6 +317,44 @@ def _call(owned: Any, control: NDArray[np.int64], task: int, tail: tuple[Any, ..
         jobs.clear()
 
 
+class WatchedFrame(Frame):
+    """A frame of a network with functions of the user's own: an exception of theirs is an error of the call.
+
+    While it trains, such an exception ends the steps as a cost that is not finite does, so that whoever takes the steps
+    gives back the parameters from before them; then `raise_own_error` raises it.
+    """
+
+    def __init__(self, own: Sequence[Own], *arguments: Any) -> None:
+        super().__init__(*arguments)
+        self.own, self._counts = own, counts_of(own)
+
+    def run(self, task: int, params: NDArray[Any], **keywords: Any) -> None:
+        """Call the root kernel."""
+        self._counts = counts_of(self.own)
+        super().run(task, params, **keywords)
+        if task != entry.TRAIN:
+            self.raise_own_error()
+        elif counts_of(self.own) != self._counts:
+            self.status = DIVERGED
+
+    def run_step(self, *call: Any) -> int:
+        """Have the root take a step."""
+        self._counts = counts_of(self.own)
+        returned = super().run_step(*call)
+        if counts_of(self.own) != self._counts:
+            self.status = DIVERGED
+        return returned
+
+    def small_outputs(self, X: NDArray[Any], params: NDArray[Any], n_outputs: int) -> NDArray[Any]:
+        """Return the outputs for a few rows."""
+        with raising_for(self.own):
+            return super().small_outputs(X, params, n_outputs)
+
+    def raise_own_error(self) -> None:
+        """Raise if one of the user's functions has raised an exception in the last call."""
+        require_none_raised(self.own, self._counts)
+
+
 def make_frame(
     problem: Problem,
     batch_rows: int,
@@ -334,7 +385,8 @@ def make_frame(
     n_bytes = n_gradients * n_params * problem.dtype.itemsize
     require_memory(n_bytes, f"A gradient of {n_params} parameters", "Make the layers smaller.")
     grads = np.empty(max(1, n_gradients * n_params), problem.dtype)
-    frame = Frame(workspace, problem.dtype, grads, inputs.form)
+    arguments = workspace, problem.dtype, grads, inputs.form
+    frame = WatchedFrame(problem.own, *arguments) if problem.own else Frame(*arguments)
     frame.loss_parameter = problem.loss_parameter
     frame.set_penalties(*problem.penalties)
     return frame

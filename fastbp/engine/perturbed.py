@@ -13,6 +13,7 @@ from fastbp.engine.helpers import helpers
 from fastbp.engine.problem import Problem
 from fastbp.engine.settings import Settings
 from fastbp.engine.workspace import control_vector, make_workspace, rounded
+from fastbp.functions.own import raising_for
 from fastbp.kernels.layers.moves import N_COLUMNS
 from fastbp.kernels.machine import team
 from fastbp.kernels.roots import perturbation as kernel
@@ -86,8 +87,9 @@ class Perturbed:
         try:
             if jobs:
                 helpers.lend(jobs)
-            if kernel.run(task, kernel.LEADER, *arguments) != FINISHED:
-                raise UnknownCodeError
+            with raising_for(self._problem.own):
+                if kernel.run(task, kernel.LEADER, *arguments) != FINISHED:
+                    raise UnknownCodeError
         finally:
             control[team.STOP] = 1
             jobs.clear()

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from fastbp.engine.parameters import count_params
+from fastbp.functions.own import Own
 from fastbp.functions.segments import Segment
 
 
@@ -21,6 +22,7 @@ class Problem:
     loss_parameter: float = 0.0  # of a loss that has one
     penalties: tuple[float, float] = (0.0, 0.0)  # L2 and L1
     dropout: tuple[float, ...] = ()  # each hidden layer's rate
+    own: tuple[Own, ...] = ()  # the user's functions
 
     @property
     def n_params(self) -> int:

@@ -1,9 +1,14 @@
-"""Activations and losses that a user brings: scalar functions, compiled into loops that the kernels call."""
+"""Activations and losses that a user brings: scalar functions, compiled into loops that the kernels call.
+
+The kernels cannot pass on an exception.  A loop whose function raises one makes its numbers NaN and counts it; whoever
+called the kernel looks at the counts and raises.
+"""
 
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -11,6 +16,8 @@ import numba
 import numpy as np
 from numba import types
 from numpy.typing import NDArray
+
+from fastbp.kernels.machine.pointers import int32_from_address
 
 _CHECK_STEP = 1e-5  # central difference of the check in float64: truncation 1e-10, rounding 1e-11 of the value
 _CHECK_TOLERANCE = 1e-5
@@ -33,6 +40,8 @@ class Activation:
 
     Raises
     ------
+    RuntimeError
+        By each call of a network during which `f` or `df` raises an exception, such as Numba's own ZeroDivisionError.
     TypeError
         If `f` or `df` is not compiled by Numba.
     ValueError
@@ -51,6 +60,9 @@ class Activation:
     df: Callable[..., Any]
     positive: bool = False
     _compiled: dict[str, tuple[Any, Any]] = field(default_factory=dict, init=False, repr=False, compare=False)
+    _raised: NDArray[np.int32] = field(
+        default_factory=lambda: np.zeros(2, np.int32), init=False, repr=False, compare=False
+    )  # how often each of the two loops ended with an exception
 
     def __post_init__(self) -> None:
         """Check that `df` is the derivative of `f`."""
@@ -66,7 +78,7 @@ class Activation:
     def addresses(self, dtype: np.dtype) -> tuple[int, int]:
         """Addresses of the compiled loops ``f(n, a)`` and ``df(n, z, a, delta)`` for a dtype."""
         if dtype.name not in self._compiled:
-            self._compiled[dtype.name] = _activation_loops(self.f, self.df, dtype)
+            self._compiled[dtype.name] = _activation_loops(self.f, self.df, dtype, self._raised)
         forward, backward = self._compiled[dtype.name]
         return forward.address, backward.address
 
@@ -86,6 +98,8 @@ class Loss:
 
     Raises
     ------
+    RuntimeError
+        By each call of a network during which `value` or `derivative` raises an exception.
     TypeError
         If `value` or `derivative` is not compiled by Numba.
     ValueError
@@ -104,6 +118,9 @@ class Loss:
     value: Callable[..., Any]  # of two numbers; see `Activation`
     derivative: Callable[..., Any]
     _compiled: dict[str, tuple[Any, Any]] = field(default_factory=dict, init=False, repr=False, compare=False)
+    _raised: NDArray[np.int32] = field(
+        default_factory=lambda: np.zeros(2, np.int32), init=False, repr=False, compare=False
+    )  # how often each of the two loops ended with an exception
 
     def __post_init__(self) -> None:
         """Check that `derivative` is the derivative of `value`."""
@@ -124,46 +141,127 @@ class Loss:
     def addresses(self, dtype: np.dtype) -> tuple[int, int]:
         """Addresses of the compiled loops ``value(n, a, y)`` and ``derivative(n, a, y, delta)`` for a dtype."""
         if dtype.name not in self._compiled:
-            self._compiled[dtype.name] = _loss_loops(self.value, self.derivative, dtype)
+            self._compiled[dtype.name] = _loss_loops(self.value, self.derivative, dtype, self._raised)
         value, derivative = self._compiled[dtype.name]
         return value.address, derivative.address
 
 
-# --- compiling and checking a user's functions ------------------------------------------------------------------------
+# --- compiling them ---------------------------------------------------------------------------------------------------
 
 
-def _activation_loops(f: Callable[..., Any], df: Callable[..., Any], dtype: np.dtype) -> tuple[Any, Any]:
+def _activation_loops(
+    f: Callable[..., Any], df: Callable[..., Any], dtype: np.dtype, raised: NDArray[np.int32]
+) -> tuple[Any, Any]:
     pointer = types.CPointer(numba.from_dtype(dtype))
+    count_f, count_df = _addresses(raised)
 
-    @numba.cfunc(types.void(types.int64, pointer), error_model="numpy")
-    def forward(n, a):  # type: ignore[no-untyped-def]
+    @numba.njit(error_model="numpy")
+    def all_f(n, a):  # type: ignore[no-untyped-def] # a function of its own: what may raise within `try` is slow
         for i in range(n):
             a[i] = f(a[i])
 
-    @numba.cfunc(types.void(types.int64, pointer, pointer, pointer), error_model="numpy")
-    def backward(n, z, a, delta):  # type: ignore[no-untyped-def]
+    @numba.njit(error_model="numpy")
+    def all_df(n, z, delta):  # type: ignore[no-untyped-def]
         for i in range(n):
             delta[i] *= df(z[i])
+
+    @numba.cfunc(types.void(types.int64, pointer), error_model="numpy")
+    def forward(n, a):  # type: ignore[no-untyped-def]
+        try:
+            all_f(n, a)
+        except Exception:
+            int32_from_address(count_f)[0] += 1
+            for i in range(n):
+                a[i] = np.nan
+
+    @numba.cfunc(types.void(types.int64, pointer, pointer, pointer), error_model="numpy")
+    def backward(n, z, a, delta):  # type: ignore[no-untyped-def]
+        try:
+            all_df(n, z, delta)
+        except Exception:
+            int32_from_address(count_df)[0] += 1
+            for i in range(n):
+                delta[i] = np.nan
 
     return forward, backward
 
 
-def _loss_loops(value: Callable[..., Any], derivative: Callable[..., Any], dtype: np.dtype) -> tuple[Any, Any]:
+def _loss_loops(
+    value: Callable[..., Any], derivative: Callable[..., Any], dtype: np.dtype, raised: NDArray[np.int32]
+) -> tuple[Any, Any]:
     pointer = types.CPointer(numba.from_dtype(dtype))
+    count_value, count_derivative = _addresses(raised)
 
-    @numba.cfunc(types.float64(types.int64, pointer, pointer), error_model="numpy")
-    def value_loop(n, a, y):  # type: ignore[no-untyped-def]
+    @numba.njit(error_model="numpy")
+    def total_value(n, a, y):  # type: ignore[no-untyped-def]
         total = 0.0
         for i in range(n):
             total += value(a[i], y[i])
         return total
 
-    @numba.cfunc(types.void(types.int64, pointer, pointer, pointer), error_model="numpy")
-    def derivative_loop(n, a, y, delta):  # type: ignore[no-untyped-def]
+    @numba.njit(error_model="numpy")
+    def all_derivatives(n, a, y, delta):  # type: ignore[no-untyped-def]
         for i in range(n):
             delta[i] = derivative(a[i], y[i])
 
+    @numba.cfunc(types.float64(types.int64, pointer, pointer), error_model="numpy")
+    def value_loop(n, a, y):  # type: ignore[no-untyped-def]
+        total = np.nan
+        try:
+            total = total_value(n, a, y)
+        except Exception:
+            int32_from_address(count_value)[0] += 1
+        return total
+
+    @numba.cfunc(types.void(types.int64, pointer, pointer, pointer), error_model="numpy")
+    def derivative_loop(n, a, y, delta):  # type: ignore[no-untyped-def]
+        try:
+            all_derivatives(n, a, y, delta)
+        except Exception:
+            int32_from_address(count_derivative)[0] += 1
+            for i in range(n):
+                delta[i] = np.nan
+
     return value_loop, derivative_loop
+
+
+def _addresses(raised: NDArray[np.int32]) -> tuple[int, int]:
+    first = int(raised.ctypes.data)
+    return first, first + raised.itemsize
+
+
+# --- exceptions of a user's functions ---------------------------------------------------------------------------------
+
+Own = Activation | Loss
+
+
+def counts_of(own: Sequence[Own]) -> list[int]:
+    """Return how often each of the functions has raised an exception so far."""
+    return [count for each in own for count in each._raised.tolist()]
+
+
+def require_none_raised(own: Sequence[Own], before: list[int]) -> None:
+    """Raise if one of them has done so since the counts were those of `before`."""
+    for place, (now, then) in enumerate(zip(counts_of(own), before, strict=True)):
+        if now != then:
+            each, second = own[place // 2], place % 2
+            names = ("f", "df") if isinstance(each, Activation) else ("value", "derivative")
+            raise RuntimeError(
+                f"`{names[second]}` of bp.{type(each).__name__} {each.name!r} must return a number whatever it is "
+                "given, because the kernels cannot pass on an exception; it raised one during this call. Return "
+                "math.nan or math.inf there; called by itself, it raises the exception again."
+            )
+
+
+@contextmanager
+def raising_for(own: Sequence[Own]) -> Iterator[None]:
+    """Raise at the end if one of the functions has raised an exception meanwhile, in whatever thread."""
+    before = counts_of(own)
+    yield
+    require_none_raised(own, before)
+
+
+# --- checking them ----------------------------------------------------------------------------------------------------
 
 
 def _require_jitted(kind: str, **functions: Any) -> None:

@@ -145,7 +145,14 @@ def problem_of(net: Definition, dtype: np.dtype | None = None) -> Problem:
         loss_parameter=net.loss_parameter or 0.0,
         penalties=net.penalties,
         dropout=net.dropout,
+        own=_own_functions(net),
     )
+
+
+def _own_functions(net: Definition) -> tuple[Activation | Loss, ...]:
+    """Return the activations and the loss that are the user's, each of them once."""
+    functions = [activation for runs in net._runs for activation, _ in runs] + [net.loss]
+    return tuple({id(each): each for each in functions if isinstance(each, Activation | Loss)}.values())
 
 
 def require_network(net: object) -> None:

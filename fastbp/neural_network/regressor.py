@@ -176,6 +176,8 @@ class MLPRegressor(RegressorMixin, BaseMLP):
         ------
         FitDivergedError
             If the loss becomes NaN or infinite; the model keeps finite weights.
+        RuntimeError
+            If another `fit` or `partial_fit` of the same model is running; the model is unchanged.
         """
         validation = given(eval_set, X_val, y_val, sample_weight_val)
         return self._fit(X, y, sample_weight, incremental=False, given=validation)

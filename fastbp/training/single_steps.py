@@ -164,7 +164,8 @@ class _Place:
         self._flops = inputs.flops_per_step(net.sizes, n_rows)
         self._step_time = StepTime(seconds_per_step(net.sizes, n_rows))
         is_shared = self._flops >= frame.workspace.least_shared_flops or frame.workspace.calls_blas
-        self._is_small = not is_shared and self._step_time.seconds < LONG_CALL
+        is_small, is_watched = not is_shared and self._step_time.seconds < LONG_CALL, bool(frame.own)
+        self._is_small, self._is_small_and_watched = is_small and not is_watched, is_small and is_watched
         self._state: TrainingState | None = None  # that the frame was prepared for
         self._n_steps = 0  # of that state, as the frame has it
         self._clip_norm: Any = None
@@ -199,6 +200,9 @@ class _Place:
             if self._is_small:
                 if entry.run(*self._call) != FINISHED:
                     raise UnknownCodeError
+            elif self._is_small_and_watched:
+                if frame.run_step(*self._call) != FINISHED:
+                    raise UnknownCodeError
             else:
                 threads = frame.useful_threads(n_threads, self._flops)
                 frame.train(net.params, self._call[-1], self._step_time, first_step=0, n_threads=threads)
@@ -232,6 +236,7 @@ class _Place:
         """Give back the parameters from before the step, reset the optimizer, and raise the error."""
         self._net.params[...] = self._before
         state.forget()
+        self._frame.raise_own_error()
         raise TrainingDivergedError(
             f"The loss became NaN or infinite in step {step} with a learning rate of {rate:g}. The network has the "
             "parameters from before that step, and the optimizer's state was reset. Try a smaller learning rate, "

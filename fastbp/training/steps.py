@@ -220,6 +220,7 @@ class Steps:
         frame.sums = 0.0
         status = self._take(index, np.array([rate]))
         self._note_steps()
+        frame.raise_own_error()
         cost, weight = frame.sums
         return math.inf if status == DIVERGED else float(cost / max(weight, 1e-300))
 
@@ -273,11 +274,19 @@ class Steps:
             self.model.params, rates, self._step_time, first_step=first, n_threads=self.n_threads, deadline=deadline
         )
 
+    def _raise_own_error(self) -> None:
+        try:
+            self._frame.raise_own_error()
+        except RuntimeError:
+            self.forget()
+            raise
+
     def _note_steps(self) -> None:
         """Copy the number of steps taken from the kernel to the optimizer."""
         self.state.step, self.state.powers = self._frame.step, self._frame.powers
 
     def _diverged(self) -> tuple[float, int]:
-        """Give back the parameters from before the epoch."""
+        """Give back the parameters from before the epoch; raise what a function of the user's has raised."""
         self.model.params[...] = self.before_epoch
+        self._raise_own_error()
         return math.nan, DIVERGED
