@@ -35,7 +35,8 @@ def instructions(leaf, *arguments, dtype):
     """Assembly of a kernel that calls one leaf and nothing else, with the root's options.
 
     Arguments are constants, or strings: "n" for a number that the compiler does not know, "constants" for a pointer
-    to float64, "table" for one to int64, and names of pointers to floats of the dtype. Constants make the compiler drop other branches.
+    to float64, "table" for one to int64, and names of pointers to floats of the dtype. Constants make the compiler drop
+    other branches.
     A named tuple holds such arguments.
     """
     scope, names = {}, set()

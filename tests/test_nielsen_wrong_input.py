@@ -10,6 +10,7 @@ import re
 import numpy as np
 import pytest
 
+import fastbp as bp
 import fastbp.nielsen as network
 import fastbp.nielsen2 as network2
 
@@ -342,11 +343,11 @@ def valid():
 @pytest.mark.parametrize(
     ("content", "reason"),
     [
-        (b"", "Expecting value: line 1 column 1 (char 0)"),
-        (b'{"sizes": [2, 2], "wei', "Unterminated string starting at: line 1 column 19 (char 18)"),
+        (b"", "is not valid JSON: Expecting value: line 1 column 1 (char 0)."),
+        (b'{"sizes": [2, 2], "wei', "is not valid JSON: Unterminated string starting at: line 1 column 19 (char 18)."),
         (b"\xff\xfe\xfa", None),
         (b"[" * 200_000, None),
-        (b"[1, 2]", "it holds no JSON object."),
+        (b"[1, 2]", "must be a JSON object; it is a list."),
         (b'{"sizes": [2, 2], "cost": "QuadraticCost"}', "it has no weights, biases."),
         ({"cost": "Network"}, "cost must be one of CrossEntropyCost, QuadraticCost; it is 'Network'."),
         ({"cost": "os"}, "cost must be one of CrossEntropyCost, QuadraticCost; it is 'os'."),
@@ -360,9 +361,9 @@ def valid():
         ({"weights": [[["1", "2"], ["3", "4"]]]}, "weights[0] must hold numbers in shape (2, 2), as sizes says."),
         ({"weights": [[[None, 2.0], [3.0, 4.0]]]}, "weights[0] must hold numbers in shape (2, 2), as sizes says."),
         ({"weights": [[[10**400, 2.0], [3.0, 4.0]]]}, "weights[0] must hold numbers in shape (2, 2), as sizes says."),
-        ({"weights": [[[float("nan"), 2.0], [3.0, 4.0]]]}, "weights[0] must be finite."),
+        ({"weights": [[[float("nan"), 2.0], [3.0, 4.0]]]}, "is not valid JSON: NaN is not a number."),
         ({"biases": [[0.0, 0.5]]}, "biases[0] must hold numbers in shape (2, 1), as sizes says."),
-        ({"biases": [[[float("inf")], [0.5]]]}, "biases[0] must be finite."),
+        ({"biases": [[[float("inf")], [0.5]]]}, "is not valid JSON: Infinity is not a number."),
         ({"dtype": "object"}, "`dtype` must be 'float32' or 'float64'; got 'object'."),
     ],
 )
@@ -370,8 +371,8 @@ def test_damaged_files(tmp_path, content, reason):
     path = tmp_path / "net.json"
     path.write_bytes(content if isinstance(content, bytes) else json.dumps(valid() | content).encode())
     np.random.seed(0)
-    text = message(ValueError, lambda: network.load(path))
-    begin = f"`filename` must be a file that Network.save wrote; '{path}' is damaged or of another kind: "
+    text = message(bp.FileError, lambda: network.load(path))
+    begin = f"The file '{path}' cannot be loaded: it is damaged, or not a file that Network.save of nielsen wrote: "
     assert text.startswith(begin)
     if reason is not None:
         assert text[len(begin) :] == reason

@@ -243,3 +243,9 @@ def test_a_wrong_type_is_refused(make, message):
     with pytest.raises(TypeError) as caught:
         make()
     assert str(caught.value) == message
+
+
+def test_steps_that_no_counter_reaches_are_refused():
+    with pytest.raises(ValueError, match="`step_size` must be at most 2"):
+        Step(0.1, step_size=2**63)
+    assert Step(0.1, step_size=2**53)([0, 5], 10).tolist() == [0.1, 0.1]

@@ -129,9 +129,9 @@ def settings_of(net: Definition) -> dict[str, Any]:
 
 def problem_of(net: Definition, dtype: np.dtype | None = None) -> Problem:
     """Return what the kernels are told of a network, in another dtype if so wanted; custom functions are compiled."""
-    dtype, layers = dtype or net.dtype, []
-    for layer, runs in enumerate(net.activations):
-        segments, begin, is_output = [], 0, layer == len(net.activations) - 1
+    dtype, layers, all_runs = dtype or net.dtype, [], net.activations
+    for layer, runs in enumerate(all_runs):
+        segments, begin, is_output = [], 0, layer == len(all_runs) - 1
         for activation, count in runs:
             code, forward, backward, needs_z = activation_entry(activation, is_output, dtype)
             segments.append(Segment(begin, begin + count, code, forward, backward, needs_z))
@@ -141,7 +141,7 @@ def problem_of(net: Definition, dtype: np.dtype | None = None) -> Problem:
         sizes=net.sizes,
         dtype=dtype,
         segments=tuple(layers),
-        loss=loss_entry(net.loss, [name for name, _ in net.activations[-1]], dtype),
+        loss=loss_entry(net.loss, [name for name, _ in all_runs[-1]], dtype),
         loss_parameter=net.loss_parameter or 0.0,
         penalties=net.penalties,
         dropout=net.dropout,

@@ -11,6 +11,7 @@ from sklearn.base import is_classifier
 from sklearn.preprocessing import LabelBinarizer
 from sklearn.utils.validation import check_is_fitted
 
+from fastbp.engine.threads import thread_count
 from fastbp.functions.own import Activation, Loss
 from fastbp.network import Network
 from fastbp.neural_network.onnx_models import onnx_model
@@ -196,7 +197,7 @@ def restore(content: FileContent, base: Any, kind: Any, functions: OwnFunctions)
     except (TypeError, ValueError, AttributeError, OverflowError, RecursionError, KeyError) as error:
         if type(error).__name__ == "FileError":
             raise
-        content.fail(f"its {content.kind} is impossible: {error}", error)
+        content.fail(f"its {content.kind} is impossible: {str(error).rstrip('.')}.", error)
 
 
 def _class_fields(kind: str) -> list[str]:
@@ -215,6 +216,7 @@ class _Reader:
         content = self._content
         estimator = base().set_params(**self._fields("parameters"))
         estimator._validate_params()
+        thread_count(estimator.n_threads)  # which scikit-learn's check lets be True
         if kind is not base:
             estimator = self._as_subclass(estimator.get_params(deep=False), kind)
         net = rebuild(content, Network, self._object("network"), "params", self._functions)

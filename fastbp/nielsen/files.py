@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Collection
 from dataclasses import dataclass
 from itertools import pairwise
@@ -14,7 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastbp import validation
-from fastbp.storage.atomic import path_named, write_atomically
+from fastbp.storage.atomic import FileError, path_named, write_atomically
+from fastbp.storage.json_objects import json_object
 
 
 @dataclass(frozen=True)
@@ -45,16 +47,13 @@ def read_document(filename: str | PathLike[str], costs: Collection[str]) -> Docu
     """Read a file and check everything in it; nothing in it is ever looked up as code."""
     content = Path(filename).read_bytes()
     try:
-        return _checked(json.loads(content), costs)
-    except (TypeError, ValueError, OverflowError, RecursionError) as error:
-        raise ValueError(
-            f"`filename` must be a file that Network.save wrote; '{filename}' is damaged or of another kind: {error}"
-        ) from None
+        return _checked(json_object(content.decode()), costs)
+    except (TypeError, ValueError, OverflowError) as error:
+        reason = f"it is damaged, or not a file that Network.save of nielsen wrote: {error}"
+        raise FileError(os.fspath(filename), reason) from None
 
 
-def _checked(found: Any, costs: Collection[str]) -> Document:
-    if not isinstance(found, dict):
-        raise ValueError("it holds no JSON object.")
+def _checked(found: dict[str, Any], costs: Collection[str]) -> Document:
     missing = [key for key in ("sizes", "weights", "biases", "cost") if key not in found]
     if missing:
         raise ValueError(f"it has no {', '.join(missing)}.")
@@ -83,7 +82,8 @@ def _arrays(found: Any, name: str, shapes: list[tuple[int, int]], dtype: np.dtyp
             array = np.zeros(0)  # rows of different lengths
         if array.shape != shape or array.dtype.kind not in "if":
             raise ValueError(f"{name}[{index}] must hold numbers in shape {shape}, as sizes says.")
-        array = array.astype(dtype)
+        with np.errstate(over="ignore"):  # which is refused below
+            array = array.astype(dtype)
         if not validation.all_finite(array):
             raise ValueError(f"{name}[{index}] must be finite.")
         arrays.append(array)

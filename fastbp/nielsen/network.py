@@ -380,8 +380,8 @@ def load(filename: str | PathLike[str], network_class: type[Network] = Network) 
     ------
     OSError
         If the file cannot be read.
-    ValueError
-        If it is damaged, or not a file of this kind; the message says where.
+    FileError
+        If it is damaged, or not a file of this kind.  It is a ValueError that names the file and the reason.
     """
     document = read_document(filename, {cost.__name__ for cost in COMPILED_LOSSES})
     cost = next(cost for cost in COMPILED_LOSSES if cost.__name__ == document.cost)

@@ -30,10 +30,11 @@ import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
 from fastbp.storage.atomic import FileError, PathLike, checked_path, file_status, write_atomically
+from fastbp.storage.json_objects import NotJsonError, json_object
 from fastbp.validation.data import all_finite
 from fastbp.version import __version__
 
-__all__ = ["FileContent", "read_arrays", "write_arrays"]
+__all__ = ["FileContent", "are_counts", "read_arrays", "write_arrays"]
 
 _DTYPES: dict[str, np.dtype[Any]] = {
     "F32": np.dtype("<f4"),
@@ -317,30 +318,10 @@ def _parse_own(text: str, versions: Mapping[str, int]) -> tuple[str, int, dict[s
 
 
 def _json_object(text: str, what: str) -> dict[str, Any]:
-    """Return a JSON object with distinct keys and finite numbers."""
-
-    def distinct(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-        found = dict(pairs)
-        if len(found) != len(pairs):
-            raise ValueError("a key stands there twice")
-        return found
-
-    def refuse(word: str) -> NoReturn:
-        raise ValueError(f"{word} is not a number")
-
-    def finite(word: str) -> float:
-        number = float(word)
-        return number if math.isfinite(number) else refuse(word)
-
     try:
-        value = json.loads(text, object_pairs_hook=distinct, parse_constant=refuse, parse_float=finite)
-    except RecursionError as error:
-        raise _InvalidError(f"its {what} nests too deeply.") from error
-    except ValueError as error:
-        raise _InvalidError(f"its {what} is not valid JSON: {error}.") from error
-    if not isinstance(value, dict):
-        raise _InvalidError(f"its {what} must be a JSON object; it is a {type(value).__name__}.")
-    return value
+        return json_object(text)
+    except NotJsonError as error:
+        raise _InvalidError(f"its {what} {error}") from error.__cause__
 
 
 def _places(header: dict[str, Any], size: int) -> list[_Place]:
@@ -363,12 +344,12 @@ def _place(name: str, entry: Any, size: int) -> _Place:
     code, shape, offsets = entry["dtype"], entry["shape"], entry["data_offsets"]
     if not isinstance(code, str) or code not in _DTYPES:
         raise _InvalidError(f"its array {name!r} has dtype {code!r}; allowed: {', '.join(_DTYPES)}.")
-    if not _are_counts(offsets) or len(offsets) != 2:
+    if not are_counts(offsets) or len(offsets) != 2:
         raise _InvalidError(f"its array {name!r} has impossible data_offsets {offsets!r}.")
     begin, end = offsets
     if end > size:
         raise _InvalidError(f"it is cut off: its array {name!r} ends at byte {end} of the data, and there are {size}.")
-    if not _are_counts(shape) or len(shape) > _MOST_DIMENSIONS or max(shape, default=0) > size:
+    if not are_counts(shape) or len(shape) > _MOST_DIMENSIONS or max(shape, default=0) > size:
         raise _InvalidError(f"its array {name!r} has an impossible shape {shape!r}.")
     needed = _DTYPES[code].itemsize * math.prod(shape)
     if end - begin != needed:
@@ -376,7 +357,7 @@ def _place(name: str, entry: Any, size: int) -> _Place:
     return _Place(name, code, shape, begin, end)
 
 
-def _are_counts(values: Any) -> bool:
+def are_counts(values: Any) -> bool:
     """Whether it is a list of integers of at least 0."""
     return isinstance(values, list) and all(type(value) is int and value >= 0 for value in values)
 

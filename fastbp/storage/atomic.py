@@ -41,6 +41,9 @@ class FileError(ValueError):
 
     def __str__(self) -> str:
         reason = self.reason if len(self.reason) <= _MOST_REASON else f"{self.reason[:_MOST_REASON]}..."
+        if not reason.isprintable():  # a name from the file may be anything, and must not move a terminal's cursor
+            letters = (c if c.isprintable() else c.encode("unicode_escape").decode() for c in reason)
+            reason = "".join(letters)
         return f"The file {self.path!r} cannot be loaded: {reason}"
 
 

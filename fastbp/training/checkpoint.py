@@ -21,8 +21,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastbp.model.model import Model
-from fastbp.storage.arrays import FileContent, read_arrays, write_arrays
-from fastbp.storage.atomic import checked_path, file_status, path_named
+from fastbp.storage.arrays import FileContent, are_counts, read_arrays, write_arrays
+from fastbp.storage.atomic import FileError, checked_path, file_status, path_named
 from fastbp.storage.networks import describe
 from fastbp.training.early_stopping import Best
 from fastbp.training.epochs import Epochs
@@ -38,6 +38,7 @@ _KIND, _VERSION = "checkpoint", 1
 _FIELDS = ("network", "fit", "epochs", "step", "position", "powers", "rng", "dropout_seed", "stopped_by")
 _ARRAYS = ("params", "before_epoch", "best_params", "vectors", "sums", "history")
 _DIGEST_BYTES = 1 << 21  # of the rows copied and digested at a time: they stay in the second-level cache
+_MOST_LETTERS = 1000  # of what a checkpoint has, in a message: it may have anything
 _MOST_RATES = 1 << 16  # compared of a user's own schedule: some milliseconds
 
 
@@ -146,8 +147,10 @@ def _optimizer(content: FileContent, description: Any) -> Optimizer:
 
     try:
         optimizer: Optimizer = build(OPTIMIZERS, description)
-    except TypeError as error:
-        content.fail(f"its optimizer is impossible: {error}", error)
+    except (TypeError, ValueError, OverflowError) as error:
+        if isinstance(error, FileError):
+            raise
+        content.fail(f"its optimizer is impossible: {str(error).rstrip('.')}.", error)
     return optimizer
 
 
@@ -275,7 +278,10 @@ class SavedFit:
         for name in own:
             if name not in saved:
                 self._content.fail(f"its `{what}` must have a field {name!r}.")
-            if _plain(saved[name]) != _plain(own[name]):
+            if not _may_differ(saved[name], own[name]):
+                kinds = [_form(value).__name__ for value in (saved[name], own[name])]
+                self._content.fail(f"its `{what}` has for {name!r} a {kinds[0]}, where a {kinds[1]} must be.")
+            if saved[name] != _plain(own[name]):
                 self._refuse(name, saved[name], own[name])
 
     def _refuse(self, name: str, saved: Any, own: Any, why: str = "") -> None:
@@ -283,6 +289,8 @@ class SavedFit:
         where = f"The checkpoint {self._content.path!r} is of a fit with"
         cure = "Resume with the network, data and arguments of that fit, or start afresh with resume=False."
         shapes = [value.get("shape") if isinstance(value, dict) else None for value in (saved, own)]
+        if shapes[0] is not None and not are_counts(shapes[0]):
+            self._content.fail(f"its `{name}` has an impossible shape {shapes[0]!r}.")
         forms = [value.get("form") if isinstance(value, dict) else None for value in (saved, own)]
         if forms[0] != forms[1] and shapes[0] == shapes[1]:
             words = ("sparse", "dense") if forms[0] else ("dense", "sparse")
@@ -292,7 +300,8 @@ class SavedFit:
         if shapes != [None, None]:
             saved, own = ("none" if s is None else f"shape {tuple(s)}" for s in shapes)
             raise ValueError(f"{where} another `{name}`: {saved}, and this fit's has {own}. {cure}")
-        raise ValueError(f"{where} `{name}` {saved!r}, and this fit has {own!r}.{why} {cure}")
+        text = repr(saved) if len(repr(saved)) <= _MOST_LETTERS else f"{repr(saved)[:_MOST_LETTERS]}..."
+        raise ValueError(f"{where} `{name}` {text}, and this fit has {own!r}.{why} {cure}")
 
     def training_state(self) -> TrainingState:
         """Return the optimizer's state and the random numbers."""
@@ -308,7 +317,7 @@ class SavedFit:
         try:
             rng.bit_generator.state = content.description["rng"]
         except (TypeError, ValueError, KeyError, OverflowError) as error:
-            content.fail(f"its `rng` is no state of a random number generator: {error}", error)
+            content.fail(f"its `rng` is no state of a random number generator: {str(error).rstrip('.')}.", error)
         length = n_numbers(self._net, optimizer.n_state_vectors)
         vectors = content.take("vectors", (length,), self._net.dtype, finite=False)
         step, seed = self._integer("step", 0, 1 << 53), self._integer("dropout_seed", 0, (1 << 31) - 1)
@@ -322,7 +331,7 @@ class SavedFit:
         position = self._integer("position", 0, min(epochs.steps.per_epoch, epochs.state.step))
         history = from_rows(self._history_array())
         reason = content.description["stopped_by"]
-        if reason is not None and reason not in STOPPED_BY:
+        if reason is not None and (not isinstance(reason, str) or reason not in STOPPED_BY):
             content.fail(f"its `stopped_by` is unknown: {reason!r}.")
         if record.best is not None:
             has_params = content.arrays["best_params"].size > 0
@@ -344,6 +353,16 @@ class SavedFit:
             end = "" if most is None else f" to {most}"
             self._content.fail(f"its `{name}` must be an integer from {least}{end}; it is {value!r}.")
         return value
+
+
+def _form(value: Any) -> type:
+    """Return the kind of a plain value, as JSON tells them apart."""
+    return float if isinstance(value, int | float) else list if isinstance(value, tuple) else type(value)
+
+
+def _may_differ(saved: Any, own: Any) -> bool:
+    """Whether two fits can differ so: by values of one kind, or by one that is missing or of a user's own."""
+    return _form(saved) is _form(own) or saved is None or own is None or {_form(saved), _form(own)} == {str, dict}
 
 
 def _plain(value: Any) -> Any:

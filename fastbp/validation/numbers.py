@@ -74,6 +74,9 @@ _RULES: dict[str, Callable[[float], bool]] = {
 }
 
 
+_MOST_STEPS = 1 << 53  # whole numbers here are steps, which the kernels count in float64
+
+
 def store_number(owner: object, name: str, rule: str, cure: str) -> None:
     """Check the number in the field `name` of a frozen dataclass and store it as a plain int or float.
 
@@ -111,4 +114,6 @@ def store_number(owner: object, name: str, rule: str, cure: str) -> None:
         allowed = False
     if not allowed:
         raise ValueError(message)
+    if whole and number > _MOST_STEPS:
+        raise ValueError(f"`{name}` must be at most 2**53, the largest step that is counted; got {value!r}. {cure}")
     object.__setattr__(owner, name, number)
