@@ -40,8 +40,10 @@ def _hold() -> None:
 
 def _give_back() -> bool:
     """Give back what was taken for this fork; return whether that is all there is."""
-    stack = _held.get(threading.get_ident()) or [[]]
-    taken = stack.pop()
+    here = threading.get_ident()
+    taken = _held[here].pop() if here in _held else []
+    if not _held.get(here):
+        _held.pop(here, None)
     for lock in reversed(taken):
         lock.release()
     return len(taken) == len(_owners())
