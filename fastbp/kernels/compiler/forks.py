@@ -32,10 +32,12 @@ def _hold() -> None:
     """Take the locks, as far as they are to be had."""
     locks, taken = [owner._lock for owner in _owners()], list[Any]()
     _held.setdefault(threading.get_ident(), []).append(taken)
+    take = operator.methodcaller("acquire", True, _waits[0])
     # in one operation of Python's, so that what a signal's handler raises leaves no lock that is taken and not noted
-    taken.extend(filter(operator.methodcaller("acquire", True, _waits[0]), locks))
+    taken.extend(filter(take, locks[:1]))
+    wait_until_nothing_is_translated(_LONGEST_TRANSLATION)  # which needs the other lock
+    taken.extend(filter(take, locks[1:]))
     _waits[0] = _LONGEST_WAIT if len(taken) == len(locks) else 0.0  # in vain once is enough
-    wait_until_nothing_is_translated(_LONGEST_TRANSLATION)
 
 
 def _give_back() -> bool:
