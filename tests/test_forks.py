@@ -152,9 +152,10 @@ print([status(child(lambda: first() and status(child(lambda: True)) == 0)) for _
 def test_a_fork_from_within_a_compilation(moment):
     """As a handler of a signal may make it: the child compiles something else, or ends what its parent began."""
     code = f"""
-processes, step = [], machine_code.Part.{moment}
+processes, begun, step = [], [], machine_code.Part.{moment}
 def fork_and_step(part):
-    if not processes:
+    if not begun:
+        begun.append(1)
         processes.append(child(work))
         process = os.fork()
         processes.append(process)
