@@ -32,16 +32,20 @@ def _hold() -> None:
     """Take the locks, as far as they are to be had."""
     locks, taken = [owner._lock for owner in _owners()], list[Any]()
     _held.setdefault(threading.get_ident(), []).append(taken)
+    take = operator.methodcaller("acquire", True, _waits[0])
     # in one operation of Python's, so that what a signal's handler raises leaves no lock that is taken and not noted
-    taken.extend(filter(operator.methodcaller("acquire", True, _waits[0]), locks))
+    taken.extend(filter(take, locks[:1]))
+    wait_until_nothing_is_translated(_LONGEST_TRANSLATION)  # which needs the other lock
+    taken.extend(filter(take, locks[1:]))
     _waits[0] = _LONGEST_WAIT if len(taken) == len(locks) else 0.0  # in vain once is enough
-    wait_until_nothing_is_translated(_LONGEST_TRANSLATION)
 
 
 def _give_back() -> bool:
     """Give back what was taken for this fork; return whether that is all there is."""
-    stack = _held.get(threading.get_ident()) or [[]]
-    taken = stack.pop()
+    here = threading.get_ident()
+    taken = _held[here].pop() if here in _held else []
+    if not _held.get(here):
+        _held.pop(here, None)
     for lock in reversed(taken):
         lock.release()
     return len(taken) == len(_owners())
