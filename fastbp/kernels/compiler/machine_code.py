@@ -146,14 +146,11 @@ class _Task:
 
     def work(self) -> None:
         """Make it, if nobody else has it; what goes wrong is nothing but no result."""
-        try:
-            translation = self._unclaimed.pop()
-        except IndexError:
-            return
-        _working.append(self)
+        _working.append(self)  # before it is taken: a fork in between would leave a task that nobody ever ends
         with contextlib.suppress(BaseException):
+            translation = self._unclaimed.pop()
             self._machine_code.append(_translate(translation))
-        del translation
+            del translation
         with contextlib.suppress(ValueError):
             _working.remove(self)
         self.give_up()
