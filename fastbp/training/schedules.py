@@ -127,7 +127,8 @@ class InverseScaling(Schedule):
     def __call__(self, steps: ArrayLike, horizon: int) -> NDArray[np.float64]:
         """Return the learning rates of steps, as `Schedule` says."""
         step = np.asarray(steps, dtype=np.float64)
-        return np.asarray(self.learning_rate / (step + 1.0) ** self.power)
+        with np.errstate(over="ignore"):  # a rate of 0
+            return np.asarray(self.learning_rate / (step + 1.0) ** self.power)
 
 
 @dataclass(frozen=True, slots=True)
