@@ -249,3 +249,8 @@ def test_steps_that_no_counter_reaches_are_refused():
     with pytest.raises(ValueError, match="`step_size` must be at most 2"):
         Step(0.1, step_size=2**63)
     assert Step(0.1, step_size=2**53)([0, 5], 10).tolist() == [0.1, 0.1]
+
+
+def test_one_cycle_whose_last_rate_overflows_is_refused():
+    with pytest.raises(ValueError, match="`final_div_factor` must be so large that the last learning rate is finite"):
+        OneCycle(0.1, final_div_factor=5e-324)

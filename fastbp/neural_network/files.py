@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from typing import Any
 
 import numpy as np
@@ -35,6 +36,7 @@ _RECORD = (
     "_no_improvement_count",
 )
 _NOT_FINITE = ("inf", "-inf", "nan")  # how numbers are written that JSON does not have
+_DTYPE = re.compile(r"bool|u?int\d{1,2}|float\d{1,2}|object|[<>=|]?[biufUO]\d{0,6}")  # as str(dtype) has it
 _LABEL_TYPES = ("binary", "multiclass", "multilabel-indicator")
 
 
@@ -320,7 +322,7 @@ class _Reader:
 
     def _array(self, dtype: Any, items: Any) -> NDArray[Any]:
         """Return an array of numbers or words."""
-        found = np.dtype(dtype) if isinstance(dtype, str) else None
+        found = np.dtype(dtype) if isinstance(dtype, str) and _DTYPE.fullmatch(dtype) else None
         if found is None or found.kind not in "biufUO" or found.itemsize > 1 << 16:
             self._content.fail(f"an array of the dtype {dtype!r}.")
         values = [self._value(item) for item in items]

@@ -6,6 +6,7 @@ fit begins with step 0, also one that goes on with the optimizer of the fit befo
 a checkpoint is still the same fit.
 """
 
+import math
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 
@@ -126,7 +127,8 @@ class InverseScaling(Schedule):
     def __call__(self, steps: ArrayLike, horizon: int) -> NDArray[np.float64]:
         """Return the learning rates of steps, as `Schedule` says."""
         step = np.asarray(steps, dtype=np.float64)
-        return np.asarray(self.learning_rate / (step + 1.0) ** self.power)
+        with np.errstate(over="ignore"):  # a rate of 0
+            return np.asarray(self.learning_rate / (step + 1.0) ** self.power)
 
 
 @dataclass(frozen=True, slots=True)
@@ -292,6 +294,11 @@ class OneCycle(Schedule):
         store_number(self, "start_fraction", "a number in (0, 1)", "Try 0.3.")
         store_number(self, "div_factor", "a finite number, 1 or above", "Try 25.")
         store_number(self, "final_div_factor", "a finite number above 0", "Try 1e4.")
+        if not math.isfinite(self.max_learning_rate / self.div_factor / self.final_div_factor):
+            raise ValueError(
+                "`final_div_factor` must be so large that the last learning rate is finite; got "
+                f"{self.final_div_factor!r}. Try 1e4."
+            )
 
     def __call__(self, steps: ArrayLike, horizon: int) -> NDArray[np.float64]:
         """Return the learning rates of steps, as `Schedule` says."""
