@@ -250,9 +250,9 @@ def warned(private):
 
 
 # Asked of the class that has them, not of the group; below they are changed there; a cache can
-# fail in silence.
+# fail in silence; and the locks are taken by forks only.
 ELSEWHERE = ("_cfn", "_get_arg_packer", "_finalize_final_module", "_set_compiled_object", "_customize_tm_options",
-             "_module_pass_manager", "DefaultPassBuilder", "CompileResultCacheImpl", "dumps")  # fmt: skip
+             "_module_pass_manager", "DefaultPassBuilder", "CompileResultCacheImpl", "dumps", "_lock")  # fmt: skip
 
 
 @compiled
@@ -304,9 +304,8 @@ for name in {METHODS}:
     lines = run_python(code, time_limit=300, FASTBP_CACHE_DIR=str(tmp_path), NUMBA_OPT="0").splitlines()
     assert lines[::2] == [f"{name} (1.5, 1) [0]" for name in METHODS]
     text = (
-        f"Numba {numba.__version__} lacks what fastbp uses of it to save time (in a trial TypeError, an argument that "
-        f"is not known): {numba_private.LEAVES.loss}. The results are right all the same. A newer fastbp, or another "
-        "Numba, cures that."
+        f"Numba {numba.__version__} lacks what fastbp uses of it (in a trial TypeError, an argument that is not known): "
+        f"{numba_private.LEAVES.loss}. The results are right all the same. A newer fastbp, or another Numba, cures that."
     )
     assert lines[1::2] == [text] * len(METHODS)
 

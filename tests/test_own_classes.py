@@ -324,7 +324,7 @@ def test_a_constructor_that_refuses(path):
             raise ValueError("not today")
 
     fitted("choosy").save(path)
-    assert fails(path, custom_classes=[Choosy]) == "its classifier is impossible: not today"
+    assert fails(path, custom_classes=[Choosy]) == "its classifier is impossible: not today."
 
 
 def test_what_is_optional_must_be_an_object(path):

@@ -425,8 +425,8 @@ def test_no_more_threads_than_pieces(sizes, batch_size, n_pieces, monkeypatch):
     rng = np.random.default_rng(0)
     X, Y = rng.standard_normal((batch_size, sizes[0])), rng.standard_normal((batch_size, sizes[-1]))
     lent, params = [], []
-    lend = threads.helpers.lend
-    monkeypatch.setattr(threads.helpers, "lend", lambda jobs: (lent.append(len(jobs)), lend(jobs)))
+    lend = helpers.lend
+    monkeypatch.setattr(helpers, "lend", lambda jobs: (lent.append(len(jobs)), lend(jobs)))
     for n_threads in (1, 2, 3, 40):
         lent.clear()
         net = bp.Network(sizes, "tanh", seed=0)
