@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 from typing import Any
 
@@ -84,10 +85,11 @@ class Perturbed:
         alone = self._n_threads == 1 or len(indices) < 2 or task in (kernel.BASE, kernel.SEARCH)
         slots = range(0) if alone else range(self._n_threads - 1, 0, -1)
         jobs = [functools.partial(kernel.run, task, slot, *arguments) for slot in slots]
+        own = self._problem.own
         try:
             if jobs:
                 helpers.lend(jobs)
-            with raising_for(self._problem.own):
+            with raising_for(own) if own else contextlib.nullcontext():
                 if kernel.run(task, kernel.LEADER, *arguments) != FINISHED:
                     raise UnknownCodeError
         finally:
