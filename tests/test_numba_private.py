@@ -304,8 +304,9 @@ for name in {METHODS}:
     lines = run_python(code, time_limit=300, FASTBP_CACHE_DIR=str(tmp_path), NUMBA_OPT="0").splitlines()
     assert lines[::2] == [f"{name} (1.5, 1) [0]" for name in METHODS]
     text = (
-        f"Numba {numba.__version__} lacks what fastbp uses of it (in a trial TypeError, an argument that is not known): "
-        f"{numba_private.LEAVES.loss}. The results are right all the same. A newer fastbp, or another Numba, cures that."
+        f"Numba {numba.__version__} lacks what fastbp uses of it (in a trial TypeError, an argument that is not "
+        f"known): {numba_private.LEAVES.loss}. The results are right all the same. A newer fastbp, or another Numba, "
+        "cures that."
     )
     assert lines[1::2] == [text] * len(METHODS)
 
