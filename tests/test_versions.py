@@ -146,12 +146,13 @@ def test_a_command_ends_at_its_limit(tmp_path):
 
 def test_an_index_out_of_reach_is_said(tmp_path, monkeypatch, capsys):
     """Also as the command's exit status; the environment itself is made."""
-
     for name in [name for name in os.environ if name.startswith("PIP_")]:
         monkeypatch.delenv(name)
     monkeypatch.setenv("PIP_CONFIG_FILE", os.devnull)
     monkeypatch.setenv("PIP_NO_INDEX", "1")
     monkeypatch.setattr(with_versions, "pythons", lambda least: {sys.version_info[:2]: sys.executable})
+    needs = with_versions.requirements(PYPROJECT)[:2]  # pip is asked for each
+    monkeypatch.setattr(with_versions, "requirements", lambda text: needs)
     assert with_versions.main(["--quick", "--only", "oldest"]) == 1
     output = capsys.readouterr().out
     assert "pip could not install numpy==2.0 " in output
@@ -168,14 +169,15 @@ with_versions.pythons = lambda least: {(3, 11): sys.executable}
 
 def tried(one, needs, folder, is_quick):
     (folder / "log").touch()
-    threading.Timer(0.2, os.kill, (os.getpid(), signal.SIGTERM)).start()
-    with_versions.command([sys.executable, "-c", "import time; time.sleep(600)"], 600, folder / "log")
+    threading.Thread(target=os.kill, args=(os.getpid(), signal.SIGTERM)).start()  # before or after the program begins
+    for _ in range(2):  # what ends does not make room for the next one
+        with_versions.command([sys.executable, "-c", "import time; time.sleep(600)"], 600, folder / "log")
 
 with_versions.tried = tried
 try:
     with_versions.main(["--only", "oldest"])
 except SystemExit as error:
-    print(error.code, with_versions._running)
+    print(error.code, with_versions.programs._running)
 """
     assert run_python(code, TMPDIR=str(tmp_path)) == "1 set()\n"
     assert list(tmp_path.iterdir()) == []

@@ -113,6 +113,7 @@ def test_a_file_that_is_being_written_is_never_removed(tmp_path, monkeypatch, ma
 
 
 @has_locks
+@knows_itself
 def test_a_file_that_is_removed_before_it_is_locked_is_made_again(tmp_path, monkeypatch):
     """Another writer may see a new file between its making and its locking."""
     lock, calls = whole_files._lock, []

@@ -11,6 +11,7 @@ compiled kernels as well.
 
 import argparse
 import concurrent.futures
+import contextlib
 import os
 import re
 import shutil
@@ -18,6 +19,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 import tomllib
 import xml.etree.ElementTree as ElementTree
@@ -30,7 +32,7 @@ MARKS = "<!-- made by python -m tests.with_versions -->\n", "<!-- end -->\n"
 INSTALLED_WITH = "test"  # the extra of pyproject.toml
 MOST_AT_ONCE = 2
 INSTALL_SECONDS = 1200  # for an index that is far away
-TEST_SECONDS = {True: 900, False: 3600}  # quick or not: several times what a loaded machine with two processors needs
+TEST_SECONDS = {True: 2400, False: 7200}  # quick or not: several times what a loaded machine with two processors needs
 
 # What knows other libraries: their types, private names and files, and the compiler.
 QUICK = (
@@ -164,29 +166,56 @@ def environments(found, with_pre):
     return some
 
 
-_running: set[subprocess.Popen] = set()
+class EndedError(Exception):
+    """This command was ended: nothing is started any more."""
+
+
+class Programs:
+    """The programs that run; once they were ended, none is started."""
+
+    def __init__(self):
+        self._lock, self._running, self._are_ended = threading.Lock(), set(), False
+
+    def start(self, arguments, **how):
+        with self._lock:  # so that none is started after a look at those that run
+            if self._are_ended:
+                raise EndedError
+            process = subprocess.Popen(arguments, start_new_session=True, **how)
+            self._running.add(process)
+            return process
+
+    def forget(self, process):
+        with self._lock:
+            self._running.discard(process)
+
+    def end_all(self):
+        with self._lock:
+            self._are_ended = True
+            for process in self._running:
+                end(process)
+
+
+programs = Programs()
 
 
 def command(arguments, seconds, log, **variables):
     """Run a program, its output into a file; return its exit status, or None after a time limit."""
     kept = {key: value for key, value in os.environ.items() if key not in ("PYTHONHOME", "PYTHONPATH")}
     with log.open("ab") as file:
-        process = subprocess.Popen(
-            arguments, stdout=file, stderr=file, cwd=ROOT, env=kept | variables, start_new_session=True
-        )
-        _running.add(process)
+        process = programs.start(arguments, stdout=file, stderr=file, cwd=ROOT, env=kept | variables)
         try:
             return process.wait(timeout=seconds)
         except subprocess.TimeoutExpired:
             end(process)
             return None
         finally:
-            _running.discard(process)
+            programs.forget(process)
 
 
 def end(process):
     """End a program with all that it started."""
-    os.killpg(process.pid, signal.SIGKILL)
+    with contextlib.suppress(ProcessLookupError):  # it has just ended
+        os.killpg(process.pid, signal.SIGKILL)
     process.wait()
 
 
@@ -198,12 +227,15 @@ def tail(log, lines=6):
 
 def oldest_with_a_wheel(python, requirement, log):
     """The oldest version from the lower bound on that this Python has a wheel of, or the bound itself."""
+    answer = log.with_name("index")
+    answer.unlink(missing_ok=True)
     arguments = ["-m", "pip", "index", "versions", "--only-binary=:all:", requirement.name]
-    output = subprocess.run([python, *arguments], capture_output=True, text=True, timeout=INSTALL_SECONDS, check=False)
-    found = re.search(r"^Available versions: (.*)$", output.stdout, re.MULTILINE)
+    command([python, *arguments], INSTALL_SECONDS, answer)
+    text = answer.read_text(encoding="utf-8", errors="replace")
+    found = re.search(r"^Available versions: (.*)$", text, re.MULTILINE)
     if found is None:
-        with log.open("a") as file:
-            file.write(output.stderr)
+        with log.open("a", encoding="utf-8") as file:
+            file.write(text)
         return requirement.oldest
     allowed = [version for version in found[1].split(", ") if key(version) >= key(requirement.oldest)]
     return min(allowed, key=key, default=requirement.oldest)
@@ -339,8 +371,7 @@ def all_tried(some, needs, folder, chosen):
                     print(f"    {line}", flush=True)
         except BaseException:
             pool.shutdown(wait=False, cancel_futures=True)
-            for process in list(_running):
-                end(process)
+            programs.end_all()
             raise
     return rows
 
