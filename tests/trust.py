@@ -102,6 +102,9 @@ PROMISES = (
             "test_storage.py::test_a_write_that_the_system_cuts_short",
             "test_storage.py::test_whoever_has_the_old_file_keeps_it",
             "test_checkpoint.py::test_a_full_disk_leaves_the_last_checkpoint_and_a_usable_network",
+            "test_whole_files.py::test_killed_at_every_step",
+            "test_whole_files.py::test_many_processes_write_at_once",
+            "test_whole_files.py::test_a_disk_that_is_full",
         ),
     ),
     Promise(
@@ -156,6 +159,38 @@ PROMISES = (
     ),
     Promise(
         "threads, forks, signals",
+        "a signal's handler and garbage that is collected may predict and train at any moment; however many signals "
+        "come, a call ends by what their handlers raise, and when its kernel has returned",
+        (
+            "test_signals.py::test_a_handler_predicts_and_trains_in_the_middle_of_everything",
+            "test_signals.py::test_garbage_that_predicts_when_it_is_collected",
+            "test_signals.py::test_two_signals_at_once_end_a_long_call_by_an_exception_of_theirs",
+            "test_signals.py::test_no_storm_of_exceptions_ends_the_wait_for_a_kernel",
+            "test_signals.py::test_a_storm_of_exceptions_crashes_nothing",
+        ),
+    ),
+    Promise(
+        "threads, forks, signals",
+        "a process may be forked while it compiles, loads or trains, and the child works",
+        (
+            "test_forks.py::test_forks_while_a_thread_loads_the_kernels",
+            "test_forks.py::test_forks_while_a_thread_compiles",
+            "test_forks.py::test_a_fork_from_within_a_compilation",
+            "test_forks.py::test_forks_during_fits_in_another_thread_and_in_the_main_thread",
+        ),
+    ),
+    Promise(
+        "threads, forks, signals",
+        "a network is trained once at a time; what may be done beside that is right",
+        (
+            "test_alone.py::test_another_training_is_refused_in_another_thread",
+            "test_alone.py::test_another_training_is_refused_in_a_callback",
+            "test_alone.py::test_it_is_over_after_ctrl_c_at_any_place",
+            "test_alone.py::test_everything_else_may_be_done_beside_it",
+        ),
+    ),
+    Promise(
+        "threads, forks, signals",
         "where no thread can be had, the work is done alone",
         (
             "test_refused_threads.py::test_a_real_limit_of_threads",
@@ -178,6 +213,8 @@ PROMISES = (
             "test_ownership.py::test_labels_are_those_of_the_beginning",
             "test_ownership.py::test_labels_that_change_far_outside_end_no_process",
             "test_ownership.py::test_another_thread_may_write_to_everything_at_any_time",
+            "test_changed_meanwhile.py::test_arrays_change",
+            "test_changed_meanwhile.py::test_parameters_change",
         ),
     ),
     Promise(
@@ -211,6 +248,10 @@ PROMISES = (
             "test_disk_cache.py::test_a_folder_that_is_exchanged_after_the_first_look_is_passed_over",
             "test_disk_cache.py::test_a_link_in_the_place_of_a_file_is_passed_over",
             "test_disk_cache.py::test_a_damaged_file_is_compiled_again",
+            "test_cache_trust.py::test_nothing_is_believed_below_a_folder_that_others_may_write_to",
+            "test_cache_trust.py::test_a_link_of_somebody_else_is_not_followed",
+            "test_cache_trust.py::test_an_attackers_command_does_not_run",
+            "test_cache_trust.py::test_root_leaves_nothing_in_a_users_home",
             "test_disk_cache.py::test_a_kernel_of_other_compiler_options_is_not_used",
         ),
     ),
