@@ -32,7 +32,7 @@ ACTIVATIONS: dict[OutputName, ActivationFacts] = {
     "tanh": ActivationFacts("tanh", codes.TANH, output_from_z=True),
     "relu": ActivationFacts("relu", codes.RELU, rough=True, can_die=True),
     "leaky_relu": ActivationFacts("leaky_relu", codes.LEAKY_RELU, rough=True, never_flat=True),
-    "elu": ActivationFacts("elu", codes.ELU, from_z=True, rough=True),
+    "elu": ActivationFacts("elu", codes.ELU, output_from_z=True, rough=True),
     "softplus": ActivationFacts("softplus", codes.SOFTPLUS, positive=True),
     "gelu": ActivationFacts("gelu", codes.GELU, from_z=True),
     "silu": ActivationFacts("silu", codes.SILU, from_z=True),

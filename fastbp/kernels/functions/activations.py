@@ -71,7 +71,7 @@ def activation_forward(code, address, n, a):
 def activation_backward(code, address, n, has_z, z, a, delta):
     """delta[i] *= f'(z[i]) for i < n, from the stored `a` where that is possible; overwrites delta only.
 
-    Unless `has_z`, z is a, and f' of sigmoid and tanh has as few digits as 1 - |a|.
+    Unless `has_z`, z is a, and f' of sigmoid, tanh and elu has as few digits as 1 - |a|.
     """
     zero = real(0.0, a)
     one = real(1.0, a)
@@ -96,7 +96,7 @@ def activation_backward(code, address, n, has_z, z, a, delta):
             positive = one if a[i] > zero else zero
             delta[i] *= positive + slope * (one - positive)
     elif code == ELU:
-        if _least(n, a) < real(NEAR_LIMIT, a) - one:
+        if has_z and _least(n, a) < real(NEAR_LIMIT, a) - one:
             _saturated_elu_backward(n, z, a, delta)
         else:
             for i in range(n):

@@ -20,7 +20,7 @@ ELEMENTWISE_ACTIVATIONS = (
     codes.SILU, codes.SINE, codes.EXP,
 )  # fmt: skip
 # Those whose derivative is computed from z, which must have been kept.
-ACTIVATIONS_FROM_Z = (codes.ELU, codes.GELU, codes.SILU, codes.SINE, codes.CUSTOM_ACTIVATION)
+ACTIVATIONS_FROM_Z = (codes.GELU, codes.SILU, codes.SINE, codes.CUSTOM_ACTIVATION)
 # Losses that give dC/da, which any output may have.
 LOSSES_OF_OUTPUTS = (codes.QUADRATIC, codes.ABSOLUTE, codes.HUBER, codes.LOG_COSH, codes.POISSON, codes.QUANTILE)
 OPTIMIZERS = (SGD, ADAM, ADAMW, RMSPROP)
