@@ -80,7 +80,7 @@ def load_estimator(path):
     except bp.FileError as error:
         check_text(path, str(error))
         return "error"
-    assert len(model.predict(np.zeros((2, model.n_features_in_), model.coefs_[0].dtype))) == 2
+    assert model.predict(np.zeros((2, model.n_features_in_), model.coefs_[0].dtype)).shape[0] == 2
     repr(model)
     return "used"
 

@@ -1,6 +1,7 @@
 """Checkpoint and resume: the same bits as a run that was never interrupted, or an error that says what differs."""
 
 import hashlib
+import json
 import multiprocessing
 import os
 import random
@@ -489,6 +490,57 @@ def test_impossible_checkpoints(tmp_path, monkeypatch):
             net_of().fit(X, Y, epochs=2, seed=0, checkpoint=path)
         message = refusal(path, error=bp.FileError)
         assert re.search(f"its `?({name}|optimizer)|it needs the optimizer", message), message
+
+
+@pytest.mark.parametrize("epsilon", [2.0, 1e308])
+def test_an_epsilon_above_1_can_be_resumed(epsilon, tmp_path):
+    X, Y = data()
+    arguments = {"epochs": 3, "batch_size": 16, "seed": 2, "optimizer": bp.RMSprop(0.01, epsilon=epsilon)}
+    expected = net_of()
+    expected.fit(X, Y, **arguments)
+    with pytest.raises(StopError):
+        net_of().fit(X, Y, **arguments, checkpoint=tmp_path / "c", callbacks=[stop_after(2)])
+    net = net_of()
+    net.fit(X, Y, **arguments, checkpoint=tmp_path / "c", resume=True)
+    assert same_bits(net.params, expected.params)
+
+
+@pytest.mark.parametrize(
+    ("place", "value", "text"),
+    [
+        (("fit", "X", "shape"), 150, "its `X` has an impossible shape 150."),
+        (("fit", "X", "shape"), [150, "4"], "its `X` has an impossible shape [150, '4']."),
+        (("fit", "batch_size"), [], "its `fit` has for 'batch_size' a list, where a float must be."),
+        (("network", "sizes"), 3, "its `network` has for 'sizes' a float, where a list must be."),
+        (("fit", "optimizer", "beta_2"), 2**63, "its optimizer is impossible: `beta_2` must be a number in [0, 1)"),
+        (("fit", "optimizer", "class"), ["Adam"], "its optimizer is impossible: "),
+        (("step",), 2**53, "its `step` must be an integer from 0 to 4503599627370496; it is 9007199254740992."),
+        (("rng", "state"), [[]], "its `rng` is no state of a random number generator: "),
+        (("stopped_by",), ["epochs"], "its `stopped_by` is unknown: ['epochs']."),
+    ],
+)
+def test_hostile_checkpoints(place, value, text, tmp_path, monkeypatch):
+    """With the right checksum: the one error, and the network is as it was."""
+    X, Y = data()
+    path, whole = tmp_path / "c", checkpoint.write_arrays
+
+    def write(path, kind, version, description, arrays):
+        changed = json.loads(json.dumps(description))
+        inner = changed
+        for key in place[:-1]:
+            inner = inner[key]
+        inner[place[-1]] = value
+        whole(path, kind, version, changed, arrays)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(checkpoint, "write_arrays", write)
+        net_of().fit(X, Y, epochs=2, seed=0, checkpoint=path)
+    net = net_of()
+    before = net.params.copy()
+    with pytest.raises(bp.FileError) as caught:
+        net.fit(X, Y, epochs=2, seed=0, checkpoint=path, resume=True)
+    assert str(caught.value).startswith(f"The file {str(path)!r} cannot be loaded: {text}")
+    assert same_bits(net.params, before)
 
 
 # ---- SIGKILL and full disks ------------------------------------------------------------------------------------------

@@ -254,3 +254,9 @@ def test_steps_that_no_counter_reaches_are_refused():
 def test_one_cycle_whose_last_rate_overflows_is_refused():
     with pytest.raises(ValueError, match="`final_div_factor` must be so large that the last learning rate is finite"):
         OneCycle(0.1, final_div_factor=5e-324)
+
+
+def test_a_warm_up_to_the_largest_number_is_refused_where_it_overflows():
+    with pytest.raises(ValueError, match="`learning_rate` must be finite times `warmup_steps`"):
+        Cosine(1e308, warmup_steps=3)
+    assert Cosine(1e308, warmup_steps=1)([0, 9], 10)[0] == 1e308

@@ -39,6 +39,7 @@ _FIELDS = ("network", "fit", "epochs", "step", "position", "powers", "rng", "dro
 _ARRAYS = ("params", "before_epoch", "best_params", "vectors", "sums", "history")
 _DIGEST_BYTES = 1 << 21  # of the rows copied and digested at a time: they stay in the second-level cache
 _MOST_LETTERS = 1000  # of what a checkpoint has, in a message: it may have anything
+_MOST_STEPS = 1 << 52  # counted in float64, where 2**53 + 1 is 2**53: a fit would go on for ever
 _MOST_RATES = 1 << 16  # compared of a user's own schedule: some milliseconds
 
 
@@ -320,7 +321,7 @@ class SavedFit:
             content.fail(f"its `rng` is no state of a random number generator: {str(error).rstrip('.')}.", error)
         length = n_numbers(self._net, optimizer.n_state_vectors)
         vectors = content.take("vectors", (length,), self._net.dtype, finite=False)
-        step, seed = self._integer("step", 0, 1 << 53), self._integer("dropout_seed", 0, (1 << 31) - 1)
+        step, seed = self._integer("step", 0, _MOST_STEPS), self._integer("dropout_seed", 0, (1 << 31) - 1)
         return state_of(optimizer, vectors, rng, seed, step, (powers[0], powers[1]))
 
     def restore(self, epochs: Epochs, record: Record) -> None:

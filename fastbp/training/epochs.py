@@ -101,7 +101,8 @@ class Epochs:
         values = {
             "step": state.step,
             "position": steps.position,
-            "powers": list(state.powers),
+            # Adam's are below 1; in RMSprop's place stands its epsilon's, which means nothing and may overflow
+            "powers": [min(power, 1.0) for power in state.powers],
             "rng": self._rng_state or state.rng.bit_generator.state,
             "dropout_seed": state.dropout_seed,
         }

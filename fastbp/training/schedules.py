@@ -176,7 +176,7 @@ class Step(Schedule):
 
 def _cosine_between(first: float, last: float, progress: NDArray[np.float64]) -> NDArray[np.float64]:
     """Half a cosine wave from `first` (progress 0) to `last` (progress 1)."""
-    return np.asarray(last + (first - last) * (1.0 + np.cos(np.pi * progress)) / 2.0)
+    return np.asarray(last + (first - last) * ((1.0 + np.cos(np.pi * progress)) / 2.0))
 
 
 @dataclass(frozen=True, slots=True)
@@ -229,6 +229,11 @@ class Cosine(Schedule):
                 f"`warmup_steps` must be less than `n_steps`, which counts the warm-up too; got "
                 f"{self.warmup_steps} and {self.n_steps}. Shorten the warm-up or raise `n_steps`."
             )
+        if not math.isfinite(self.learning_rate * self.warmup_steps):
+            raise ValueError(
+                f"`learning_rate` must be finite times `warmup_steps`; got {self.learning_rate!r} and "
+                f"{self.warmup_steps}. Try 0.1."
+            )
 
     def __call__(self, steps: ArrayLike, horizon: int) -> NDArray[np.float64]:
         """Return the learning rates of steps, as `Schedule` says."""
@@ -240,7 +245,8 @@ class Cosine(Schedule):
         progress = np.clip((step - self.warmup_steps) / wave_steps, 0.0, 1.0)
         progress = np.where(step >= n_steps, 1.0, progress)
         falling = _cosine_between(self.learning_rate, self.final, progress)
-        rising = self.learning_rate * (step + 1.0) / max(self.warmup_steps, 1)
+        most = max(self.warmup_steps, 1)
+        rising = self.learning_rate * np.minimum(step + 1.0, most) / most
         return np.where(warming, rising, falling)
 
 

@@ -55,7 +55,7 @@ def seed(value: Any, argument: str = "seed") -> int | None:
 
 def network_dtype(dtype: Any) -> np.dtype:
     """Return float32 or float64 as a NumPy dtype."""
-    with contextlib.suppress(TypeError, ValueError, SyntaxError):  # whatever NumPy says of a word
+    with contextlib.suppress(TypeError, ValueError, SyntaxError, DeprecationWarning):  # whatever NumPy says of a word
         found: np.dtype = np.dtype(dtype)
         if dtype is not None and found in map(np.dtype, DTYPES):  # of another byte order it is not equal
             return found

@@ -76,13 +76,13 @@ def activation_backward(code, address, n, has_z, z, a, delta):
     zero = real(0.0, a)
     one = real(1.0, a)
     if code == SIGMOID:
-        if has_z and _largest_magnitude(n, a) > one - real(NEAR_LIMIT, a):
+        if has_z and _is_near_limit(n, one, a):
             _saturated_sigmoid_backward(n, z, a, delta)
         else:
             for i in range(n):
                 delta[i] *= a[i] * (one - a[i])
     elif code == TANH:
-        if has_z and _largest_magnitude(n, a) > one - real(NEAR_LIMIT, a):
+        if has_z and _is_near_limit(n, one, a):
             _saturated_tanh_backward(n, z, a, delta)
         else:
             for i in range(n):
@@ -96,7 +96,7 @@ def activation_backward(code, address, n, has_z, z, a, delta):
             positive = one if a[i] > zero else zero
             delta[i] *= positive + slope * (one - positive)
     elif code == ELU:
-        if has_z and _least(n, a) < real(NEAR_LIMIT, a) - one:
+        if has_z and _is_near_limit(n, -one, a):
             _saturated_elu_backward(n, z, a, delta)
         else:
             for i in range(n):
@@ -130,12 +130,14 @@ def _largest_magnitude(n, z):
 
 
 @leaf
-def _least(n, a):
-    """min a[i], if that is negative, else 0."""
-    least = real(0.0, a)
-    for i in range(n):
-        least = min(least, a[i])
-    return least
+def _is_near_limit(n, sign, a):
+    """Whether an |a[i]| is near 1 or beyond; for `sign` -1 whether an a[i] is near -1."""
+    zero, one = real(0.0, a), real(1.0, a)
+    limit, found = one - real(NEAR_LIMIT, a), zero
+    for i in range(n):  # a sum, since the flags of the kernels let a sum be vectorised and a maximum not
+        size = -a[i] if sign < zero else abs(a[i])
+        found += one if size > limit else zero
+    return found > zero
 
 
 # In the following three each element's result depends on that element alone, as if there were one formula.
