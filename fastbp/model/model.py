@@ -168,7 +168,7 @@ class Model(Definition):
         Returns
         -------
         float
-            The cost; infinite or (Poisson) NaN where an output overflows.
+            The cost; infinite or NaN where an output overflows.
 
         Examples
         --------
@@ -200,7 +200,7 @@ class Model(Definition):
         Returns
         -------
         cost : float
-            The cost; infinite or (Poisson) NaN where an output overflows, and then all of `grad` is NaN.
+            The cost; infinite or NaN where an output overflows, and then all of `grad` is NaN.
         grad : ndarray, shape (n_params,)
             Its gradient, laid out as `params`, a new array.
 
