@@ -14,6 +14,7 @@ from fastbp.kernels.compiler import cache_folders
 from fastbp.kernels.compiler.cache_folders import Folder
 from fastbp.system import whole_files
 from tests.fresh import run_python
+from tests.test_disk_cache import TOY
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "geteuid"), reason="needs POSIX's rights")
 as_root = pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() != 0, reason="needs several users")
@@ -273,10 +274,9 @@ in_a_child({VICTIM}, act)
 # he can compile the same kernel, and the right digest.
 ATTACKS = (
     USERS
+    + TOY
     + f"""
 import hashlib, logging, pickle
-import numpy as np
-from fastbp.kernels.compiler import jit
 VICTIM, ATTACKER = {VICTIM}, {ATTACKER}
 folder = Path(os.environ["FOLDER"])
 temporary = folder / "temporary"
@@ -287,14 +287,6 @@ os.environ.pop("FASTBP_CACHE_DIR", None)
 class Command:
     def __reduce__(self):
         return open, (str(marker), "w")
-
-def toy(x):
-    return 2.0 * x[0]
-
-def use():
-    root = jit.root(toy)
-    assert root(np.array([3.0])) == 6.0
-    return "found" if sum(root.stats.cache_hits.values()) else "compiled"
 
 def as_victim(act, *arguments):
     become(VICTIM)

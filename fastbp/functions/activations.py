@@ -16,8 +16,8 @@ class ActivationFacts(NamedTuple):
 
     name: str
     code: int  # by which the kernels know it
-    from_z: bool = False  # f' is computed from z, at least where a is near a limit, not from a alone
-    output_from_z: bool = False  # the same of outputs only: a hidden layer's z would be one more array to write
+    from_z: bool = False  # f' is computed from z, not from a
+    output_from_z: bool = False  # an output's is, where a is near a limit; a hidden layer's z would be one more array
     positive: bool = False  # every value is positive, as some losses need
     rough: bool = False  # f' or, as elu's, f'' jumps, enough to spoil a difference; of the known ones at z = 0
     largest_slope: float = 1.0  # of f'; that of most is 1 or a little more

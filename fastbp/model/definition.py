@@ -145,13 +145,13 @@ def problem_of(net: Definition, dtype: np.dtype | None = None) -> Problem:
         loss_parameter=net.loss_parameter or 0.0,
         penalties=net.penalties,
         dropout=net.dropout,
-        own=_own_functions(net),
+        own=_own_functions(all_runs, net.loss),
     )
 
 
-def _own_functions(net: Definition) -> tuple[Activation | Loss, ...]:
+def _own_functions(all_runs: Sequence[_Runs], loss: LossName | Loss) -> tuple[Activation | Loss, ...]:
     """Return the activations and the loss that are the user's, each of them once."""
-    functions = [activation for runs in net._runs for activation, _ in runs] + [net.loss]
+    functions = [activation for runs in all_runs for activation, _ in runs] + [loss]
     return tuple({id(each): each for each in functions if isinstance(each, Activation | Loss)}.values())
 
 

@@ -199,7 +199,7 @@ def restore(content: FileContent, base: Any, kind: Any, functions: OwnFunctions)
     except (TypeError, ValueError, AttributeError, OverflowError, RecursionError, KeyError) as error:
         if type(error).__name__ == "FileError":
             raise
-        content.fail(f"its {content.kind} is impossible: {str(error).rstrip('.')}.", error)
+        content.fail(f"its {content.kind} is impossible: {error}", error)
 
 
 def _class_fields(kind: str) -> list[str]:

@@ -174,8 +174,8 @@ class FileContent:
     optional: dict[str, Any] = field(default_factory=dict)
 
     def fail(self, reason: str, cause: BaseException | None = None) -> NoReturn:
-        """Raise the error of this file."""
-        raise FileError(self.path, reason) from cause
+        """Raise the error of this file; a reason that ends with another error's text gets its full stop here."""
+        raise FileError(self.path, reason if reason.endswith(".") else f"{reason}.") from cause
 
     def require_names(self, arrays: Iterable[str], fields: Iterable[str]) -> None:
         """Raise unless the file has exactly these arrays, and the description exactly these fields."""

@@ -238,7 +238,7 @@ def rebuild(
     except (TypeError, ValueError) as error:
         if isinstance(error, FileError):
             raise
-        content.fail(f"its network is impossible: {str(error).rstrip('.')}.", error)
+        content.fail(f"its network is impossible: {error}", error)
 
 
 def _is_size(value: Any) -> bool:

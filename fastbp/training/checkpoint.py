@@ -31,7 +31,7 @@ from fastbp.training.optimizers import OPTIMIZERS, Optimizer
 from fastbp.training.schedules import SCHEDULES, Schedule
 from fastbp.training.state import TrainingDivergedError, TrainingState, n_numbers, state_of
 from fastbp.validation.data import Targets, all_finite
-from fastbp.validation.numbers import positive_integer
+from fastbp.validation.numbers import MOST_STEPS, positive_integer
 from fastbp.validation.sparse_rows import Rows, SparseRows
 
 _KIND, _VERSION = "checkpoint", 1
@@ -39,7 +39,6 @@ _FIELDS = ("network", "fit", "epochs", "step", "position", "powers", "rng", "dro
 _ARRAYS = ("params", "before_epoch", "best_params", "vectors", "sums", "history")
 _DIGEST_BYTES = 1 << 21  # of the rows copied and digested at a time: they stay in the second-level cache
 _MOST_LETTERS = 1000  # of what a checkpoint has, in a message: it may have anything
-_MOST_STEPS = 1 << 52  # counted in float64, where 2**53 + 1 is 2**53: a fit would go on for ever
 _MOST_RATES = 1 << 16  # compared of a user's own schedule: some milliseconds
 
 
@@ -151,7 +150,7 @@ def _optimizer(content: FileContent, description: Any) -> Optimizer:
     except (TypeError, ValueError, OverflowError) as error:
         if isinstance(error, FileError):
             raise
-        content.fail(f"its optimizer is impossible: {str(error).rstrip('.')}.", error)
+        content.fail(f"its optimizer is impossible: {error}", error)
     return optimizer
 
 
@@ -318,10 +317,11 @@ class SavedFit:
         try:
             rng.bit_generator.state = content.description["rng"]
         except (TypeError, ValueError, KeyError, OverflowError) as error:
-            content.fail(f"its `rng` is no state of a random number generator: {str(error).rstrip('.')}.", error)
+            content.fail(f"its `rng` is no state of a random number generator: {error}", error)
         length = n_numbers(self._net, optimizer.n_state_vectors)
         vectors = content.take("vectors", (length,), self._net.dtype, finite=False)
-        step, seed = self._integer("step", 0, _MOST_STEPS), self._integer("dropout_seed", 0, (1 << 31) - 1)
+        most = MOST_STEPS // 2  # a fit that goes on from there does not come to where it would count for ever
+        step, seed = self._integer("step", 0, most), self._integer("dropout_seed", 0, (1 << 31) - 1)
         return state_of(optimizer, vectors, rng, seed, step, (powers[0], powers[1]))
 
     def restore(self, epochs: Epochs, record: Record) -> None:

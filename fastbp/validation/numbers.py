@@ -74,7 +74,7 @@ _RULES: dict[str, Callable[[float], bool]] = {
 }
 
 
-_MOST_STEPS = 1 << 53  # whole numbers here are steps, which the kernels count in float64
+MOST_STEPS = 1 << 53  # that the kernels can count, in float64: one more would be none
 
 
 def store_number(owner: object, name: str, rule: str, cure: str) -> None:
@@ -114,6 +114,6 @@ def store_number(owner: object, name: str, rule: str, cure: str) -> None:
         allowed = False
     if not allowed:
         raise ValueError(message)
-    if whole and number > _MOST_STEPS:
+    if whole and number > MOST_STEPS:  # all whole numbers here are steps
         raise ValueError(f"`{name}` must be at most 2**53, the largest step that is counted; got {value!r}. {cure}")
     object.__setattr__(owner, name, number)
