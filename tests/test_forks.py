@@ -154,7 +154,7 @@ def test_a_fork_from_within_a_compilation(moment):
     code = f"""
 processes, begun, step = [], [], machine_code.Part.{moment}
 def fork_and_step(part):
-    if not begun:
+    if machine_code._crews and not begun:  # while threads wait for parts
         begun.append(1)
         processes.append(child(work))
         process = os.fork()
@@ -222,3 +222,16 @@ if children == [0]:
 print(right_here, status(children[0]), right())
 """
     assert run_python(SETTING + FIT + code) == "True 0 True\n"
+
+
+def test_a_child_has_helpers_of_its_own():
+    """Its parent's are gone, and what is lent to them nobody would take."""
+    code = """
+from fastbp.engine.helpers import helpers
+def is_helped():
+    helped = threading.Event()
+    helpers.lend([helped.set])
+    return helped.wait(60)
+print(is_helped(), status(child(is_helped)), is_helped())
+"""
+    assert run_python(SETTING + code) == "True 0 True\n"
