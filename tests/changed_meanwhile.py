@@ -29,7 +29,7 @@ KINDS = {
 
 
 class Given:
-    """What a user hands in: inputs, labels and weights of some rows, and of one row, and all their arrays."""
+    """What a user hands in: inputs, labels and weights of some rows, of a few and of one, and all their arrays."""
 
     def __init__(self, dtype, label_dtype, index_dtype):
         rng = np.random.default_rng(0)
@@ -43,6 +43,12 @@ class Given:
             self.X.indices, self.X.indptr = (a.astype(index_dtype) for a in (self.X.indices, self.X.indptr))
             self.numbers[0] = self.X.data
             self.indices += [self.X.indices, self.X.indptr]
+        # made here, for SciPy itself may crash where another thread writes to the indices of what it cuts or unpacks
+        self.few, self.dense = self.X[:4], X
+        if index_dtype is not None:
+            self.dense = self.X.toarray()
+            self.numbers += [self.few.data, self.dense]
+            self.indices += [self.few.indices, self.few.indptr]
 
     @property
     def arrays(self):
@@ -125,7 +131,7 @@ def gradient_of_one_row(given, held_out, deed):
 
 
 def differences(given, held_out, deed):
-    data = given.X[:4], given.y[:4], Late(given.w[:4], deed)
+    data = given.few, given.y[:4], Late(given.w[:4], deed)
     return bp.finite_difference_gradient(network(given), *data[:2], sample_weight=data[2]).gradient
 
 
@@ -135,7 +141,7 @@ def differences_of_one_row(given, held_out, deed):
 
 
 def nodes(given, held_out, deed):
-    return bp.node_perturbation(network(given), given.X[:4], Late(given.y[:4].copy(), deed))
+    return bp.node_perturbation(network(given), given.few, Late(given.y[:4].copy(), deed))
 
 
 def rates(given, held_out, deed):
@@ -180,8 +186,7 @@ def columns(given, held_out, deed):
     np.random.seed(0)
     random.seed(0)
     net = Late(SIZES, CrossEntropyCost)
-    dense = given.X.toarray() if sparse.issparse(given.X) else given.X
-    data = [(x.reshape(-1, 1), y.reshape(-1, 1)) for x, y in zip(dense, given.Y, strict=True)]
+    data = [(x.reshape(-1, 1), y.reshape(-1, 1)) for x, y in zip(given.dense, given.Y, strict=True)]
     labelled = [(x, label) for (x, _), label in zip(data, np.split(given.y, N_ROWS), strict=True)]
     with contextlib.redirect_stdout(None):
         records = net.SGD(list(data), 2, 7, 0.1, 0.1, labelled, True, True)
@@ -202,7 +207,7 @@ CALLS = {
     "differences of one row": differences_of_one_row,
     "nodes": nodes,
     "check": lambda given, held_out, deed: repr(
-        bp.check_gradient(network(given), given.X[:4], given.y[:4], Late(given.w[:4], deed))
+        bp.check_gradient(network(given), given.few, given.y[:4], Late(given.w[:4], deed))
     ),
     "rates": rates,
     "search": search,
@@ -250,7 +255,8 @@ def resize(given):
 def let_go(given):
     if sparse.issparse(given.X):
         given.X.data = given.X.indices = given.X.indptr = np.zeros(1, np.int32)
-    vars(given).update(dict.fromkeys(("X", "y", "w", "Y", "x", "label")), numbers=[], indices=[])
+    names = "X", "y", "w", "Y", "x", "label", "few", "dense"
+    vars(given).update(dict.fromkeys(names), numbers=[], indices=[])
 
 
 def make_read_only(given):
