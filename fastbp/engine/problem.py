@@ -19,6 +19,7 @@ class Problem:
     dtype: np.dtype  # what everything is computed in: float32 or float64
     segments: tuple[tuple[Segment, ...], ...]  # each layer's runs of neurons with one activation
     loss: tuple[int, int, int]  # code, and the addresses of a user's value and derivative
+    loss_second: int = 0  # address of the second derivative of a user's loss
     loss_parameter: float = 0.0  # of a loss that has one
     penalties: tuple[float, float] = (0.0, 0.0)  # L2 and L1
     dropout: tuple[float, ...] = ()  # each hidden layer's rate

@@ -153,6 +153,7 @@ def make_workspace(
     plan = np.zeros(in_plan.PLAN_LENGTH, np.int64)
     loss_places = [in_plan.LOSS, in_plan.LOSS_VALUE, in_plan.LOSS_DERIVATIVE]
     plan[in_plan.N_LAYERS], plan[loss_places] = len(sizes) - 1, problem.loss
+    plan[in_plan.LOSS_SECOND] = problem.loss_second
     n_outputs = sizes[-1]
     for column, width in (
         (in_plan.INPUT, 0 if inputs.is_by_numbers else sizes[0]),
@@ -216,7 +217,7 @@ def _layer_tables(
             offset += block
         row[[in_layer.FIRST_SEGMENT, in_layer.END_SEGMENT]] = n_segments, n_segments + len(runs)
         for run in runs:
-            segments[n_segments] = run.begin, run.end, run.code, run.forward, run.backward
+            segments[n_segments] = run.begin, run.end, run.code, run.forward, run.backward, run.second, run.third
             n_segments += 1
     layers[:, in_layer.WEIGHTS] = weight_offsets(sizes)
     return layers, segments, offset

@@ -56,8 +56,8 @@ def facts_of_activation(activation: OutputName | Activation) -> ActivationFacts:
 
 def activation_entry(
     activation: OutputName | Activation, is_output: bool, dtype: np.dtype
-) -> tuple[int, int, int, bool]:
-    """Code, addresses, and whether z must be kept, of a known activation."""
+) -> tuple[int, int, int, bool, int, int]:
+    """Return what a segment says of a known activation after its neurons."""
     facts = facts_of_activation(activation)
-    addresses = activation.addresses(dtype) if isinstance(activation, Activation) else (0, 0)
-    return facts.code, *addresses, facts.from_z or (is_output and facts.output_from_z)
+    f, df, d2f, d3f = activation.addresses(dtype) if isinstance(activation, Activation) else (0, 0, 0, 0)
+    return facts.code, f, df, facts.from_z or (is_output and facts.output_from_z), d2f, d3f

@@ -85,10 +85,15 @@ def loss_entry(
 ) -> tuple[int, int, int]:
     """Code and addresses of a known loss after the activations of all outputs."""
     if isinstance(loss, Loss):
-        return (codes.CUSTOM_LOSS, *loss.addresses(dtype))
+        return (codes.CUSTOM_LOSS, *loss.addresses(dtype)[:2])
     facts = LOSSES[loss]
     found = {dict[object, int](facts.codes_of_outputs).get(output, facts.code) for output in outputs}
     return found.pop() if len(found) == 1 else facts.code, 0, 0
+
+
+def second_derivative_of_loss(loss: LossName | Loss, dtype: np.dtype) -> int:
+    """Return the address of the second derivative of a user's loss; 0 where there is none."""
+    return loss.addresses(dtype)[2] if isinstance(loss, Loss) else 0
 
 
 def reported_code(loss: LossName | Loss, output: OutputName | Activation) -> int | None:

@@ -10,7 +10,8 @@ import functools
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any
+from itertools import pairwise
+from typing import Any, ClassVar
 
 import numba
 import numpy as np
@@ -37,15 +38,18 @@ class Activation:
         Its derivative ``df(z) -> f'(z)``, compiled likewise.  It is compared with central differences of `f` at once.
     positive : bool
         Whether every value of `f` is positive, as the Poisson loss needs.
+    d2f, d3f : callable, optional
+        The second and third derivative, compiled and compared likewise.  Products with second derivatives, such as
+        `Network.hvp` and `Network.laplacian`, need `d2f`, and gradients of a loss of such products `d3f` as well.
 
     Raises
     ------
     RuntimeError
-        By each call of a network during which `f` or `df` raises an exception, such as Numba's own ZeroDivisionError.
+        By each call of a network during which one of them raises an exception, such as Numba's own ZeroDivisionError.
     TypeError
-        If `f` or `df` is not compiled by Numba.
+        If one of them is not compiled by Numba.
     ValueError
-        If `df` is not the derivative of `f`.
+        If `df`, `d2f` or `d3f` is not the derivative of the one before, or `d3f` comes without `d2f`.
 
     Examples
     --------
@@ -59,28 +63,43 @@ class Activation:
     f: Callable[..., Any]  # of one number; stubs of Numba say that what `njit` returns takes a function
     df: Callable[..., Any]
     positive: bool = False
-    _compiled: dict[str, tuple[Any, Any]] = field(default_factory=dict, init=False, repr=False, compare=False)
+    d2f: Callable[..., Any] | None = None
+    d3f: Callable[..., Any] | None = None
+    _compiled: dict[str, tuple[Any, ...]] = field(default_factory=dict, init=False, repr=False, compare=False)
     _raised: NDArray[np.int32] = field(
-        default_factory=lambda: np.zeros(2, np.int32), init=False, repr=False, compare=False
-    )  # how often each of the two loops ended with an exception
+        default_factory=lambda: np.zeros(4, np.int32), init=False, repr=False, compare=False
+    )  # how often each of the loops ended with an exception
+
+    names: ClassVar[tuple[str, ...]] = ("f", "df", "d2f", "d3f")
 
     def __post_init__(self) -> None:
-        """Check that `df` is the derivative of `f`."""
-        _require_jitted("Activation", f=self.f, df=self.df)
+        """Check that each derivative is that of the function before it."""
+        functions = {name: getattr(self, name) for name in self.names if getattr(self, name) is not None}
+        _require_jitted("Activation", **functions)
+        if self.d3f is not None and self.d2f is None:
+            raise ValueError("`d3f` of a bp.Activation must come with `d2f`, whose derivative it is; got none.")
         z = np.arange(-41, 42) * 0.0971 + 0.0123  # -4 to 4, off the round numbers where kinks tend to be
-        numeric = _central_difference(self.f, z)
-        _compare_derivatives("df", "f", z, np.array([self.df(x) for x in z], dtype=float), numeric)
+        for (of, function), (name, derivative) in pairwise(functions.items()):
+            exact = np.array([derivative(x) for x in z], dtype=float)
+            _compare_derivatives(name, of, z, exact, _central_difference(function, z))
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Return what `pickle` and `copy` need; the compiled loops are made again where they are used."""
-        return Activation, (self.name, self.f, self.df, self.positive)
+        return Activation, (self.name, self.f, self.df, self.positive, self.d2f, self.d3f)
 
-    def addresses(self, dtype: np.dtype) -> tuple[int, int]:
-        """Addresses of the compiled loops ``f(n, a)`` and ``df(n, z, a, delta)`` for a dtype."""
+    def addresses(self, dtype: np.dtype) -> tuple[int, int, int, int]:
+        """Addresses of the compiled loops ``f(n, a)``, ``df(n, z, a, delta)``, ``d2f(n, z, out)`` and ``d3f(n, z, out)``.
+
+        Those of one dtype; 0 where there is none.
+        """
         if dtype.name not in self._compiled:
-            self._compiled[dtype.name] = _activation_loops(self.f, self.df, dtype, self._raised)
-        forward, backward = self._compiled[dtype.name]
-        return forward.address, backward.address
+            higher = [
+                None if function is None else _values_loop(function, dtype, address)
+                for function, address in zip((self.d2f, self.d3f), _addresses(self._raised)[2:], strict=True)
+            ]
+            self._compiled[dtype.name] = *_activation_loops(self.f, self.df, dtype, self._raised), *higher
+        f, df, d2f, d3f = (0 if loop is None else int(loop.address) for loop in self._compiled[dtype.name])
+        return f, df, d2f, d3f
 
 
 @dataclass(frozen=True)
@@ -95,15 +114,18 @@ class Loss:
         ``value(a, y) -> C``: the loss of one output `a` with target `y`, compiled with `numba.njit`.
     derivative : callable
         ``derivative(a, y) -> dC/da``, compiled likewise.  It is compared with central differences of `value` at once.
+    second_derivative : callable, optional
+        ``second_derivative(a, y) -> d2C/da2``, likewise; products with second derivatives, such as `Network.hvp`, need
+        it.
 
     Raises
     ------
     RuntimeError
-        By each call of a network during which `value` or `derivative` raises an exception.
+        By each call of a network during which one of them raises an exception.
     TypeError
-        If `value` or `derivative` is not compiled by Numba.
+        If one of them is not compiled by Numba.
     ValueError
-        If `derivative` is not the derivative of `value`.
+        If `derivative` is not the derivative of `value`, or `second_derivative` not that of `derivative`.
 
     Examples
     --------
@@ -117,33 +139,41 @@ class Loss:
     name: str
     value: Callable[..., Any]  # of two numbers; see `Activation`
     derivative: Callable[..., Any]
-    _compiled: dict[str, tuple[Any, Any]] = field(default_factory=dict, init=False, repr=False, compare=False)
+    second_derivative: Callable[..., Any] | None = None
+    _compiled: dict[str, tuple[Any, ...]] = field(default_factory=dict, init=False, repr=False, compare=False)
     _raised: NDArray[np.int32] = field(
-        default_factory=lambda: np.zeros(2, np.int32), init=False, repr=False, compare=False
-    )  # how often each of the two loops ended with an exception
+        default_factory=lambda: np.zeros(3, np.int32), init=False, repr=False, compare=False
+    )  # how often each of the loops ended with an exception
+
+    names: ClassVar[tuple[str, ...]] = ("value", "derivative", "second_derivative")
 
     def __post_init__(self) -> None:
-        """Check that `derivative` is the derivative of `value`."""
-        _require_jitted("Loss", value=self.value, derivative=self.derivative)
+        """Check that each derivative is that of the function before it."""
+        functions = {name: getattr(self, name) for name in self.names if getattr(self, name) is not None}
+        _require_jitted("Loss", **functions)
         a = np.arange(-20, 21) * 0.0971 + 0.0123
-        for y in (-0.7321, 0.2171, 0.9173):
-            numeric = _central_difference(functools.partial(self._value_for, y), a)
-            exact = np.array([self.derivative(x, y) for x in a], dtype=float)
-            _compare_derivatives("derivative", "value", a, exact, numeric)
+        for (of, function), (name, derivative) in pairwise(functions.items()):
+            for y in (-0.7321, 0.2171, 0.9173):
+                numeric = _central_difference(functools.partial(_number_for, function, y), a)
+                _compare_derivatives(name, of, a, np.array([derivative(x, y) for x in a], dtype=float), numeric)
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Return what `pickle` and `copy` need; the compiled loops are made again where they are used."""
-        return Loss, (self.name, self.value, self.derivative)
+        return Loss, (self.name, self.value, self.derivative, self.second_derivative)
 
-    def _value_for(self, y: float, a: float) -> float:
-        return float(self.value(a, y))
+    def addresses(self, dtype: np.dtype) -> tuple[int, int, int]:
+        """Addresses of the loops ``value(n, a, y)``, ``derivative(n, a, y, delta)`` and ``second(n, a, y, out)``.
 
-    def addresses(self, dtype: np.dtype) -> tuple[int, int]:
-        """Addresses of the compiled loops ``value(n, a, y)`` and ``derivative(n, a, y, delta)`` for a dtype."""
+        Those compiled for one dtype; 0 where there is none.
+        """
         if dtype.name not in self._compiled:
-            self._compiled[dtype.name] = _loss_loops(self.value, self.derivative, dtype, self._raised)
-        value, derivative = self._compiled[dtype.name]
-        return value.address, derivative.address
+            self._compiled[dtype.name] = _loss_loops(self, dtype)
+        value, derivative, second = (0 if loop is None else int(loop.address) for loop in self._compiled[dtype.name])
+        return value, derivative, second
+
+
+def _number_for(function: Callable[..., Any], y: float, a: float) -> float:
+    return float(function(a, y))
 
 
 # --- compiling them ---------------------------------------------------------------------------------------------------
@@ -153,7 +183,7 @@ def _activation_loops(
     f: Callable[..., Any], df: Callable[..., Any], dtype: np.dtype, raised: NDArray[np.int32]
 ) -> tuple[Any, Any]:
     pointer = types.CPointer(numba.from_dtype(dtype))
-    count_f, count_df = _addresses(raised)
+    count_f, count_df = _addresses(raised)[:2]
 
     @numba.njit(error_model="numpy")
     def all_f(n, a):  # type: ignore[no-untyped-def] # a function of its own: what may raise within `try` is slow
@@ -186,11 +216,37 @@ def _activation_loops(
     return forward, backward
 
 
-def _loss_loops(
-    value: Callable[..., Any], derivative: Callable[..., Any], dtype: np.dtype, raised: NDArray[np.int32]
-) -> tuple[Any, Any]:
+def _values_loop(function: Callable[..., Any], dtype: np.dtype, count: int) -> Any:
     pointer = types.CPointer(numba.from_dtype(dtype))
-    count_value, count_derivative = _addresses(raised)
+
+    @numba.njit(error_model="numpy")
+    def all_values(n, z, out):  # type: ignore[no-untyped-def]
+        for i in range(n):
+            out[i] = function(z[i])
+
+    @numba.cfunc(types.void(types.int64, pointer, pointer), error_model="numpy")
+    def values_loop(n, z, out):  # type: ignore[no-untyped-def]
+        try:
+            all_values(n, z, out)
+        except Exception:
+            int32_from_address(count)[0] += 1
+            for i in range(n):
+                out[i] = np.nan
+
+    return values_loop
+
+
+def _loss_loops(loss: Loss, dtype: np.dtype) -> tuple[Any, ...]:
+    counts, second = _addresses(loss._raised), loss.second_derivative
+    return (
+        _total_loop(loss.value, dtype, counts[0]),
+        _derivatives_loop(loss.derivative, dtype, counts[1]),
+        None if second is None else _derivatives_loop(second, dtype, counts[2]),
+    )
+
+
+def _total_loop(value: Callable[..., Any], dtype: np.dtype, count: int) -> Any:
+    pointer = types.CPointer(numba.from_dtype(dtype))
 
     @numba.njit(error_model="numpy")
     def total_value(n, a, y):  # type: ignore[no-untyped-def]
@@ -199,35 +255,41 @@ def _loss_loops(
             total += value(a[i], y[i])
         return total
 
-    @numba.njit(error_model="numpy")
-    def all_derivatives(n, a, y, delta):  # type: ignore[no-untyped-def]
-        for i in range(n):
-            delta[i] = derivative(a[i], y[i])
-
     @numba.cfunc(types.float64(types.int64, pointer, pointer), error_model="numpy")
     def value_loop(n, a, y):  # type: ignore[no-untyped-def]
         total = np.nan
         try:
             total = total_value(n, a, y)
         except Exception:
-            int32_from_address(count_value)[0] += 1
+            int32_from_address(count)[0] += 1
         return total
+
+    return value_loop
+
+
+def _derivatives_loop(derivative: Callable[..., Any], dtype: np.dtype, count: int) -> Any:
+    pointer = types.CPointer(numba.from_dtype(dtype))
+
+    @numba.njit(error_model="numpy")
+    def all_derivatives(n, a, y, delta):  # type: ignore[no-untyped-def]
+        for i in range(n):
+            delta[i] = derivative(a[i], y[i])
 
     @numba.cfunc(types.void(types.int64, pointer, pointer, pointer), error_model="numpy")
     def derivative_loop(n, a, y, delta):  # type: ignore[no-untyped-def]
         try:
             all_derivatives(n, a, y, delta)
         except Exception:
-            int32_from_address(count_derivative)[0] += 1
+            int32_from_address(count)[0] += 1
             for i in range(n):
                 delta[i] = np.nan
 
-    return value_loop, derivative_loop
+    return derivative_loop
 
 
-def _addresses(raised: NDArray[np.int32]) -> tuple[int, int]:
+def _addresses(raised: NDArray[np.int32]) -> list[int]:
     first = int(raised.ctypes.data)
-    return first, first + raised.itemsize
+    return [first + i * raised.itemsize for i in range(raised.size)]
 
 
 # --- exceptions of a user's functions ---------------------------------------------------------------------------------
@@ -242,12 +304,11 @@ def counts_of(own: Sequence[Own]) -> list[int]:
 
 def require_none_raised(own: Sequence[Own], before: list[int]) -> None:
     """Raise if one of them has done so since the counts were those of `before`."""
-    for place, (now, then) in enumerate(zip(counts_of(own), before, strict=True)):
+    functions = [(each, name) for each in own for name in each.names]
+    for (each, name), now, then in zip(functions, counts_of(own), before, strict=True):
         if now != then:
-            each, second = own[place // 2], place % 2
-            names = ("f", "df") if isinstance(each, Activation) else ("value", "derivative")
             raise RuntimeError(
-                f"`{names[second]}` of bp.{type(each).__name__} {each.name!r} must return a number whatever it is "
+                f"`{name}` of bp.{type(each).__name__} {each.name!r} must return a number whatever it is "
                 "given, because the kernels cannot pass on an exception; it raised one during this call. Return "
                 "math.nan or math.inf there; called by itself, it raises the exception again."
             )

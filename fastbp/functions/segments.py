@@ -12,3 +12,5 @@ class Segment(NamedTuple):
     forward: int = 0  # addresses of a user's compiled activation
     backward: int = 0
     needs_z: bool = False  # whether the derivative is computed from z
+    second: int = 0  # addresses of a user's compiled second and third derivative
+    third: int = 0

@@ -11,7 +11,7 @@ from fastbp import validation
 from fastbp.engine import parameters
 from fastbp.engine.problem import Problem
 from fastbp.functions.activations import activation_entry, facts_of_activation
-from fastbp.functions.losses import PARAMETERS, facts_of_loss, loss_entry
+from fastbp.functions.losses import PARAMETERS, facts_of_loss, loss_entry, second_derivative_of_loss
 from fastbp.functions.names import ActivationName, InitializerName, LossName, OutputName
 from fastbp.functions.own import Activation, Loss
 from fastbp.functions.segments import Segment
@@ -133,8 +133,7 @@ def problem_of(net: Definition, dtype: np.dtype | None = None) -> Problem:
     for layer, runs in enumerate(all_runs):
         segments, begin, is_output = [], 0, layer == len(all_runs) - 1
         for activation, count in runs:
-            code, forward, backward, needs_z = activation_entry(activation, is_output, dtype)
-            segments.append(Segment(begin, begin + count, code, forward, backward, needs_z))
+            segments.append(Segment(begin, begin + count, *activation_entry(activation, is_output, dtype)))
             begin += count
         layers.append(tuple(segments))
     return Problem(
@@ -142,6 +141,7 @@ def problem_of(net: Definition, dtype: np.dtype | None = None) -> Problem:
         dtype=dtype,
         segments=tuple(layers),
         loss=loss_entry(net.loss, [name for name, _ in all_runs[-1]], dtype),
+        loss_second=second_derivative_of_loss(net.loss, dtype),
         loss_parameter=net.loss_parameter or 0.0,
         penalties=net.penalties,
         dropout=net.dropout,

@@ -28,7 +28,9 @@ PACKED_SIZE = 24  # elements of the packed parameters
 EPOCH_SUMS = 25  # address of the sums of cost and weight of each epoch, float64 (n_epochs, 2); 0 within one epoch
 BEFORE = 26  # address of the parameters from before the epoch at hand, where there are EPOCH_SUMS
 SHUFFLES = 27  # 1: each of these epochs takes the rows in a new random order
-PLAN_LENGTH = 28
+LOSS_SECOND = 28  # address of a user's compiled second derivative of the loss
+EXTRA = 29  # offset of what a root keeps in a slot besides all this
+PLAN_LENGTH = 30
 
 # modes
 BY_ROWS = 0  # each piece takes some rows through the whole network and has a gradient of its own
