@@ -29,10 +29,10 @@ def calls(monkeypatch):
     """The steps that were asked for in each call of the kernel that trains."""
     asked, run = [], frame.run_kernel
 
-    def counted(task, *tail):
+    def counted(task, *tail, **root):
         if task == entry.TRAIN:
             asked.append(len(tail[-1]))
-        run(task, *tail)
+        run(task, *tail, **root)
 
     monkeypatch.setattr(frame, "run_kernel", counted)
     return asked

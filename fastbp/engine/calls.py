@@ -41,25 +41,25 @@ def require_room(array: NDArray[Any], name: str, n_numbers: int, dtype: np.dtype
         )
 
 
-_ready = set[np.dtype]()  # dtypes whose root kernel is in memory
+_ready = set[tuple[str, np.dtype]]()  # root kernels that are in memory
 
 
-def make_ready(dtype: np.dtype) -> None:
-    """Have the root kernel of a dtype compiled, or loaded, by the thread that asks.
+def make_ready(dtype: np.dtype, kernel: Any = entry) -> None:
+    """Have a root kernel of a dtype compiled, or loaded, by the thread that asks.
 
     A user's thread can be interrupted while it compiles, and what goes wrong is raised there; a helper's cannot.
     """
-    if dtype not in _ready:
+    if (kernel.__name__, dtype) not in _ready:
         control = np.zeros(CONTROL_LENGTH, np.int64)
         control[STOP] = 1  # a helper that comes when all is over
-        addresses, rates = np.zeros(entry.N_ADDRESSES, np.int64), np.zeros(0)
-        entry.run(entry.OUTPUTS, entry.LEADER + 1, addresses, control, np.zeros(0, dtype), 0, rates)
-        _ready.add(dtype)
+        addresses, rates = np.zeros(kernel.N_ADDRESSES, np.int64), np.zeros(0)
+        kernel.run(0, entry.LEADER + 1, addresses, control, np.zeros(0, dtype), 0, rates)
+        _ready.add((kernel.__name__, dtype))
 
 
-def run_kernel(task: int, *tail: Any) -> None:
+def run_kernel(task: int, *tail: Any, kernel: Any = entry) -> None:
     """Do a task as the leader; what the kernels do not know is an error, never another result."""
-    if entry.run(task, entry.LEADER, *tail) != FINISHED:
+    if kernel.run(task, entry.LEADER, *tail) != FINISHED:
         raise UnknownCodeError
 
 

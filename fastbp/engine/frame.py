@@ -62,6 +62,8 @@ class Frame(Settings):
         Form of the X that it is made for.
     """
 
+    kernel: Any = entry  # the module of the root that it is for; all of them take the same arguments
+
     def __init__(self, workspace: Workspace, dtype: np.dtype, grads: NDArray[Any], form: int = in_data.DENSE) -> None:
         super().__init__(workspace.plan, len(workspace.layers))
         self.workspace, self.dtype, self.grads, self.form = workspace, dtype, grads, form
@@ -71,8 +73,8 @@ class Frame(Settings):
         self.state = self.nothing  # the optimizer's vectors
         self.no_rates = np.zeros(0)
         self.small_input: NDArray[Any] | None = None
-        self.addresses = np.zeros(entry.N_ADDRESSES, np.int64)
-        self._arrays: list[NDArray[Any] | None] = [None] * entry.N_ADDRESSES  # which must live as long as the addresses
+        self.addresses = np.zeros(self.kernel.N_ADDRESSES, np.int64)
+        self._arrays: list[NDArray[Any] | None] = [None] * len(self.addresses)  # which must live as long as those
         self.in_use: tuple[Any, ...] = ()  # the caller's arrays that the addresses of the data are of, and so on
         self.n_features = int(workspace.layers[0, in_layer.FAN_IN])
         self.n_outputs = int(workspace.layers[-1, in_layer.FAN_OUT])
@@ -197,14 +199,15 @@ class Frame(Settings):
             # it must never find another job's pieces there.
             self.control = control_vector()
         elif not self.workspace.calls_blas:
-            run_kernel(task, *tail)
+            run_kernel(task, *tail, kernel=self.kernel)
             return
         with blas_threads.held_at_one() if self.workspace.calls_blas else contextlib.nullcontext():
             if is_long:
                 owned = self, tuple(self._arrays), self.in_use, self.recorded, out
-                call_interruptibly(functools.partial(_call, owned, control, task, tail, n_threads), control, deadline)
+                call = functools.partial(_call, owned, self.kernel, control, task, tail, n_threads)
+                call_interruptibly(call, control, deadline)
             else:
-                _call(None, control, task, tail, n_threads)
+                _call(None, self.kernel, control, task, tail, n_threads)
 
     def train(
         self,
@@ -303,15 +306,17 @@ class Frame(Settings):
         return min(wanted, self.workspace.most_pieces)
 
 
-def _call(owned: Any, control: NDArray[np.int64], task: int, tail: tuple[Any, ...], n_threads: int) -> None:
-    """Call the kernel with helpers; `owned` is what must live until it returns, whatever becomes of the caller."""
+def _call(
+    owned: Any, kernel: Any, control: NDArray[np.int64], task: int, tail: tuple[Any, ...], n_threads: int
+) -> None:
+    """Call a kernel with helpers; `owned` is what must live until it returns, whatever becomes of the caller."""
     control[N_QUEUES] = min(n_threads, MOST_QUEUES)
     control[STOP] = 0  # the end of a call without helpers is noted as well
-    jobs = [functools.partial(entry.run, task, slot, *tail) for slot in range(n_threads - 1, 0, -1)]
+    jobs = [functools.partial(kernel.run, task, slot, *tail) for slot in range(n_threads - 1, 0, -1)]
     try:
         if jobs:
             helpers.lend(jobs)
-        run_kernel(task, *tail)
+        run_kernel(task, *tail, kernel=kernel)
     finally:
         control[STOP] = 1
         jobs.clear()

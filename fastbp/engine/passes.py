@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,6 +16,8 @@ from fastbp.kernels.roots import entry
 from fastbp.system.memory import require_memory
 from fastbp.validation.data import Targets
 from fastbp.validation.sparse_rows import Rows, SparseRows
+
+_Kind = TypeVar("_Kind", bound=Frame)
 
 _MOST_SPARE_FRAMES = 4
 _SMALL_FRAME_BYTES = 1 << 20
@@ -64,12 +66,12 @@ class Passes:
         n_bytes = n_rows * n_outputs * dtype.itemsize
         require_memory(n_bytes, f"The outputs of {n_rows} rows", "Predict fewer rows at a time.")
         out = np.empty((n_rows, n_outputs), dtype)
-        frame = self._take("outputs", X)
+        frame = self.take("outputs", X)
         frame.set_data(X)
         threads = frame.useful_threads(n_threads, flops)
         flat = out.reshape(-1)  # so that the root has one type
         frame.run(entry.OUTPUTS, self._params, out=flat, n_threads=threads, seconds=n_rows * self._seconds_of_row(X))
-        self._give_back(frame)
+        self.give_back(frame)
         return out
 
     def _small_outputs(self, X: NDArray[Any]) -> NDArray[Any]:
@@ -89,11 +91,11 @@ class Passes:
 
     def cost(self, X: Rows, targets: Targets, sample_weight: NDArray[Any] | None, *, n_threads: int | None) -> float:
         """Cost with penalties, for valid data."""
-        frame = self._take("cost", X)
+        frame = self.take("cost", X)
         frame.set_data(X, targets, sample_weight)
         threads = frame.useful_threads(n_threads, len(X) * self._flops_of_row(X))
         cost = frame.value(self._params, n_threads=threads, seconds=len(X) * self._seconds_of_row(X))
-        self._give_back(frame)
+        self.give_back(frame)
         return cost
 
     def value_and_grad(
@@ -106,40 +108,59 @@ class Passes:
         n_threads: int | None,
     ) -> tuple[float, NDArray[Any]]:
         """Cost and gradient (n_params,), both with penalties, for valid data."""
-        frame = self._take("gradient", X)
+        frame = self.take("gradient", X)
         frame.set_data(X, targets, sample_weight)
         threads = frame.useful_threads(n_threads, 3 * len(X) * self._flops_of_row(X))
         result = frame.value_and_grad(params, n_threads=threads, seconds=3 * len(X) * self._seconds_of_row(X))
-        self._give_back(frame)
+        self.give_back(frame)
         return result
 
     def training_frame(self, batch_rows: int, X: Rows) -> Frame:
         """Return a frame for the steps of a fit; for a small one, making it takes longer than a hundred steps."""
-        return self._take("training", X, batch_rows)
+        return self.take("training", X, batch_rows)
 
     def keep_training_frame(self, frame: Frame) -> None:
         """Keep the frame of a fit that is over, if it is small, for the next."""
         if frame.workspace.work.nbytes + frame.grads.nbytes <= _SMALL_FRAME_BYTES:
             frame.forget()
-            self._give_back(frame)
+            self.give_back(frame)
 
-    def _take(self, kind: str, X: Rows, batch_rows: int | None = None) -> Frame:
+    def take(self, kind: str, X: Rows, batch_rows: int | None = None) -> Frame:
         """Return a frame that nobody else uses, for gradients of all rows or of `batch_rows`."""
         n_rows, inputs = len(X), inputs_of(X)
         batch_rows = n_rows if batch_rows is None else batch_rows
         key = (kind, n_rows, batch_rows, inputs, process_limit.n_threads)
+        frame = self._spare_frame(key)
+        if frame is None:
+            gradient = kind in ("gradient", "training")
+            frame = make_frame(self._make_problem(), batch_rows, n_rows, gradient=gradient, inputs=inputs)
+            frame.key = key
+        return frame
+
+    def take_made(self, kind: str, X: Rows, make: Callable[[Problem, Rows], _Kind]) -> _Kind:
+        """Return a frame of another kind, made by `make` unless one for as many rows of the same kind is left.
+
+        Frames of one kind must be made by one function.
+        """
+        n_rows = len(X)
+        key = (kind, n_rows, n_rows, inputs_of(X), process_limit.n_threads)
+        frame: Any = self._spare_frame(key)
+        if frame is None:
+            frame = make(self._make_problem(), X)
+            frame.key = key
+        made: _Kind = frame
+        return made
+
+    def _spare_frame(self, key: Key) -> Frame | None:
         spare = self._spare.get(key)
         if spare:
             try:
                 return spare.pop()
             except IndexError:  # another thread was faster
                 pass
-        gradient = kind in ("gradient", "training")
-        frame = make_frame(self._make_problem(), batch_rows, n_rows, gradient=gradient, inputs=inputs)
-        frame.key = key
-        return frame
+        return None
 
-    def _give_back(self, frame: Frame) -> None:
+    def give_back(self, frame: Frame) -> None:
         """Keep a frame for the next call of the same size."""
         key, frame.in_use = frame.key, ()
         assert key is not None

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -78,6 +78,14 @@ class Workspace:
         ]
 
 
+class RowPieces(NamedTuple):
+    """How rows are cut for a root of its own: from the problem alone, never from the threads."""
+
+    block_rows: int  # of one pass
+    n_pieces: int  # into which the blocks are shared
+    extra: int = 0  # elements that the root keeps in each thread's slot besides z, a and delta
+
+
 def aligned_empty(elements: int, dtype: np.dtype) -> NDArray[Any]:
     """Return an array that begins with a cache line, as vector loads and stores like it."""
     spare = LINE_BYTES // dtype.itemsize
@@ -114,6 +122,7 @@ def make_workspace(
     whole_block: bool = False,
     shares_blocks: bool = False,
     inputs: Inputs = DENSE,
+    cut: RowPieces | None = None,
 ) -> Workspace:
     """Lay out tables and buffers.
 
@@ -137,15 +146,17 @@ def make_workspace(
         Whether the threads of a forward pass share its blocks, of which there should be enough for them.
     inputs : Inputs
         What X is like.
+    cut : RowPieces, optional
+        How the rows are cut, where that is not as for a gradient or a forward pass.
     """
     say_what_is_missing()  # nobody calls a kernel without a workspace
     require_instructions()
     sizes, dtype = problem.sizes, problem.dtype
-    mode, n_pieces = cutting.gradient_pieces(sizes, batch_rows, inputs) if gradient else (in_plan.BY_ROWS, 1)
-    # the inputs of sparse rows lie nowhere
-    widths = sizes[1:] if inputs.is_by_numbers else sizes
-    rows = batch_rows if whole_block else cutting.block_rows_for(widths, batch_rows, shared=mode != in_plan.BY_ROWS)
-    if shares_blocks and not (gradient or whole_block):
+    if cut is None:
+        mode, n_pieces, rows = _cut(sizes, batch_rows, inputs, gradient, whole_block)
+    else:
+        mode, n_pieces, rows = in_plan.BY_ROWS, cut.n_pieces, cut.block_rows
+    if shares_blocks and not (gradient or whole_block) and cut is None:
         rows = cutting.block_rows_for_all_threads(sizes, n_rows, rows)
     is_wide = mode == in_plan.BY_NEURONS
     strides = [cutting.row_stride(width, dtype) if is_wide else width for width in sizes[1:-1]] + [sizes[-1]]
@@ -154,21 +165,15 @@ def make_workspace(
     loss_places = [in_plan.LOSS, in_plan.LOSS_VALUE, in_plan.LOSS_DERIVATIVE]
     plan[in_plan.N_LAYERS], plan[loss_places] = len(sizes) - 1, problem.loss
     plan[in_plan.LOSS_SECOND] = problem.loss_second
-    n_outputs = sizes[-1]
-    for column, width in (
-        (in_plan.INPUT, 0 if inputs.is_by_numbers else sizes[0]),
-        (in_plan.TARGET, n_outputs),
-        (in_plan.SCALE, 1),
-        (in_plan.COST, 1),
-        (in_plan.SUMS, 2),
-    ):
-        plan[column] = offset
-        offset += rounded(rows * width)
+    offset = _place_rows(plan, sizes, 0 if inputs.is_by_numbers else sizes[0], rows, offset)
     if mode == in_plan.BY_FEATURES:
         plan[in_plan.PARTS] = offset
         offset += rounded(n_pieces * rows * sizes[1])
     n_params = problem.n_params
-    if gradient and cutting.may_be_narrow(sizes, dtype, batch_rows):
+    if cut is not None:
+        plan[in_plan.EXTRA] = offset
+        offset += rounded(cut.extra)
+    elif gradient and cutting.may_be_narrow(sizes, dtype, batch_rows):
         packed_size = place_packed(layers, lanes_of(dtype.itemsize))
         plan[[in_plan.NARROW, in_plan.PACKED_SIZE]] = offset, packed_size
         offset += rounded(narrow_elements(len(sizes) - 1, packed_size, lanes_of(dtype.itemsize)))
@@ -176,7 +181,7 @@ def make_workspace(
     plan[in_plan.SLOT_SIZE] = offset
     plan[[in_plan.MODE, in_plan.N_PIECES, in_plan.N_PARAMS]] = mode, n_pieces, n_params
     plan[in_plan.UPDATE_PIECES] = cutting.update_pieces(n_params)
-    n_forward = cutting.forward_pieces(n_rows, rows)
+    n_forward = n_pieces if cut is not None else cutting.forward_pieces(n_rows, rows)
     plan[in_plan.FORWARD_PIECES] = n_forward
     most_useful = max(n_pieces, 1 if gradient else n_forward)
     n_slots = min(n_threads, most_useful) if mode == in_plan.BY_ROWS and not whole_block else 1
@@ -186,6 +191,31 @@ def make_workspace(
     work = aligned_empty(n_slots * offset, dtype)
     costs, calls_blas = np.zeros(max(n_pieces, n_forward)), cutting.may_call_blas(sizes, rows)
     return Workspace(layers, segments, plan, work, costs, n_slots, calls_blas)
+
+
+def _cut(
+    sizes: tuple[int, ...], batch_rows: int, inputs: Inputs, gradient: bool, whole_block: bool
+) -> tuple[int, int, int]:
+    """Return mode and number of pieces of a gradient or a forward pass, and the rows of a block."""
+    mode, n_pieces = cutting.gradient_pieces(sizes, batch_rows, inputs) if gradient else (in_plan.BY_ROWS, 1)
+    if whole_block:
+        return mode, n_pieces, batch_rows
+    widths = sizes[1:] if inputs.is_by_numbers else sizes  # the inputs of sparse rows lie nowhere
+    return mode, n_pieces, cutting.block_rows_for(widths, batch_rows, shared=mode != in_plan.BY_ROWS)
+
+
+def _place_rows(plan: NDArray[np.int64], sizes: tuple[int, ...], n_inputs: int, rows: int, offset: int) -> int:
+    """Lay out what a slot has of the samples, from an offset on; return the first free one."""
+    for column, width in (
+        (in_plan.INPUT, n_inputs),
+        (in_plan.TARGET, sizes[-1]),
+        (in_plan.SCALE, 1),
+        (in_plan.COST, 1),
+        (in_plan.SUMS, 2),
+    ):
+        plan[column] = offset
+        offset += rounded(rows * width)
+    return offset
 
 
 def rounded(elements: int) -> int:

@@ -88,9 +88,9 @@ class Activation:
         return Activation, (self.name, self.f, self.df, self.positive, self.d2f, self.d3f)
 
     def addresses(self, dtype: np.dtype) -> tuple[int, int, int, int]:
-        """Addresses of the compiled loops ``f(n, a)``, ``df(n, z, a, delta)``, ``d2f(n, z, out)`` and ``d3f(n, z, out)``.
+        """Addresses of the loops ``f(n, a)``, ``df(n, z, a, delta)``, ``d2f(n, z, out)`` and ``d3f(n, z, out)``.
 
-        Those of one dtype; 0 where there is none.
+        Those compiled for one dtype; 0 where there is none.
         """
         if dtype.name not in self._compiled:
             higher = [

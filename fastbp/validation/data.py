@@ -196,10 +196,10 @@ def sample_weights(weights: Any, n_rows: int, dtype: np.dtype) -> NDArray[Any] |
     return array
 
 
-def flat_params(params: Any, n_params: int, dtype: np.dtype) -> NDArray[Any]:
-    """Return a flat, contiguous parameter vector (n_params,)."""
-    array = numeric_array(params, "params", dtype)
+def flat_params(params: Any, n_params: int, dtype: np.dtype, argument: str = "params") -> NDArray[Any]:
+    """Return a flat, contiguous vector (n_params,), laid out as the parameters."""
+    array = numeric_array(params, argument, dtype)
     if array.shape != (n_params,):
-        raise ValueError(f"`params` must have shape ({n_params},), as `net.params` has; got {array.shape}.")
-    require_finite(array, "params")
+        raise ValueError(f"`{argument}` must have shape ({n_params},), as `net.params` has; got {array.shape}.")
+    require_finite(array, argument)
     return np.require(array, requirements=("C", "W"))  # a read-only array has another compiled type

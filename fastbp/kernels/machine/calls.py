@@ -31,6 +31,10 @@ if numba.config.DISABLE_JIT:
         """Plain Python twin."""
         _call(address, n, z, a, delta)
 
+    def call_values(address: int, n: int, z: Any, out: Any) -> None:
+        """Plain Python twin."""
+        _call(address, n, z, out)
+
     def call_loss_value(address: int, n: int, a: Any, y: Any) -> Any:
         """Plain Python twin."""
         return _call(address, n, a, y, result=ctypes.c_double)
@@ -64,6 +68,11 @@ else:
     def call_activation_backward(typingctx, address, n, z, a, delta):
         """delta[i] *= f'(z[i]) for i < n."""
         return types.void(types.int64, types.int64, z, a, delta), _codegen(False)
+
+    @intrinsic
+    def call_values(typingctx, address, n, z, out):
+        """out[i] = f(z[i]) for i < n."""
+        return types.void(types.int64, types.int64, z, out), _codegen(False)
 
     @intrinsic
     def call_loss_value(typingctx, address, n, a, y):
