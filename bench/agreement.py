@@ -14,6 +14,16 @@ from bench import shapes
 # float32 sums in another order, twenty steps long, differ by some 1e-6 of the cost; a wrong constant of Adam's by more
 # than 1e-2.
 TOLERANCE = 1e-3
+DERIVATIVES = (  # of `derivative_peers`, which compares by this module's projections
+    "input_jacobian",
+    "parameter_jacobian",
+    "sample_gradients",
+    "hessian_product",
+    "linearized_product",
+    "gauss_newton_product",
+    "laplacian",
+    "physics_gradient",
+)
 SWEEP_ROWS = 100  # whose outputs are compared in the sweep over shapes
 _STEP = 1e-5  # of central differences of a float64 cost: rounding and truncation are both below TOLERANCE
 
@@ -51,6 +61,10 @@ def reference(task: str, shape: shapes.Shape) -> list[float]:
         return projections(shape.data.X.astype(np.float64) @ layers[0][0])
     if task in ("gradient", "perturbation"):
         return [_slope(shape, direction) for direction in directions(shape.n_params)]
+    if task in DERIVATIVES:
+        from bench import derivative_peers
+
+        return derivative_peers.reference(task, shape)
     if task == "digits":
         from bench import nielsen_peers  # which compares by this module's projections
 

@@ -212,6 +212,15 @@ GRADIENT = tuple(
     ]
 )
 
+# Derivatives beyond the gradient of the cost: of outputs by inputs and by parameters, of each sample's cost, products
+# with second derivatives, and the Laplacian of a network that stands for a field.
+OF_OUTPUTS = tuple(
+    Shape(sizes, rows, rows, target=target, activation="tanh", output="identity", loss="quadratic")
+    for sizes, rows, target in (((3, 64, 5), 128, 2), ((784, 30, 10), 100, 1.5))
+)
+OF_SAMPLES = Shape((784, 128, 10), 64, 64, target=1.5, activation="tanh")
+FIELD = Shape((2, 64, 64, 1), 1024, 1024, target=1.5, activation="tanh", output="identity", loss="quadratic")
+
 # Smooth, so that differences agree with derivatives; float64, because differences of float32 costs are mostly rounding.
 # From five parameters to a hundred thousand.
 PERTURBATION = tuple(
@@ -295,6 +304,6 @@ MATRIX_SIZE = 2048  # of the product whose rate stands for the machine's
 ALL = {f"{group}: {shape.name}": shape for group, shapes in (
     ("training", TRAINING), ("gradient", GRADIENT), ("perturbation", PERTURBATION), ("prediction", PREDICTION),
     ("few digits", DIGITS[:1]), ("digits", DIGITS[1:]), ("million", (MILLION,)), ("online", ONLINE), ("sweep", SWEEP),
-    ("small", SMALL), ("narrow", NARROW),
+    ("small", SMALL), ("narrow", NARROW), ("derivatives", (*OF_OUTPUTS, OF_SAMPLES, FIELD)),
     *((f"product {dtype}", [shape for shape in PRODUCTS if shape.dtype == dtype]) for dtype in ("float32", "float64")),
 ) for shape in shapes}  # fmt: skip

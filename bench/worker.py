@@ -26,7 +26,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, TextIO
 
-from bench import agreement, instruction_sets, shapes
+from bench import agreement, derivative_peers, instruction_sets, shapes
 from bench.peers import Peer, flat
 from bench.registry import PEERS
 
@@ -130,6 +130,14 @@ def gradient(peer: Peer, **options: Any) -> Task:
     return _calls(peer.value_and_grad, lambda grad: agreement.projections(flat(grad)))
 
 
+def _derivative(what: str) -> Callable[..., Task]:
+    def task(peer: Peer, *, by_hand: bool = False) -> Task:
+        call, read = derivative_peers.derivative(peer, what, by_hand=by_hand)
+        return _calls(call, lambda result: derivative_peers.fingerprint(what, read(result)))
+
+    return task
+
+
 def perturbation(peer: Any, **options: Any) -> Task:
     """The gradient by perturbation; the options are those of `finite_difference_gradient`."""
     return _calls(lambda: peer.perturbation(**options), agreement.projections)
@@ -167,7 +175,7 @@ TASKS: dict[str, Callable[..., Task]] = {
         *(prediction, forward, gradient, perturbation, digits),
         *(matrix_product, copy, tiles, blas),
     )
-}
+} | {what: _derivative(what) for what in derivative_peers.DERIVATIVES}
 
 
 class Server:
