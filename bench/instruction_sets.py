@@ -168,9 +168,10 @@ LIBRARIES: dict[str, tuple[Component, ...]] = {
         ("fastbp", "fastbp.nielsen", "fastbp.nielsen, float32", "products"), (NUMBA, OPENBLAS, NUMPY)
     ),
     **dict.fromkeys(("scikit-learn", "published code", "scipy"), (OPENBLAS, NUMPY)),
+    **dict.fromkeys(("NumPy, LM", "SciPy, LM"), (OPENBLAS, NUMPY)),
     "numpy": (NUMPY,),
-    "torch": (ATEN, ONEDNN, MKL),
-    "jax": (XLA, ONEDNN),
+    **dict.fromkeys(("torch", "torch-levenberg-marquardt"), (ATEN, ONEDNN, MKL)),
+    **dict.fromkeys(("jax", "optimistix", "jaxopt"), (XLA, ONEDNN)),
     "onnxruntime": (MLAS,),
     "fann": (PLAIN_C,),
 }  # fmt: skip

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from bench.derivative_sections import derivative_section, goal_section, lbfgs_section, levenberg_marquardt_section
 from bench.peers import LIBRARIES
 from bench.sweep_sections import narrow_section, sweep_section
 from bench.tables import (
@@ -294,6 +295,10 @@ SECTIONS: dict[str, Callable[[Results], str]] = {
     "online": online_section,
     "predict": predict_section,
     "gradient": gradient_section,
+    "derivative": derivative_section,
+    "Levenberg-Marquardt": levenberg_marquardt_section,
+    "L-BFGS": lbfgs_section,
+    "to a goal": goal_section,
     "estimators": estimators_section,
     "perturbation": perturbation_section,
     "published code": published_section,

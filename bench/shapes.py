@@ -132,6 +132,44 @@ class Shape:
         return layers
 
 
+@dataclass(frozen=True)
+class Regression(Shape):
+    """A nonlinear least-squares problem: a noisy sine of one input, or what a smooth network of the same sizes says.
+
+    `noise` is the standard deviation of the targets' noise, and `goal` a mean squared error that is hard to reach.
+    """
+
+    noise: float = 0.01
+    goal: float = 0.0
+
+    @cached_property
+    def data(self) -> Data:
+        """Inputs and targets."""
+        rng = np.random.default_rng(7)
+        n_features, n_outputs = self.sizes[0], self.sizes[-1]
+        if n_features == 1:
+            X = np.linspace(-1, 1, self.rows)[:, None]
+            clean = np.sin(3 * np.pi * X)
+        else:
+            X, teacher = rng.standard_normal((self.rows, n_features)), np.random.default_rng(11)
+            clean = X
+            for index, (fan_in, fan_out) in enumerate(pairwise(self.sizes)):
+                W = teacher.standard_normal((fan_in, fan_out)) * 1.2 / np.sqrt(fan_in)
+                clean = clean @ W + 0.3 * teacher.standard_normal(fan_out)
+                clean = np.tanh(clean) if index < len(self.sizes) - 2 else clean
+        Y = clean + self.noise * rng.standard_normal((self.rows, n_outputs))
+        return Data(X.astype(self.dtype), Y.astype(self.dtype), np.zeros(self.rows, np.int64))
+
+    def initial_layers(self) -> Layers:
+        """Fresh arrays of the initial weights and biases, both uniform within Glorot's bounds."""
+        rng, layers = np.random.default_rng(8), []
+        for fan_in, fan_out in pairwise(self.sizes):
+            bound = np.sqrt(6 / (fan_in + fan_out))
+            W, b = rng.uniform(-bound, bound, (fan_in, fan_out)), rng.uniform(-bound, bound, fan_out)
+            layers.append((W.astype(self.dtype), b.astype(self.dtype)))
+        return layers
+
+
 class Data(NamedTuple):
     """Inputs (rows, n_features), targets (rows, n_outputs), labels (rows,)."""
 
@@ -221,6 +259,19 @@ OF_OUTPUTS = tuple(
 OF_SAMPLES = Shape((784, 128, 10), 64, 64, target=1.5, activation="tanh")
 FIELD = Shape((2, 64, 64, 1), 1024, 1024, target=1.5, activation="tanh", output="identity", loss="quadratic")
 
+# Nonlinear least squares: 31, 163 and 1,291 parameters.
+LEAST_SQUARES = tuple(
+    Regression(
+        sizes, rows, rows, target=target, activation="tanh", output="identity", loss="quadratic", dtype="float64",
+        noise=noise, goal=goal,
+    )
+    for sizes, rows, target, noise, goal in (
+        ((1, 10, 1), 500, 6, 0.05, 2.6e-3),
+        ((4, 20, 3), 2000, 8, 0.01, 1.1e-4),
+        ((10, 30, 30, 1), 10_000, 3, 0.01, 2e-4),
+    )
+)  # fmt: skip
+
 # Smooth, so that differences agree with derivatives; float64, because differences of float32 costs are mostly rounding.
 # From five parameters to a hundred thousand.
 PERTURBATION = tuple(
@@ -305,5 +356,6 @@ ALL = {f"{group}: {shape.name}": shape for group, shapes in (
     ("training", TRAINING), ("gradient", GRADIENT), ("perturbation", PERTURBATION), ("prediction", PREDICTION),
     ("few digits", DIGITS[:1]), ("digits", DIGITS[1:]), ("million", (MILLION,)), ("online", ONLINE), ("sweep", SWEEP),
     ("small", SMALL), ("narrow", NARROW), ("derivatives", (*OF_OUTPUTS, OF_SAMPLES, FIELD)),
+    ("least squares", LEAST_SQUARES),
     *((f"product {dtype}", [shape for shape in PRODUCTS if shape.dtype == dtype]) for dtype in ("float32", "float64")),
 ) for shape in shapes}  # fmt: skip

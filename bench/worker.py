@@ -26,7 +26,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, TextIO
 
-from bench import agreement, derivative_peers, instruction_sets, shapes
+from bench import agreement, derivative_peers, instruction_sets, least_squares_peers, shapes
 from bench.peers import Peer, flat
 from bench.registry import PEERS
 
@@ -130,6 +130,36 @@ def gradient(peer: Peer, **options: Any) -> Task:
     return _calls(peer.value_and_grad, lambda grad: agreement.projections(flat(grad)))
 
 
+def least_squares(peer: Any, *, method: str = "") -> Task:
+    """Iterations of a method for nonlinear least squares; every round begins at the initial weights."""
+    iterate = least_squares_peers.iterations(peer, method)
+
+    def fingerprint() -> list[float]:
+        peer.restart()
+        before = peer.loss()
+        iterate(least_squares_peers.FIRST)
+        return [before, peer.loss()]
+
+    return Task(iterate, fingerprint, peer.restart, least_squares_peers.FIRST)
+
+
+def to_goal(peer: Any, *, method: str) -> Task:
+    """Training down to a given error."""
+
+    def run(n: int) -> None:
+        for _ in range(n):
+            peer.restart()
+            least_squares_peers.to_goal(peer, method)
+
+    def fingerprint() -> list[float]:
+        peer.restart()
+        before = peer.loss()
+        run(1)
+        return [before, peer.loss()]
+
+    return Task(run, fingerprint, peer.restart)
+
+
 def _derivative(what: str) -> Callable[..., Task]:
     def task(peer: Peer, *, by_hand: bool = False) -> Task:
         call, read = derivative_peers.derivative(peer, what, by_hand=by_hand)
@@ -174,6 +204,7 @@ TASKS: dict[str, Callable[..., Task]] = {
         *(training, single_steps, threads, sweep, online),
         *(prediction, forward, gradient, perturbation, digits),
         *(matrix_product, copy, tiles, blas),
+        *(least_squares, to_goal),
     )
 } | {what: _derivative(what) for what in derivative_peers.DERIVATIVES}
 
@@ -231,6 +262,8 @@ class Server:
         if task == "online":
             return shape.rows
         affordable = max(1, int(seconds / unit_s))
+        if task == "least_squares":
+            return min(affordable, least_squares_peers.MOST)
         if task not in ("training", "threads", "sweep"):
             return affordable
         affordable = max(affordable, LEAST_STEPS)
