@@ -37,6 +37,7 @@ from fastbp.training.learning_rate_finder import LearningRateRange, find_learnin
 from fastbp.training.optimizers import SGD, Adam, AdamW, Optimizer, RMSprop
 from fastbp.training.schedules import Constant, Cosine, InverseScaling, OneCycle, Schedule, Step
 from fastbp.training.state import TrainingDivergedError
+from fastbp.training.whole_batch import WholeBatchOptimizer
 from fastbp.warmup import warmup
 
 _register_old_names()
@@ -79,6 +80,7 @@ __all__ = [
     "Trace",
     "TrainingDivergedError",
     "WeightHistory",
+    "WholeBatchOptimizer",
     "__version__",
     "check_gradient",
     "diagnose",

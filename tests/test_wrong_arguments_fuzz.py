@@ -173,6 +173,7 @@ def test_every_public_callable_is_here():
                "RandomSearchResult", "Trace", "DiagnosticReport", "LayerDiagnosis"}  # fmt: skip
     own = {
         "Optimizer",
+        "WholeBatchOptimizer",
         "Schedule",
         "FileError",
         "TrainingDivergedError",
