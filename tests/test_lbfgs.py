@@ -323,6 +323,8 @@ def test_interrupted_at_any_moment_and_resumed(monkeypatch, tmp_path):
 
         presser = threading.Thread(target=press, args=(data.uniform(0.0, 0.004),))
         presser.start()
+        if n_presses == 0:  # so that there is one, however late the other thread is
+            control[team.REQUEST] = team.ABANDON
         whole(self, *call, **keywords)
         over.set()
         presser.join()
