@@ -17,7 +17,7 @@ from fastbp.engine.lbfgs import LbfgsFrame
 from fastbp.kernels.machine import team
 from fastbp.kernels.roots import lbfgs as kernel
 from fastbp.storage.arrays import read_arrays, write_arrays
-from tests import cases
+from tests import cases, fuzz_more_files
 from tests.fresh import run_python
 from tests.twins import same_bits
 
@@ -323,6 +323,8 @@ def test_interrupted_at_any_moment_and_resumed(monkeypatch, tmp_path):
 
         presser = threading.Thread(target=press, args=(data.uniform(0.0, 0.004),))
         presser.start()
+        if n_presses == 0:  # so that there is one, however late the other thread is
+            control[team.REQUEST] = team.ABANDON
         whole(self, *call, **keywords)
         over.set()
         presser.join()
@@ -485,6 +487,38 @@ def test_any_numbers_in_a_state_do_no_harm(tmp_path):
         net = net_of()
         fit(net, epochs=9, checkpoint=tmp_path / "c", resume=True)
         assert np.isfinite(net.params).all()
+
+
+def checkpoint_of_iterations(folder):
+    path = folder / "iterations"
+    validation = {"validation_data": (X, REAL), "early_stopping": bp.EarlyStopping(4)}
+    net_of().fit(X, REAL, epochs=2, optimizer=bp.LBFGS(history=3), checkpoint=path, **validation)
+    return [path]
+
+
+def resumed(path):
+    """ "error", "other" for a checkpoint of another fit, or "used"; anything else is raised."""
+    net = net_of()
+    before = net.params.copy()
+    validation = {"validation_data": (X, REAL), "early_stopping": bp.EarlyStopping(4)}
+    try:
+        history = net.fit(X, REAL, epochs=4, batch_size=None, checkpoint=path, resume=True, **validation)
+    except bp.TrainingDivergedError:
+        return "used"
+    except (ValueError, MemoryError) as error:
+        assert same_bits(net.params, before)
+        assert net.history is None
+        return "error" if isinstance(error, bp.FileError) else "other"
+    assert np.isfinite(net.params).all()
+    assert len(history.gradient_norm) == len(history) or len(history) == 0
+    return "used"
+
+
+def test_hostile_checkpoints_are_refused_or_can_be_used(tmp_path, monkeypatch):
+    monkeypatch.setattr(fuzz_more_files, "KINDS", {"iterations": (checkpoint_of_iterations, resumed)})
+    found = fuzz_more_files.fuzz(300, 1, tmp_path)
+    assert found["iterations", "error"] > 50
+    assert found["iterations", "used"] > 0
 
 
 # ---- As plain Python -------------------------------------------------------------------------------------------------
