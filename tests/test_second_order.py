@@ -12,6 +12,7 @@ import scipy.sparse.linalg
 
 import fastbp as bp
 from fastbp.engine import second_order as engine
+from fastbp.kernels.tables import plan as in_plan
 from tests import cases, problems, reference
 from tests.reference import relative_error
 from tests.twins import network
@@ -429,3 +430,100 @@ def test_optimizers_of_scipy_take_them(method, by):
     )
     assert np.abs(net.value_and_grad(X, Y, result.x)[1]).max() < 1e-4
     assert result.fun < 0.05
+
+
+# ---- Wrong input -----------------------------------------------------------------------------------------------------
+
+
+def test_wrong_vectors_are_refused():
+    net = bp.Network([2, 3, 2], "tanh", seed=0)
+    X, Y, v = np.ones((4, 2)), np.zeros((4, 2)), np.ones(net.n_params)
+    at = net.linearize(X, Y)
+    takers = {
+        "v": (
+            lambda v: net.hvp(X, Y, v),
+            lambda v: net.gnvp(X, Y, v),
+            lambda v: net.fisher_vp(X, v),
+            *(getattr(at, name) for name in ("hvp", "gnvp", "fisher_vp", "jvp")),
+        ),
+        "tangent": (lambda v: net.jvp(X, v),),
+    }
+    for argument, calls in takers.items():
+        for call in calls:
+            message = f"`{argument}` must have shape (17,), as `net.params` has; got (16,)."
+            with pytest.raises(ValueError, match=f"^{re.escape(message)}$"):
+                call(v[1:])
+            with pytest.raises(TypeError, match=f"^`{argument}` must have the network's dtype float64"):
+                call(v.astype("float32"))
+            with pytest.raises(ValueError, match=rf"^`{argument}` must be finite; found nan at \(3,\)"):
+                call(np.where(np.arange(17) == 3, np.nan, v))
+            assert call([1] * 17).shape in ((17,), (4, 2))
+    for call, name, shape in (
+        (lambda u: net.jvp(X, u, wrt="inputs"), "tangent", (4, 2)),
+        (at.vjp, "u", (4, 2)),
+    ):
+        message = f"`{name}` must have shape {shape}, a row for each row of X; got (3, 2)."
+        with pytest.raises(ValueError, match=f"^{re.escape(message)}$"):
+            call(np.ones((3, 2)))
+        with pytest.raises(ValueError, match=f"^`{name}` must be finite; found inf"):
+            call(np.full((4, 2), np.inf))
+    with pytest.raises(ValueError, match=r"^`wrt` must be 'params' or 'inputs'; got 'weights'\.$"):
+        net.jvp(X, v, wrt="weights")
+
+
+def test_wrong_data_are_refused_before_anything_is_computed():
+    net = bp.Network([2, 3, 2], "tanh", seed=0)
+    X, Y, v = np.ones((4, 2)), np.zeros((4, 2)), np.ones(net.n_params)
+    for call in (net.hvp, net.gnvp, lambda X, Y, v, *more, **named: net.linearize(X, Y, *more, **named)):
+        with pytest.raises(ValueError, match="`X` must have shape"):
+            call(X[:, :1], Y, v)
+        with pytest.raises(ValueError, match="`Y` must have"):
+            call(X, Y[:3], v)
+        with pytest.raises(ValueError, match="`sample_weight` must have shape"):
+            call(X, Y, v, np.ones(3))
+        with pytest.raises(ValueError, match=r"`params` must have shape \(17,\)"):
+            call(X, Y, v, params=v[1:])
+        with pytest.raises(ValueError, match="`n_threads`"):
+            call(X, Y, v, n_threads=0)
+    with pytest.raises(ValueError, match="`sample_weight` must be finite and at least 0"):
+        net.fisher_vp(X, v, [-1.0, 1.0, 1.0, 1.0])
+
+
+def test_an_overflow_is_not_a_number_but_no_error():
+    net = bp.Network([1, 1], output="exp", initializer="zeros")
+    net.biases[0] = [1000.0]
+    with np.errstate(all="raise"):
+        assert not np.isfinite(net.hvp([[1.0]], [[0.0]], [1.0, 1.0])).any()
+
+
+def test_what_does_not_fit_into_memory_is_refused(monkeypatch):
+    net = bp.Network([1, 2000, 1], seed=0)
+    X = np.zeros((40_000, 1))
+    monkeypatch.setattr("fastbp.system.memory.available_memory", lambda: 1 << 20)
+    message = (
+        r"^The linearization of 40000 rows would take \d+ bytes \(\d\.\d GiB\) of memory, and 1048576 \(0\.0 GiB\) are "
+        r"available\. Take fewer rows at a time, since products add up over rows, or call `hvp` without `linearize`\.$"
+    )
+    with pytest.raises(MemoryError, match=message):
+        net.linearize(X, X)
+
+
+def test_the_kernels_refuse_what_they_do_not_know():
+    problem, net, v = make(cases.NETWORK_CASES[3])
+    for task in (engine.HESSIAN, engine.GAUSS_NEWTON, engine.FISHER, engine.JACOBIAN):
+        frame = engine.make_products(bp.model.definition.problem_of(net), problem.X)
+        frame.set_rows(problem.X, bp.validation.Targets(problem.Y, None))
+        frame.workspace.plan[in_plan.LOSS] = 77
+        with pytest.raises(RuntimeError, match=r"^The kernels do not know the loss"):
+            frame.product(task, net.params, v, None)
+
+
+def test_frames_are_kept_and_hold_nothing_of_the_callers():
+    problem, net, v = make(cases.NETWORK_CASES[3])
+    hvp(net, problem, v)
+    spare = next(frames for key, frames in net._passes._spare.items() if key[0] == "products")
+    (frame,) = spare
+    hvp(net, problem, v)
+    assert spare == [frame]
+    assert frame.in_use == ()
+    assert all(array is not v for array in frame._arrays)

@@ -301,7 +301,7 @@ class SecondOrder(Model):
         >>> import fastbp as bp, scipy.sparse.linalg
         >>> at = bp.Network([2, 1], initializer="zeros").linearize([[1.0, 0.0], [0.0, 2.0]], [[1.0], [1.0]])
         >>> scipy.sparse.linalg.eigsh(at.hessian, k=1, return_eigenvectors=False, v0=[1.0, 1.0, 1.0]).round(4)
-        array([2.6861])
+        array([2.6514])
         """
         require_derivatives(self, 2, "linearize", of_loss=True)
         rows, targets, weights = checked_data(self, X, Y, sample_weight)
