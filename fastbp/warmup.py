@@ -82,5 +82,6 @@ def _use_every_kernel(dtype: str) -> float:
     net.fit(X, Y, epochs=1, batch_size=2, seed=0)
     net.fit(X, Y, epochs=1, optimizer=LBFGS())
     finite_difference_gradient(net, X, Y, dtype=net.dtype)
+    net.hvp(X, Y, net.params)
     check_gradient(net, X, Y)  # in float64, whatever the network's dtype
     return time.perf_counter() - began

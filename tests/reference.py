@@ -142,7 +142,7 @@ def cost(network, params, X, Y, sample_weight=None, divisor=None):
 
 def deltas(network, params, X, Y):
     """dC_x/dz of every neuron for every sample's own cost: one (n, fan_out) array per layer."""
-    layers = unpack(network.sizes, np.asarray(params, np.float64))
+    layers = unpack(network.sizes, np.asarray(params, np.result_type(params, np.float64)))
     zs, as_ = forward(network.sizes, network.neuron_activations, params, X)
     Y = np.asarray(Y, np.float64)
     errors = [np.zeros_like(z) for z in zs]
@@ -160,7 +160,7 @@ def output_delta(network, z, a, y):
     """delta of the output layer for one sample: sum_m dC_x/da_m da_m/dz_k, (n_outputs,)."""
     if network.loss == "cross_entropy":
         return a - y  # what the sum below comes to; literally it is 0/0 where a rounds to 0 or 1
-    if network.loss == "poisson" and np.any(a < 1e-100):  # likewise
+    if network.loss == "poisson" and np.any(a.real < 1e-100):  # likewise
         return poisson_delta(network.neuron_activations[-1], z, a, y)
     rates, slopes = cost_derivative(network, a, y), jacobian(network.neuron_activations[-1], z)
     return np.array([sum(rates[m] * slopes[m, k] for m in range(len(z))) for k in range(len(z))])
@@ -177,16 +177,19 @@ def poisson_delta(names, z, a, y):
 
 
 def gradient(network, params, X, Y, sample_weight=None, divisor=None):
-    """dC/dparams by the four equations, (n_params,); the divisor as for `cost`."""
+    """dC/dparams by the four equations, (n_params,); the divisor as for `cost`.
+
+    Of complex parameters with small imaginary parts these of the result are the derivative along them.
+    """
     X = np.asarray(X, np.float64)
-    layers = unpack(network.sizes, np.asarray(params, np.float64))
+    layers = unpack(network.sizes, np.asarray(params, np.result_type(params, np.float64)))
     _, as_ = forward(network.sizes, network.neuron_activations, params, X)
     errors = deltas(network, params, X, Y)
     w = np.ones(len(X)) if sample_weight is None else np.asarray(sample_weight, np.float64)
     result = []
     for layer, (W, b) in enumerate(layers):
         a_prev = X if layer == 0 else as_[layer - 1]
-        dW = network.l2_penalty * W + network.l1_penalty * np.sign(W)
+        dW = network.l2_penalty * W + network.l1_penalty * np.sign(W.real)
         db = np.zeros_like(b)
         for i in range(len(X)):
             for k in range(len(b)):
@@ -263,6 +266,53 @@ def relative_error(actual, expected, floor=0.01):
     assert actual.shape == expected.shape, f"expected shape {expected.shape}, got {actual.shape}"
     difference = np.max(np.abs(actual - expected), initial=0.0)
     return float(difference / np.max(np.abs(expected), initial=floor))
+
+
+def hessian_vector_product(network, params, X, Y, v, sample_weight=None):
+    """d2C/dparams2 times v, (n_params,), by one complex step of the four equations; exact to rounding."""
+    moved = np.asarray(params, np.float64) + 1j * COMPLEX_STEP * np.asarray(v, np.float64)
+    return gradient(network, moved, X, Y, sample_weight).imag / COMPLEX_STEP
+
+
+def jacobian_vector_product(network, params, X, v, tangent=0.0):
+    """d(z, a)/dparams times v and d(z, a)/dX times the tangent of the output layer, two (n, n_outputs) arrays."""
+    moved = np.asarray(params, np.float64) + 1j * COMPLEX_STEP * np.asarray(v, np.float64)
+    zs, as_ = forward(network.sizes, network.neuron_activations, moved, X + 1j * COMPLEX_STEP * tangent)
+    return zs[-1].imag / COMPLEX_STEP, as_[-1].imag / COMPLEX_STEP
+
+
+def loss_curvature(network, z, a, y, of_z):
+    """d2C_x/dz2 or d2C_x/da2 of one sample by complex steps, (n_outputs, n_outputs)."""
+    columns = []
+    for e in np.eye(len(z)):
+        if of_z:
+            moved = z + 1j * COMPLEX_STEP * e
+            rate = output_delta(network, moved, activate(network.neuron_activations[-1], moved), y)
+        else:
+            rate = np.array(cost_derivative(network, a + 1j * COMPLEX_STEP * e, y), complex)
+        columns.append(rate.imag / COMPLEX_STEP)
+    return np.array(columns).T
+
+
+MATCHING = {("cross_entropy", "softmax"), ("cross_entropy", "sigmoid"), ("poisson", "exp")}
+
+
+def gauss_newton_matrix(network, params, X, Y, sample_weight=None):
+    """Mean of J.T @ B @ J as `Network.gnvp` says, (n_params, n_params), by the whole Jacobian."""
+    names = network.neuron_activations[-1]
+    zs, as_ = forward(network.sizes, network.neuron_activations, params, X)
+    J = np.array([jacobian_vector_product(network, params, X, e)[0] for e in np.eye(len(params))])
+    w, total = np.ones(len(X)) if sample_weight is None else np.asarray(sample_weight, np.float64), 0.0
+    for i in range(len(X)):
+        z, a = zs[-1][i], as_[-1][i]
+        slopes, of_z = jacobian(names, z), loss_curvature(network, z, a, Y[i], True)
+        B = slopes.T @ loss_curvature(network, z, a, Y[i], False) @ slopes
+        if isinstance(names, str):
+            B = of_z if (network.loss, names) in MATCHING else B
+        else:  # both are diagonal, each output by itself
+            B = np.where([(network.loss, name) in MATCHING for name in names], of_z, B)
+        total += w[i] / sum(w) * J[:, i] @ B @ J[:, i].T
+    return total
 
 
 # ---- Training: one rule per optimizer, for one parameter w with gradient g -------------------------------

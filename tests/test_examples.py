@@ -31,7 +31,7 @@ def shown(value: float, printed: str) -> bool:
 
 
 def test_examples_are_numbered_from_one_and_named_in_their_readme() -> None:
-    assert [int(name[:2]) for name in PROGRAMS] == list(range(1, 15))
+    assert [int(name[:2]) for name in PROGRAMS] == list(range(1, 16))
     text = (EXAMPLES / "README.md").read_text(encoding="utf-8")
     for name in PROGRAMS:
         assert f"]({name}.py)" in text, name
@@ -228,6 +228,22 @@ def test_own_activation() -> None:
     numbers = load("14_own_activation").main()
     assert numbers["before"] > 0.1
     assert numbers["after"] < 1e-6
+
+
+def test_second_derivatives(capsys: pytest.CaptureFixture[str]) -> None:
+    example = load("15_second_derivatives")
+    numbers = example.main()
+    newton, trust = numbers["results"].values()
+    np.testing.assert_allclose(newton.x, trust.x, atol=1e-3)
+    assert np.linalg.norm(trust.jac) < 1e-8
+    assert max(newton.nit, trust.nit) < 50
+    net = numbers["net"]
+    H = np.array([net.hvp(example.X, example.Y, e) for e in np.eye(net.n_params)])
+    eigenvalues = np.linalg.eigvalsh((H + H.T) / 2)
+    np.testing.assert_allclose(numbers["largest"], eigenvalues[:-4:-1], rtol=1e-8)
+    assert numbers["smallest"] == pytest.approx(eigenvalues[0], rel=1e-6)
+    assert eigenvalues[0] > 0
+    assert f"{eigenvalues[-1]:.4f}" in capsys.readouterr().out
 
 
 # ---- As programs -----------------------------------------------------------------------------------------------------

@@ -23,6 +23,12 @@ for activation in ("sigmoid", "relu", "elu", "softplus", "gelu", "sine"):
 net = bp.Network([3, 4, 2], output="softmax", loss="cross_entropy", seed=0)
 net.fit(X, [0, 1, 1, 0, 1, 0], epochs=2, batch_size=4, optimizer=bp.RMSprop(0.01), seed=1)
 results.append([net.loss_value(X, [0, 1, 1, 0, 1, 0]), *net.params])
+v = rng.normal(size=net.n_params)
+at = net.linearize(X, [0, 1, 1, 0, 1, 0])
+results.append([*net.hvp(X, [0, 1, 1, 0, 1, 0], v), *at.hvp(v), *at.gnvp(v), *at.jvp(v).ravel(), *at.vjp(Y)])
+wide = bp.Network([210, 14, 1], activation="silu", output="softplus", loss="poisson", seed=0)
+X, Y, v = rng.normal(size=(60, 210)), rng.random((60, 1)), rng.normal(size=wide.n_params)
+results.append([*wide.hvp(X, Y, v), *wide.fisher_vp(X, v), *wide.jvp(X, X, wrt="inputs").ravel()])
 print(json.dumps(results))
 """
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
-from fastbp.model.model import Model
+from fastbp.derivatives.second_order import SecondOrder
 from fastbp.training.history import History
 from fastbp.training.state import TrainingState
 
 
-class TrainedModel(Model):
+class TrainedModel(SecondOrder):
     """The part of a `fastbp.Network` that remembers its training."""
 
     history: History | None = None  # of the last fit

@@ -52,8 +52,8 @@ def _second(entry, n, z, a, d1, d2):
             d2[i] = vm.normal_pdf(z[i]) * (two - z[i] * z[i])
     elif code == SILU:
         for i in range(n):
-            s = vm.logistic(z[i])
-            d2[i] = s * (one - s) * (two + z[i] * (one - two * s))
+            s, rest = vm.logistic(z[i]), vm.logistic(-z[i])
+            d2[i] = s * rest * (two + z[i] * (rest - s))
     elif code == SINE:
         for i in range(n):
             d2[i] = -a[i]
@@ -90,8 +90,8 @@ def _third(entry, n, z, a, d1, d2, d3):
             d3[i] = vm.normal_pdf(z[i]) * z[i] * (square - four)
     elif code == SILU:
         for i in range(n):
-            s = vm.logistic(z[i])
-            skew, slope = one - two * s, s * (one - s)
+            s, rest = vm.logistic(z[i]), vm.logistic(-z[i])
+            skew, slope = rest - s, s * rest
             d3[i] = slope * (skew * (three + z[i] * skew) - two * z[i] * slope)
     elif code == SINE:
         for i in range(n):

@@ -1,0 +1,185 @@
+"""Products with second derivatives and Jacobians: frames for them, and networks linearized once for many of them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import partial
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fastbp.engine.cutting import DENSE, LEAST_SHARED_FLOPS, block_rows_for, gradient_pieces
+from fastbp.engine.derived import DerivedFrame, make_derived
+from fastbp.engine.parameters import count_params
+from fastbp.engine.problem import Problem
+from fastbp.engine.workspace import RowPieces, aligned_empty, rounded
+from fastbp.kernels.layers.linearization import N_KEPT, N_KEPT_OF_OUTPUTS
+from fastbp.kernels.roots import second_order as root
+from fastbp.kernels.tables import plan as in_plan
+from fastbp.kernels.tables import scalars as in_scalars
+from fastbp.system.memory import require_memory
+from fastbp.validation.data import Targets
+from fastbp.validation.sparse_rows import Rows
+
+HESSIAN, GAUSS_NEWTON, FISHER = root.HESSIAN, root.GAUSS_NEWTON_MATRIX, root.FISHER
+JACOBIAN, INPUT_JACOBIAN, TRANSPOSED = root.JACOBIAN, root.INPUT_JACOBIAN, root.TRANSPOSED
+
+# A product has a vector of its own for each piece of rows: as for gradients while these fit into the caches, and where
+# they do not, as long as a piece has so many rows that adding up the vectors is little beside the matrix products.
+_VECTOR_ELEMENTS = 1 << 18
+_LEAST_PIECE_ROWS = 32
+_ROWS_OF_A_LARGE_VECTOR = 64
+_MOST_LARGE_VECTORS = 8
+_MOST_PIECES = 16
+_FORWARD_PASSES = 4  # that a product takes about as long as
+
+
+class SecondOrderFrame(DerivedFrame):
+    """A frame of the root of products; its rows' flops and seconds are those of a product."""
+
+    kernel = root
+    flops = 0
+    seconds = 0.0
+
+    def multiply(
+        self,
+        task: int,
+        params: NDArray[Any],
+        v: NDArray[Any],
+        *,
+        out: NDArray[Any] | None = None,
+        n_threads: int | None = None,
+    ) -> None:
+        """Do a task of the root for the data that were set, with a vector of the right shape and dtype."""
+        self._point(root.VECTOR, v)
+        self.run(task, params, out=out, n_threads=self.useful_threads(n_threads, self.flops), seconds=self.seconds)
+        self._point(root.VECTOR, self.nothing)
+
+    def product(self, task: int, params: NDArray[Any], v: NDArray[Any], n_threads: int | None) -> NDArray[Any]:
+        """Return a product that is a vector like the parameters, a new array."""
+        self.multiply(task, params, v, n_threads=n_threads)
+        return self.grads[: self.n_params].copy()
+
+    def set_rows(self, X: Rows, targets: Targets | None = None, sample_weight: NDArray[Any] | None = None) -> None:
+        """Point the kernels to rows whose mean is to be differentiated."""
+        self.set_data(X, targets, sample_weight)
+        divisor = len(X) if sample_weight is None else float(np.sum(sample_weight, dtype=np.float64))
+        self.scalars[in_scalars.WEIGHT_FACTOR] = 1.0 / divisor
+
+
+def state_size(sizes: Sequence[int], block_rows: int) -> int:
+    """Elements of what is kept of a block; the same as `fastbp.kernels.layers.linearization.state_size`."""
+    *hidden, outputs = (rounded(block_rows * width) for width in sizes[1:])
+    return N_KEPT * sum(hidden) + N_KEPT_OF_OUTPUTS * outputs
+
+
+def make_products(
+    problem: Problem, X: Rows, *, adds_up: bool = True, keeps: bool = False, of_inputs: bool = False
+) -> SecondOrderFrame:
+    """Allocate a frame for products over all rows of X.
+
+    Parameters
+    ----------
+    problem : Problem
+        What the kernels are told.
+    X : ndarray or SparseRows
+        Data like those that it is for.
+    adds_up : bool
+        Whether products are vectors like the parameters, rather than rows of outputs.
+    keeps : bool
+        Whether the linearization is kept elsewhere.
+    of_inputs : bool
+        Whether inputs move, and not the parameters.
+    """
+    sizes, n_rows = problem.sizes, len(X)
+    mode, n_features = gradient_pieces(sizes, n_rows)
+    by_features = mode == in_plan.BY_FEATURES and not of_inputs
+    block_rows, n_pieces = (n_rows, 1) if by_features else _row_pieces(sizes, n_rows)
+    state = 0 if keeps else state_size(sizes, block_rows)
+    parts = 2 * n_features * n_rows * sizes[1] if by_features else 0
+    cut = RowPieces(block_rows, n_pieces, state + parts)
+    frame = make_derived(SecondOrderFrame, problem, X, cut, n_vectors=n_pieces if adds_up else 0, keep_z=True)
+    if by_features:
+        plan = frame.workspace.plan
+        plan[[in_plan.MODE, in_plan.N_PIECES]] = in_plan.BY_FEATURES, n_features
+        plan[in_plan.PARTS] = plan[in_plan.EXTRA] + state
+    frame.flops = _FORWARD_PASSES * n_rows * DENSE.flops_per_row(sizes)
+    frame.seconds = _FORWARD_PASSES * n_rows * DENSE.seconds_per_row(sizes)
+    return frame
+
+
+def _row_pieces(sizes: Sequence[int], n_rows: int) -> tuple[int, int]:
+    """Rows of a block, and into how many pieces the blocks are shared: from the problem alone."""
+    n_params = count_params(sizes)
+    flops = 6 * n_rows * n_params
+    large = min(_MOST_LARGE_VECTORS, n_rows // _ROWS_OF_A_LARGE_VECTOR)
+    most = min(_MOST_PIECES, max(_VECTOR_ELEMENTS // n_params, large))
+    n_pieces = max(1, min(n_rows // _LEAST_PIECE_ROWS, 2 * flops // LEAST_SHARED_FLOPS, most))
+    block_rows = min(block_rows_for(sizes, n_rows), -(-n_rows // n_pieces))
+    return block_rows, n_pieces
+
+
+class LinearizedRows:
+    """A network linearized at its parameters for some rows: what all products of these need is computed once.
+
+    Several threads may use it at once: each call takes a frame for itself.
+
+    Parameters
+    ----------
+    problem : Problem
+        The network.
+    params : ndarray, shape (n_params,)
+        Its parameters, which must not change.
+    X, targets, sample_weight
+        Valid data; X must not change either.
+    n_threads : int, optional
+        Threads to use.
+    """
+
+    def __init__(
+        self,
+        problem: Problem,
+        params: NDArray[Any],
+        X: Rows,
+        targets: Targets,
+        sample_weight: NDArray[Any] | None,
+        n_threads: int | None,
+    ) -> None:
+        self._params, self._X, self._n_threads = params, X, n_threads
+        self._make = partial(make_products, problem, X, keeps=True)
+        frame = self._make()
+        rows = frame.workspace.block_rows
+        elements = -(-len(X) // rows) * state_size(problem.sizes, rows)
+        cure = "Take fewer rows at a time, since products add up over rows, or call `hvp` without `linearize`."
+        require_memory(elements * problem.dtype.itemsize, f"The linearization of {len(X)} rows", cure)
+        self._state = aligned_empty(elements, problem.dtype)
+        frame.state = self._state
+        frame.set_rows(X, targets, sample_weight)
+        frame.multiply(root.LINEARIZE, params, params, n_threads=n_threads)
+        frame.set_data(X)
+        self._spare = [frame]
+
+    def product(self, task: int, v: NDArray[Any]) -> NDArray[Any]:
+        """Return a product that is a vector like the parameters, a new array."""
+        frame = self._take()
+        product = frame.product(root.KEPT + task, self._params, v, self._n_threads)
+        self._spare.append(frame)
+        return product
+
+    def outputs(self, v: NDArray[Any]) -> NDArray[Any]:
+        """Return what the outputs change by along the parameters v, (n, n_outputs)."""
+        frame = self._take()
+        out = np.empty((len(self._X), frame.n_outputs), frame.dtype)
+        frame.multiply(root.KEPT + JACOBIAN, self._params, v, out=out.reshape(-1), n_threads=self._n_threads)
+        self._spare.append(frame)
+        return out
+
+    def _take(self) -> SecondOrderFrame:
+        try:
+            return self._spare.pop()
+        except IndexError:  # another thread has it
+            frame = self._make()
+            frame.state = self._state
+            frame.set_data(self._X)
+            return frame

@@ -1,0 +1,148 @@
+"""What of a block of rows its products with second derivatives need: the network linearized at its parameters.
+
+For each layer four arrays like its z: a, f', the bend f'' e with e = delta_next @ W_next.T, and delta.  Of the output
+layer it is a, f', the curvature D of the loss (see `fastbp.kernels.functions.loss_curvature`), delta, and two more D.
+"""
+
+from fastbp.kernels.compiler.jit import leaf
+from fastbp.kernels.functions.activations import softmax_backward
+from fastbp.kernels.functions.loss_curvature import EXACT, FISHER, GAUSS_NEWTON, loss_curvature
+from fastbp.kernels.functions.losses import loss_of, loss_rows
+from fastbp.kernels.layers.higher_derivatives import layer_derivatives
+from fastbp.kernels.layers.net import field, is_softmax, output_runs, starts_from_logits
+from fastbp.kernels.layers.passes import finish_softmax, forward_neurons
+from fastbp.kernels.layers.products import error_product
+from fastbp.kernels.machine.pointers import shift
+from fastbp.kernels.tables import layer as in_layer
+from fastbp.kernels.tables import plan as in_plan
+
+# what is kept of a layer
+A = 0
+SLOPE = 1
+BEND = 2  # of the output layer the curvature D, which is EXACT unless one alone was asked for
+DELTA = 3
+GAUSS_NEWTON_D = 4  # these two of the output layer only
+FISHER_D = 5
+N_KEPT = 4
+N_KEPT_OF_OUTPUTS = 6
+
+EVERYTHING = -1  # all three curvatures of the loss
+NO_CURVATURE = -2  # none
+
+
+@leaf
+def kept(net, layer, which, state):
+    """Pointer to what is kept of a layer, in a block's part of the state."""
+    rows, offset = net.plan[in_plan.BLOCK_ROWS], 0
+    for before in range(layer):
+        offset += N_KEPT * _rounded(rows * field(net, before, in_layer.FAN_OUT))
+    return shift(state, offset + which * _rounded(rows * field(net, layer, in_layer.FAN_OUT)))
+
+
+@leaf
+def state_size(net):
+    """Elements of what is kept of a block; the same as `fastbp.engine.second_order.state_size`."""
+    total = 0
+    for layer in range(net.plan[in_plan.N_LAYERS]):
+        arrays = N_KEPT_OF_OUTPUTS if layer == net.plan[in_plan.N_LAYERS] - 1 else N_KEPT
+        total += arrays * _rounded(net.plan[in_plan.BLOCK_ROWS] * field(net, layer, in_layer.FAN_OUT))
+    return total
+
+
+@leaf
+def _rounded(elements):
+    """Arrays begin on their own cache lines."""
+    return (elements + 15) // 16 * 16
+
+
+@leaf
+def linearize_block(net, kind, first, m, has_first, work, state):
+    """Keep what products of a kind need of samples [first, first + m); X, targets and scales must have been loaded.
+
+    With `has_first` the first layer's z and a are there.  Overwrites z, a and delta of the workspace.
+    """
+    last = net.plan[in_plan.N_LAYERS] - 1
+    is_exact = kind in (EXACT, EVERYTHING)
+    for layer in range(1 if has_first else 0, last + 1):
+        forward_neurons(net, layer, first, 0, m, 0, field(net, layer, in_layer.FAN_OUT), work)
+    for layer in range(last):
+        keep_activations(net, layer, m, is_exact, work, state)
+    linearize_outputs(net, kind, m, is_exact, work, state)
+    if is_exact:
+        for i in range(last):
+            keep_errors(net, last - i, m, work, state)
+
+
+@leaf
+def keep_activations(net, layer, m, is_exact, work, state):
+    """a, f' and, where it is wanted, f'' of a layer without softmax."""
+    z, a = shift(work, field(net, layer, in_layer.Z)), shift(work, field(net, layer, in_layer.A))
+    target, slope, bend = kept(net, layer, A, state), kept(net, layer, SLOPE, state), kept(net, layer, BEND, state)
+    for i in range(m * field(net, layer, in_layer.FAN_OUT)):
+        target[i] = a[i]
+    layer_derivatives(net, layer, 2 if is_exact else 1, m, z, a, slope, bend, bend)
+
+
+@leaf
+def keep_errors(net, layer, m, work, state):
+    """delta of the layer before `layer`, and its bend, which held f''."""
+    before, n = layer - 1, field(net, layer, in_layer.FAN_IN)
+    e = shift(work, field(net, before, in_layer.DELTA))
+    W = shift(net.params, field(net, layer, in_layer.WEIGHTS))
+    error_product(m, n, field(net, layer, in_layer.FAN_OUT), kept(net, layer, DELTA, state), W, False, e)
+    slope, bend, delta = (
+        kept(net, before, SLOPE, state),
+        kept(net, before, BEND, state),
+        kept(net, before, DELTA, state),
+    )
+    for i in range(m * n):
+        bend[i] *= e[i]
+        delta[i] = slope[i] * e[i]
+
+
+@leaf
+def linearize_outputs(net, kind, m, is_exact, work, state):
+    """What is kept of the output layer."""
+    last = net.plan[in_plan.N_LAYERS] - 1
+    n, softmax_output = field(net, last, in_layer.FAN_OUT), is_softmax(net, last)
+    z, a = shift(work, field(net, last, in_layer.Z)), shift(work, field(net, last, in_layer.A))
+    y, scale = shift(work, net.plan[in_plan.TARGET]), shift(work, net.plan[in_plan.SCALE])
+    delta, slope = kept(net, last, DELTA, state), kept(net, last, SLOPE, state)
+    finish_softmax(net, 0, m, work)
+    loss = loss_of(net.plan, net.scalars, output_runs(net), a)
+    if is_exact:
+        sums, cost = shift(work, net.plan[in_plan.SUMS]), shift(work, net.plan[in_plan.COST])
+        loss_rows(loss, m, n, z, a, y, scale, sums, cost, delta)
+        if softmax_output and not starts_from_logits(net):
+            softmax_backward(m, n, a, delta)
+    # f'' lies where a curvature that is written later will
+    bend = kept(net, last, FISHER_D, state)
+    if softmax_output:
+        target = kept(net, last, A, state)
+        for i in range(m * n):
+            target[i] = a[i]
+    else:
+        layer_derivatives(net, last, 2 if is_exact else 1, m, z, a, slope, bend, bend)
+    keep_curvatures(net, kind, m, loss, work, state)
+    if is_exact and not (softmax_output or starts_from_logits(net)):
+        for i in range(m * n):
+            delta[i] *= slope[i]
+
+
+@leaf
+def keep_curvatures(net, kind, m, loss, work, state):
+    """The loss's curvature of a kind, or every one that it has."""
+    last, second = net.plan[in_plan.N_LAYERS] - 1, net.plan[in_plan.LOSS_SECOND]
+    n = field(net, last, in_layer.FAN_OUT)
+    z, a = shift(work, field(net, last, in_layer.Z)), shift(work, field(net, last, in_layer.A))
+    y, scale = shift(work, net.plan[in_plan.TARGET]), shift(work, net.plan[in_plan.SCALE])
+    delta, slope, bend = kept(net, last, DELTA, state), kept(net, last, SLOPE, state), kept(net, last, FISHER_D, state)
+    first_kind, end_kind = (EXACT, FISHER + 1) if kind == EVERYTHING else (kind, kind + 1)
+    for each in range(max(0, first_kind), end_kind):
+        D = kept(net, last, BEND if kind != EVERYTHING or each == EXACT else _place_of(each), state)
+        loss_curvature(each, loss, second, m, n, z, a, y, scale, slope, bend, delta, D)
+
+
+@leaf
+def _place_of(kind):
+    return GAUSS_NEWTON_D if kind == GAUSS_NEWTON else FISHER_D
