@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
-from fastbp.model.model import Model
+from fastbp.derivatives.input_derivatives import DerivativesByInputs
 from fastbp.training.history import History
 from fastbp.training.state import TrainingState
 
 
-class TrainedModel(Model):
+class TrainedModel(DerivativesByInputs):
     """The part of a `fastbp.Network` that remembers its training."""
 
     history: History | None = None  # of the last fit
