@@ -31,7 +31,7 @@ def shown(value: float, printed: str) -> bool:
 
 
 def test_examples_are_numbered_from_one_and_named_in_their_readme() -> None:
-    assert [int(name[:2]) for name in PROGRAMS] == list(range(1, 15))
+    assert [int(name[:2]) for name in PROGRAMS] == list(range(1, 16))
     text = (EXAMPLES / "README.md").read_text(encoding="utf-8")
     for name in PROGRAMS:
         assert f"]({name}.py)" in text, name
@@ -230,6 +230,14 @@ def test_own_activation() -> None:
     assert numbers["after"] < 1e-6
 
 
+def test_poisson_equation(capsys: pytest.CaptureFixture[str]) -> None:
+    found = load("15_poisson_equation").main(iterations=1500)
+    assert found.costs[0] > 50
+    assert found.costs.min() < 0.05
+    assert found.error < 0.02
+    assert f"largest error on the square {found.error:.1e}" in capsys.readouterr().out
+
+
 # ---- As programs -----------------------------------------------------------------------------------------------------
 
 
@@ -258,6 +266,7 @@ SMALLER = {
     "11_cost_of_a_gradient": {"largest": 2},
     "12_slow_ways": {"steps": 20},
     "13_scikit_learn_drop_in": {"epochs": 2},
+    "15_poisson_equation": {"iterations": 20},
 }
 
 

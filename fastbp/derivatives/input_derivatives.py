@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -14,9 +15,8 @@ from fastbp.engine import input_derivatives as engine
 from fastbp.model.checks import checked_inputs, checked_rows, require_derivatives
 from fastbp.model.definition import Definition
 from fastbp.model.model import Model
-from fastbp.system.memory import require_own_shape
+from fastbp.system.memory import require_memory, require_own_shape
 from fastbp.validation.residuals import output_errors, residual_result, residual_terms
-from fastbp.validation.results import result_array
 
 # (X, u, du, lap) -> each row's cost, and its derivatives by u, du and lap, None for 0
 Residual = Callable[[NDArray[Any], NDArray[Any], NDArray[Any], NDArray[Any]], Any]
@@ -332,7 +332,9 @@ class DerivativesByInputs(Model):
 
 def _new(net: Definition, shape: tuple[int, ...]) -> NDArray[Any]:
     """Return an array for a result, if it fits into the memory."""
-    return result_array(None, shape, net.dtype, f"A result of shape {shape}", "Pass fewer rows at a time.")
+    n_bytes = math.prod(shape) * net.dtype.itemsize
+    require_memory(n_bytes, f"A result of shape {shape}", "Pass fewer rows at a time.")
+    return np.empty(shape, net.dtype)
 
 
 def _new_results(net: Definition, n: int) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any]]:

@@ -56,19 +56,20 @@ class InputFrame(DerivedFrame):
         """Do a task of the root for all rows of X; arrays as the root has them, contiguous and of the right dtype."""
         self.set_data(X)
         self._point(kernel.PLACES, self.places)
-        own = {kernel.DIRECTIONS: directions, kernel.JACOBIANS: jacobians, kernel.LAPLACIANS: laplacians}
-        for place, array in (own | {kernel.KEPT: self.kept}).items():
+        results = (kernel.DIRECTIONS, directions), (kernel.JACOBIANS, jacobians), (kernel.LAPLACIANS, laplacians)
+        for place, array in (*results, (kernel.KEPT, self.kept)):
             if array is None:
-                self.addresses[place], self._arrays[place] = 0, None
+                self.addresses[place] = 0
+                self._arrays[place] = None
             else:
                 self._point(place, array)
-        factor = 3 if task == GRADIENT else 1
-        threads = self.useful_threads(n_threads, factor * len(X) * self.flops_per_row)
-        seconds = factor * len(X) * self.seconds_per_row
+        factor = 3 * len(X) if task == GRADIENT else len(X)
+        threads = self.useful_threads(n_threads, factor * self.flops_per_row)
+        flat = None if out is None else out.reshape(-1)
         try:
-            self.run(task, params, out=None if out is None else out.reshape(-1), n_threads=threads, seconds=seconds)
+            self.run(task, params, out=flat, n_threads=threads, seconds=factor * self.seconds_per_row)
         finally:
-            for place in (*own, entry.PARAMS):  # the caller's arrays, or results that are his now
+            for place, _ in (*results, (entry.PARAMS, None)):  # the caller's arrays, or results that are his now
                 self._arrays[place] = None
 
     @property
