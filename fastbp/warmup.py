@@ -83,5 +83,6 @@ def _use_every_kernel(dtype: str) -> float:
     net.fit(X, Y, epochs=1, optimizer=LBFGS())
     finite_difference_gradient(net, X, Y, dtype=net.dtype)
     net.hvp(X, Y, net.params)
+    net.laplacian(X)
     check_gradient(net, X, Y)  # in float64, whatever the network's dtype
     return time.perf_counter() - began

@@ -246,6 +246,14 @@ def test_second_derivatives(capsys: pytest.CaptureFixture[str]) -> None:
     assert f"{eigenvalues[-1]:.4f}" in capsys.readouterr().out
 
 
+def test_poisson_equation(capsys: pytest.CaptureFixture[str]) -> None:
+    found = load("16_poisson_equation").main(iterations=1500)
+    assert found.costs[0] > 50
+    assert found.costs.min() < 0.05
+    assert found.error < 0.02
+    assert f"largest error on the square {found.error:.1e}" in capsys.readouterr().out
+
+
 # ---- As programs -----------------------------------------------------------------------------------------------------
 
 
@@ -274,6 +282,7 @@ SMALLER = {
     "11_cost_of_a_gradient": {"largest": 2},
     "12_slow_ways": {"steps": 20},
     "13_scikit_learn_drop_in": {"epochs": 2},
+    "16_poisson_equation": {"iterations": 20},
 }
 
 
