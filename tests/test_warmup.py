@@ -73,7 +73,7 @@ def test_another_process_compiles_nothing(tmp_path):
     code = "from fastbp.__main__ import main; assert main(['warmup', '--dtype', 'float64']) == 0"
     assert run_python(code, time_limit=300, FASTBP_CACHE_DIR=str(tmp_path)).startswith("float64: ready after ")
     files = sorted(path.name for path in tmp_path.rglob("*.kernel"))
-    assert len(files) == 2
+    assert len(files) == len(list(pkgutil.iter_modules(roots.__path__)))
     assert run_python(COLD + USE, FASTBP_CACHE_DIR=str(tmp_path)) == "0 2 0\n"
     assert sorted(path.name for path in tmp_path.rglob("*.kernel")) == files
 

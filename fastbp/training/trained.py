@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
-from fastbp.model.model import Model
+from fastbp.derivatives.outputs import OutputDerivatives
+from fastbp.derivatives.samples import SampleDerivatives
 from fastbp.training.history import History
 from fastbp.training.state import TrainingState
 
 
-class TrainedModel(Model):
+class TrainedModel(OutputDerivatives, SampleDerivatives):
     """The part of a `fastbp.Network` that remembers its training."""
 
     history: History | None = None  # of the last fit
