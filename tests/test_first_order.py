@@ -222,6 +222,25 @@ def test_lists_and_lone_outputs():
     np.testing.assert_array_equal(net.vjp(X, [1, 2]), net.vjp(X, [[1.0], [2.0]]))
 
 
+@pytest.mark.parametrize("dtype", cases.DTYPES)
+@pytest.mark.parametrize("sizes", [[100, 70, 3], [50, 47, 5], [3, 2500, 2], [2, 5000, 2], [700, 3]], ids=str)
+def test_bits_past_the_caches(sizes, dtype, monkeypatch):
+    """Results larger than the caches are written by other stores, line by line, wherever the lines begin."""
+    net = bp.Network(sizes, "tanh", dtype=dtype, seed=1)
+    rng = np.random.default_rng(4)
+    X, Y = rng.standard_normal((3, sizes[0])).astype(dtype), rng.random((3, sizes[-1])).astype(dtype)
+    expected = net.jacobian(X), net.per_sample_gradients(X, Y)
+    monkeypatch.setattr(engine, "_PAST_CACHES", 0)
+    for shift in range(0, 17, 3):
+        for whole, call_into in zip(expected, (net.jacobian, net.per_sample_gradients), strict=True):
+            room = np.full(whole.size + 40, np.nan, dtype)
+            out = room[shift : shift + whole.size].reshape(whole.shape)
+            call_into(X, *([Y] if whole.ndim == 2 else []), out=out)
+            assert same_bits(out, whole)
+            assert np.isnan(room[:shift]).all()
+            assert np.isnan(room[shift + whole.size :]).all()
+
+
 # ---- Laws ------------------------------------------------------------------------------------------------------------
 
 
@@ -263,6 +282,10 @@ def test_saturated_neurons_keep_their_digits(hidden, inputs):
         np.testing.assert_allclose(found, np.outer(rates, np.full(inputs, slope / inputs)), rtol=1e-9)
 
 
+compiled = pytest.mark.skipif(numba.config.DISABLE_JIT, reason="own functions must be compiled")
+
+
+@compiled
 def test_own_functions():
     cube = bp.Activation("cube", numba.njit(lambda z: z**3), numba.njit(lambda z: 3 * z * z))
     fourth = bp.Loss("fourth", numba.njit(lambda a, y: (a - y) ** 4), numba.njit(lambda a, y: 4 * (a - y) ** 3))
@@ -404,6 +427,7 @@ def test_other_wrong_arguments_are_refused():
         net.jacobian_blocks(X * np.nan)
 
 
+@compiled
 def test_errors_of_own_functions_are_raised():
     @numba.njit
     def refuse(z):

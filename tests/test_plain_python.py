@@ -23,6 +23,13 @@ for activation in ("sigmoid", "relu", "elu", "softplus", "gelu", "sine"):
 net = bp.Network([3, 4, 2], output="softmax", loss="cross_entropy", seed=0)
 net.fit(X, [0, 1, 1, 0, 1, 0], epochs=2, batch_size=4, optimizer=bp.RMSprop(0.01), seed=1)
 results.append([net.loss_value(X, [0, 1, 1, 0, 1, 0]), *net.params])
+for sizes, output in (([3, 4, 2], "tanh"), ([2, 4, 3, 3], "softmax"), ([5, 4, 3, 3], "sigmoid")):
+    net = bp.Network(sizes, output=output, activation="silu", seed=0)
+    X, Y = rng.normal(size=(6, sizes[0])), rng.normal(size=(6, sizes[-1]))
+    arrays = [net.input_jacobian(X), net.jacobian(X), *net.vjp(X, Y, "both"), net.input_gradient(X, Y)]
+    arrays += [net.per_sample_gradients(X, Y), net.per_sample_gradient_norms(X, Y)]
+    arrays += [net.per_sample_gradient_dots(X, Y, net.params)]
+    results.append([number for array in arrays for number in array.ravel()])
 print(json.dumps(results))
 """
 

@@ -123,24 +123,24 @@ def step_back(net, layer, m, d_next, W_T, d, work):
 
 
 @leaf
-def jacobian_block(net, first, m, d, e, W_T, out, work):
+def jacobian_block(net, first, m, d, e, W_T, streams, out, work):
     """out[i, q, :] = the derivative of output q of row i by all parameters, for m rows; destroys d and e."""
     last = net.plan[in_plan.N_LAYERS] - 1
     k = field(net, last, in_layer.FAN_OUT)
     if is_softmax(net, last):
         softmax_errors(m, k, shift(work, field(net, last, in_layer.A)), d)
-        _store_rows(net, last, first, m, d, out, work)
+        _store_rows(net, last, first, m, d, streams, out, work)
     else:
         _store_last_layer(net, first, m, out, work)
     for i in range(last):
         layer = last - 1 - i
         step_back(net, layer, m, d, W_T, e, work)
         d, e = e, d
-        _store_rows(net, layer, first, m, d, out, work)
+        _store_rows(net, layer, first, m, d, streams, out, work)
 
 
 @leaf
-def _store_rows(net, layer, first, m, d, out, work):
+def _store_rows(net, layer, first, m, d, streams, out, work):
     """The part of a layer with any d."""
     k = field(net, net.plan[in_plan.N_LAYERS] - 1, in_layer.FAN_OUT)
     fan_in, fan_out = field(net, layer, in_layer.FAN_IN), field(net, layer, in_layer.FAN_OUT)
@@ -149,7 +149,8 @@ def _store_rows(net, layer, first, m, d, out, work):
     for i in range(m):
         for q in range(k):
             row = i * k + q
-            store_gradient(fan_in, fan_out, shift(a, i * stride), shift(d, row * fan_out), shift(here, row * n_params))
+            d_row, to = shift(d, row * fan_out), shift(here, row * n_params)
+            store_gradient(fan_in, fan_out, shift(a, i * stride), d_row, to, streams)
 
 
 @leaf

@@ -71,7 +71,8 @@ _SUM = 1
 VECTOR = entry.N_ADDRESSES  # address of a vector like the parameters
 WAY = VECTOR + 1
 HALF = VECTOR + 2  # elements of one of the two parts of EXTRA that hold the outputs' derivatives by a layer
-N_ADDRESSES = VECTOR + 3
+PAST_CACHES = VECTOR + 3  # 1: OUT is larger than the caches
+N_ADDRESSES = VECTOR + 4
 
 
 class _Job(NamedTuple):
@@ -84,6 +85,7 @@ class _Job(NamedTuple):
     vector: Any
     way: Any
     half: Any
+    streams: Any
 
 
 @root
@@ -114,6 +116,7 @@ def run(task, slot, addresses, control, like, first_step, rates):
         from_address(table[VECTOR], reals),
         table[WAY],
         table[HALF],
+        table[PAST_CACHES],
     )
     if slot > entry.LEADER:
         _help_with(job, slot)
@@ -189,7 +192,8 @@ def _of_layer(job, layer, first, m, add, grad, work):
         backward_weights(net, layer, first, m, 0, fan_in, add, grad, no_step(grad), work)
         backward_biases(net, layer, m, add, grad, work)
     elif job.task == SAMPLE_GRADIENTS:
-        store_layer_gradients(net, layer, first, m, shift(job.out, first * net.plan[in_plan.N_PARAMS]), work)
+        out = shift(job.out, first * net.plan[in_plan.N_PARAMS])
+        store_layer_gradients(net, layer, first, m, job.streams, out, work)
     elif job.task == NORMS:
         add_layer_norms(net, layer, first, m, shift(job.out, first), work)
     elif job.task == DOTS:
@@ -244,7 +248,8 @@ def _outputs(job, first, m, work):
         for i in range(m * k):
             out[i] = f[i]
     elif job.task == JACOBIAN:
-        jacobian_block(net, first, m, d, e, third, shift(job.out, first * k * net.plan[in_plan.N_PARAMS]), work)
+        out = shift(job.out, first * k * net.plan[in_plan.N_PARAMS])
+        jacobian_block(net, first, m, d, e, third, job.streams, out, work)
     elif job.way == PATHS:
         input_jacobian_of_paths(net, m, third, out, work)
     elif job.way == FORWARD:
