@@ -84,5 +84,6 @@ def _use_every_kernel(dtype: str) -> float:
     finite_difference_gradient(net, X, Y, dtype=net.dtype)
     net.hvp(X, Y, net.params)
     net.laplacian(X)
+    net.input_jacobian(X)
     check_gradient(net, X, Y)  # in float64, whatever the network's dtype
     return time.perf_counter() - began

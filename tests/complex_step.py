@@ -158,21 +158,12 @@ def output_costs(network, z, a, Y):
     return costs
 
 
-def cost_and_gradient(network, params, X, Y, sample_weight=None):
-    """The cost, its derivatives with respect to all parameters, (n_params,), and how far rounding may have moved them.
-
-    Of softmax's outputs the largest moves against all others, and what the sum over them loses is this function's loss.
-    """
-    n = len(params)
-    copies = params + 1j * STEP * np.eye(n)
-    a, start = np.broadcast_to(X.astype(complex), (n, *X.shape)), 0
-    penalties = np.zeros(n, complex)
+def outputs(network, copies, a):
+    """The outputs' z and a, (copies, n, n_outputs), for parameters (copies, n_params) and inputs (copies, n, k)."""
+    n, start = len(copies), 0
     for names, (fan_in, fan_out) in zip(network.neuron_activations, itertools.pairwise(network.sizes), strict=True):
         W = copies[:, start : start + fan_in * fan_out].reshape(n, fan_in, fan_out)
         start += (fan_in + 1) * fan_out
-        penalties += network.l2_penalty / 2 * (W * W).sum(axis=(1, 2)) + network.l1_penalty * absolute(W).sum(
-            axis=(1, 2)
-        )
         z = a @ W + copies[:, None, start - fan_out : start]
         if names == "softmax":
             a = softmax(z)
@@ -181,6 +172,41 @@ def cost_and_gradient(network, params, X, Y, sample_weight=None):
             for name in set(names):
                 columns = [j for j, each in enumerate(names) if each == name]
                 a[..., columns] = ACTIVATIONS[name](z[..., columns])
+    return z, a
+
+
+def by_params(network, params, X, Y):
+    """Derivatives of the outputs, (n, n_outputs, n_params), and of each row's cost, (n, n_params)."""
+    n = len(params)
+    z, a = outputs(network, params + 1j * STEP * np.eye(n), np.broadcast_to(X.astype(complex), (n, *X.shape)))
+    costs = output_costs(network, z, a, Y).sum(axis=-1)
+    return np.moveaxis(a.imag / STEP, 0, -1), costs.imag.T / STEP
+
+
+def by_inputs(network, params, X, Y):
+    """Derivatives of the outputs, (n, n_outputs, n_features), and of each row's cost, (n, n_features)."""
+    k = X.shape[1]
+    inputs = X + 1j * STEP * np.eye(k)[:, None, :]
+    z, a = outputs(network, np.broadcast_to(params.astype(complex), (k, len(params))), inputs)
+    costs = output_costs(network, z, a, Y).sum(axis=-1)
+    return np.moveaxis(a.imag / STEP, 0, -1), costs.imag.T / STEP
+
+
+def cost_and_gradient(network, params, X, Y, sample_weight=None):
+    """The cost, its derivatives with respect to all parameters, (n_params,), and how far rounding may have moved them.
+
+    Of softmax's outputs the largest moves against all others, and what the sum over them loses is this function's loss.
+    """
+    n = len(params)
+    copies = params + 1j * STEP * np.eye(n)
+    z, a = outputs(network, copies, np.broadcast_to(X.astype(complex), (n, *X.shape)))
+    penalties, start = np.zeros(n, complex), 0
+    for fan_in, fan_out in itertools.pairwise(network.sizes):
+        W = copies[:, start : start + fan_in * fan_out].reshape(n, fan_in, fan_out)
+        start += (fan_in + 1) * fan_out
+        penalties += network.l2_penalty / 2 * (W * W).sum(axis=(1, 2)) + network.l1_penalty * absolute(W).sum(
+            axis=(1, 2)
+        )
     w = np.ones(len(X)) if sample_weight is None else sample_weight
     costs = output_costs(network, z, a, Y) * (w / w.sum())[:, None]
     gradient = (costs.sum(axis=(1, 2)) + penalties).imag / STEP

@@ -29,6 +29,13 @@ results.append([*net.hvp(X, [0, 1, 1, 0, 1, 0], v), *at.hvp(v), *at.gnvp(v), *at
 wide = bp.Network([210, 14, 1], activation="silu", output="softplus", loss="poisson", seed=0)
 X, Y, v = rng.normal(size=(60, 210)), rng.random((60, 1)), rng.normal(size=wide.n_params)
 results.append([*wide.hvp(X, Y, v), *wide.fisher_vp(X, v), *wide.jvp(X, X, wrt="inputs").ravel()])
+for sizes, output in (([3, 4, 2], "tanh"), ([2, 4, 3, 3], "softmax"), ([5, 4, 3, 3], "sigmoid")):
+    net = bp.Network(sizes, output=output, activation="silu", seed=0)
+    X, Y = rng.normal(size=(6, sizes[0])), rng.normal(size=(6, sizes[-1]))
+    arrays = [net.input_jacobian(X), net.jacobian(X), *net.vjp(X, Y, "both"), net.input_gradient(X, Y)]
+    arrays += [net.per_sample_gradients(X, Y), net.per_sample_gradient_norms(X, Y)]
+    arrays += [net.per_sample_gradient_dots(X, Y, net.params)]
+    results.append([number for array in arrays for number in array.ravel()])
 print(json.dumps(results))
 """
 

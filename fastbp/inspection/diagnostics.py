@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from fastbp import validation
-from fastbp.derivatives.jacobian import OutputErrors
+from fastbp.derivatives.outputs import output_slopes
 from fastbp.functions.activations import facts_of_activation
 from fastbp.functions.losses import facts_of_loss
 from fastbp.functions.own import Activation
@@ -318,7 +318,7 @@ class _Counts:
         output: Any = self._runs[0][0] if len(self._runs) == 1 else self._runs
         params = np.concatenate([net.weights[layer].ravel(), net.biases[layer]])
         settings = settings_of(net) | {"activation": [], "output": output, "dropout": 0.0}
-        settings |= {"loss": "absolute", "loss_parameter": None}
+        settings |= {"loss": "quadratic", "loss_parameter": None}
         self._net = from_params(Model, params, [fan_in, fan_out], **settings)
         is_output = layer == len(net.sizes) - 2
         neurons = [activation for activation, count in self._runs for _ in range(count)]
@@ -352,7 +352,7 @@ class _Counts:
         if self._net.has_softmax:
             diagonal: NDArray[np.float64] = (a * (1 - a)).astype(np.float64)  # of the Jacobian
             return diagonal
-        slopes: NDArray[np.float64] = np.abs(OutputErrors(self._net, a_prev).of(slice(None))).astype(np.float64)
+        slopes: NDArray[np.float64] = np.abs(output_slopes(self._net, a_prev)).astype(np.float64)
         return slopes
 
     def diagnosis(self, n: int) -> LayerDiagnosis:

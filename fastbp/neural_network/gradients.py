@@ -9,7 +9,6 @@ from numpy.typing import ArrayLike, NDArray
 from scipy import sparse
 from sklearn.utils.validation import validate_data
 
-from fastbp.derivatives.jacobian import OutputErrors
 from fastbp.engine.batch_cost import BatchCost
 from fastbp.model.definition import problem_of
 from fastbp.model.model import passes_of
@@ -87,10 +86,7 @@ class Gradients:
         valid = validate_data(self, X, accept_sparse=SPARSE_FORMATS, reset=False)
         X = np.ascontiguousarray(as_dense(sparse_rows(valid)) if sparse.issparse(valid) else valid, net.dtype)
         _require_finite_outputs(passes_of(net).outputs(X, self.n_threads))
-        errors = OutputErrors(net, X)
-        gradient = np.empty((len(X), net.sizes[-1], X.shape[1]), net.dtype)
-        for j in range(net.sizes[-1]):
-            gradient[:, j] = errors.of(j) @ net.weights[0].T
+        gradient: NDArray[Any] = net.input_jacobian(X, n_threads=self.n_threads)
         return gradient
 
 

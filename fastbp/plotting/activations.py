@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fastbp.derivatives.jacobian import OutputErrors
+from fastbp.derivatives.outputs import output_slopes
 from fastbp.functions.activations import OF_LAYERS
 from fastbp.functions.names import ActivationName, OutputName
 from fastbp.functions.own import Activation
@@ -124,4 +124,4 @@ def _curve(activation: OutputName | Activation, z: NDArray[Any]) -> tuple[NDArra
         raise ValueError(f"`names` must be functions of one z; {activation} is one of the whole layer.")
     net = Model([1, 1], output=activation, initializer="zeros")
     net.params = [1.0, 0.0]
-    return net.predict(z[:, None])[:, 0], OutputErrors(net, z[:, None]).of(0)[:, 0]
+    return net.predict(z[:, None])[:, 0], output_slopes(net, z[:, None])[:, 0]

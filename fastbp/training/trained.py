@@ -5,12 +5,14 @@ from __future__ import annotations
 from typing import Any
 
 from fastbp.derivatives.input_derivatives import DerivativesByInputs
+from fastbp.derivatives.outputs import OutputDerivatives
+from fastbp.derivatives.samples import SampleDerivatives
 from fastbp.derivatives.second_order import SecondOrder
 from fastbp.training.history import History
 from fastbp.training.state import TrainingState
 
 
-class TrainedModel(SecondOrder, DerivativesByInputs):
+class TrainedModel(OutputDerivatives, SampleDerivatives, SecondOrder, DerivativesByInputs):
     """The part of a `fastbp.Network` that remembers its training."""
 
     history: History | None = None  # of the last fit

@@ -83,6 +83,8 @@ SPARSE_STEP_ELEMENTS = 1 << 14
 # Parameters between the one that is changed and the one that is asked for: other threads have read them, and calling
 # their copies back takes long.
 ADAM_AHEAD = 256
+# Of a result that is copied past the caches at a time: 8 or 16 KiB, which stay in the first-level cache.
+STREAMED_ELEMENTS = 1 << 11
 
 # --- pieces for threads -----------------------------------------------------------------------------------------------
 

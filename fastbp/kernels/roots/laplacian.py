@@ -46,7 +46,7 @@ _ROWS = 0
 _SUM = 1
 
 # addresses behind those of `entry`; OUT is the values (n, n_outputs), or their errors
-PLACES = entry.N_ADDRESSES  # table of `fastbp.kernels.layers.tangents`
+PLACES = entry.N_ADDRESSES  # table of `fastbp.kernels.layers.input_tangents`
 DIRECTIONS = PLACES + 1  # (r, fan_out of the first layer)
 JACOBIANS = PLACES + 2  # (n, n_outputs, r)
 LAPLACIANS = PLACES + 3  # (n, n_outputs)
