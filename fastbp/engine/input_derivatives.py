@@ -13,7 +13,7 @@ from fastbp.engine.cutting import LEAST_SHARED_FLOPS, inputs_of
 from fastbp.engine.derived import DerivedFrame, make_derived, of_outputs
 from fastbp.engine.problem import Problem
 from fastbp.engine.workspace import RowPieces, aligned_empty, rounded
-from fastbp.kernels.layers import tangents as in_places
+from fastbp.kernels.layers import input_tangents as in_places
 from fastbp.kernels.roots import entry
 from fastbp.kernels.roots import laplacian as kernel
 from fastbp.validation.sparse_rows import Rows

@@ -8,8 +8,6 @@ so that one pass forward with tangents and one backward for each output are enou
 """
 
 from fastbp.kernels.compiler.jit import leaf
-from fastbp.kernels.layers.net import field, is_softmax
-from fastbp.kernels.layers.softmax_tangents import add_softmax_hessian
 from fastbp.kernels.layers.input_tangents import (
     D1,
     D2,
@@ -25,6 +23,8 @@ from fastbp.kernels.layers.input_tangents import (
     scratch_of,
     slopes_of,
 )
+from fastbp.kernels.layers.net import field, is_softmax
+from fastbp.kernels.layers.softmax_tangents import add_softmax_hessian
 from fastbp.kernels.machine.pointers import real, shift
 from fastbp.kernels.matrix.tiles import NOTHING
 from fastbp.kernels.tables import layer as in_layer

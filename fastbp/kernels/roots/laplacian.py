@@ -11,8 +11,6 @@ from fastbp.kernels.jobs.known_codes import knows
 from fastbp.kernels.jobs.row_pieces import first_block, shared, sum_piece
 from fastbp.kernels.layers.higher_derivatives import knows_derivatives
 from fastbp.kernels.layers.input_hessians import hessian_rows
-from fastbp.kernels.layers.net import Net, field
-from fastbp.kernels.layers.samples import load_inputs
 from fastbp.kernels.layers.input_tangents import (
     BLOCK_SIZE,
     ERROR,
@@ -27,6 +25,8 @@ from fastbp.kernels.layers.input_tangents import (
     scratch_of,
     spread_directions,
 )
+from fastbp.kernels.layers.net import Net, field
+from fastbp.kernels.layers.samples import load_inputs
 from fastbp.kernels.machine import team
 from fastbp.kernels.machine.pointers import at, from_address, real, shift
 from fastbp.kernels.roots import entry
