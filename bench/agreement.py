@@ -14,7 +14,7 @@ from bench import shapes
 # float32 sums in another order, twenty steps long, differ by some 1e-6 of the cost; a wrong constant of Adam's by more
 # than 1e-2.
 TOLERANCE = 1e-3
-DERIVATIVES = (  # of `derivative_peers`, which compares by this module's projections
+DERIVATIVES = (  # of `derivative_peers`
     "input_jacobian",
     "parameter_jacobian",
     "sample_gradients",
@@ -62,9 +62,9 @@ def reference(task: str, shape: shapes.Shape) -> list[float]:
     if task in ("gradient", "perturbation"):
         return [_slope(shape, direction) for direction in directions(shape.n_params)]
     if task in DERIVATIVES:
-        from bench import derivative_peers
+        from bench import derivative_references  # which compares by this module's projections
 
-        return derivative_peers.reference(task, shape)
+        return derivative_references.reference(task, shape)
     if task == "digits":
         from bench import nielsen_peers  # which compares by this module's projections
 

@@ -26,7 +26,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, TextIO
 
-from bench import agreement, derivative_peers, instruction_sets, least_squares_peers, shapes
+from bench import agreement, derivative_peers, derivative_references, instruction_sets, least_squares_peers, shapes
 from bench.peers import Peer, flat
 from bench.registry import PEERS
 
@@ -163,7 +163,7 @@ def to_goal(peer: Any, *, method: str) -> Task:
 def _derivative(what: str) -> Callable[..., Task]:
     def task(peer: Peer, *, by_hand: bool = False) -> Task:
         call, read = derivative_peers.derivative(peer, what, by_hand=by_hand)
-        return _calls(call, lambda result: derivative_peers.fingerprint(what, read(result)))
+        return _calls(call, lambda result: derivative_references.fingerprint(what, read(result)))
 
     return task
 
@@ -206,7 +206,7 @@ TASKS: dict[str, Callable[..., Task]] = {
         *(matrix_product, copy, tiles, blas),
         *(least_squares, to_goal),
     )
-} | {what: _derivative(what) for what in derivative_peers.DERIVATIVES}
+} | {what: _derivative(what) for what in agreement.DERIVATIVES}
 
 
 class Server:
