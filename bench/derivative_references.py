@@ -1,4 +1,4 @@
-"""Derivatives beyond the gradient of the cost by plain NumPy in float64, and the few numbers by which they are compared.
+"""Derivatives beyond the gradient of the cost by plain NumPy in float64, and a few numbers by which they are compared.
 
 All networks are tanh inside; the last layer's z are the outputs, or the logits of a softmax with cross-entropy.
 """
