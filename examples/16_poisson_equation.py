@@ -5,7 +5,8 @@ network is told no value of u inside.  Its cost is the mean squared residual of 
 a weight, half the mean square of u at points of the edge; costs and gradients are added up for an optimizer of SciPy.
 
 What to look for: `residual_value_and_grad` takes one function of u, du and the Laplacian, in plain NumPy and for all
-points at once; the cost falls by nearly six powers of ten, and the network is within 0.001 of the solution everywhere.
+points at once; the cost falls by nearly six powers of ten, and nowhere is the network as far as 0.001 from the
+solution.
 
 Run: ``python examples/16_poisson_equation.py [folder for the pictures] [--iterations 3000]``
 """

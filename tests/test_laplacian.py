@@ -2,6 +2,8 @@
 
 import copy
 import itertools
+import json
+import signal
 import threading
 
 import numba
@@ -9,9 +11,11 @@ import numpy as np
 import pytest
 
 import fastbp as bp
+from fastbp.engine import frame
 from fastbp.engine import input_derivatives as engine
 from fastbp.system import memory
 from tests import cases, jets
+from tests.fresh import run_python
 from tests.twins import same_bits
 
 TOLERANCE = {"float32": 3e-5, "float64": 1e-12}
@@ -341,6 +345,68 @@ def test_small_and_large_calls_of_one_network_alternate():
         for n, result in zip((1, 7, 900), expected, strict=True):
             assert same_bits(net.laplacian(X[:n]), result)
             np.testing.assert_allclose(net.laplacian(X)[:n], result, rtol=1e-12, atol=1e-13)
+
+
+PROGRAM = """
+import json
+import numpy as np
+import fastbp as bp
+rng = np.random.default_rng(0)
+X, results = rng.normal(size=(5, 3)), []
+def residual(X, u, du, lap):
+    r = lap + u
+    return (r * r).sum(axis=1), 2 * r, du, 2 * r
+for hidden, output in ((["tanh", [("gelu", 1), ("sine", 3)]], "identity"), (["softplus", "silu"], "softmax")):
+    net = bp.Network([3, 4, 4, 2], hidden, output, seed=0)
+    cost, grad = net.residual_value_and_grad(X, residual)
+    for array in (cost, grad, net.laplacian(X), *net.input_derivatives(X), net.input_hessian(X)):
+        results += np.ravel(array).tolist()
+wide, X = bp.Network([9, 3, 2], "tanh", seed=0), rng.normal(size=(3, 9))
+results += wide.laplacian(X).ravel().tolist() + wide.input_hessian(X[:1]).ravel().tolist()
+print(json.dumps(results))
+"""
+
+
+def test_plain_python_agrees_with_compiled():
+    plain, compiled = (json.loads(run_python(PROGRAM, NUMBA_DISABLE_JIT=disabled)) for disabled in "10")
+    np.testing.assert_allclose(plain, compiled, rtol=1e-10, atol=1e-12)
+
+
+@pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="no timer that sends signals")
+def test_calls_can_be_interrupted(monkeypatch):
+    """Again and again, until a signal's handler raises: within a call or between two."""
+
+    class StopError(Exception):
+        pass
+
+    def handler(*_):
+        raise StopError
+
+    def many(call):
+        while True:
+            call()
+
+    net, X = network(cases.Case("9-64-64-2", [9, 64, 64, 2], "tanh"), n_rows=2000)
+    at = net.linearize_inputs(X)
+    calls = (
+        lambda: net.laplacian(X),
+        lambda: net.input_hessian(X),
+        lambda: net.residual_value_and_grad(X, squared_residual),
+        lambda: at.gradient(of_laplacian=at.laplacian),
+    )
+    monkeypatch.setattr(frame, "LONG_CALL", 0.0)
+    before = signal.signal(signal.SIGALRM, handler)
+    try:
+        for call in calls:
+            expected = call()
+            signal.setitimer(signal.ITIMER_REAL, 0.05)
+            with pytest.raises(StopError):
+                many(call)
+            again = call()
+            assert all(map(same_bits, map(np.asarray, again), map(np.asarray, expected)))
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
 
 
 # ---- Functions of the user's -----------------------------------------------------------------------------------------

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fastbp.engine.cutting import LEAST_SHARED_FLOPS, inputs_of
+from fastbp.engine.cutting import LEAST_SHARED_FLOPS, inputs_of, may_call_blas
 from fastbp.engine.derived import DerivedFrame, make_derived, of_outputs
 from fastbp.engine.problem import Problem
 from fastbp.engine.workspace import RowPieces, aligned_empty, rounded
@@ -109,6 +109,10 @@ def maker(n_tangents: int, *, keeps: bool = False, hessian: bool = False) -> Cal
             extra += int(places[in_places.BLOCK_SIZE])
         cut = RowPieces(block_rows, n_pieces, extra)
         frame = make_derived(InputFrame, of_outputs(problem), X, cut, n_vectors=n_pieces if keeps else 0)
+        # whose products have more rows than a forward pass
+        frame.workspace.calls_blas = may_call_blas(problem.sizes, rows_of_row * block_rows) or (
+            hessian and may_call_blas((r, max(widths)), r)
+        )
         frame.places, frame.kept = places, aligned_empty(n_kept, problem.dtype) if is_kept else None
         frame.flops_per_row, frame.seconds_per_row = flops, seconds
         return frame
