@@ -527,3 +527,20 @@ def test_frames_are_kept_and_hold_nothing_of_the_callers():
     assert spare == [frame]
     assert frame.in_use == ()
     assert all(array is not v for array in frame._arrays)
+
+
+def test_frames_of_a_linearization_are_kept_for_the_next_one():
+    problem, net, v = make(cases.NETWORK_CASES[3])
+    at = net.linearize(*data_of(problem))
+    expected, frame = at.hvp(v), at._rows._spare[0]
+    del at
+    spare = next(frames for key, frames in net._passes._spare.items() if key[0] == "linearized")
+    assert spare == [frame]
+    assert frame.in_use == ()
+    assert frame.state.size == 0
+    again = net.linearize(*data_of(problem))
+    assert again._rows._spare == [frame]
+    np.testing.assert_array_equal(again.hvp(v), expected)
+    other = net.linearize(*data_of(problem), params=net.params + 1)  # at the same time
+    assert np.abs(other.hvp(v) - expected).max() > 1e-3
+    np.testing.assert_array_equal(again.hvp(v), expected)

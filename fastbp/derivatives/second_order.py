@@ -23,7 +23,6 @@ from fastbp.engine.second_order import (
     make_products,
 )
 from fastbp.model.checks import checked_data, checked_rows, require_derivatives
-from fastbp.model.definition import problem_of
 from fastbp.model.model import Model, passes_of
 from fastbp.system.memory import require_memory
 from fastbp.validation.data import Targets
@@ -306,10 +305,9 @@ class SecondOrder(Model):
         require_derivatives(self, 2, "linearize", of_loss=True)
         rows, targets, weights = checked_data(self, X, Y, sample_weight)
         chosen = self._chosen(params).copy()
-        value_and_grad = partial(
-            passes_of(self).value_and_grad, rows, targets, weights, params=chosen, n_threads=n_threads
-        )
-        linearized = LinearizedRows(problem_of(self), chosen, rows, targets, weights, n_threads)
+        passes = passes_of(self)
+        value_and_grad = partial(passes.value_and_grad, rows, targets, weights, params=chosen, n_threads=n_threads)
+        linearized = LinearizedRows(passes, chosen, rows, targets, weights, n_threads)
         n_rows, n_outputs = len(rows), self._sizes[-1]
         return Linearized(linearized, value_and_grad, self.n_params, n_rows, n_outputs, self._dtype, self._loss)
 

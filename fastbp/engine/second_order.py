@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import partial
 from typing import Any
 
 import numpy as np
@@ -12,6 +11,7 @@ from numpy.typing import NDArray
 from fastbp.engine.cutting import DENSE, LEAST_SHARED_FLOPS, block_rows_for, gradient_pieces
 from fastbp.engine.derived import DerivedFrame, make_derived
 from fastbp.engine.parameters import count_params
+from fastbp.engine.passes import Passes
 from fastbp.engine.problem import Problem
 from fastbp.engine.workspace import RowPieces, aligned_empty, rounded
 from fastbp.kernels.layers.linearization import N_KEPT, N_KEPT_OF_OUTPUTS
@@ -32,6 +32,7 @@ _LEAST_PIECE_ROWS = 32
 _ROWS_OF_A_LARGE_VECTOR = 64
 _MOST_LARGE_VECTORS = 8
 _MOST_PIECES = 16
+_SMALL_VECTOR = 1 << 10  # numbers, up to which copying a vector is quicker than asking for its address
 _FORWARD_PASSES = 4  # that a product takes about as long as
 
 
@@ -41,6 +42,8 @@ class SecondOrderFrame(DerivedFrame):
     kernel = root
     flops = 0
     seconds = 0.0
+    state_size = 0  # elements of what is kept of a block
+    _small: NDArray[Any] | None = None
 
     def multiply(
         self,
@@ -52,9 +55,17 @@ class SecondOrderFrame(DerivedFrame):
         n_threads: int | None = None,
     ) -> None:
         """Do a task of the root for the data that were set, with a vector of the right shape and dtype."""
-        self._point(root.VECTOR, v)
+        is_small = v.size <= _SMALL_VECTOR
+        if is_small:
+            if self._small is None:
+                self._small = np.empty(_SMALL_VECTOR, self.dtype)
+            self._point(root.VECTOR, self._small)
+            self._small[: v.size] = v
+        else:
+            self._point(root.VECTOR, v)
         self.run(task, params, out=out, n_threads=self.useful_threads(n_threads, self.flops), seconds=self.seconds)
-        self._point(root.VECTOR, self.nothing)
+        if not is_small:
+            self._arrays[root.VECTOR] = None
 
     def product(self, task: int, params: NDArray[Any], v: NDArray[Any], n_threads: int | None) -> NDArray[Any]:
         """Return a product that is a vector like the parameters, a new array."""
@@ -104,6 +115,7 @@ def make_products(
         plan = frame.workspace.plan
         plan[[in_plan.MODE, in_plan.N_PIECES]] = in_plan.BY_FEATURES, n_features
         plan[in_plan.PARTS] = plan[in_plan.EXTRA] + state
+    frame.state_size = state_size(sizes, block_rows)
     frame.flops = _FORWARD_PASSES * n_rows * DENSE.flops_per_row(sizes)
     frame.seconds = _FORWARD_PASSES * n_rows * DENSE.seconds_per_row(sizes)
     return frame
@@ -120,6 +132,10 @@ def _row_pieces(sizes: Sequence[int], n_rows: int) -> tuple[int, int]:
     return block_rows, n_pieces
 
 
+def _make_keeping(problem: Problem, X: Rows) -> SecondOrderFrame:
+    return make_products(problem, X, keeps=True)
+
+
 class LinearizedRows:
     """A network linearized at its parameters for some rows: what all products of these need is computed once.
 
@@ -127,8 +143,8 @@ class LinearizedRows:
 
     Parameters
     ----------
-    problem : Problem
-        The network.
+    passes : Passes
+        The network's, which keeps the frames when this is gone.
     params : ndarray, shape (n_params,)
         Its parameters, which must not change.
     X, targets, sample_weight
@@ -139,26 +155,30 @@ class LinearizedRows:
 
     def __init__(
         self,
-        problem: Problem,
+        passes: Passes,
         params: NDArray[Any],
         X: Rows,
         targets: Targets,
         sample_weight: NDArray[Any] | None,
         n_threads: int | None,
     ) -> None:
-        self._params, self._X, self._n_threads = params, X, n_threads
-        self._make = partial(make_products, problem, X, keeps=True)
-        frame = self._make()
-        rows = frame.workspace.block_rows
-        elements = -(-len(X) // rows) * state_size(problem.sizes, rows)
+        self._passes, self._params, self._X, self._n_threads = passes, params, X, n_threads
+        self._spare: list[SecondOrderFrame] = []
+        frame = passes.take_made("linearized", X, _make_keeping)
+        elements = -(-len(X) // frame.workspace.block_rows) * frame.state_size
         cure = "Take fewer rows at a time, since products add up over rows, or call `hvp` without `linearize`."
-        require_memory(elements * problem.dtype.itemsize, f"The linearization of {len(X)} rows", cure)
-        self._state = aligned_empty(elements, problem.dtype)
+        require_memory(elements * frame.dtype.itemsize, f"The linearization of {len(X)} rows", cure)
+        self._state = aligned_empty(elements, frame.dtype)
         frame.state = self._state
         frame.set_rows(X, targets, sample_weight)
         frame.multiply(root.LINEARIZE, params, params, n_threads=n_threads)
         frame.set_data(X)
-        self._spare = [frame]
+        self._spare.append(frame)
+
+    def __del__(self) -> None:
+        for frame in self._spare:
+            frame.forget()
+            self._passes.give_back(frame)
 
     def product(self, task: int, v: NDArray[Any]) -> NDArray[Any]:
         """Return a product that is a vector like the parameters, a new array."""
@@ -179,7 +199,7 @@ class LinearizedRows:
         try:
             return self._spare.pop()
         except IndexError:  # another thread has it
-            frame = self._make()
+            frame = self._passes.take_made("linearized", self._X, _make_keeping)
             frame.state = self._state
             frame.set_data(self._X)
             return frame
