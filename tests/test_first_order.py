@@ -11,9 +11,8 @@ import fastbp as bp
 from fastbp.engine import first_order as engine
 from fastbp.kernels.roots import vector_jacobian as kernel
 from fastbp.system import memory
-from tests import cases, complex_step, reference
+from tests import cases, complex_step, problems, reference
 from tests.cases import Case
-from tests.problems import Problem
 from tests.test_laws import LAYOUTS
 from tests.twins import same_bits, twins
 
@@ -73,6 +72,17 @@ def test_against_the_complex_step(case, dtype):
         assert found.dtype == net.dtype
         assert found.shape == expected.shape
         assert reference.relative_error(found, expected) < cases.GRADIENT_RTOL[dtype], method
+
+
+@pytest.mark.parametrize("chunk", range(0, 100, 20))
+def test_random_networks(chunk):
+    for seed in range(chunk, chunk + 20):
+        rng = np.random.default_rng(seed)
+        case = problems.random_network_case(rng)
+        problem, net = twins(case, rng, 1 + seed % 3, margin=1e-9)
+        for method, expected in expected_results(problem, net).items():
+            error = reference.relative_error(call(net, method, problem.X, problem.Y), expected)
+            assert error < 1e-9, f"seed {seed}: {method} of {case}, {case.activation}, {case.output}"
 
 
 def test_every_way_is_taken():
@@ -449,6 +459,6 @@ def test_parameters_that_change_are_seen():
     call(net, "input_jacobian", X, Y)
     net.params *= 0.5
     case = Case("large", list(net.sizes), "tanh", "tanh", "log_cosh")
-    problem = Problem(case, net.params.copy(), X[:5], Y[:5])
+    problem = problems.Problem(case, net.params.copy(), X[:5], Y[:5])
     for method, expected in expected_results(problem, net).items():
         assert reference.relative_error(call(net, method, X[:5], Y[:5]), expected) < 1e-11

@@ -13,6 +13,7 @@ from fastbp.engine.derived import DerivedFrame, make_derived, of_outputs
 from fastbp.engine.passes import Passes
 from fastbp.engine.problem import Problem
 from fastbp.engine.workspace import RowPieces, rounded
+from fastbp.kernels.matrix.tiles import TILES
 from fastbp.kernels.roots import vector_jacobian as kernel
 from fastbp.kernels.tables import codes
 from fastbp.validation.data import Targets
@@ -122,6 +123,7 @@ def _make_outputs(problem: Problem, X: Rows, way: int, work: float) -> FirstOrde
     half = rounded(cut.block_rows * width)
     frame = _make(of_outputs(problem), X, cut._replace(extra=2 * half + n_weights), work)
     frame.set_way(way, half)
+    frame.workspace.calls_blas |= not TILES  # whose products have more rows than a block
     return frame
 
 
