@@ -25,7 +25,7 @@ _MOST_PIECES = 16
 _LEAST_ROWS = 32
 _LEAST_STORED_ROWS = 8
 _LEAST_ERROR_ROWS = 128
-_MOST_GRADIENT_ELEMENTS = 1 << 24  # of all pieces' gradients, where there are more than two
+_MOST_GRADIENT_ELEMENTS = 1 << 22  # of all pieces' gradients, where there are more than two
 _ERROR_ELEMENTS = 1 << 15  # of the outputs' derivatives by one layer: two such parts stay in the second-level cache
 # Numbers of the weights' products along all paths up to which they are worth being computed: 64 or 128 KiB.
 _PATH_ELEMENTS = 1 << 14
