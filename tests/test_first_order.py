@@ -1,6 +1,7 @@
 """Jacobians, vector-Jacobian products, and what each sample's own cost says, against the complex step."""
 
 import re
+from concurrent.futures import ThreadPoolExecutor
 
 import numba
 import numpy as np
@@ -11,9 +12,8 @@ import fastbp as bp
 from fastbp.engine import first_order as engine
 from fastbp.kernels.roots import vector_jacobian as kernel
 from fastbp.system import memory
-from tests import cases, complex_step, reference
+from tests import cases, complex_step, problems, reference
 from tests.cases import Case
-from tests.problems import Problem
 from tests.test_laws import LAYOUTS
 from tests.twins import same_bits, twins
 
@@ -73,6 +73,17 @@ def test_against_the_complex_step(case, dtype):
         assert found.dtype == net.dtype
         assert found.shape == expected.shape
         assert reference.relative_error(found, expected) < cases.GRADIENT_RTOL[dtype], method
+
+
+@pytest.mark.parametrize("chunk", range(0, 100, 20))
+def test_random_networks(chunk):
+    for seed in range(chunk, chunk + 20):
+        rng = np.random.default_rng(seed)
+        case = problems.random_network_case(rng)
+        problem, net = twins(case, rng, 1 + seed % 3, margin=1e-9)
+        for method, expected in expected_results(problem, net).items():
+            error = reference.relative_error(call(net, method, problem.X, problem.Y), expected)
+            assert error < 1e-9, f"seed {seed}: {method} of {case}, {case.activation}, {case.output}"
 
 
 def test_every_way_is_taken():
@@ -204,6 +215,27 @@ def test_sparse_inputs(density):
         np.testing.assert_allclose(call(net, method, X, Y), expected, rtol=1e-12, atol=1e-14)
     for here, block in net.per_sample_gradient_blocks(X, Y, 100):
         np.testing.assert_allclose(block, net.per_sample_gradients(X[here], Y[here]), rtol=1e-12, atol=1e-14)
+
+
+@pytest.mark.parametrize("sizes", [[3, 4], [3, 6, 4], [3, 6, 5, 4], [9, 6, 5, 4]], ids=str)
+def test_a_row_that_overflows_spoils_no_other(sizes):
+    net = bp.Network(sizes, "identity", "exp", seed=0)
+    rng = np.random.default_rng(5)
+    X, Y = rng.standard_normal((7, sizes[0])), rng.random((7, 4))
+    expected = {method: call(net, method, X, Y) for method in METHODS if method != "vjp-params"}
+    X[3] *= 1e5 * np.sign(net.input_jacobian(X[3:4])[0, 0])  # so that the first output's z is large
+    assert not np.isfinite(net.predict(X)[3]).all()
+    for method, before in expected.items():
+        assert same_bits(np.delete(call(net, method, X, Y), 3, axis=0), np.delete(before, 3, axis=0))
+
+
+def test_calls_of_several_threads_at_once():
+    net, X, Y = large("paths")
+    expected = {method: call(net, method, X, Y) for method in METHODS}
+    with ThreadPoolExecutor(4) as pool:
+        futures = [(method, pool.submit(call, net, method, X, Y)) for method in METHODS * 3]
+        for method, future in futures:
+            assert same_bits(future.result(), expected[method])
 
 
 def test_labels_are_one_hot_targets():
@@ -449,6 +481,6 @@ def test_parameters_that_change_are_seen():
     call(net, "input_jacobian", X, Y)
     net.params *= 0.5
     case = Case("large", list(net.sizes), "tanh", "tanh", "log_cosh")
-    problem = Problem(case, net.params.copy(), X[:5], Y[:5])
+    problem = problems.Problem(case, net.params.copy(), X[:5], Y[:5])
     for method, expected in expected_results(problem, net).items():
         assert reference.relative_error(call(net, method, X[:5], Y[:5]), expected) < 1e-11

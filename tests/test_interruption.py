@@ -30,6 +30,7 @@ net.fit(*few, epochs=1, seed=0)  # compiled, and BLAS found, before the clock st
 bp.finite_difference_gradient(network(), *few[:1], Y[:64], dtype="float32")
 bp.node_perturbation(network(), *few)
 bp.random_weight_search(network(), *few, n_steps=2)
+net.per_sample_gradient_norms(*few)
 
 def latency(call, seconds=0.3):
     '''How long a call goes on after Ctrl-C.'''
@@ -57,6 +58,9 @@ CALLS = {
     "fit, online": "net.fit(X, Y, epochs=10**6, batch_size=1)",
     "finite_difference_gradient": "bp.finite_difference_gradient(net, X, Y)",
     "node_perturbation": "bp.node_perturbation(net, X[:20000], Y[:20000])",
+    "input_jacobian": "many(lambda: net.input_jacobian(X[:100_000]))",
+    "per_sample_gradient_norms": "many(lambda: net.per_sample_gradient_norms(X, Y))",
+    "vjp": "many(lambda: net.vjp(X, np.ones((400_000, 10), 'f4')))",
     "fit, epochs together": "net.fit(*few, epochs=10**6, batch_size=None)",
     "step": "many(lambda: net.step(*few))",
     "find_learning_rate": "bp.find_learning_rate(net, X, Y, batch_size=None, n_steps=10**6)",

@@ -178,6 +178,8 @@ def test_only_public_names_are_shown() -> None:
         "activations", "biases", "dropout", "dtype", "feature_names", "fit", "has_softmax", "history", "initializer",
         "load_torch_state_dict", "loss", "loss_parameter", "loss_value", "n_params", "params", "penalties", "predict",
         "save", "sizes", "step", "to_onnx", "torch_state_dict", "trace", "value_and_grad", "weights",
+        "input_gradient", "input_jacobian", "jacobian", "jacobian_blocks", "per_sample_gradient_blocks",
+        "per_sample_gradient_dots", "per_sample_gradient_norms", "per_sample_gradients", "vjp",
     }  # fmt: skip
 
 

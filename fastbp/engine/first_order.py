@@ -13,6 +13,7 @@ from fastbp.engine.derived import DerivedFrame, make_derived, of_outputs
 from fastbp.engine.passes import Passes
 from fastbp.engine.problem import Problem
 from fastbp.engine.workspace import RowPieces, rounded
+from fastbp.kernels.matrix.tiles import TILES
 from fastbp.kernels.roots import vector_jacobian as kernel
 from fastbp.kernels.tables import codes
 from fastbp.validation.data import Targets
@@ -24,7 +25,7 @@ _MOST_PIECES = 16
 _LEAST_ROWS = 32
 _LEAST_STORED_ROWS = 8
 _LEAST_ERROR_ROWS = 128
-_MOST_GRADIENT_ELEMENTS = 1 << 24  # of all pieces' gradients, where there are more than two
+_MOST_GRADIENT_ELEMENTS = 1 << 22  # of all pieces' gradients, where there are more than two
 _ERROR_ELEMENTS = 1 << 15  # of the outputs' derivatives by one layer: two such parts stay in the second-level cache
 # Numbers of the weights' products along all paths up to which they are worth being computed: 64 or 128 KiB.
 _PATH_ELEMENTS = 1 << 14
@@ -122,6 +123,7 @@ def _make_outputs(problem: Problem, X: Rows, way: int, work: float) -> FirstOrde
     half = rounded(cut.block_rows * width)
     frame = _make(of_outputs(problem), X, cut._replace(extra=2 * half + n_weights), work)
     frame.set_way(way, half)
+    frame.workspace.calls_blas |= not TILES  # whose products have more rows than a block
     return frame
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -38,7 +39,7 @@ def result_array(
         If a new one does not fit.
     """
     if out is None:
-        require_memory(int(np.prod(shape, dtype=object)) * dtype.itemsize, purpose, cure)
+        require_memory(math.prod(shape) * dtype.itemsize, purpose, cure)
         return np.empty(shape, dtype)
     if type(out) is not np.ndarray:
         raise TypeError(f"`out` must be a NumPy array to write to; got {type(out).__name__}.")
