@@ -33,15 +33,18 @@ from fastbp.old_names import register as _register_old_names
 from fastbp.storage.atomic import FileError, PathLike
 from fastbp.training.early_stopping import EarlyStopping
 from fastbp.training.history import Callback, History
+from fastbp.training.lbfgs import LBFGS
 from fastbp.training.learning_rate_finder import LearningRateRange, find_learning_rate
 from fastbp.training.optimizers import SGD, Adam, AdamW, Optimizer, RMSprop
 from fastbp.training.schedules import Constant, Cosine, InverseScaling, OneCycle, Schedule, Step
 from fastbp.training.state import TrainingDivergedError
+from fastbp.training.whole_batch import WholeBatchOptimizer
 from fastbp.warmup import warmup
 
 _register_old_names()
 
 __all__ = [
+    "LBFGS",
     "SGD",
     "Activation",
     "ActivationName",
@@ -79,6 +82,7 @@ __all__ = [
     "Trace",
     "TrainingDivergedError",
     "WeightHistory",
+    "WholeBatchOptimizer",
     "__version__",
     "check_gradient",
     "diagnose",

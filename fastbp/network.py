@@ -20,6 +20,7 @@ from fastbp.training.optimizers import Optimizer
 from fastbp.training.plan import Plan
 from fastbp.training.single_steps import Stepper
 from fastbp.training.trained import TrainedModel
+from fastbp.training.whole_batch import WholeBatchOptimizer
 
 __all__ = ["Network"]
 
@@ -104,7 +105,7 @@ class Network(TrainedModel):
         Y: ArrayLike,
         epochs: int = 30,
         batch_size: int | Literal["auto"] | None = "auto",
-        optimizer: Optimizer | None = None,
+        optimizer: Optimizer | WholeBatchOptimizer | None = None,
         *,
         shuffle: bool = True,
         seed: int | None = None,
@@ -120,7 +121,7 @@ class Network(TrainedModel):
         checkpoint_every: int | timedelta = 1,
         resume: bool = False,
     ) -> History:
-        """Train a network by mini-batch gradient descent.
+        """Train a network by mini-batch gradient descent, or by an optimizer that looks at all rows in every step.
 
         Parameters
         ----------
@@ -133,17 +134,17 @@ class Network(TrainedModel):
         epochs : int
             Passes over the data.
         batch_size : int, None or 'auto'
-            Rows of a mini-batch: 1 is online learning, None the full batch, 'auto' the smaller of 32 and n.  A last,
-            smaller mini-batch is used like the others.
-        optimizer : Optimizer, optional
+            Rows of a mini-batch: 1 is online learning, None the full batch, 'auto' the smaller of 32 and n.
+        optimizer : Optimizer or WholeBatchOptimizer, optional
             The rule of a step.  None or the same object goes on from the last fit; the first fit uses ``Adam()``, and a
             new object starts afresh.  A learning rate schedule begins with its step 0 in every fit, also where the
-            optimizer goes on, and also one with `n_steps`; only `resume` goes on within it.
+            optimizer goes on, and also one with `n_steps`; only `resume` goes on within it.  A `WholeBatchOptimizer`
+            begins afresh in each fit, which has to name it: all rows at once, without `tol`, `clip_norm` and dropout.
         shuffle : bool
             Whether each epoch takes the rows in a new random order.
         seed : int, optional
             Seed of that order and of dropout.  None goes on with the random numbers of the last fit, if there was one.
-            The same seed gives the same bits, whatever the number of threads.
+            The same seed gives the same bits on any number of threads.
         validation_data : tuple, optional
             ``(X_val, Y_val)`` or ``(X_val, Y_val, sample_weight_val)``, whose cost is recorded after each epoch.
         sample_weight : array_like, shape (n,), optional
@@ -180,8 +181,7 @@ class Network(TrainedModel):
         -------
         History
             Loss, validation loss, learning rate and time of each epoch, and why training ended.  It is `net.history` as
-            well, also while the fit runs and when an exception ends it.  Epochs that were trained together have equal
-            shares of their time.
+            well, also while the fit runs and when an exception ends it.
 
         Raises
         ------
@@ -201,7 +201,7 @@ class Network(TrainedModel):
         1024 rows; a step of one block is always finished.
 
         Short epochs are trained together, some 50 ms at a time, with the same numbers, unless something is to happen
-        after each: validation, a callback, a checkpoint, `tol` with mini-batches, or a schedule of one's own.
+        after each: validation, a callback, a checkpoint, `tol` with mini-batches, a schedule of one's own.
 
         Examples
         --------

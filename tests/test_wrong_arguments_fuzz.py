@@ -119,6 +119,7 @@ RIGHT = {
     "Adam": (bp.Adam, {"learning_rate": 0.1, "beta_1": 0.9, "beta_2": 0.9, "epsilon": 1e-8}),
     "AdamW": (bp.AdamW, {"learning_rate": 0.1, "weight_decay": 0.9}),
     "RMSprop": (bp.RMSprop, {"learning_rate": 0.1, "rho": 0.9, "epsilon": 1e-8, "momentum": 0.1}),
+    "LBFGS": (bp.LBFGS, {"history": 3, "max_line_search": 9, "gtol": 1e-3, "ftol": 0.0, "max_evaluations": 5}),
     "Constant": (bp.Constant, {"learning_rate": 0.1}),
     "InverseScaling": (bp.InverseScaling, {"learning_rate": 0.1, "power": 0.5}),
     "Step": (bp.Step, {"learning_rate": 0.1, "step_size": 5, "gamma": 0.5}),
@@ -173,6 +174,7 @@ def test_every_public_callable_is_here():
                "RandomSearchResult", "Trace", "DiagnosticReport", "LayerDiagnosis"}  # fmt: skip
     own = {
         "Optimizer",
+        "WholeBatchOptimizer",
         "Schedule",
         "FileError",
         "TrainingDivergedError",

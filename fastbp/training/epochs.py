@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from fastbp.engine.calls import CONVERGED, DIVERGED
 from fastbp.model.model import passes_of
-from fastbp.training.history import History
+from fastbp.training.history import Epoch, History
 from fastbp.training.state import TrainingDivergedError, TrainingState
 from fastbp.training.steps import Pauses, Steps
 from fastbp.training.trained import TrainedModel, keep_training_state
@@ -33,16 +33,30 @@ class Epochs:
         Epochs of the whole fit.
     shuffle : bool
         Whether each epoch takes the rows in a new random order.
+    tol : float or None
+        Stop where the gradient of all data has at most this norm.
+
+    Attributes
+    ----------
+    stopped_by : str or None
+        'tolerance' if the tolerance was met, otherwise None.
+    watches_gradient : bool
+        Whether the gradient of all data is looked at after each epoch; with full batches the kernel does that itself.
     """
 
-    def __init__(self, steps: Steps, state: TrainingState, n_epochs: int, *, shuffle: bool) -> None:
-        self.steps, self.state = steps, state
+    def __init__(
+        self, steps: Steps, state: TrainingState, n_epochs: int, *, shuffle: bool, tol: float | None = None
+    ) -> None:
+        self.steps, self.state, self.model, self.n_threads = steps, state, steps.model, steps.n_threads
+        self.stopped_by: str | None = None
+        self._tol = tol
+        self.watches_gradient = tol is not None and not steps.is_full_batch
         self._horizon = n_epochs * steps.per_epoch
         self._shuffles = shuffle and not steps.is_full_batch
         self._rng_state: Mapping[str, Any] | None = None  # at the beginning of the epoch at hand
 
-    def one(self, epoch: int, pauses: Pauses | None) -> tuple[float, float, bool]:
-        """Train the rest of an epoch; return its mean cost, its last learning rate, and if the tolerance was met."""
+    def one(self, epoch: int, pauses: Pauses | None) -> Epoch:
+        """Train the rest of an epoch, and look whether the tolerance is met."""
         steps, rng = self.steps, self.state.rng
         self._rng_state = rng.bit_generator.state
         order = steps.random_order(rng) if self._shuffles else None
@@ -50,7 +64,8 @@ class Epochs:
         cost, status = steps.epoch(rates, order, pauses)
         if status == DIVERGED:
             give_up(steps, epoch, float(rates[0]))
-        return cost, float(rates[-1]), status == CONVERGED
+        self._note(status == CONVERGED or self._norm_is_small())
+        return Epoch(cost, float(rates[-1]))
 
     def end_one(self) -> None:
         """End the epoch, which is recorded."""
@@ -61,27 +76,27 @@ class Epochs:
         """Return how many epochs `several` may take."""
         return 1 if self.state.optimizer.has_own_schedule else self.steps.most_epochs(shuffle=self._shuffles)
 
-    def several(self, n_epochs: int, history: History) -> tuple[float, bool]:
-        """Train several epochs in one call of the kernel; return the last cost, and if the tolerance was met.
-
-        Whatever ends the call, the finished epochs are recorded.
-        """
+    def several(self, n_epochs: int, history: History) -> None:
+        """Train several epochs in one call of the kernel; whatever ends the call, the finished ones are recorded."""
         steps, first = self.steps, len(history)
         rates = self._rates(first, n_epochs)
-        cost, status = steps.epochs(rates, self.state.rng.bit_generator if self._shuffles else None, history.extend)
+        _, status = steps.epochs(rates, self.state.rng.bit_generator if self._shuffles else None, history.extend)
         if status == DIVERGED:
             give_up(steps, len(history), float(rates[(len(history) - first) * steps.per_epoch]))
-        return cost, status == CONVERGED
+        self._note(status == CONVERGED)
 
-    def norm_at_most(self, tol: float) -> bool:
-        """Whether the gradient of all data has at most this norm; with full batches the kernel checks that itself."""
-        steps, data = self.steps, self.steps.data
-        if steps.is_full_batch:
+    def _note(self, converged: bool) -> None:
+        self.stopped_by = "tolerance" if converged else None
+
+    def _norm_is_small(self) -> bool:
+        """Whether the gradient of all data is within the tolerance, which nobody else has looked at."""
+        if self._tol is None or not self.watches_gradient:
             return False
+        steps, data = self.steps, self.steps.data
         _, grad = passes_of(steps.model).value_and_grad(
             data.X, data.targets, data.sample_weight, params=steps.model.params, n_threads=steps.n_threads
         )
-        return float(np.linalg.norm(grad)) <= tol
+        return float(np.linalg.norm(grad)) <= self._tol
 
     # --- to continue later --------------------------------------------------------------------------------------------
 

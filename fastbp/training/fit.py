@@ -10,7 +10,7 @@ import functools
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -23,25 +23,22 @@ from fastbp.storage.networks import describe
 from fastbp.system.alone import alone
 from fastbp.system.memory import require_writable
 from fastbp.system.progress import progress_bar
-from fastbp.training.checkpoint import (
-    Checkpoints,
-    Record,
-    SavedFit,
-    describe_data,
-)
+from fastbp.training.checkpoint import Checkpoints, Record, describe_data
 from fastbp.training.early_stopping import Best
 from fastbp.training.epochs import Epochs
-from fastbp.training.history import Callback, History
+from fastbp.training.history import Callback, History, last_losses
 from fastbp.training.optimizers import Optimizer
 from fastbp.training.plan import Plan, batch_rows_for
+from fastbp.training.saved_fit import SavedFit
 from fastbp.training.state import TrainingDivergedError, continued_state
 from fastbp.training.steps import Steps
 from fastbp.training.trained import TrainedModel, training_state_of
+from fastbp.training.whole_batch import Iterations, WholeBatchOptimizer
 from fastbp.validation.arrays import column_names, require_columns
 
 
 def fit(net: TrainedModel, X: ArrayLike, data: Any, plan: Plan) -> History:
-    """Train a network by mini-batch gradient descent; see `fastbp.Network.fit`.
+    """Train a network; see `fastbp.Network.fit`.
 
     `data` are valid rows, targets and weights, and `X` what the rows were made of, which may have names of columns.
     """
@@ -53,48 +50,74 @@ def _fit(net: TrainedModel, X: ArrayLike, data: Any, plan: Plan) -> History:
     require_writable(net)
     names = column_names(X) or net.feature_names
     validation_set = None if plan.validation_data is None else _validation_set(net, plan.validation_data, names)
-    batch_rows = batch_rows_for(plan.batch_size, len(data[0]))
     path: Any = plan.checkpoint
     saved = SavedFit(path, net, plan.optimizer) if plan.resume else None
-    optimizer = None if saved is None else saved.optimizer
-    state = None
-    if optimizer is None:
-        state = continued_state(net, training_state_of(net), plan.optimizer, plan.seed)
-        optimizer = state.optimizer
-    description = {} if path is None else _description(net, plan, data, validation_set, batch_rows, optimizer)
-    if saved is not None:
-        saved.compare(description)
-        state = saved.training_state()
-    assert state is not None
-    rows = Data(*data)
-    steps = Steps(
-        net,
-        rows,
-        state,
-        batch_rows,
-        mean_weight=rows.mean_weight,
-        clip_norm=plan.clip_norm,
-        tol=plan.tol,
-        dropout_seed=state.dropout_seed,
-        n_threads=plan.n_threads,
-    )
-    epochs = Epochs(steps, state, plan.epochs, shuffle=plan.shuffle)
+    rule = plan.optimizer if saved is None else saved.optimizer
+    prepare = _Preparation(net, plan, data, validation_set, saved)
+    epochs = prepare.iterations(rule) if isinstance(rule, WholeBatchOptimizer) else prepare.epochs(rule)
     record = Record(Best(net.params, plan.early_stopping) if plan.early_stopping else None)
     if saved is not None:
         saved.restore(epochs, record)
     net.feature_names = names
     run = _Run(net, epochs, plan, validation_set, record)
-    return run.train(Checkpoints(path, plan.checkpoint_every, description, epochs, record))
+    return run.train(Checkpoints(path, plan.checkpoint_every, prepare.description, epochs, record))
 
 
-def _description(
-    net: TrainedModel, plan: Plan, data: Any, validation_set: Any, batch_rows: int, optimizer: Optimizer
-) -> dict[str, Any]:
-    """Return how a checkpoint describes its fit."""
-    arguments = {**describe_data(*data), **plan.describe(len(data[0]), batch_rows, optimizer)}
-    if validation_set is not None:
-        arguments |= describe_data(validation_set[0], validation_set[1], validation_set[2], "_val")
-    return {"network": describe(net), "fit": arguments, "epochs": plan.epochs}
+@dataclass(slots=True)
+class _Preparation:
+    """What comes before the first epoch: the optimizer's state, compared with a checkpoint's if there is one."""
+
+    net: TrainedModel
+    plan: Plan
+    data: Any
+    validation_set: Any
+    saved: SavedFit | None
+    description: dict[str, Any] = field(default_factory=dict)  # of a checkpoint
+
+    def iterations(self, rule: WholeBatchOptimizer) -> Iterations:
+        """Return the epochs of a whole-batch optimizer."""
+        n_rows = len(self.data[0])
+        self.plan.require_whole_batch(rule, n_rows)
+        rule.require(self.net)
+        self._describe(rule, n_rows)
+        return Iterations(self.net, rule, Data(*self.data), self.plan.n_threads)
+
+    def epochs(self, rule: Optimizer | None) -> Epochs:
+        """Return the epochs of any other optimizer."""
+        net, plan, saved = self.net, self.plan, self.saved
+        batch_rows = batch_rows_for(plan.batch_size, len(self.data[0]))
+        if saved is None:
+            state = continued_state(net, training_state_of(net), rule, plan.seed)
+            self._describe(state.optimizer, batch_rows)
+        else:
+            assert rule is not None
+            self._describe(rule, batch_rows)
+            state = saved.training_state(rule)
+        rows = Data(*self.data)
+        steps = Steps(
+            net,
+            rows,
+            state,
+            batch_rows,
+            mean_weight=rows.mean_weight,
+            clip_norm=plan.clip_norm,
+            tol=plan.tol,
+            dropout_seed=state.dropout_seed,
+            n_threads=plan.n_threads,
+        )
+        return Epochs(steps, state, plan.epochs, shuffle=plan.shuffle, tol=plan.tol)
+
+    def _describe(self, rule: Optimizer | WholeBatchOptimizer, batch_rows: int) -> None:
+        """Note how a checkpoint describes this fit, and compare it with one."""
+        plan, validation_set = self.plan, self.validation_set
+        if plan.checkpoint is None:
+            return
+        arguments = {**describe_data(*self.data), **plan.describe(len(self.data[0]), batch_rows, rule)}
+        if validation_set is not None:
+            arguments |= describe_data(validation_set[0], validation_set[1], validation_set[2], "_val")
+        self.description = {"network": describe(self.net), "fit": arguments, "epochs": plan.epochs}
+        if self.saved is not None:
+            self.saved.compare(self.description)
 
 
 # --- the loop over epochs ---------------------------------------------------------------------------------------------
@@ -105,7 +128,7 @@ class _Run:
     """A fit in progress."""
 
     net: TrainedModel
-    epochs: Epochs
+    epochs: Epochs | Iterations
     plan: Plan
     validation_set: Any
     record: Record
@@ -122,11 +145,11 @@ class _Run:
         ):
             while record.stopped_by is None and len(history) < plan.epochs:
                 done = len(history)
-                loss, val_loss = self._next(checkpoints)
-                shown = {} if val_loss is None else {"val_loss": f"{val_loss:.4g}"}
-                advance(len(history) - done, loss=f"{loss:.4g}", **shown)
-                if _asks_to_stop(plan.callbacks, net, history):
-                    record.stopped_by = record.stopped_by or "callback"
+                self._next(checkpoints)
+                if len(history) > done:
+                    advance(len(history) - done, **last_losses(history))
+                    if _asks_to_stop(plan.callbacks, net, history):
+                        record.stopped_by = record.stopped_by or "callback"
                 if len(history) == plan.epochs:
                     record.stopped_by = record.stopped_by or "epochs"
                 checkpoints.after_epoch()
@@ -135,32 +158,33 @@ class _Run:
             record.best.restore()
         return history
 
-    def _next(self, checkpoints: Checkpoints) -> tuple[float, float | None]:
-        """Train an epoch, or several; return the last loss, and the validation loss if any."""
+    def _next(self, checkpoints: Checkpoints) -> None:
+        """Train an epoch, or several."""
         epochs, plan, history = self.epochs, self.plan, self.record.history
         left = plan.epochs - len(history)
-        looks = checkpoints.are_written or plan.looks_after_each_epoch(is_full_batch=epochs.steps.is_full_batch)
+        looks = checkpoints.are_written or plan.looks_after_each_epoch or epochs.watches_gradient
         n_epochs = 1 if looks or left == 1 else min(epochs.most_at_once(), left)
         if n_epochs == 1:
-            return self._epoch(checkpoints)
-        loss, converged = epochs.several(n_epochs, history)
-        self.record.stopped_by = "tolerance" if converged else None
-        return loss, None
+            self._epoch(checkpoints)
+        else:
+            epochs.several(n_epochs, history)
+            self.record.stopped_by = epochs.stopped_by
 
-    def _epoch(self, checkpoints: Checkpoints) -> tuple[float, float | None]:
-        """Train one epoch, check whether to stop, and record it; return its loss, and its validation loss if any."""
-        epochs, plan, record = self.epochs, self.plan, self.record
+    def _epoch(self, checkpoints: Checkpoints) -> None:
+        """Train one epoch, check whether to stop, and record it."""
+        epochs, record = self.epochs, self.record
         history, began = record.history, time.perf_counter()
-        loss, rate, converged = epochs.one(len(history), checkpoints)
+        epoch = epochs.one(len(history), checkpoints)
+        if epoch is None:
+            record.stopped_by = epochs.stopped_by
+            return
         val_loss = None
         if self.validation_set is not None:
-            val_loss = passes_of(self.net).cost(*self.validation_set, n_threads=epochs.steps.n_threads)
-        converged = converged or (plan.tol is not None and epochs.norm_at_most(plan.tol))
+            val_loss = passes_of(self.net).cost(*self.validation_set, n_threads=epochs.n_threads)
         exhausted = record.best is not None and val_loss is not None and record.best.should_stop(val_loss)
-        history.append(loss, rate, time.perf_counter() - began, val_loss)
+        history.append(epoch.loss, epoch.learning_rate, time.perf_counter() - began, val_loss, epoch.columns)
         epochs.end_one()
-        record.stopped_by = "tolerance" if converged else "early_stopping" if exhausted else None
-        return loss, val_loss
+        record.stopped_by = epochs.stopped_by or ("early_stopping" if exhausted else None)
 
 
 def _asks_to_stop(callbacks: Sequence[Callback], net: TrainedModel, history: History) -> bool:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from types import MappingProxyType
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,23 +13,36 @@ from numpy.typing import NDArray
 STOPPED_BY = ("epochs", "early_stopping", "tolerance", "callback")  # why a whole fit ended
 
 
+class Epoch(NamedTuple):
+    """What an epoch leaves for the record, validation and time apart."""
+
+    loss: float
+    learning_rate: float
+    columns: Mapping[str, float] = MappingProxyType({})  # what else a whole-batch optimizer records
+
+
 @dataclass
 class History:
     """The record of a fit.
 
+    Whole-batch optimizers such as `LBFGS` have no learning rate and record more: each of their columns is an attribute
+    as well, of shape (n_epochs,).
+
     Attributes
     ----------
     loss : ndarray, shape (n_epochs,)
-        Mean cost of each epoch's mini-batches, each before its step, penalties included.
+        Mean cost of each epoch's mini-batches, each before its step, penalties included; with a whole-batch optimizer
+        the cost of all rows after the epoch.
     val_loss : ndarray, shape (n_epochs,)
         Cost of the validation data after each epoch; empty without validation data.
     learning_rate : ndarray, shape (n_epochs,)
-        Learning rate of each epoch's last step.
+        Learning rate of each epoch's last step; NaN with a whole-batch optimizer.
     seconds : ndarray, shape (n_epochs,)
         Wall time of each epoch, validation included.  Short epochs without anything between them are timed together,
         some 50 ms at most, and have equal shares of that time.
     stopped_by : {'epochs', 'early_stopping', 'tolerance', 'callback', 'divergence', 'interruption'}
-        Why the fit ended; 'interruption' means by Ctrl-C or another exception.
+        Why the fit ended; 'interruption' means by Ctrl-C or another exception.  Whole-batch optimizers have reasons of
+        their own beside these.
     best_epoch : int or None
         With validation data, the epoch (from 0) with the lowest validation loss.
 
@@ -46,6 +61,19 @@ class History:
     _learning_rate: list[float] = field(default_factory=list)
     _seconds: list[float] = field(default_factory=list)
     stopped_by: str = "epochs"
+    _columns: dict[str, list[float]] = field(default_factory=dict)
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """Take the state; version 0.1.0 knows no further columns."""
+        vars(self).update({"_columns": {}} | state)
+
+    def __getattr__(self, name: str) -> NDArray[np.float64]:
+        """Return a column that only some optimizers have."""
+        if name.startswith("_"):
+            raise AttributeError(name)
+        if name not in self._columns:
+            raise AttributeError(f"a History of this fit has no {name!r}; its columns are {', '.join(self.as_dict())}")
+        return np.array(self._columns[name])
 
     @property
     def loss(self) -> NDArray[np.float64]:
@@ -88,7 +116,8 @@ class History:
         Returns
         -------
         dict of str to ndarray, each of shape (n_epochs,)
-            `loss`, `learning_rate`, `seconds`, and `val_loss` where there were validation data.
+            `loss`, `learning_rate`, `seconds`, `val_loss` where there were validation data, and the columns of a
+            whole-batch optimizer.
 
         Examples
         --------
@@ -100,7 +129,7 @@ class History:
         columns = {"loss": self.loss, "learning_rate": self.learning_rate, "seconds": self.seconds}
         if self._val_loss:
             columns["val_loss"] = self.val_loss
-        return columns
+        return columns | {name: np.array(values) for name, values in self._columns.items()}
 
     def plot(self, ax: Any = None) -> Any:
         """Draw loss against epoch with matplotlib and return the axes; see `fastbp.plotting.HistoryDisplay`.
@@ -125,31 +154,54 @@ class History:
 
         return HistoryDisplay.from_history(self, ax=ax).ax_
 
-    def append(self, loss: float, learning_rate: float, seconds: float, val_loss: float | None) -> None:
+    def append(
+        self,
+        loss: float,
+        learning_rate: float,
+        seconds: float,
+        val_loss: float | None,
+        columns: Mapping[str, float] = MappingProxyType({}),
+    ) -> None:
         """Record one epoch."""
-        self._loss.append(loss)
-        self._learning_rate.append(learning_rate)
-        self._seconds.append(seconds)
+        self.extend([loss], [learning_rate], [seconds], {name: [value] for name, value in columns.items()})
         if val_loss is not None:
             self._val_loss.append(val_loss)
 
-    def extend(self, losses: list[float], learning_rates: list[float], seconds: list[float]) -> None:
+    def extend(
+        self,
+        losses: Sequence[float],
+        learning_rates: Sequence[float],
+        seconds: Sequence[float],
+        columns: Mapping[str, Sequence[float]] = MappingProxyType({}),
+    ) -> None:
         """Record several epochs."""
         self._loss += losses
         self._learning_rate += learning_rates
         self._seconds += seconds
+        for name, values in columns.items():
+            self._columns.setdefault(name, []).extend(values)
+
+
+def last_losses(history: History) -> dict[str, str]:
+    """Return what a progress bar shows."""
+    shown = {"loss": f"{history._loss[-1]:.4g}"}
+    return shown | {"val_loss": f"{history._val_loss[-1]:.4g}"} if history._val_loss else shown
 
 
 def as_rows(history: History) -> NDArray[np.float64]:
-    """Return loss, learning rate, seconds and, where there is one, validation loss as rows."""
-    columns = history._loss, history._learning_rate, history._seconds, history._val_loss
-    return np.array(columns if history._val_loss else columns[:3])
+    """Return loss, learning rate, seconds, where there is one validation loss, and further columns as rows."""
+    validation = [history._val_loss] if history._val_loss else []
+    columns = history._loss, history._learning_rate, history._seconds, *validation, *history._columns.values()
+    return np.array(columns)
 
 
-def from_rows(rows: NDArray[np.float64]) -> History:
-    """Return the record that `as_rows` made the rows of."""
-    loss, learning_rate, seconds, *val_loss = rows.tolist()
-    return History(loss, val_loss[0] if val_loss else [], learning_rate, seconds)
+def from_rows(rows: NDArray[np.float64], columns: Sequence[str] = ()) -> History:
+    """Return the record that `as_rows` made the rows of; those of `columns` are the last."""
+    known = rows.tolist()
+    end = len(known) - (len(columns) if rows.size else 0)  # nothing is known of columns before the first epoch
+    loss, learning_rate, seconds, *val_loss = known[:end]
+    further = dict(zip(columns, known[end:], strict=False))
+    return History(loss, val_loss[0] if val_loss else [], learning_rate, seconds, _columns=further)
 
 
 class Callback(Protocol):

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from fastbp.engine.settings import N_CONSTANTS
 from fastbp.training.schedules import Schedule
+from fastbp.training.whole_batch import WholeBatchOptimizer
 from fastbp.validation.numbers import store_number
 
 __all__ = ["OPTIMIZERS", "SGD", "Adam", "AdamW", "Optimizer", "RMSprop"]
@@ -112,7 +113,12 @@ def scheduled_rates(schedule: Schedule, first_step: int, n_steps: int, horizon: 
 
 
 def require_optimizer(optimizer: object) -> None:
-    """Raise unless it is an optimizer or None."""
+    """Raise unless it is an optimizer that takes single steps, or None."""
+    if isinstance(optimizer, WholeBatchOptimizer):
+        raise TypeError(
+            f"`optimizer` must be one that takes single steps with a learning rate, such as bp.Adam(); got "
+            f"{optimizer!r}, whose every step looks for its length. Pass it to `fit`."
+        )
     if optimizer is not None and not isinstance(optimizer, Optimizer):
         raise TypeError(f"`optimizer` must be an optimizer such as bp.Adam(); got {optimizer!r}.")
 

@@ -16,6 +16,7 @@ from fastbp.training.checkpoint import checked_checkpoint, checked_interval, des
 from fastbp.training.early_stopping import EarlyStopping
 from fastbp.training.history import Callback
 from fastbp.training.optimizers import Optimizer, require_optimizer
+from fastbp.training.whole_batch import WholeBatchOptimizer
 
 DEFAULT_BATCH_SIZE = 32
 
@@ -29,7 +30,7 @@ class Plan:
 
     epochs: int
     batch_size: int | Literal["auto"] | None
-    optimizer: Optimizer | None
+    optimizer: Optimizer | WholeBatchOptimizer | None
     shuffle: bool
     seed: int | None
     validation_data: Any
@@ -53,18 +54,38 @@ class Plan:
         self.clip_norm = clip_norm_for(self.clip_norm)
         self.callbacks = _callbacks(self.callbacks)
         self.progress = validation.flag(self.progress, "progress")
-        require_optimizer(self.optimizer)
+        if not isinstance(self.optimizer, WholeBatchOptimizer):
+            require_optimizer(self.optimizer)
         thread_count(self.n_threads)  # refuses a wrong one before any random number is drawn
         self.checkpoint_every = checked_interval(self.checkpoint_every)
         self.checkpoint = None if self.checkpoint is None else checked_checkpoint(self.checkpoint)
         self.resume = _resumes(self.resume, self.checkpoint)
 
-    def looks_after_each_epoch(self, *, is_full_batch: bool) -> bool:
-        """Whether anything else has to happen between two epochs."""
-        watches_gradient = self.tol is not None and not is_full_batch  # which looks before each step anyway
-        return self.validation_data is not None or bool(self.callbacks) or watches_gradient
+    @property
+    def looks_after_each_epoch(self) -> bool:
+        """Whether somebody looks at the network between two epochs."""
+        return self.validation_data is not None or bool(self.callbacks)
 
-    def describe(self, n_rows: int, batch_rows: int, optimizer: Optimizer) -> dict[str, Any]:
+    def require_whole_batch(self, rule: WholeBatchOptimizer, n_rows: int) -> None:
+        """Refuse what cannot be with a whole-batch optimizer."""
+        name = type(rule).__name__
+        if self.batch_size not in (None, "auto") and batch_rows_for(self.batch_size, n_rows) != n_rows:
+            raise ValueError(
+                f"`batch_size` must be None or 'auto' with {name}, which looks at all {n_rows} rows in every step; got "
+                f"{self.batch_size}. Use bp.Adam() for mini-batches."
+            )
+        if self.clip_norm:
+            raise ValueError(
+                f"`clip_norm` must be None with {name}, which chooses the length of a step itself; got "
+                f"{self.clip_norm:g}."
+            )
+        if self.tol is not None:
+            raise ValueError(
+                f"`tol` must be None with {name}, which has bounds of its own to stop at; got {self.tol:g}. See its "
+                "arguments."
+            )
+
+    def describe(self, n_rows: int, batch_rows: int, optimizer: Optimizer | WholeBatchOptimizer) -> dict[str, Any]:
         """Return what a checkpoint says of these arguments."""
         return {
             "batch_size": batch_rows,
