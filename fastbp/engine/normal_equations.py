@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager
+from itertools import pairwise
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -14,6 +16,7 @@ from fastbp.engine.problem import Problem
 from fastbp.engine.rows import Data
 from fastbp.engine.threads import blas_threads, thread_count
 from fastbp.engine.workspace import RowPieces, aligned_empty, rounded
+from fastbp.kernels.jobs import normal_equations as in_sizes
 from fastbp.kernels.layers import normal_equations as in_pairs
 from fastbp.kernels.layers import side_by_side as in_rooms
 from fastbp.kernels.roots import normal_equations as kernel
@@ -102,7 +105,7 @@ def rooms_of(problem: Problem, rows: int) -> Rooms:
         else:
             table[layer, in_rooms.Z] = table[layer + 1, in_rooms.A]
     place(last + 1, in_rooms.E, n * rows)
-    widest = max(sizes[1:]) * rows + max((p + 1) * q for p, q in zip(sizes, sizes[1:], strict=False))
+    widest = max(sizes[1:]) * rows + max((p + 1) * q for p, q in pairwise(sizes))
     place(last + 1, in_rooms.ERROR, widest)
     return Rooms(table, n_low, offset)
 
@@ -128,6 +131,10 @@ class NormalEquations:
     ----------
     n_threads : int
         Threads that can have something to do.
+    seconds : float
+        About how long an iteration takes, pessimistically.
+    total_weight : float
+        Sum of the samples' weights, or their number.
     """
 
     def __init__(self, problem: Problem, data: Data, n_threads: int | None, *, is_mixed: bool = False) -> None:
@@ -135,7 +142,7 @@ class NormalEquations:
         rows, n_pieces = normal_pieces(n_rows, shape.products_per_row, shape.n_sums)
         low_dtype = np.dtype(np.float32) if is_mixed else problem.dtype
         n_bytes = 16 * n * n + n_pieces * shape.n_sums * low_dtype.itemsize
-        cure = "Make the layers smaller, or train with L-BFGS, which needs some vectors like the parameters alone."
+        cure = "Make the layers smaller, or train with bp.LBFGS(), which keeps some vectors as long as the parameters."
         require_memory(n_bytes, f"J^T J and its factor for {n} parameters", cure)
         rooms = rooms_of(problem, rows)
         cut = RowPieces(rows, n_pieces, rooms.size)
@@ -145,13 +152,20 @@ class NormalEquations:
         left = rounded(rooms.n_low) if is_mixed else 0
         right = left + rounded(shape.most_inputs * rows)
         low_size = right + rounded(shape.most_outputs * rows)
-        sizes = np.zeros(kernel.SIZES_LENGTH, np.int64)
-        places = [kernel.N_PAIRS, kernel.N_SUMS, kernel.IS_MIXED, kernel.LOW_SIZE, kernel.N_LOW, kernel.LEFT]
+        sizes = np.zeros(in_sizes.SIZES_LENGTH, np.int64)
+        places = [
+            in_sizes.N_PAIRS,
+            in_sizes.N_SUMS,
+            in_sizes.IS_MIXED,
+            in_sizes.LOW_SIZE,
+            in_sizes.N_LOW,
+            in_sizes.LEFT,
+        ]
         sizes[places] = len(shape.pairs), shape.n_sums, is_mixed, low_size, rooms.n_low, left
-        sizes[[kernel.RIGHT, kernel.SUM_PIECES]] = right, max(1, min(16, shape.n_sums >> 12))
+        sizes[[in_sizes.RIGHT, in_sizes.SUM_PIECES]] = right, max(1, min(16, shape.n_sums >> 12))
         self.settings = np.zeros(kernel.SETTINGS_LENGTH)
         self._gradients, self._vectors = np.zeros((n_pieces, n)), np.zeros((3, n))
-        self._hessian, self.trial = np.zeros(n * n), np.zeros(n, problem.dtype)
+        self._hessian, self._trial = np.zeros(n * n), np.zeros(n, problem.dtype)
         arrays = {
             kernel.ROOMS: rooms.table + int(plan[in_plan.EXTRA]),
             kernel.PAIRS: shape.pairs,
@@ -163,16 +177,15 @@ class NormalEquations:
             kernel.FACTOR: aligned_empty(n * n, np.dtype(np.float64)),
             kernel.VECTORS: self._vectors,
             kernel.SETTINGS: self.settings,
-            kernel.TRIAL: self.trial,
+            kernel.TRIAL: self._trial,
         }
         for place, array in arrays.items():
             frame.point(place, array)
-        self._seconds = n_rows * shape.products_per_row / _NORMAL_PRODUCTS_PER_SECOND + n**3 / 6e9
+        self.seconds = n_rows * shape.products_per_row / _NORMAL_PRODUCTS_PER_SECOND + n**3 / 6e9
         self.n_threads = min(thread_count(n_threads), n_slots)
+        self._hold: AbstractContextManager[None] | None = None
         self._set_data()
         self.set_objective()
-        self._hold = blas_threads.held_at_one()
-        self._hold.__enter__()
 
     def _set_data(self) -> None:
         """Point the kernels to the rows; those of weight 0, whose outputs may be anything, are left out."""
@@ -183,10 +196,16 @@ class NormalEquations:
         weights = data.sample_weight
         self.total_weight = float(len(data) if weights is None else weights.sum(dtype=np.float64))
 
+    def forget_iterations(self) -> None:
+        """Take note that what the last call did is not to count."""
+        self.settings[[kernel.N_DONE, kernel.IS_ASSEMBLED]] = 0.0
+
     def end(self) -> None:
-        """Let go of the data and of BLAS's threads; called once."""
+        """Let go of the data and of BLAS's threads, when there are no more calls."""
         self._frame.forget()
-        self._hold.__exit__(None, None, None)
+        hold, self._hold = self._hold, None
+        if hold is not None:
+            hold.__exit__(None, None, None)
 
     # ---- The objective -----------------------------------------------------------------------------------------------
 
@@ -244,7 +263,7 @@ class NormalEquations:
 
     def equations(self, params: NDArray[Any]) -> tuple[float, NDArray[np.float64], NDArray[np.float64]]:
         """Return half the sum of squares, its gradient and the lower triangle of J^T J, without scale and penalties."""
-        self._call(kernel.EQUATIONS, params, 1)
+        self._frame.run(kernel.EQUATIONS, params, n_threads=self.n_threads, seconds=self.seconds)
         n = self._problem.n_params
         return float(self.settings[kernel.HALF_SQUARES]), self._gradients[0].copy(), self.hessian.copy().reshape(n, n)
 
@@ -254,22 +273,26 @@ class NormalEquations:
         n = self._problem.n_params
         return self._hessian.reshape(n, n)
 
-    @property
-    def seconds(self) -> float:
-        """About how long an iteration takes, pessimistically."""
-        return self._seconds
+    def iterate(self, params: NDArray[Any], records: NDArray[np.float64], seconds: float) -> None:
+        """Take as many iterations as `records` (n, 4) has rows, or fewer; `n_done` are finished, whatever ends it.
 
-    def iterate(self, params: NDArray[Any], records: NDArray[np.float64]) -> None:
-        """Take as many iterations as `records` (n, 4) has rows, or fewer; `n_done` are finished, whatever ends the call.
-
-        A row is the cost after the iteration, mu, the norm of the gradient there, and how many steps were tried.
+        A row is the cost after the iteration, mu, the norm of the gradient there, and how many steps were tried;
+        `seconds` is how long all of it is estimated to take.  From the first call on BLAS is held at one thread.
         """
-        self.settings[kernel.N_WANTED], self.settings[kernel.N_DONE] = len(records), 0.0
+        settings = self.settings
+        settings[kernel.N_WANTED], settings[kernel.N_DONE] = len(records), 0.0
+        if not np.array_equal(self._trial, params):  # others than those after the last iteration
+            settings[kernel.IS_ASSEMBLED] = 0.0
+        if self._hold is None:
+            self._hold = blas_threads.held_at_one()
+            self._hold.__enter__()
         self._frame.point(kernel.RECORDS, records)
-        self._call(kernel.ITERATE, params, len(records))
+        self._frame.run(kernel.ITERATE, params, n_threads=self.n_threads, seconds=seconds)
 
-    def _call(self, task: int, params: NDArray[Any], n_iterations: int) -> None:
-        self._frame.run(task, params, n_threads=self.n_threads, seconds=n_iterations * self._seconds)
+    @property
+    def sum_of_squares(self) -> float:
+        """The weighted sum of e_x^2 at the last parameters."""
+        return 2.0 * float(self.settings[kernel.HALF_SQUARES])
 
     @property
     def n_done(self) -> int:
