@@ -44,6 +44,8 @@ class Epochs:
         Whether the gradient of all data is looked at after each epoch; with full batches the kernel does that itself.
     """
 
+    fewest_together = 2  # epochs that `several` may take
+
     def __init__(
         self, steps: Steps, state: TrainingState, n_epochs: int, *, shuffle: bool, tol: float | None = None
     ) -> None:

@@ -167,8 +167,8 @@ class _Run:
         epochs, plan, history = self.epochs, self.plan, self.record.history
         left = plan.epochs - len(history)
         looks = checkpoints.are_written or plan.looks_after_each_epoch or epochs.watches_gradient
-        n_epochs = 1 if looks or left == 1 else min(epochs.most_at_once(), left)
-        if n_epochs == 1:
+        n_epochs = 1 if looks else min(epochs.most_at_once(), left)
+        if looks or n_epochs < epochs.fewest_together:
             self._epoch(checkpoints)
         else:
             epochs.several(n_epochs, history)

@@ -178,7 +178,7 @@ class History:
         self._loss += losses
         self._learning_rate += learning_rates
         self._seconds += seconds
-        for name, values in columns.items():
+        for name, values in columns.items() if losses else ():
             self._columns.setdefault(name, []).extend(values)
 
 

@@ -104,7 +104,28 @@ class LBFGS(WholeBatchOptimizer):
             store_number(self, "max_evaluations", "a whole number above 0", "Try None, for no bound.")
 
     def trainer(self, net: Model, data: Data, n_threads: int | None) -> Trainer:
-        """Return what takes the iterations of one fit; see `WholeBatchOptimizer.trainer`."""
+        """Return what takes the iterations of one fit; nothing of the network changes yet.
+
+        Parameters
+        ----------
+        net : Model
+            The network.
+        data : Data
+            All rows.
+        n_threads : int or None
+            Threads to use; None for as many as the process may.
+
+        Raises
+        ------
+        MemoryError
+            If the pairs of steps do not fit into the memory that is available.
+
+        Examples
+        --------
+        >>> import fastbp as bp
+        >>> bp.Network([1, 1], seed=0).fit([[0.0], [1.0]], [1, 3], optimizer=bp.LBFGS()).stopped_by  # calls it
+        'gtol'
+        """
         return _Trainer(self, net, data, n_threads)
 
 

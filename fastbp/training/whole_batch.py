@@ -204,6 +204,11 @@ class Iterations:
         """Return how many epochs `several` may take."""
         return 1 if self.pending else self.trainer.most_at_once()
 
+    @property
+    def fewest_together(self) -> int:
+        """Epochs that `several` may take: one as well, which is then recorded whatever follows it."""
+        return 2 if self.pending else 1
+
     def several(self, n_epochs: int, history: History) -> None:
         """Take several iterations, at most; whatever ends the call, the finished ones are recorded."""
         began = time.perf_counter()
