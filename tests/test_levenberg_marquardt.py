@@ -10,6 +10,7 @@ import pytest
 
 import fastbp as bp
 from fastbp.engine import frame as engine_frame
+from fastbp.storage.arrays import read_arrays, write_arrays
 from tests.cases import Case
 from tests.squares import Squares, levenberg_marquardt
 from tests.twins import network, same_bits
@@ -266,6 +267,28 @@ def test_resumed_fits_have_the_same_bits(tmp_path, optimizer):
     assert same_bits(net.params, expected.params)
     for name in ("loss", *optimizer.columns):
         assert same_bits(getattr(history, name), getattr(whole, name))
+
+
+@pytest.mark.parametrize("optimizer", [bp.LevenbergMarquardt(), bp.BayesianRegularization(warmup=1)], ids=repr)
+def test_any_numbers_in_a_state_are_refused_or_do_no_harm(tmp_path, optimizer):
+    refused = 0
+    for seed in range(60):
+        fit(SINE, optimizer, 3, checkpoint=tmp_path / "fit")
+        content = read_arrays(tmp_path / "fit", {"checkpoint": 2})
+        rng = np.random.default_rng(seed)
+        state, numbers = content.arrays["state"], [0.0, 1.0, 2.0, 5.5, -1.0, 1e-300, 1e300, np.inf, np.nan]
+        place = rng.integers(state.size)
+        state[place] = rng.choice(numbers)
+        write_arrays(tmp_path / "fit", "checkpoint", 2, content.description, content.arrays)
+        try:
+            net, _ = fit(SINE, None, 6, batch_size=None, checkpoint=tmp_path / "fit", resume=True)
+        except bp.FileError:
+            refused += 1
+        except bp.TrainingDivergedError:
+            pass
+        else:
+            assert np.isfinite(net.params).all()
+    assert 10 < refused < 50
 
 
 @pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="needs a timer that sends signals")

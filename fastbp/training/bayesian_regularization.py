@@ -11,10 +11,11 @@ import scipy.linalg
 from numpy.typing import NDArray
 
 from fastbp.engine.rows import Data
+from fastbp.model.definition import problem_of
 from fastbp.model.model import Model
 from fastbp.training.levenberg_marquardt import REASONS, SquaresTrainer, require_squares, store_damping
 from fastbp.training.whole_batch import Trainer, WholeBatchOptimizer
-from fastbp.validation.numbers import store_number
+from fastbp.validation.numbers import MOST_STEPS, store_number
 
 _FIRST_ALPHA = 1e-3  # of the plain iterations at the beginning, beside a beta of 1
 _LEAST_GAMMA = 1e-3  # so that a network whose outputs are constant keeps a finite penalty
@@ -125,7 +126,29 @@ class BayesianRegularization(WholeBatchOptimizer):
             )
 
     def trainer(self, net: Model, data: Data, n_threads: int | None) -> Trainer:
-        """Return what takes the iterations of one fit; see `WholeBatchOptimizer.trainer`."""
+        """Return what takes the iterations of one fit; nothing of the network changes yet.
+
+        Parameters
+        ----------
+        net : Model
+            The network.
+        data : Data
+            All rows.
+        n_threads : int or None
+            Threads to use; None for as many as the process may.
+
+        Raises
+        ------
+        MemoryError
+            If ``J^T J`` and its factor do not fit into the memory that is available.
+
+        Examples
+        --------
+        >>> import fastbp as bp
+        >>> net, optimizer = bp.Network([1, 1], dtype="float64", seed=0), bp.BayesianRegularization()
+        >>> net.fit([[0.0], [1.0], [2.0]], [1, 3, 5], optimizer=optimizer).stopped_by  # calls it
+        'min_gradient'
+        """
         return _Trainer(self, net, data, n_threads)
 
 
@@ -133,7 +156,7 @@ class _Trainer(SquaresTrainer):
     """A fit in progress."""
 
     def __init__(self, rule: BayesianRegularization, net: Model, data: Data, n_threads: int | None) -> None:
-        super().__init__(rule, net, data, n_threads, is_mixed=False, by_gain_ratio=False)
+        super().__init__(rule, net, problem_of(net), data, n_threads, is_mixed=False)
         self._warmup, self._n_taken = rule.warmup, 0
         self._n_targets = self.equations.total_weight * net.sizes[-1]
         self._choose(float(net.n_params), _FIRST_ALPHA, 1.0)
@@ -175,8 +198,10 @@ class _Trainer(SquaresTrainer):
         return np.array([*super().state(), self._n_taken, *self._chosen])
 
     def restore(self, state: NDArray[np.float64]) -> bool:
+        if not np.isfinite(state).all():
+            return False
         n_taken, gamma, alpha, beta = state[3:].tolist()
-        if not (n_taken >= 0 and n_taken == int(n_taken) and min(gamma, alpha, beta) > 0 and np.isfinite(state).all()):
+        if not (0 <= n_taken <= MOST_STEPS and n_taken == int(n_taken) and min(gamma, alpha, beta) > 0):
             return False
         self._n_taken = int(n_taken)
         self._choose(gamma, alpha, beta)

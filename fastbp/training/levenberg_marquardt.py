@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from fastbp.engine.interruption import StepTime
 from fastbp.engine.normal_equations import NormalEquations
+from fastbp.engine.problem import Problem
 from fastbp.engine.rows import Data
 from fastbp.kernels.roots import normal_equations as kernel
 from fastbp.model.definition import problem_of
@@ -170,11 +171,36 @@ class LevenbergMarquardt(WholeBatchOptimizer):
         return None if self.max_fail is None else EarlyStopping(self.max_fail)
 
     def trainer(self, net: Model, data: Data, n_threads: int | None) -> Trainer:
-        """Return what takes the iterations of one fit; see `WholeBatchOptimizer.trainer`."""
-        is_mixed = net.dtype == np.float64 and (
-            self.products == "float32" or (self.products == "auto" and net.n_params >= _PARAMS_OF_MIXED)
-        )
-        return SquaresTrainer(self, net, data, n_threads, is_mixed=is_mixed, by_gain_ratio=self.damping == "gain_ratio")
+        """Return what takes the iterations of one fit; nothing of the network changes yet.
+
+        Parameters
+        ----------
+        net : Model
+            The network.
+        data : Data
+            All rows.
+        n_threads : int or None
+            Threads to use; None for as many as the process may.
+
+        Raises
+        ------
+        MemoryError
+            If ``J^T J`` and its factor do not fit into the memory that is available.
+
+        Examples
+        --------
+        >>> import fastbp as bp
+        >>> net, optimizer = bp.Network([1, 1], dtype="float64", seed=0), bp.LevenbergMarquardt()
+        >>> net.fit([[0.0], [1.0], [2.0]], [1, 3, 5], optimizer=optimizer).stopped_by  # calls it
+        'min_gradient'
+        """
+        return SquaresTrainer(self, net, problem_of(net), data, n_threads, is_mixed=sums_in_float32(self, net))
+
+
+def sums_in_float32(rule: LevenbergMarquardt, net: Model) -> bool:
+    """Return whether a float64 network's ``J^T J`` is summed in float32."""
+    wanted = rule.products == "float32" or (rule.products == "auto" and net.n_params >= _PARAMS_OF_MIXED)
+    return wanted and net.dtype == np.float64
 
 
 def store_damping(rule: Any) -> None:
@@ -203,17 +229,19 @@ def require_squares(rule: WholeBatchOptimizer, net: Model) -> None:
 
 
 class SquaresTrainer:
-    """A fit by Levenberg-Marquardt in progress; see `fastbp.training.whole_batch.Trainer`."""
+    """A fit by Levenberg-Marquardt in progress; see `fastbp.training.whole_batch.Trainer`.
+
+    The cost is that of a problem, which may have penalties that the network has not.
+    """
 
     def __init__(
-        self, rule: Any, net: Model, data: Data, n_threads: int | None, *, is_mixed: bool, by_gain_ratio: bool
+        self, rule: Any, net: Model, problem: Problem, data: Data, n_threads: int | None, *, is_mixed: bool
     ) -> None:
-        self._net = net
-        self._has_own = bool((problem := problem_of(net)).own)
+        self._net, self._has_own = net, bool(problem.own)
         self.equations = NormalEquations(problem, data, n_threads, is_mixed=is_mixed)
         self.equations.set_rule(
             mu=rule.mu,
-            by_gain_ratio=by_gain_ratio,
+            by_gain_ratio=getattr(rule, "damping", "trainlm") == "gain_ratio",
             factors=(rule.mu_decrease, rule.mu_increase),
             mu_max=rule.mu_max,
             min_gradient=rule.min_gradient,
