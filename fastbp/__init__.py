@@ -31,10 +31,12 @@ from fastbp.model.definition import ActivationSpec, OutputSpec
 from fastbp.model.trace import LayerTrace, Trace
 from fastbp.old_names import register as _register_old_names
 from fastbp.storage.atomic import FileError, PathLike
+from fastbp.training.bayesian_regularization import BayesianRegularization
 from fastbp.training.early_stopping import EarlyStopping
 from fastbp.training.history import Callback, History
 from fastbp.training.lbfgs import LBFGS
 from fastbp.training.learning_rate_finder import LearningRateRange, find_learning_rate
+from fastbp.training.levenberg_marquardt import LevenbergMarquardt
 from fastbp.training.optimizers import SGD, Adam, AdamW, Optimizer, RMSprop
 from fastbp.training.schedules import Constant, Cosine, InverseScaling, OneCycle, Schedule, Step
 from fastbp.training.state import TrainingDivergedError
@@ -51,6 +53,7 @@ __all__ = [
     "ActivationSpec",
     "Adam",
     "AdamW",
+    "BayesianRegularization",
     "Callback",
     "Constant",
     "Cosine",
@@ -67,6 +70,7 @@ __all__ = [
     "LayerDiagnosis",
     "LayerTrace",
     "LearningRateRange",
+    "LevenbergMarquardt",
     "Loss",
     "LossName",
     "Network",

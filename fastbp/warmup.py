@@ -12,6 +12,7 @@ from fastbp.derivatives.perturbation import finite_difference_gradient
 from fastbp.inspection.gradient_check import check_gradient
 from fastbp.network import Network
 from fastbp.training.lbfgs import LBFGS
+from fastbp.training.levenberg_marquardt import LevenbergMarquardt
 from fastbp.validation.numbers import network_dtype
 
 # How long the kernels of a dtype are compiled: what `FASTBP_CACHE_DIR=$(mktemp -d) python -m fastbp warmup` printed for
@@ -80,7 +81,8 @@ def _use_every_kernel(dtype: str) -> float:
     net = Network([2, 2, 1], activation="tanh", dtype=dtype, seed=0)
     X, Y = np.zeros((4, 2), dtype), np.zeros((4, 1), dtype)
     net.fit(X, Y, epochs=1, batch_size=2, seed=0)
-    net.fit(X, Y, epochs=1, optimizer=LBFGS())
+    for rule in (LBFGS(), LevenbergMarquardt()):
+        net.fit(X, Y, epochs=1, optimizer=rule)
     finite_difference_gradient(net, X, Y, dtype=net.dtype)
     net.hvp(X, Y, net.params)
     net.laplacian(X)

@@ -120,6 +120,16 @@ RIGHT = {
     "AdamW": (bp.AdamW, {"learning_rate": 0.1, "weight_decay": 0.9}),
     "RMSprop": (bp.RMSprop, {"learning_rate": 0.1, "rho": 0.9, "epsilon": 1e-8, "momentum": 0.1}),
     "LBFGS": (bp.LBFGS, {"history": 3, "max_line_search": 9, "gtol": 1e-3, "ftol": 0.0, "max_evaluations": 5}),
+    "LevenbergMarquardt": (
+        bp.LevenbergMarquardt,
+        {"mu": 1e-3, "mu_decrease": 0.1, "mu_increase": 10.0, "mu_max": 1e9, "min_gradient": 1e-7, "max_fail": 6}
+        | {"damping": "trainlm", "goal": 0.0, "products": "auto"},
+    ),
+    "BayesianRegularization": (
+        bp.BayesianRegularization,
+        {"mu": 1e-3, "mu_decrease": 0.1, "mu_increase": 10.0, "mu_max": 1e9, "min_gradient": 1e-7, "warmup": 20}
+        | {"goal": 0.0},
+    ),
     "Constant": (bp.Constant, {"learning_rate": 0.1}),
     "InverseScaling": (bp.InverseScaling, {"learning_rate": 0.1, "power": 0.5}),
     "Step": (bp.Step, {"learning_rate": 0.1, "step_size": 5, "gamma": 0.5}),

@@ -61,6 +61,15 @@ _FLOPS_OF_A_FEATURE_PIECE = 400_000  # some 4 us
 _UPDATE_ELEMENTS = 1 << 11  # parameters of one piece of an update, or up to half as many: some 1 to 2 us
 _MOST_UPDATE_PIECES = 16
 
+# J^T J: rows of a block, for each of which all sums are read; multiply-adds and rows of a piece, so that it takes 50 us
+# at least and its sums pay; and numbers that all pieces may add up at a time, 64 MiB of float64.
+_NORMAL_BLOCK_ROWS = 256
+_SMALL_NORMAL_BLOCK_ROWS = 128
+_LARGE_NORMAL_SUMS = 1 << 15
+_LEAST_NORMAL_PRODUCTS = 1 << 19
+_LEAST_NORMAL_ROWS = 192
+_NORMAL_SUMS = 1 << 23
+
 # ---- Which kernels ---------------------------------------------------------------------------------------------------
 
 # A narrow network is trained row by row up to so many rows of a mini-batch and multiply-adds of its forward pass;
@@ -236,6 +245,17 @@ def may_be_narrow(sizes: Sequence[int], dtype: np.dtype, batch_rows: int) -> boo
     return batch_rows <= _MOST_NARROW_ROWS and (
         batch_rows == 1 or batch_rows * count_params(sizes) <= _MOST_NARROW_PRODUCTS
     )
+
+
+def normal_pieces(n_rows: int, products_per_row: int, n_sums: int) -> tuple[int, int]:
+    """Return the rows of a block and the number of pieces for J^T J, from multiply-adds and sums of its products."""
+    most_rows = _NORMAL_BLOCK_ROWS if n_sums > _LARGE_NORMAL_SUMS else _SMALL_NORMAL_BLOCK_ROWS
+    n_blocks = math.ceil(n_rows / most_rows)
+    rows = math.ceil(n_rows / n_blocks / 16) * 16  # whole vectors; all blocks about as long
+    n_blocks = math.ceil(n_rows / rows)
+    by_work = min(n_rows * products_per_row // _LEAST_NORMAL_PRODUCTS, n_rows // _LEAST_NORMAL_ROWS)
+    most = min(n_blocks, by_work, _NORMAL_SUMS // n_sums, _MOST_ROW_PIECES)
+    return rows, 1 if most < 2 else most if most < 4 else most // 4 * 4  # that few threads have equal shares
 
 
 def may_call_blas(sizes: Sequence[int], rows: int) -> bool:

@@ -201,7 +201,7 @@ class BaseMLP(Fitted, Portable, Gradients, callbacks.Support, BaseEstimator, ABC
         """Return the dtype of the parameters and of all arithmetic."""
         if not first_pass:
             return np.dtype(self.coefs_[0].dtype)
-        if self.dtype is None and self.solver == "lbfgs":
+        if self.dtype is None and self.solver not in STOCHASTIC_SOLVERS:
             return np.dtype(np.float64)  # SciPy's L-BFGS-B takes its steps in float64, so scikit-learn's passes are too
         return np.dtype(dtype)
 

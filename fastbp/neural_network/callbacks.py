@@ -21,11 +21,13 @@ except ImportError:
         return method
 
 
+ITERATING = ("lbfgs", "lm")  # solvers whose tasks are iterations on all rows
+
 __all__ = ["Context", "Support", "begin", "with_callbacks"]
 
 
 class Context:
-    """The tasks that callbacks are told of: the fit, and within it each epoch, or each iteration of 'lbfgs'."""
+    """The tasks that callbacks are told of: the fit, and within it each epoch, or each iteration of 'lbfgs' or 'lm'."""
 
     def __init__(self, estimator: Any, root: Any, data: dict[str, Any]) -> None:
         self._estimator, self._root, self._data = estimator, root, data
@@ -33,7 +35,7 @@ class Context:
         self.is_wanted = root is not None and bool(getattr(estimator, "_skl_callbacks", []))
         if root is not None:
             root.call_on_fit_task_begin(estimator=estimator, **data)
-        if self.is_wanted and estimator.solver == "lbfgs":
+        if self.is_wanted and estimator.solver in ITERATING:
             self._begin_task("iteration")
 
     def on_epoch(self, epoch: int, begins: bool) -> bool:
@@ -44,7 +46,7 @@ class Context:
         return self._end_task()
 
     def on_iteration(self, x: NDArray[np.float64]) -> None:
-        """Tell the callbacks of an iteration of 'lbfgs' that ended with the parameters `x`; stop if one asks for it."""
+        """Tell the callbacks that an iteration ended with the parameters `x`; stop if one asks for it."""
         self._estimator._network.params[...] = x
         if self._end_task():
             raise StopIteration
@@ -53,7 +55,7 @@ class Context:
     def end(self) -> None:
         """Tell the callbacks that the fit is over."""
         if self._task is not None:
-            self._end_task()  # of 'lbfgs': the next iteration was announced and never came
+            self._end_task()  # of an iterating solver: the next iteration was announced and never came
         if self._root is not None:
             self._root.call_on_fit_task_end(estimator=self._estimator, **self._data, reconstruction_attributes={})
 
@@ -74,5 +76,5 @@ def begin(estimator: Any, X: Any, y: Any, sample_weight: Any, n_tasks: int) -> C
     make_root = getattr(estimator, "_init_callback_context", None)
     if not getattr(estimator, "_skl_callbacks", []) and not hasattr(estimator, "_parent_callback_ctx"):
         make_root = None  # nobody listens: a fit does not depend on a protocol that is young and may change
-    n_tasks += 1 if estimator.solver == "lbfgs" else 0
+    n_tasks += 1 if estimator.solver in ITERATING else 0
     return Context(estimator, None if make_root is None else make_root(max_subtasks=n_tasks), data)

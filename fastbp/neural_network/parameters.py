@@ -103,6 +103,7 @@ CLASSIFIER_CONSTRAINTS: dict[str, list[Any]] = {
 }
 REGRESSOR_CONSTRAINTS: dict[str, list[Any]] = {
     **CONSTRAINTS,
+    "solver": [StrOptions({"lbfgs", "sgd", "adam", "lm"})],
     "loss": [StrOptions(set(NETWORK_LOSSES)), Loss],
     "output_activation": [_ACTIVATIONS, Activation, None],
     "quantile": [Interval(Real, 0, 1, closed="neither")],
@@ -115,13 +116,13 @@ hidden_layer_sizes : array-like of shape (n_layers - 2,), default=(100,)
 activation : str, fastbp.Activation or list, default='relu'
     Activation of the hidden layers: 'identity', 'logistic', 'tanh', 'relu', and beyond scikit-learn 'leaky_relu',
     'elu', 'softplus', 'gelu', 'silu', 'sine', 'exp' or a function of your own; or a list with one for each layer.
-solver : {'lbfgs', 'sgd', 'adam'}, default='adam'
-    'lbfgs' is SciPy's L-BFGS-B on the whole data set; the others take a step for each mini-batch.
+solver : {solvers}, default='adam'
+    'lbfgs' is SciPy's L-BFGS-B on the whole data set; 'sgd' and 'adam' take a step for each mini-batch.{lm}
 alpha : float, default=0.0001
     L2 penalty: ``alpha / 2 * sum(W**2)``, divided by the number of rows (or the sum of their weights) of each
     mini-batch, is added to its loss.
 batch_size : int, default='auto'
-    Rows of a mini-batch; 'auto' is ``min(200, n_samples)``.  Not for 'lbfgs'.
+    Rows of a mini-batch; 'auto' is ``min(200, n_samples)``.  Only for 'sgd' and 'adam'.
 learning_rate : {'constant', 'invscaling', 'adaptive'} or fastbp.Schedule, default='constant'
     How 'sgd' changes its learning rate: not at all; ``learning_rate_init / (t_ + 1)**power_t``, epoch by epoch;
     divided by 5 whenever training would otherwise stop.  A schedule such as ``fastbp.Cosine(0.01)`` sets the rate of
@@ -132,14 +133,14 @@ learning_rate_init : float, default=0.001
 power_t : float, default=0.5
     Exponent of 'invscaling'.
 max_iter : int, default=200
-    Largest number of epochs; for 'lbfgs' of iterations.
+    Largest number of epochs; for 'lbfgs' and 'lm' of iterations.
 shuffle : bool, default=True
     Whether each epoch takes the rows in a new random order.
 random_state : int, RandomState instance, default=None
     Source of the initial parameters, the validation split and the order of the rows, in this sequence, as in
     scikit-learn: the same seed gives the same numbers.
 tol : float, default=1e-4
-    Least improvement that counts; for 'lbfgs' the largest element of the gradient at which it stops.
+    Least improvement that counts; for 'lbfgs' the largest element of the gradient at which it stops{tol}.
 verbose : bool, default=False
     Whether to print a line for each epoch.
 warm_start : bool, default=False
@@ -195,13 +196,17 @@ n_threads : int, default=None
 progress : bool, default=False
     Whether to show a progress bar on standard error, where that is a terminal or a notebook."""
 
+_LM = """
+    'lm', which scikit-learn does not have, is `fastbp.LevenbergMarquardt` on the whole data set: for the squared error
+    and up to some thousand parameters."""
+
 _ATTRIBUTES = """\
 coefs_, intercepts_ : list of ndarray
     Weights (fan_in, fan_out) and biases (fan_out,) of each layer.
 loss_ : float
     Loss of the last epoch: the mean over its mini-batches, each before its step, with the L2 penalty.
 loss_curve_ : list of float
-    The loss of each epoch; not for 'lbfgs'.
+    The loss of each epoch{curve}; not for 'lbfgs'.
 best_loss_ : float or None
     The smallest of them; None with early stopping.
 validation_scores_ : list of float or None
@@ -263,6 +268,8 @@ def _hint(estimator: Any, message: str) -> str:
         value = getattr(estimator, name)
         if isinstance(value, str) and message.startswith(f"The {name!r} parameter of "):
             options = [option for rule in constraints if isinstance(rule, StrOptions) for option in rule.options]
+            if value == "lm":
+                return " 'lm' needs the squared error of MLPRegressor; use 'lbfgs'."
             close = same_elsewhere(value, tuple(sorted(options)))
             return f" Did you mean {' or '.join(map(repr, close))}?" if close else ""
     return ""
@@ -281,6 +288,10 @@ def documented(cls: _T) -> _T:
         ("{fastbp's}", _FASTBPS),
         ("{attributes}", _ATTRIBUTES),
         ("{auto}", auto),
+        ("{solvers}", "{'lbfgs', 'sgd', 'adam'}" if is_classifier else "{'lbfgs', 'sgd', 'adam', 'lm'}"),
+        ("{lm}", "" if is_classifier else _LM),
+        ("{tol}", "" if is_classifier else ", for 'lm' the norm of the gradient"),
+        ("{curve}", "" if is_classifier else ", or after each iteration of 'lm'"),
     ):
         text = text.replace(place, shared.replace("\n", "\n    "))
     cls.__doc__ = text

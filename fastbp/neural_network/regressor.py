@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import datetime
+from collections.abc import Callable
 from typing import Any, Self
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from sklearn.base import RegressorMixin
+from sklearn.exceptions import ConvergenceWarning
 from sklearn.metrics import r2_score
 
 from fastbp.engine.objective import Objective
 from fastbp.engine.rows import Data
 from fastbp.functions.losses import LossFacts, facts_of_loss, reported_code
 from fastbp.functions.own import Activation, Loss
+from fastbp.neural_network import squares
 from fastbp.neural_network.base import BaseMLP
-from fastbp.neural_network.errors import warn_of_column
+from fastbp.neural_network.errors import warn, warn_of_column
 from fastbp.neural_network.held_out import given
 from fastbp.neural_network.methods import fit_method, partial_fit_method
 from fastbp.neural_network.parameters import NETWORK_LOSSES, NETWORK_NAMES, REGRESSOR_CONSTRAINTS, documented
@@ -201,6 +204,20 @@ class MLPRegressor(RegressorMixin, BaseMLP):
             The model.
         """
         return self._fit(X, y, sample_weight, incremental=True)
+
+    def _validate_params(self) -> None:
+        super()._validate_params()
+        if self.solver == "lm":
+            squares.require_squares(self)
+
+    def _minimise(self, data: Data, callback: Callable[[NDArray[Any]], None] | None) -> None:
+        if self.solver != "lm":
+            super()._minimise(data, callback)
+            return
+        found = squares.minimise(self._network, data, self._objective(), self, callback)
+        self.n_iter_, self.loss_curve_, self.loss_ = len(found.losses), found.losses, found.loss
+        if found.shortfall is not None:
+            warn(found.shortfall, ConvergenceWarning)
 
     def _checked(self, X: Any, y: Any, reset: bool) -> tuple[Any, NDArray[Any]]:
         _check_numbers(y)

@@ -55,11 +55,14 @@ def _fit(net: TrainedModel, X: ArrayLike, data: Any, plan: Plan) -> History:
     rule = plan.optimizer if saved is None else saved.optimizer
     prepare = _Preparation(net, plan, data, validation_set, saved)
     epochs = prepare.iterations(rule) if isinstance(rule, WholeBatchOptimizer) else prepare.epochs(rule)
-    record = Record(Best(net.params, plan.early_stopping) if plan.early_stopping else None)
+    stopping, ends_as = plan.early_stopping, "early_stopping"
+    if isinstance(rule, WholeBatchOptimizer) and stopping is None and validation_set is not None:
+        stopping, ends_as = rule.validation_rule(), "max_fail"
+    record = Record(Best(net.params, stopping) if stopping else None)
     if saved is not None:
         saved.restore(epochs, record)
     net.feature_names = names
-    run = _Run(net, epochs, plan, validation_set, record)
+    run = _Run(net, epochs, plan, validation_set, record, ends_as)
     return run.train(Checkpoints(path, plan.checkpoint_every, prepare.description, epochs, record))
 
 
@@ -132,6 +135,7 @@ class _Run:
     plan: Plan
     validation_set: Any
     record: Record
+    ends_as: str  # when the validation loss ends it
 
     def train(self, checkpoints: Checkpoints) -> History:
         """Train from where the record ends, several epochs at once if nothing has to happen between them."""
@@ -184,7 +188,7 @@ class _Run:
         exhausted = record.best is not None and val_loss is not None and record.best.should_stop(val_loss)
         history.append(epoch.loss, epoch.learning_rate, time.perf_counter() - began, val_loss, epoch.columns)
         epochs.end_one()
-        record.stopped_by = epochs.stopped_by or ("early_stopping" if exhausted else None)
+        record.stopped_by = epochs.stopped_by or (self.ends_as if exhausted else None)
 
 
 def _asks_to_stop(callbacks: Sequence[Callback], net: TrainedModel, history: History) -> bool:

@@ -13,10 +13,12 @@ from fastbp.model.model import Model
 from fastbp.storage.arrays import FileContent, are_counts, read_arrays
 from fastbp.storage.atomic import FileError
 from fastbp.storage.networks import describe
+from fastbp.training.bayesian_regularization import BayesianRegularization
 from fastbp.training.checkpoint import KIND, OF_ITERATIONS, OF_STEPS, Record
 from fastbp.training.epochs import Epochs
 from fastbp.training.history import STOPPED_BY, from_rows
 from fastbp.training.lbfgs import LBFGS
+from fastbp.training.levenberg_marquardt import LevenbergMarquardt
 from fastbp.training.optimizers import OPTIMIZERS, Optimizer
 from fastbp.training.schedules import SCHEDULES, Schedule
 from fastbp.training.state import TrainingState, n_numbers, state_of
@@ -32,7 +34,8 @@ _ARRAYS = {
     OF_STEPS: (*_OF_ALL[1], "before_epoch", "vectors", "sums"),
     OF_ITERATIONS: (*_OF_ALL[1], "state", "pending"),
 }
-_WHOLE_BATCH: tuple[type[WholeBatchOptimizer], ...] = (LBFGS,)  # those that a file may name
+# Those that a file may name.
+_WHOLE_BATCH: tuple[type[WholeBatchOptimizer], ...] = (LBFGS, LevenbergMarquardt, BayesianRegularization)
 _KINDS: Mapping[str, Any] = OPTIMIZERS | {kind.__name__: kind for kind in _WHOLE_BATCH}
 _MOST_LETTERS = 1000  # of what a checkpoint has, in a message: it may have anything
 

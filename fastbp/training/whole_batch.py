@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from fastbp.engine.rows import Data
 from fastbp.model.model import Model
+from fastbp.training.early_stopping import EarlyStopping
 from fastbp.training.history import Epoch, History
 
 Rows = NDArray[np.float64]  # of iterations: the loss, then the columns of the rule
@@ -90,6 +91,22 @@ class WholeBatchOptimizer(ABC):
                 f"`dropout` must be 0 for {name}, which compares the costs of steps with each other; the network has "
                 f"{net.dropout}. Make it without dropout, or train it with bp.Adam()."
             )
+
+    def validation_rule(self) -> EarlyStopping | None:
+        """Return when a fit with validation data and without `early_stopping` ends, as 'max_fail'; None for never.
+
+        Returns
+        -------
+        EarlyStopping or None
+            Here None.
+
+        Examples
+        --------
+        >>> import fastbp as bp
+        >>> bp.LBFGS().validation_rule() is None, bp.LevenbergMarquardt(max_fail=3).validation_rule().patience
+        (True, 3)
+        """
+        return None
 
 
 class Trainer(Protocol):

@@ -65,6 +65,7 @@ def network_dtype(dtype: Any) -> np.dtype:
 _RULES: dict[str, Callable[[float], bool]] = {
     "a finite number above 0": lambda value: value > 0,
     "a finite number, 0 or above": lambda value: value >= 0,
+    "a finite number above 1": lambda value: value > 1,
     "a finite number, 1 or above": lambda value: value >= 1,
     "a number in [0, 1)": lambda value: 0 <= value < 1,
     "a number in (0, 1)": lambda value: 0 < value < 1,

@@ -36,6 +36,10 @@ if numba.config.DISABLE_JIT:
         """View of the int32 numbers at `address`."""
         return from_address(address, np.zeros(0, np.int32))
 
+    def float32_from_address(address: int) -> Any:
+        """View of the float32 numbers at `address`."""
+        return from_address(address, np.zeros(0, np.float32))
+
     def nowhere() -> Any:
         """No float64 numbers."""
         return np.zeros(0)
@@ -80,6 +84,16 @@ else:
     def int32_from_address(typingctx, address):
         """Pointer to the int32 numbers at an integer address."""
         pointer_type = types.CPointer(types.int32)
+
+        def codegen(context, builder, signature, args):
+            return builder.inttoptr(args[0], context.get_value_type(pointer_type))
+
+        return pointer_type(address), codegen
+
+    @intrinsic
+    def float32_from_address(typingctx, address):
+        """Pointer to the float32 numbers at an integer address."""
+        pointer_type = types.CPointer(types.float32)
 
         def codegen(context, builder, signature, args):
             return builder.inttoptr(args[0], context.get_value_type(pointer_type))
