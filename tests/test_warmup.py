@@ -23,15 +23,23 @@ compiled = pytest.mark.skipif(numba.config.DISABLE_JIT, reason="nothing is compi
 USE = """
 from numba.core import event
 import numpy as np
-from fastbp.kernels.roots import entry, lbfgs, perturbation
+import importlib, pkgutil
+from fastbp.kernels import roots
+modules = [importlib.import_module(f"{roots.__name__}.{m.name}") for m in pkgutil.iter_modules(roots.__path__)]
 def found():
-    stats = [root.stats for root in (entry.run, lbfgs.run, perturbation.run)]
+    stats = [module.run.stats for module in modules]
     return sum(sum(s.cache_hits.values()) for s in stats), sum(sum(s.cache_misses.values()) for s in stats)
 def use(dtype):
     net = bp.Network([3, 5, 2], "relu", "softmax", "cross_entropy", dtype=dtype, seed=0)
     X, labels = np.ones((8, 3), dtype), [0, 1] * 4
     net.fit(X, labels, epochs=2, batch_size=3)
     net.fit(X, labels, epochs=2, optimizer=bp.LBFGS())
+    of_values = bp.Network([3, 5, 2], "tanh", dtype=dtype, seed=0)
+    for rule in (bp.LevenbergMarquardt(), bp.BayesianRegularization()):
+        of_values.fit(X, X[:, :2], epochs=2, optimizer=rule)
+    net.jacobian(X), net.per_sample_gradients(X, labels), net.vjp(X, X[:, :2], "both")
+    net.linearize(X, labels).hvp(net.params), net.fisher_vp(X, net.params)
+    net.laplacian(X), net.input_hessian(X)
     net.predict(X), net.loss_value(X, labels), net.trace(X, labels)
     bp.finite_difference_gradient(net, X, labels)
     bp.check_gradient(net, X, labels)
