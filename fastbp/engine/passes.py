@@ -19,7 +19,7 @@ from fastbp.validation.sparse_rows import Rows, SparseRows
 
 _Kind = TypeVar("_Kind", bound=Frame)
 
-_MOST_SPARE_FRAMES = 4
+_MOST_SPARE_FRAMES = 8
 _SMALL_FRAME_BYTES = 1 << 20
 
 
