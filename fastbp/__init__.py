@@ -13,6 +13,8 @@ from fastbp.version import __version__
 with _explained(__version__):  # the first import of all other libraries
     from fastbp.network import Network
 
+from fastbp.derivatives.input_derivatives import InputDerivatives
+from fastbp.derivatives.linearized_inputs import InputLinearization
 from fastbp.derivatives.perturbation import (
     FiniteDifferenceResult,
     RandomSearchResult,
@@ -65,6 +67,8 @@ __all__ = [
     "GradientReport",
     "History",
     "InitializerName",
+    "InputDerivatives",
+    "InputLinearization",
     "InverseScaling",
     "LayerCheck",
     "LayerDiagnosis",

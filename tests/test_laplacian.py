@@ -485,7 +485,7 @@ FOUR = (
     "`residual` must return four things: the cost of each row (n,) and the cost's derivatives by u (n, n_outputs), du "
     "(n, n_outputs, n_features) and lap (n, n_outputs), None for those that are 0; got {}."
 )
-NOT_FINITE = "`the derivative by u` must be finite; found {} at (1, 0). Impute or drop such rows."
+NOT_FINITE = "`residual(...)[1]` must be finite; found {} at (1, 0). Impute or drop such rows."
 
 
 def with_one(place, value):
@@ -508,28 +508,28 @@ def not_finite():
         (
             with_one(0, np.ones(5)),
             ValueError,
-            "The first thing that `residual` returns must be the cost of each row, of shape (4,); got (5,).",
+            "`residual(...)[0]` must be the cost of each row, of shape (4,); got shape (5,).",
         ),
         (
             with_one(1, np.ones((4, 1))),
             ValueError,
-            "`the derivative by u` must have the shape (4, 2) of what it is the derivative by; got (4, 1).",
+            "`residual(...)[1]` must have the shape (4, 2) of what it is the derivative by; got (4, 1).",
         ),
         (
             with_one(2, np.ones((4, 3, 2))),
             ValueError,
-            "`the derivative by du` must have the shape (4, 2, 3) of what it is the derivative by; got (4, 3, 2).",
+            "`residual(...)[2]` must have the shape (4, 2, 3) of what it is the derivative by; got (4, 3, 2).",
         ),
         (
             with_one(3, np.ones(4)),
             ValueError,
-            "`the derivative by lap` must have the shape (4, 2) of what it is the derivative by; got (4,).",
+            "`residual(...)[3]` must have the shape (4, 2) of what it is the derivative by; got (4,).",
         ),
         (with_one(1, not_finite()), ValueError, NOT_FINITE.format("nan")),
         (
             with_one(3, np.ones((4, 2), np.float32)),
             TypeError,
-            "`the derivative by lap` must have the network's dtype float64, because nothing is converted between float "
+            "`residual(...)[3]` must have the network's dtype float64, because nothing is converted between float "
             "types silently; got float32. Convert it with .astype('float64'), or build the network with "
             "dtype='float32'.",
         ),

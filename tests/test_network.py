@@ -176,6 +176,7 @@ def test_only_public_names_are_shown() -> None:
     shown = {name for name in dir(bp.Network([2, 1])) if not name.startswith("_")}
     assert shown == {
         "activations", "biases", "dropout", "dtype", "feature_names", "fit", "has_softmax", "history", "initializer",
+        "input_derivatives", "input_hessian", "laplacian", "linearize_inputs", "residual_value_and_grad",
         "load_torch_state_dict", "loss", "loss_parameter", "loss_value", "n_params", "params", "penalties", "predict",
         "save", "sizes", "step", "to_onnx", "torch_state_dict", "trace", "value_and_grad", "weights",
         "input_gradient", "input_jacobian", "jacobian", "jacobian_blocks", "per_sample_gradient_blocks",

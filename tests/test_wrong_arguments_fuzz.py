@@ -109,6 +109,8 @@ STRANGE = {
 }
 # Legal, but it would take too long.
 ENDLESS = {"epochs": {"huge"}, "n_steps": {"huge"}, "max_params": set(), "sizes": {"huge"}}
+# What can be called with four arrays or not at all: its exceptions are the user's own.
+ENDLESS["residual"] = {"class", "instance's class", "function", "schedule"}
 
 RIGHT = {
     "Network": (bp.Network, {"sizes": [3, 2], "activation": "relu", "output": "identity", "loss": "quadratic",
@@ -152,6 +154,13 @@ RIGHT = {
     "per_sample_gradient_norms": (bp.Network.per_sample_gradient_norms, {"X": X, "Y": Y, "n_threads": 1}),
     "per_sample_gradient_dots": (bp.Network.per_sample_gradient_dots,
                                  {"X": X, "Y": Y, "v": np.ones(8), "n_threads": 1}),
+    "laplacian": (bp.Network.laplacian, {"X": X, "n_threads": 1}),
+    "input_derivatives": (bp.Network.input_derivatives, {"X": X, "n_threads": 1}),
+    "input_hessian": (bp.Network.input_hessian, {"X": X, "n_threads": 1}),
+    "linearize_inputs": (bp.Network.linearize_inputs, {"X": X, "params": np.ones(8), "n_threads": 1}),
+    "residual_value_and_grad": (bp.Network.residual_value_and_grad,
+                                {"X": X, "residual": lambda X, u, du, lap: (u[:, 0], None, du, None),
+                                 "params": np.ones(8), "sample_weight": None, "n_threads": 1}),
     "trace": (bp.Network.trace, {"X": X, "Y": Y, "sample_weight": None}),
     "fit": (bp.Network.fit, {"X": X, "Y": Y, "epochs": 1, "batch_size": 2, "optimizer": None, "shuffle": True,
                              "seed": 0, "validation_data": None, "sample_weight": None, "early_stopping": None,
@@ -192,7 +201,8 @@ CHANGING = {
 
 def test_every_public_callable_is_here():
     results = {"FiniteDifferenceResult", "GradientReport", "History", "LayerCheck", "LayerTrace", "LearningRateRange",
-               "RandomSearchResult", "Trace", "DiagnosticReport", "LayerDiagnosis"}  # fmt: skip
+               "RandomSearchResult", "Trace", "DiagnosticReport", "LayerDiagnosis", "InputDerivatives",
+               "InputLinearization"}  # fmt: skip
     own = {
         "Optimizer",
         "WholeBatchOptimizer",

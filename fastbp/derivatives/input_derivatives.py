@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from fastbp import validation
-from fastbp.derivatives.linearized_inputs import InputLinearization, give_back
+from fastbp.derivatives.linearized_inputs import InputLinearization, give_back, mean_gradient
 from fastbp.engine import input_derivatives as engine
 from fastbp.model.checks import checked_inputs, checked_rows, require_derivatives
 from fastbp.model.definition import Definition
@@ -33,6 +33,13 @@ class InputDerivatives(NamedTuple):
         Their first derivatives.
     laplacian : ndarray, shape (n, n_outputs)
         The sums of their second derivatives.
+
+    Examples
+    --------
+    >>> import fastbp as bp
+    >>> found = bp.Network([2, 3, 1], activation="tanh", seed=0).input_derivatives([[0.5, -1.0]])
+    >>> found.value.shape, found.jacobian.shape, found.laplacian.shape
+    ((1, 1), (1, 1, 2), (1, 1))
     """
 
     value: NDArray[Any]
@@ -302,15 +309,15 @@ class DerivativesByInputs(Model):
         at = self._linearized(rows, params, n_threads)
         terms, *errors = residual_result(residual(rows, at.value, at.jacobian, at.laplacian))
         cost = _mean(residual_terms(terms, n, self.dtype), weights)
-        if not np.isfinite(cost):
+        if not math.isfinite(cost):
             grad = np.full(self.n_params, np.nan, self.dtype)
         else:
             shapes = (n, n_outputs), (n, n_outputs, n_features), (n, n_outputs)
-            checked = [
-                output_errors(values, shape, self.dtype, f"the derivative by {name}")
-                for values, shape, name in zip(errors, shapes, ("u", "du", "lap"), strict=True)
+            valid = [
+                output_errors(values, shape, self.dtype, f"residual(...)[{place}]")
+                for place, (values, shape) in enumerate(zip(errors, shapes, strict=True), 1)
             ]
-            grad = at.mean_gradient(checked, weights)
+            grad = mean_gradient(at, valid, weights)
         give_back(at, self._passes)
         return cost, grad
 
@@ -355,6 +362,6 @@ def _fewer_directions(W: NDArray[Any]) -> NDArray[Any]:
 def _mean(costs: NDArray[np.float64], weights: NDArray[Any] | None) -> float:
     """Return the (weighted) mean of rows' costs; a row of weight 0 does not count, not even where it is infinite."""
     if weights is None:
-        return float(costs.mean())
+        return float(np.add.reduce(costs)) / len(costs)
     counts = weights > 0
     return float(costs[counts] @ weights[counts].astype(np.float64) / weights.sum(dtype=np.float64))

@@ -23,6 +23,11 @@ class InputLinearization:
     What `Network.linearize_inputs` returns.  It keeps the inputs and parameters that it was made for, so that what is
     done to the network afterwards does not matter.
 
+    Parameters
+    ----------
+    net, frame, params, X, results, n_threads
+        What the method makes it of.
+
     Attributes
     ----------
     value : ndarray, shape (n, n_outputs)
@@ -31,6 +36,12 @@ class InputLinearization:
         Their first derivatives by the inputs.
     laplacian : ndarray, shape (n, n_outputs)
         The sums of their second derivatives.
+
+    Examples
+    --------
+    >>> import fastbp as bp
+    >>> bp.Network([2, 3, 1], activation="tanh", seed=0).linearize_inputs([[0.5, -1.0], [2.0, 0.0]])
+    <InputLinearization: 2 rows, 2 inputs, 1 outputs>
     """
 
     def __init__(
@@ -106,15 +117,6 @@ class InputLinearization:
             output_errors(of_laplacian, (n, n_outputs), self._dtype, "of_laplacian"),
         )
 
-    def mean_gradient(self, errors: Sequence[NDArray[Any] | None], weights: NDArray[Any] | None) -> NDArray[Any]:
-        """Return the gradient of a (weighted) mean over rows, of whose terms valid errors are the derivatives."""
-        if weights is None:
-            grad = self._backward(*errors)
-            grad /= len(self._X)
-            return grad
-        shares = (weights / weights.sum(dtype=np.float64)).astype(self._dtype)
-        return self._backward(*(None if e is None else e * shares.reshape(-1, *[1] * (e.ndim - 1)) for e in errors))
-
     def _backward(
         self, of_value: NDArray[Any] | None, of_jacobian: NDArray[Any] | None, of_laplacian: NDArray[Any] | None
     ) -> NDArray[Any]:
@@ -140,6 +142,18 @@ class InputLinearization:
     def __repr__(self) -> str:
         n, n_outputs, n_features = self._shape
         return f"<InputLinearization: {n} rows, {n_features} inputs, {n_outputs} outputs>"
+
+
+def mean_gradient(
+    at: InputLinearization, errors: Sequence[NDArray[Any] | None], weights: NDArray[Any] | None
+) -> NDArray[Any]:
+    """Return the gradient of a (weighted) mean over rows, of whose terms valid errors are the derivatives."""
+    if weights is None:
+        grad = at._backward(*errors)
+        grad /= len(at.value)
+        return grad
+    shares = (weights / weights.sum(dtype=np.float64)).astype(weights.dtype)
+    return at._backward(*(None if e is None else e * shares.reshape(-1, *[1] * (e.ndim - 1)) for e in errors))
 
 
 def give_back(at: InputLinearization, passes: Passes) -> None:

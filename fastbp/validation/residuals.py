@@ -28,15 +28,14 @@ def residual_result(result: Any) -> tuple[Any, Any, Any, Any]:
 
 def residual_terms(terms: Any, n_rows: int, dtype: np.dtype) -> NDArray[np.float64]:
     """Return the costs of rows (n,), which may be infinite or NaN."""
-    array = as_array(terms, "the cost of each row", dtype)
+    array = terms if type(terms) is np.ndarray else as_array(terms, "residual(...)[0]", dtype)
     if array.dtype.kind not in "iubf":
-        raise no_numbers(array, "the cost of each row")
+        raise no_numbers(array, "residual(...)[0]")
     if array.shape == (n_rows, 1):
         array = array.reshape(n_rows)
     if array.shape != (n_rows,):
         raise ValueError(
-            f"The first thing that `residual` returns must be the cost of each row, of shape ({n_rows},); got "
-            f"{array.shape}."
+            f"`residual(...)[0]` must be the cost of each row, of shape ({n_rows},); got shape {array.shape}."
         )
     return array.astype(np.float64)
 
@@ -56,4 +55,4 @@ def output_errors(values: Any, shape: tuple[int, ...], dtype: np.dtype, argument
             f"`{argument}` must have the shape {shape} of what it is the derivative by; got {array.shape}."
         )
     require_finite(array, argument)
-    return np.require(array, requirements=("C", "W"))
+    return array if array.flags.carray else np.array(array, order="C")
