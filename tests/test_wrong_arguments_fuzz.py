@@ -161,6 +161,16 @@ RIGHT = {
     "residual_value_and_grad": (bp.Network.residual_value_and_grad,
                                 {"X": X, "residual": lambda X, u, du, lap: (u[:, 0], None, du, None),
                                  "params": np.ones(8), "sample_weight": None, "n_threads": 1}),
+    **{
+        name: (getattr(bp.Network, name), {"X": X, "Y": Y, "v": np.ones(8), "sample_weight": None, "params": np.ones(8),
+                                           "n_threads": 1})
+        for name in ("hvp", "gnvp")
+    },
+    "fisher_vp": (bp.Network.fisher_vp, {"X": X, "v": np.ones(8), "sample_weight": None, "params": np.ones(8),
+                                         "n_threads": 1}),
+    "jvp": (bp.Network.jvp, {"X": X, "tangent": np.ones(8), "wrt": "params", "params": np.ones(8), "n_threads": 1}),
+    "linearize": (bp.Network.linearize,
+                  {"X": X, "Y": Y, "sample_weight": None, "params": np.ones(8), "n_threads": 1}),
     "trace": (bp.Network.trace, {"X": X, "Y": Y, "sample_weight": None}),
     "fit": (bp.Network.fit, {"X": X, "Y": Y, "epochs": 1, "batch_size": 2, "optimizer": None, "shuffle": True,
                              "seed": 0, "validation_data": None, "sample_weight": None, "early_stopping": None,

@@ -232,6 +232,15 @@ class SecondOrder(Model):
         TypeError, ValueError
             If an argument has the wrong dtype, shape or value.
 
+        Notes
+        -----
+        At a kink of an activation its derivative is that of the branch that backpropagation takes.  Dropout is off, as
+        in `predict`.
+
+        References
+        ----------
+        Griewank & Walther, "Evaluating Derivatives" (2008), section 3.1.
+
         Examples
         --------
         >>> import fastbp as bp
@@ -240,7 +249,7 @@ class SecondOrder(Model):
         >>> net.jvp([[1.0, 2.0]], [10.0, 1.0, 0.0]), net.jvp([[1.0, 2.0]], [[1.0, 10.0]], wrt="inputs")
         (array([[12.]]), array([[53.]]))
         """
-        if wrt not in ("params", "inputs"):
+        if not isinstance(wrt, str) or wrt not in ("params", "inputs"):
             raise ValueError(f"`wrt` must be 'params' or 'inputs'; got {wrt!r}.")
         rows = checked_rows(self, X)
         of_inputs = wrt == "inputs"

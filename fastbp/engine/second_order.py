@@ -15,6 +15,7 @@ from fastbp.engine.passes import Passes
 from fastbp.engine.problem import Problem
 from fastbp.engine.workspace import RowPieces, aligned_empty, rounded
 from fastbp.kernels.layers.linearization import N_KEPT, N_KEPT_OF_OUTPUTS
+from fastbp.kernels.roots import entry
 from fastbp.kernels.roots import second_order as root
 from fastbp.kernels.tables import plan as in_plan
 from fastbp.kernels.tables import scalars as in_scalars
@@ -32,6 +33,7 @@ _LEAST_PIECE_ROWS = 32
 _ROWS_OF_A_LARGE_VECTOR = 64
 _MOST_LARGE_VECTORS = 8
 _MOST_PIECES = 16
+_MOST_FEATURE_PIECES = 4  # fewer than of a gradient: each has a part of two products, and all parts are added up alone
 _SMALL_VECTOR = 1 << 10  # numbers, up to which copying a vector is quicker than asking for its address
 _FORWARD_PASSES = 4  # that a product takes about as long as
 
@@ -42,6 +44,7 @@ class SecondOrderFrame(DerivedFrame):
     kernel = root
     flops = 0
     seconds = 0.0
+    writes_result = False  # whether a product is written where it is returned, rather than copied
     state_size = 0  # elements of what is kept of a block
     _small: NDArray[Any] | None = None
 
@@ -69,8 +72,14 @@ class SecondOrderFrame(DerivedFrame):
 
     def product(self, task: int, params: NDArray[Any], v: NDArray[Any], n_threads: int | None) -> NDArray[Any]:
         """Return a product that is a vector like the parameters, a new array."""
+        if not self.writes_result:
+            self.multiply(task, params, v, n_threads=n_threads)
+            return self.grads[: self.n_params].copy()
+        self.grads = product = aligned_empty(self.n_params, self.dtype)
         self.multiply(task, params, v, n_threads=n_threads)
-        return self.grads[: self.n_params].copy()
+        self.grads = self.nothing
+        self._point(entry.GRADS, self.nothing)  # nobody writes to it any more
+        return product
 
     def set_rows(self, X: Rows, targets: Targets | None = None, sample_weight: NDArray[Any] | None = None) -> None:
         """Point the kernels to rows whose mean is to be differentiated."""
@@ -105,16 +114,20 @@ def make_products(
     """
     sizes, n_rows = problem.sizes, len(X)
     mode, n_features = gradient_pieces(sizes, n_rows)
+    n_features = min(n_features, _MOST_FEATURE_PIECES)
     by_features = mode == in_plan.BY_FEATURES and not of_inputs
     block_rows, n_pieces = (n_rows, 1) if by_features else _row_pieces(sizes, n_rows)
     state = 0 if keeps else state_size(sizes, block_rows)
     parts = 2 * n_features * n_rows * sizes[1] if by_features else 0
     cut = RowPieces(block_rows, n_pieces, state + parts)
-    frame = make_derived(SecondOrderFrame, problem, X, cut, n_vectors=n_pieces if adds_up else 0, keep_z=True)
+    writes_result = n_pieces == 1 and problem.n_params > _SMALL_VECTOR
+    n_vectors = 0 if writes_result or not adds_up else n_pieces
+    frame = make_derived(SecondOrderFrame, problem, X, cut, n_vectors=n_vectors, keep_z=True)
     if by_features:
         plan = frame.workspace.plan
         plan[[in_plan.MODE, in_plan.N_PIECES]] = in_plan.BY_FEATURES, n_features
         plan[in_plan.PARTS] = plan[in_plan.EXTRA] + state
+    frame.writes_result = writes_result
     frame.state_size = state_size(sizes, block_rows)
     frame.flops = _FORWARD_PASSES * n_rows * DENSE.flops_per_row(sizes)
     frame.seconds = _FORWARD_PASSES * n_rows * DENSE.seconds_per_row(sizes)

@@ -108,7 +108,8 @@ def linearize_outputs(net, kind, m, is_exact, work, state):
     z, a = shift(work, field(net, last, in_layer.Z)), shift(work, field(net, last, in_layer.A))
     y, scale = shift(work, net.plan[in_plan.TARGET]), shift(work, net.plan[in_plan.SCALE])
     delta, slope = kept(net, last, DELTA, state), kept(net, last, SLOPE, state)
-    finish_softmax(net, 0, m, work)
+    if not (is_exact and starts_from_logits(net)):  # else the loss makes the softmax
+        finish_softmax(net, 0, m, work)
     loss = loss_of(net.plan, net.scalars, output_runs(net), a)
     if is_exact:
         sums, cost = shift(work, net.plan[in_plan.SUMS]), shift(work, net.plan[in_plan.COST])
