@@ -333,7 +333,7 @@ def test_results_that_do_not_fit_are_refused(monkeypatch):
     with pytest.raises(MemoryError) as caught:
         net.input_hessian(X)
     assert str(caught.value) == (
-        f"A result of shape (300, 2, 400, 400) would take {n_bytes} bytes (0.7 GiB) of memory, and 1048576 (0.0 GiB) "
+        f"The second derivatives by the inputs would take {n_bytes} bytes (0.7 GiB) of memory, and 1048576 (0.0 GiB) "
         "are available. Pass fewer rows at a time."
     )
 
@@ -559,7 +559,7 @@ def test_wrong_arguments():
         with pytest.raises(ValueError, match="`n_threads` must be"):
             method(X, n_threads=0)
     with pytest.raises(ValueError, match=r"^`params` must have shape \(26,\), as `net\.params` has; got \(3,\)\.$"):
-        net.linearize_inputs(X, [1.0, 2.0, 3.0])
+        net.linearize_inputs(X, params=[1.0, 2.0, 3.0])
     with pytest.raises(ValueError, match=r"^`sample_weight` must have shape \(4,\)"):
         net.residual_value_and_grad(X, squared_residual, sample_weight=[1.0])
     with pytest.raises(ValueError, match=r"^One of `of_value`, `of_jacobian` and `of_laplacian` must be given; got n"):

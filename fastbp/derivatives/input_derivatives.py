@@ -11,10 +11,11 @@ from numpy.typing import ArrayLike, NDArray
 
 from fastbp import validation
 from fastbp.derivatives.linearized_inputs import InputLinearization, give_back, mean_gradient
+from fastbp.derivatives.row_results import FEWER, result_for
 from fastbp.engine import input_derivatives as engine
 from fastbp.model.checks import checked_inputs, checked_rows, require_derivatives
 from fastbp.model.definition import Definition
-from fastbp.model.model import Model
+from fastbp.model.model import Model, chosen_params
 from fastbp.system.memory import require_memory, require_own_shape
 from fastbp.validation.residuals import output_errors, residual_result, residual_terms
 
@@ -50,7 +51,7 @@ class InputDerivatives(NamedTuple):
 class DerivativesByInputs(Model):
     """The part of a `fastbp.Network` that differentiates its outputs twice by its inputs."""
 
-    def laplacian(self, X: ArrayLike, *, n_threads: int | None = None) -> NDArray[Any]:
+    def laplacian(self, X: ArrayLike, *, params: ArrayLike | None = None, n_threads: int | None = None) -> NDArray[Any]:
         """Return the Laplacian of each output: the sum of its second derivatives by the inputs.
 
         Values, first derivatives in r directions and Laplacians go through the layers together: it costs r + 2 forward
@@ -61,6 +62,8 @@ class DerivativesByInputs(Model):
         ----------
         X : {array_like, sparse matrix}, shape (n, n_features)
             Inputs, as for `predict`.
+        params : array_like, shape (n_params,), optional
+            Parameters to use instead of the network's own, which stay as they are.
         n_threads : int, optional
             Threads to use; by default as many as the process may.  They do not change a bit of the result.
 
@@ -93,19 +96,21 @@ class DerivativesByInputs(Model):
         """
         require_derivatives(self, 2, "laplacian")
         require_own_shape(self)
-        rows = checked_rows(self, X)
+        rows, chosen = checked_rows(self, X), chosen_params(self, params)
         n_features, width = self.sizes[0], self.sizes[1]
-        directions = self.params[: n_features * width]
+        directions = chosen[: n_features * width]
         n_tangents = min(n_features, width)
         if n_tangents < n_features:
             directions = _fewer_directions(directions.reshape(n_features, width))
         result = _new(self, (len(rows), self.sizes[-1]))
         frame = self._passes.take_made("laplacian", rows, engine.maker(n_tangents))
-        frame.call(engine.LAPLACIAN, self.params, rows, directions=directions, laplacians=result, n_threads=n_threads)
+        frame.call(engine.LAPLACIAN, chosen, rows, directions=directions, laplacians=result, n_threads=n_threads)
         self._passes.give_back(frame)
         return result
 
-    def input_derivatives(self, X: ArrayLike, *, n_threads: int | None = None) -> InputDerivatives:
+    def input_derivatives(
+        self, X: ArrayLike, *, params: ArrayLike | None = None, n_threads: int | None = None
+    ) -> InputDerivatives:
         """Return outputs, first derivatives and Laplacians, in one pass.
 
         It costs about n_features + 2 forward passes.
@@ -114,6 +119,8 @@ class DerivativesByInputs(Model):
         ----------
         X : {array_like, sparse matrix}, shape (n, n_features)
             Inputs, as for `predict`.
+        params : array_like, shape (n_params,), optional
+            Parameters to use instead of the network's own, which stay as they are.
         n_threads : int, optional
             Threads to use; by default as many as the process may.
 
@@ -139,14 +146,14 @@ class DerivativesByInputs(Model):
         """
         require_derivatives(self, 2, "input_derivatives")
         require_own_shape(self)
-        rows = checked_rows(self, X)
+        rows, chosen = checked_rows(self, X), chosen_params(self, params)
         value, jacobian, laplacian = _new_results(self, len(rows))
         frame = self._passes.take_made("input derivatives", rows, engine.maker(self.sizes[0]))
         frame.call(
             engine.DERIVATIVES,
-            self.params,
+            chosen,
             rows,
-            directions=self.params,
+            directions=chosen,
             out=value,
             jacobians=jacobian,
             laplacians=laplacian,
@@ -155,7 +162,14 @@ class DerivativesByInputs(Model):
         self._passes.give_back(frame)
         return InputDerivatives(value, jacobian, laplacian)
 
-    def input_hessian(self, X: ArrayLike, *, n_threads: int | None = None) -> NDArray[Any]:
+    def input_hessian(
+        self,
+        X: ArrayLike,
+        out: NDArray[Any] | None = None,
+        *,
+        params: ArrayLike | None = None,
+        n_threads: int | None = None,
+    ) -> NDArray[Any]:
         """Return all second derivatives of each output by the inputs.
 
         One pass forward with all first derivatives and one backward for each output, which costs about n_features +
@@ -165,6 +179,10 @@ class DerivativesByInputs(Model):
         ----------
         X : {array_like, sparse matrix}, shape (n, n_features)
             Inputs, as for `predict`.
+        out : ndarray, shape (n, n_outputs, n_features, n_features), optional
+            Where the result goes: of the network's dtype, contiguous.  To fill one again and again is quicker.
+        params : array_like, shape (n_params,), optional
+            Parameters to use instead of the network's own, which stay as they are.
         n_threads : int, optional
             Threads to use; by default as many as the process may.
 
@@ -189,16 +207,17 @@ class DerivativesByInputs(Model):
         """
         require_derivatives(self, 2, "input_hessian")
         require_own_shape(self)
-        rows = checked_rows(self, X)
+        rows, chosen = checked_rows(self, X), chosen_params(self, params)
         n_features = self.sizes[0]
-        result = _new(self, (len(rows), self.sizes[-1], n_features, n_features))
+        shape = self.sizes[-1], n_features, n_features
+        result = result_for(self, rows, shape, "The second derivatives by the inputs", FEWER, out, chosen)
         frame = self._passes.take_made("input hessian", rows, engine.maker(n_features, hessian=True))
-        frame.call(engine.HESSIAN, self.params, rows, directions=self.params, out=result, n_threads=n_threads)
+        frame.call(engine.HESSIAN, chosen, rows, directions=chosen, out=result, n_threads=n_threads)
         self._passes.give_back(frame)
         return result
 
     def linearize_inputs(
-        self, X: ArrayLike, params: ArrayLike | None = None, *, n_threads: int | None = None
+        self, X: ArrayLike, *, params: ArrayLike | None = None, n_threads: int | None = None
     ) -> InputLinearization:
         """Return outputs, first derivatives and Laplacians, and what gives gradients of functions of them.
 
@@ -329,7 +348,7 @@ class DerivativesByInputs(Model):
 
     def _linearized(self, X: NDArray[Any], params: ArrayLike | None, n_threads: int | None) -> InputLinearization:
         """Make the forward pass for valid inputs, of which it keeps a copy as of the parameters."""
-        chosen = self.params if params is None else validation.flat_params(params, self.n_params, self.dtype)
+        chosen = chosen_params(self, params)
         frame = self._passes.take_made("input linearization", X, engine.maker(self.sizes[0], keeps=True))
         return InputLinearization(self, frame, chosen.copy(), X.copy(), _new_results(self, len(X)), n_threads)
 

@@ -25,7 +25,8 @@ class Linearized:
 
     Everything that does not depend on the vector is computed once and kept, so that a product costs about as much as
     one gradient.  The parameters are copied: what is written to those of the network later changes nothing here.  The
-    inputs are not: they must not be written to while this is in use.  Several threads may use one at once.
+    data are not: X, Y and the weights must not be written to while this is in use.  Several threads may use one at
+    once.  It belongs to its process: it can be neither pickled nor copied deeply.
 
     Attributes
     ----------
@@ -111,7 +112,8 @@ class Linearized:
     def hessian(self) -> LinearOperator:
         """The Hessian as a `scipy.sparse.linalg.LinearOperator`, for `cg`, `minres`, `eigsh` and `scipy.optimize`.
 
-        An operator converts the vectors that it is given to the network's dtype, so that a solver may work in float64.
+        An operator converts the vectors that it is given to the network's dtype, so that a solver may work in float64;
+        a complex one is multiplied by its real and by its imaginary part.
         """
         return self._operator(HESSIAN)
 
@@ -130,6 +132,9 @@ class Linearized:
         from scipy.sparse.linalg import LinearOperator  # half of SciPy, which nobody else here needs
 
         def multiply(v: NDArray[Any]) -> NDArray[Any]:
+            if np.iscomplexobj(v):  # of solvers for matrices that need not be symmetric
+                product: NDArray[Any] = multiply(v.real) + 1j * multiply(v.imag)
+                return product
             return self._rows.product(task, self._vector(np.asarray(v, self.dtype).ravel()))
 
         shape = self.n_params, self.n_params
@@ -149,6 +154,8 @@ def require_likelihood(loss: LossName | Loss) -> None:
 def rows_of(values: Any, shape: tuple[int, int], dtype: np.dtype, argument: str) -> NDArray[Any]:
     """Return a finite, contiguous array of a shape and dtype, flat, as a vector of the kernels."""
     array = numeric_array(values, argument, dtype)
+    if array.ndim == 1 and shape[1] == 1:
+        array = array.reshape(-1, 1)
     if array.shape != shape:
         raise ValueError(f"`{argument}` must have shape {shape}, a row for each row of X; got {array.shape}.")
     validation.require_finite(array, argument)

@@ -21,7 +21,7 @@ class InputLinearization:
     """Outputs and their derivatives by the inputs, and gradients of functions of them.
 
     What `Network.linearize_inputs` returns.  It keeps the inputs and parameters that it was made for, so that what is
-    done to the network afterwards does not matter.
+    done to the network afterwards does not matter.  It belongs to its process: it can be neither pickled nor copied.
 
     Parameters
     ----------

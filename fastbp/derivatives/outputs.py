@@ -12,7 +12,7 @@ from fastbp import validation
 from fastbp.derivatives.row_results import FEWER, blocks_of, result_for
 from fastbp.engine import first_order as tasks
 from fastbp.model.checks import checked_rows
-from fastbp.model.model import Model, passes_of
+from fastbp.model.model import Model, chosen_params, passes_of
 from fastbp.validation.arrays import numeric_array
 from fastbp.validation.data import Targets
 from fastbp.validation.sparse_rows import Rows
@@ -27,6 +27,7 @@ class OutputDerivatives(Model):
         dC_da: ArrayLike,
         wrt: Literal["params", "inputs", "both"] = "params",
         *,
+        params: ArrayLike | None = None,
         n_threads: int | None = None,
     ) -> Any:
         """Return a vector-Jacobian product: the gradient of any function of the outputs.
@@ -42,6 +43,8 @@ class OutputDerivatives(Model):
             The derivative of your function by each output.
         wrt : {'params', 'inputs', 'both'}
             The derivative by what.
+        params : array_like, shape (n_params,), optional
+            Parameters to use instead of the network's own, which stay as they are.
         n_threads : int, optional
             Threads to use; by default as many as the process may.  The result has the same bits for every number.
 
@@ -75,7 +78,7 @@ class OutputDerivatives(Model):
         """
         if not isinstance(wrt, str) or wrt not in ("params", "inputs", "both"):
             raise ValueError(f"`wrt` must be 'params', 'inputs' or 'both'; got {wrt!r}.")
-        rows = checked_rows(self, X)
+        rows, chosen = checked_rows(self, X), chosen_params(self, params)
         targets = Targets(_output_rates(dC_da, (len(rows), self.sizes[-1]), self.dtype), None)
         out = (
             None
@@ -83,11 +86,16 @@ class OutputDerivatives(Model):
             else result_for(self, rows, (self.sizes[0],), "The derivatives by the inputs", FEWER)
         )
         task = {"params": tasks.VJP_PARAMS, "inputs": tasks.VJP_INPUTS, "both": tasks.VJP_BOTH}[wrt]
-        total = tasks.compute(task, passes_of(self), self.params, rows, targets, out, n_threads)
+        total = tasks.compute(task, passes_of(self), chosen, rows, targets, out, n_threads)
         return (total, out) if wrt == "both" else out if wrt == "inputs" else total
 
     def input_jacobian(
-        self, X: ArrayLike, out: NDArray[Any] | None = None, *, n_threads: int | None = None
+        self,
+        X: ArrayLike,
+        out: NDArray[Any] | None = None,
+        *,
+        params: ArrayLike | None = None,
+        n_threads: int | None = None,
     ) -> NDArray[Any]:
         """Return the derivative of each output by each input.
 
@@ -97,6 +105,8 @@ class OutputDerivatives(Model):
             Inputs.
         out : ndarray, shape (n, n_outputs, n_features), optional
             Where the result goes: of the network's dtype, contiguous.  To fill one again and again is quicker.
+        params : array_like, shape (n_params,), optional
+            Parameters to use instead of the network's own, which stay as they are.
         n_threads : int, optional
             Threads to use; by default as many as the process may.  The result has the same bits for every number.
 
@@ -130,13 +140,20 @@ class OutputDerivatives(Model):
         >>> net.input_jacobian([[1.0, 1.0]])
         array([[[ 3., -1.]]])
         """
-        rows = checked_rows(self, X)
+        rows, chosen = checked_rows(self, X), chosen_params(self, params)
         shape = self.sizes[-1], self.sizes[0]
-        out = result_for(self, rows, shape, "The Jacobian by the inputs", FEWER, out)
-        tasks.compute(tasks.INPUT_JACOBIAN, passes_of(self), self.params, rows, None, out, n_threads)
+        out = result_for(self, rows, shape, "The Jacobian by the inputs", FEWER, out, chosen)
+        tasks.compute(tasks.INPUT_JACOBIAN, passes_of(self), chosen, rows, None, out, n_threads)
         return out
 
-    def jacobian(self, X: ArrayLike, out: NDArray[Any] | None = None, *, n_threads: int | None = None) -> NDArray[Any]:
+    def jacobian(
+        self,
+        X: ArrayLike,
+        out: NDArray[Any] | None = None,
+        *,
+        params: ArrayLike | None = None,
+        n_threads: int | None = None,
+    ) -> NDArray[Any]:
         """Return the derivative of each output by each parameter.
 
         Parameters
@@ -146,6 +163,8 @@ class OutputDerivatives(Model):
         out : ndarray, shape (n, n_outputs, n_params), optional
             Where the result goes: of the network's dtype, contiguous.  To fill one again and again takes half the time
             or less, since the system must clear each fresh page.
+        params : array_like, shape (n_params,), optional
+            Parameters to use instead of the network's own, which stay as they are.
         n_threads : int, optional
             Threads to use; by default as many as the process may.  The result has the same bits for every number.
 
@@ -175,15 +194,20 @@ class OutputDerivatives(Model):
         >>> bp.Network([2, 1], initializer="zeros").jacobian([[0.5, -1.0]])
         array([[[ 0.5, -1. ,  1. ]]])
         """
-        rows = checked_rows(self, X)
+        rows, chosen = checked_rows(self, X), chosen_params(self, params)
         shape = self.sizes[-1], self.n_params
         cure = "Use `jacobian_blocks`, which returns some rows at a time."
-        out = result_for(self, rows, shape, "The Jacobian", cure, out)
-        tasks.compute(tasks.JACOBIAN, passes_of(self), self.params, rows, None, out, n_threads)
+        out = result_for(self, rows, shape, "The Jacobian", cure, out, chosen)
+        tasks.compute(tasks.JACOBIAN, passes_of(self), chosen, rows, None, out, n_threads)
         return out
 
     def jacobian_blocks(
-        self, X: ArrayLike, rows: int | None = None, *, n_threads: int | None = None
+        self,
+        X: ArrayLike,
+        rows: int | None = None,
+        *,
+        params: ArrayLike | None = None,
+        n_threads: int | None = None,
     ) -> Iterator[tuple[slice, NDArray[Any]]]:
         """Return the same as `jacobian`, some rows at a time.
 
@@ -193,6 +217,8 @@ class OutputDerivatives(Model):
             Inputs, which are looked at once, before the first block.
         rows : int, optional
             Rows of a block; by default as many as fit into 8 MiB.
+        params : array_like, shape (n_params,), optional
+            Parameters to use instead of the network's own, which stay as they are.
         n_threads : int, optional
             Threads to use; by default as many as the process may.
 
@@ -216,8 +242,8 @@ class OutputDerivatives(Model):
         >>> np.sum(products, axis=0).shape
         (13, 13)
         """
-        valid = checked_rows(self, X)
-        return blocks_of(self, tasks.JACOBIAN, valid, None, (self.sizes[-1], self.n_params), rows, n_threads)
+        valid, chosen = checked_rows(self, X), chosen_params(self, params)
+        return blocks_of(self, tasks.JACOBIAN, chosen, valid, None, (self.sizes[-1], self.n_params), rows, n_threads)
 
 
 def _output_rates(dC_da: ArrayLike, shape: tuple[int, int], dtype: np.dtype) -> NDArray[Any]:

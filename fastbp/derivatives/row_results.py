@@ -40,6 +40,7 @@ def result_for(
 def blocks_of(
     net: Model,
     task: tasks.Task,
+    params: NDArray[Any],
     X: Rows,
     targets: Targets | None,
     shape: tuple[int, ...],
@@ -60,7 +61,7 @@ def blocks_of(
             if targets is not None:
                 some = Targets(*(array if array is None else array[here] for array in targets))
             out = result_for(net, part, shape, "A block", "Pass a smaller `rows`.")
-            tasks.compute(task, passes_of(net), net.params, part, some, out, n_threads)
+            tasks.compute(task, passes_of(net), params, part, some, out, n_threads)
             yield here, out
 
     return blocks()

@@ -148,7 +148,8 @@ class SampleDerivatives(Model):
         True
         """
         valid, targets, _ = checked_data(self, X, Y, None)
-        return blocks_of(self, tasks.SAMPLE_GRADIENTS, valid, targets, (self.n_params,), rows, n_threads)
+        task, shape = tasks.SAMPLE_GRADIENTS, (self.n_params,)
+        return blocks_of(self, task, self.params, valid, targets, shape, rows, n_threads)
 
     def per_sample_gradient_norms(self, X: ArrayLike, Y: ArrayLike, *, n_threads: int | None = None) -> NDArray[Any]:
         """Return the squared norm of the gradient of each sample's own cost, without the gradients.

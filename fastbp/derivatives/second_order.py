@@ -23,7 +23,7 @@ from fastbp.engine.second_order import (
     make_products,
 )
 from fastbp.model.checks import checked_data, checked_rows, require_derivatives
-from fastbp.model.model import Model, passes_of
+from fastbp.model.model import Model, chosen_params, passes_of
 from fastbp.system.memory import require_memory
 from fastbp.validation.data import Targets
 from fastbp.validation.sparse_rows import Rows
@@ -265,7 +265,7 @@ class SecondOrder(Model):
         frame = passes.take_made(f"tangents of {wrt}", rows, make)
         frame.set_rows(rows)
         task = INPUT_JACOBIAN if of_inputs else JACOBIAN
-        frame.multiply(task, self._chosen(params), v, out=out.reshape(-1), n_threads=n_threads)
+        frame.multiply(task, chosen_params(self, params), v, out=out.reshape(-1), n_threads=n_threads)
         passes.give_back(frame)
         return out
 
@@ -313,7 +313,7 @@ class SecondOrder(Model):
         """
         require_derivatives(self, 2, "linearize", of_loss=True)
         rows, targets, weights = checked_data(self, X, Y, sample_weight)
-        chosen = self._chosen(params).copy()
+        chosen = chosen_params(self, params).copy()
         passes = passes_of(self)
         value_and_grad = partial(passes.value_and_grad, rows, targets, weights, params=chosen, n_threads=n_threads)
         linearized = LinearizedRows(passes, chosen, rows, targets, weights, n_threads)
@@ -332,12 +332,9 @@ class SecondOrder(Model):
         passes = passes_of(self)
         frame = passes.take_made("products", data[0], make_products)
         frame.set_rows(*data)
-        product = frame.product(task, self._chosen(params), vector, n_threads)
+        product = frame.product(task, chosen_params(self, params), vector, n_threads)
         passes.give_back(frame)
         return product
-
-    def _chosen(self, params: ArrayLike | None) -> NDArray[Any]:
-        return self._params if params is None else validation.flat_params(params, self.n_params, self._dtype)
 
 
 def _make_tangents(problem: Problem, X: Rows) -> SecondOrderFrame:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TypeVar
+from typing import Never, TypeVar
 
 from fastbp.engine.calls import make_ready
 from fastbp.engine.cutting import DENSE, Inputs
@@ -21,6 +21,18 @@ _Kind = TypeVar("_Kind", bound="DerivedFrame")
 
 class DerivedFrame(WatchedFrame):
     """A frame of a root whose threads share rows; a subclass for each root names its module as `kernel`."""
+
+    def __reduce__(self) -> Never:
+        """Refuse `pickle` and `copy`."""
+        raise of_this_process()
+
+
+def of_this_process() -> TypeError:
+    """Return the error of whoever would pickle or copy what the kernels know by its address."""
+    return TypeError(
+        "A linearization can be neither pickled nor copied deeply, because the kernels know its arrays by their "
+        "addresses in this process. Pickle or copy the network, and linearize that one."
+    )
 
 
 def inputs_for(X: Rows) -> Inputs:

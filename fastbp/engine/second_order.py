@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Never
 
 import numpy as np
 from numpy.typing import NDArray
 
 from fastbp.engine.cutting import DENSE, LEAST_SHARED_FLOPS, block_rows_for, gradient_pieces
-from fastbp.engine.derived import DerivedFrame, make_derived
+from fastbp.engine.derived import DerivedFrame, make_derived, of_this_process
 from fastbp.engine.parameters import count_params
 from fastbp.engine.passes import Passes
 from fastbp.engine.problem import Problem
@@ -192,6 +192,10 @@ class LinearizedRows:
         for frame in self._spare:
             frame.forget()
             self._passes.give_back(frame)
+
+    def __reduce__(self) -> Never:
+        """Refuse `pickle` and `copy`."""
+        raise of_this_process()
 
     def product(self, task: int, v: NDArray[Any]) -> NDArray[Any]:
         """Return a product that is a vector like the parameters, a new array."""

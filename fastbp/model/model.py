@@ -216,7 +216,7 @@ class Model(Definition):
         array([2., 1.])
         """
         data = checked_data(self, X, Y, sample_weight)
-        chosen = self._params if params is None else validation.flat_params(params, self.n_params, self._dtype)
+        chosen = chosen_params(self, params)
         return self._passes.value_and_grad(*data, params=chosen, n_threads=n_threads)
 
     def trace(self, X: ArrayLike, Y: ArrayLike, sample_weight: ArrayLike | None = None) -> Trace:
@@ -254,6 +254,11 @@ def from_params(kind: type[_Kind], params: NDArray[Any], sizes: Sequence[int], *
     model._params = validation.flat_params(params, parameters.count_params(model._sizes), model._dtype)
     model._make_views()
     return model
+
+
+def chosen_params(model: Model, params: ArrayLike | None) -> NDArray[Any]:
+    """Return valid parameters to use instead of the model's own, which are returned for None."""
+    return model._params if params is None else validation.flat_params(params, model.n_params, model.dtype)
 
 
 def passes_of(model: Model) -> Passes:
