@@ -7,6 +7,7 @@ of a damping, and the cost of each try.  All begin with the same weights; how th
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -229,7 +230,8 @@ def _rule(method: str) -> Any:
     if method == "L-BFGS":
         return bp.LBFGS(gtol=0.0, ftol=0.0)
     kind = "trainlm" if "trainlm" in method else "gain_ratio"
-    return bp.LevenbergMarquardt(damping=kind, min_gradient=0.0, mu_max=1e300, mixed="mixed" in method)
+    products = "float32" if "mixed" in method else "float64"
+    return bp.LevenbergMarquardt(damping=kind, min_gradient=0.0, products=products)
 
 
 def _scipys_lbfgs(peer: Any, n: int, goal: float = 0.0) -> None:
@@ -267,12 +269,13 @@ def to_goal(peer: Any, method: str) -> None:
     def reached(net: Any, history: Any) -> bool:
         return bool(history.loss[-1] <= goal)
 
+    rule, rows, callbacks = _rule(method), None, [reached]
     if method == "Adam":
-        rule, rows, epochs = bp.Adam(1e-2), 32, 20_000
-    else:
-        rule, rows, epochs = _rule(method), None, 20_000
+        rule, rows = bp.Adam(1e-2), 32
+    elif method != "L-BFGS":
+        rule, callbacks = replace(rule, goal=goal), []
     net.fit(
-        peer.X, peer.Y, epochs=epochs, batch_size=rows, optimizer=rule, seed=0, callbacks=[reached],
+        peer.X, peer.Y, epochs=20_000, batch_size=rows, optimizer=rule, seed=0, callbacks=callbacks,
         n_threads=peer.n_threads,
     )  # fmt: skip
 
