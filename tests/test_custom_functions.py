@@ -373,3 +373,9 @@ def test_numba_s_own_exceptions_are_errors_as_well():
 def test_names_in_the_representation():
     assert repr(bp.Network([2, 1], loss=QUADRATIC)) == "<Network 2-1, loss my quadratic, 3 parameters, float64>"
     assert bp.Network([2, 3, 1], activation=TANH).activations == (((TANH, 3),), (("identity", 1),))
+
+
+def test_positive_must_be_a_bool():
+    """A second derivative in its place would go unnoticed."""
+    with pytest.raises(TypeError, match=r"`positive` of a bp.Activation must be True or False; got .*d2f="):
+        bp.Activation("my softplus", softplus, logistic, logistic)

@@ -2,6 +2,7 @@
 
 import copy
 import pickle
+import warnings
 
 import numpy as np
 import pytest
@@ -99,3 +100,22 @@ def test_what_is_linearized_stays_in_its_process(net, data, leave, other_thread_
         with pytest.raises(TypeError, match="can be neither pickled nor copied deeply"):
             leave(linearized)
     np.testing.assert_array_equal(copy.copy(at).hvp(net.params), at.hvp(net.params))
+
+
+# ---- Numbers at the edge ---------------------------------------------------------------------------------------------
+
+
+def test_laplacian_of_weights_that_overflow_in_fewer_directions():
+    net = bp.Network([5, 2, 1], activation="tanh", initializer="zeros", dtype="float32")
+    net.weights[0] = np.full((5, 2), 3e38, np.float32)
+    assert net.laplacian(np.ones((2, 5), np.float32)).shape == (2, 1)  # no warning either
+
+
+def test_gradient_has_as_many_numbers_whatever_a_user_sets_the_dtype_of_parameters_to():
+    net, rng = bp.Network([40, 100, 2], activation="tanh", seed=0), np.random.default_rng(0)
+    X, errors = rng.standard_normal((2000, 40)), rng.standard_normal((2000, 2))
+    expected = net.vjp(X, errors)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)
+        net.params.dtype = np.dtype(np.float32)
+    np.testing.assert_array_equal(net.vjp(X, errors), expected)

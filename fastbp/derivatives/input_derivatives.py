@@ -375,7 +375,8 @@ def _fewer_directions(W: NDArray[Any]) -> NDArray[Any]:
     In coordinates rotated by Q the other inputs do not matter, and no rotation changes a Laplacian.
     """
     R = np.asarray(np.linalg.qr(W.astype(np.float64), mode="r"))
-    return R.astype(W.dtype).reshape(-1)
+    with np.errstate(over="ignore"):  # then the network overflows as well
+        return R.astype(W.dtype).reshape(-1)
 
 
 def _mean(costs: NDArray[np.float64], weights: NDArray[Any] | None) -> float:

@@ -215,7 +215,7 @@ def compute(
         frame.addresses[kernel.PAST_CACHES] = out.nbytes >= _PAST_CACHES
     threads = frame.useful_threads(n_threads, len(X) * frame.work_per_row)
     frame.run(task.code, params, out=flat, n_threads=threads, seconds=seconds)
-    total = frame.grads[: params.size].copy() if task in (VJP_PARAMS, VJP_BOTH) else None
+    total = frame.grads[: frame.n_params].copy() if task in (VJP_PARAMS, VJP_BOTH) else None
     if vector is not None:
         frame.set_vector(frame.nothing)
     passes.give_back(frame)

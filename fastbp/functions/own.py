@@ -47,7 +47,7 @@ class Activation:
     RuntimeError
         By each call of a network during which one of them raises an exception, such as Numba's own ZeroDivisionError.
     TypeError
-        If one of them is not compiled by Numba.
+        If one of them is not compiled by Numba, or `positive` is no bool.
     ValueError
         If `df`, `d2f` or `d3f` is not the derivative of the one before, or `d3f` comes without `d2f`.
 
@@ -76,6 +76,11 @@ class Activation:
         """Check that each derivative is that of the function before it."""
         functions = {name: getattr(self, name) for name in self.names if getattr(self, name) is not None}
         _require_jitted("Activation", **functions)
+        if not isinstance(self.positive, bool | np.bool_):
+            raise TypeError(
+                f"`positive` of a bp.Activation must be True or False; got {type(self.positive).__name__}. Pass higher "
+                "derivatives by their names, d2f=... and d3f=..."
+            )
         if self.d3f is not None and self.d2f is None:
             raise ValueError("`d3f` of a bp.Activation must come with `d2f`, whose derivative it is; got none.")
         z = np.arange(-41, 42) * 0.0971 + 0.0123  # -4 to 4, off the round numbers where kinks tend to be
