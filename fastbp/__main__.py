@@ -22,7 +22,7 @@ from fastbp.digits import Digits, embedded_digits, read_digits
 from fastbp.functions.activations import OF_ONE_Z
 from fastbp.inspection.gradient_times import measure_gradient
 from fastbp.validation.arrays import DTYPES
-from fastbp.warmup import FIRST_USE
+from fastbp.warmup import ALL_KERNELS, FIRST_USE
 
 _PROGRAM = "python -m fastbp" if __name__ == "__main__" else "fastbp"  # as it was called
 
@@ -202,7 +202,7 @@ def _compile_ahead(argv: Sequence[str]) -> int:
     )
     parser.add_argument("--dtype", choices=DTYPES, help="of the networks that will be used (both)")
     dtype = parser.parse_args(argv).dtype
-    with _slow_start_explained():
+    with _slow_start_explained(ALL_KERNELS):
         for name in DTYPES if dtype is None else (dtype,):
             print(f"{name}: ready after {_time(bp.warmup(name)[name])}", flush=True)
     return 0
@@ -211,22 +211,22 @@ def _compile_ahead(argv: Sequence[str]) -> int:
 class _Explanation(logging.Handler):
     """Say once why nothing happens, when the first kernel is compiled."""
 
-    def __init__(self) -> None:
+    def __init__(self, seconds: str) -> None:
         super().__init__(logging.INFO)
-        self._is_said = False
+        self._is_said, self._seconds = False, seconds
 
     def emit(self, record: logging.LogRecord) -> None:
         """Print a line."""
         if not self._is_said:
             self._is_said = True
             what = "compiling the kernels; they are kept on disk, so this happens once and takes"
-            print(f"{what} {FIRST_USE} for each dtype", file=sys.stderr, flush=True)
+            print(f"{what} {self._seconds} for each dtype", file=sys.stderr, flush=True)
 
 
 @contextlib.contextmanager
-def _slow_start_explained() -> Iterator[None]:
+def _slow_start_explained(seconds: str = FIRST_USE) -> Iterator[None]:
     """Say that kernels are compiled, if they are."""
-    logger, explanation = logging.getLogger("fastbp.kernels.compiler"), _Explanation()
+    logger, explanation = logging.getLogger("fastbp.kernels.compiler"), _Explanation(seconds)
     level = logger.level
     logger.addHandler(explanation)
     logger.setLevel(logging.INFO)

@@ -15,17 +15,20 @@ from fastbp.training.lbfgs import LBFGS
 from fastbp.training.levenberg_marquardt import LevenbergMarquardt
 from fastbp.validation.numbers import network_dtype
 
-# How long the kernels of a dtype are compiled: what `FASTBP_CACHE_DIR=$(mktemp -d) python -m fastbp warmup` printed for
-# the first one on the machine of the README's tables, rounded.  A test sees to it that every text says the same.
+# How long the kernels of a dtype are compiled for training, predictions and gradients, on the machine of the README's
+# tables, rounded, and how long all of them, as `FASTBP_CACHE_DIR=$(mktemp -d) python -m fastbp warmup` prints for the
+# first dtype.  A test sees to it that every text says the same.
 FIRST_USE = "about 10 seconds"
+ALL_KERNELS = "about 20 seconds"
 
 
 def warmup(dtypes: str | np.dtype[Any] | type | Collection[Any] = ("float32", "float64")) -> dict[str, float]:
     """Compile every kernel now, or load it from the disk cache, so that no later call has to.
 
-    The first use of a dtype ever compiles for about 10 seconds, as ``python -m fastbp warmup`` prints in an empty cache
-    folder, and later processes load the result from the disk in a fraction of a second. Call this where waiting does
-    no harm: when a program is installed, when a container is built (the command does the same), when a server starts,
+    The first fit, prediction or gradient ever compiles for about 10 seconds for its dtype, and all kernels, those of
+    further derivatives, L-BFGS and Levenberg-Marquardt included, take about twice that; ``python -m fastbp warmup``
+    prints it. Later processes load the result from the disk in a fraction of a second. Call this where waiting does no
+    harm: when a program is installed, when a container is built (the command does the same), when a server starts,
     or before timing anything.
 
     Parameters

@@ -67,6 +67,59 @@ PROMISES = (
         ),
     ),
     Promise(
+        "gradient",
+        "Jacobians, per-sample gradients and vector-Jacobian products, of every activation with every loss and output, "
+        "are those of the complex step (1e-12 in float64) and of torch",
+        (
+            "test_first_order.py::test_against_the_complex_step",
+            "test_first_order.py::test_random_networks",
+            "test_first_order.py::test_against_the_reference",
+            "test_first_order.py::test_against_torch",
+        ),
+    ),
+    Promise(
+        "gradient",
+        "products with the Hessian are those of the complex step of an independent gradient (1e-11 in float64), those "
+        "with Gauss-Newton's matrix and Fisher's information those of matrices that are formed",
+        (
+            "test_second_order.py::test_hvp_is_the_complex_step_of_the_gradient",
+            "test_second_order.py::test_gnvp_is_the_product_of_the_whole_matrix",
+            "test_second_order.py::test_fisher_vp_is_the_expected_outer_product_of_gradients",
+            "test_higher_derivatives.py::test_built_in_activations_have_mpmaths_derivatives",
+        ),
+    ),
+    Promise(
+        "gradient",
+        "Laplacians, Hessians by the inputs and gradients of physics losses are those of Taylor series and of the "
+        "complex step",
+        (
+            "test_laplacian.py::test_values_first_derivatives_and_laplacians",
+            "test_laplacian.py::test_fourth_order_differences_of_the_outputs",
+            "test_laplacian.py::test_gradients_of_physics_losses",
+            "test_laplacian.py::test_jax_agrees",
+        ),
+    ),
+    Promise(
+        "least squares",
+        "J^T J is that of the complex step's Jacobian (1e-12), the tries of Levenberg-Marquardt are those of plain "
+        "NumPy, and NIST's certified regressions are found to ten digits",
+        (
+            "test_normal_equations.py::test_against_the_jacobian",
+            "test_levenberg_marquardt.py::test_the_decisions_of_a_plain_twin",
+            "test_levenberg_marquardt.py::test_certified_fits",
+            "test_levenberg_marquardt.py::test_the_cost_falls_and_is_the_networks",
+        ),
+    ),
+    Promise(
+        "least squares",
+        "L-BFGS goes SciPy's way and finds its minimum to 1e-8; the cost never rises",
+        (
+            "test_lbfgs.py::test_the_minimum_is_that_of_scipy",
+            "test_lbfgs.py::test_the_path_is_that_of_scipy",
+            "test_lbfgs.py::test_the_cost_never_rises",
+        ),
+    ),
+    Promise(
         "same bits",
         "the same seed gives the same bits on any number of threads",
         (
@@ -75,6 +128,11 @@ PROMISES = (
             "test_threads.py::test_same_training_for_every_optimizer",
             "test_threads.py::test_same_training_with_dropout",
             "test_sparse.py::test_outputs_have_the_same_bits_on_any_number_of_threads",
+            "test_first_order.py::test_bits_do_not_depend_on_threads",
+            "test_second_order.py::test_bits_do_not_depend_on_threads_and_values_not_on_the_cut",
+            "test_laplacian.py::test_threads_change_no_bit",
+            "test_levenberg_marquardt.py::test_bits_do_not_depend_on_threads",
+            "test_lbfgs.py::test_the_number_of_threads_changes_no_bit",
             "test_neural_network_interface.py::test_the_number_of_threads_changes_no_bit",
         ),
     ),
@@ -92,6 +150,9 @@ PROMISES = (
             "test_checkpoint.py::test_resumed_with_other_batches_and_threads",
             "test_interruption.py::test_interrupted_and_resumed_again_and_again",
             "test_sparse.py::test_a_fit_of_sparse_rows_is_resumed",
+            "test_lbfgs.py::test_interrupted_at_any_moment_and_resumed",
+            "test_levenberg_marquardt.py::test_interrupted_anywhere",
+            "test_whole_batch.py::test_resumed_after_ctrl_c",
         ),
     ),
     Promise(
