@@ -23,11 +23,11 @@ WAY_CASES = tuple(
     for way, sizes in {
         "one-layer": [5, 4],
         "paths": [3, 9, 4],
-        "forward": [2, 7, 6, 4],
+        "forward": [2, 17, 16, 14],
         "back": [6, 7, 5, 4],
         "back-wide": [19, 18, 17, 4],
     }.items()
-    for output in ("identity", "sigmoid", "softmax", [("exp", 1), ("identity", 2), ("silu", 1)])
+    for output in ("identity", "sigmoid", "softmax", [("exp", 1), ("identity", 2), ("silu", sizes[-1] - 3)])
 )
 METHODS = (
     "input_jacobian", "jacobian", "input_gradient", "per_sample_gradients", "per_sample_gradient_norms",
@@ -89,6 +89,15 @@ def test_random_networks(chunk):
 def test_every_way_is_taken():
     ways = {case.name.split("-")[0]: engine.input_jacobian_way(case.sizes)[0] for case in WAY_CASES}
     assert ways == {"one": kernel.BACK, "paths": kernel.PATHS, "forward": kernel.FORWARD, "back": kernel.BACK}
+
+
+def test_a_softmax_of_many_outputs_is_not_differentiated_by_each_of_its_logits():
+    sizes = [20, 50, 200]
+    assert engine.input_jacobian_way(sizes)[0] == kernel.BACK
+    assert engine.input_jacobian_way(sizes, is_softmax=True)[0] == kernel.FORWARD
+    net, X = bp.Network(sizes, "tanh", "softmax", seed=0), np.random.default_rng(0).standard_normal((3, 20))
+    rows = [net.vjp(X, np.tile(row, (3, 1)), "inputs") for row in np.eye(200)]
+    np.testing.assert_allclose(net.input_jacobian(X), np.stack(rows, axis=1), rtol=1e-11, atol=1e-16)
 
 
 @pytest.mark.parametrize("case", [*cases.NETWORK_CASES, *WAY_CASES], ids=str)

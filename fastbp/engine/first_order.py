@@ -29,6 +29,8 @@ _MOST_GRADIENT_ELEMENTS = 1 << 22  # of all pieces' gradients, where there are m
 _ERROR_ELEMENTS = 1 << 15  # of the outputs' derivatives by one layer: two such parts stay in the second-level cache
 # Numbers of the weights' products along all paths up to which they are worth being computed: 64 or 128 KiB.
 _PATH_ELEMENTS = 1 << 14
+# What a number of the result counts for where tangents are turned into rows of inputs, and in softmax's three passes.
+_FLOPS_OF_A_TURN, _FLOPS_OF_A_SOFTMAX_TURN = 50, 200
 _FLOPS_OF_A_STORE = 4  # what a number of the result counts for, where it comes to how many threads share the work
 _FLOPS_PER_SECOND = 1e10  # pessimistically: whether a call is long enough to be interrupted
 # Bytes of a result from which on it is written past the caches: a common size of the last one.  Of 95 MB it took a
@@ -103,7 +105,7 @@ def _make_jacobian(problem: Problem, X: Rows) -> FirstOrderFrame:
 def _make_input_jacobian(problem: Problem, X: Rows) -> FirstOrderFrame:
     """Make a frame for the outputs' derivatives by the inputs, by the way that takes the fewest flops."""
     sizes = problem.sizes
-    way, flops = input_jacobian_way(sizes)
+    way, flops = input_jacobian_way(sizes, is_softmax=problem.segments[-1][0].code == codes.SOFTMAX)
     work = 2.0 * problem.n_params + flops + _FLOPS_OF_A_STORE * sizes[0] * sizes[-1]
     return _make_outputs(problem, X, way, work)
 
@@ -132,13 +134,16 @@ def back_flops(sizes: Sequence[int]) -> int:
     return 2 * sizes[-1] * sum(m * n for m, n in pairwise(sizes[1:-1]))
 
 
-def input_jacobian_way(sizes: Sequence[int]) -> tuple[int, int]:
+def input_jacobian_way(sizes: Sequence[int], *, is_softmax: bool = False) -> tuple[int, int]:
     """Return the way to the Jacobian by the inputs, and its flops for a row."""
     n_features, n_outputs = sizes[0], sizes[-1]
     back = back_flops(sizes) + 2 * n_outputs * n_features * sizes[1]
+    if is_softmax:  # whose own Jacobian takes the first step back
+        back += 2 * n_outputs**2 * sizes[-2]
     if len(sizes) == 3 and n_features * sizes[1] * n_outputs <= _PATH_ELEMENTS:
         return kernel.PATHS, back
     forward = 2 * n_features * sum(m * n for m, n in pairwise(sizes[1:]))
+    forward += n_features * n_outputs * (_FLOPS_OF_A_SOFTMAX_TURN if is_softmax else _FLOPS_OF_A_TURN)
     return (kernel.FORWARD, forward) if len(sizes) > 2 and forward < back else (kernel.BACK, back)
 
 
