@@ -62,7 +62,7 @@ _UPDATE_ELEMENTS = 1 << 11  # parameters of one piece of an update, or up to hal
 _MOST_UPDATE_PIECES = 16
 
 # J^T J: rows of a block, for each of which all sums are read; multiply-adds and rows of a piece, so that it takes 50 us
-# at least and its sums pay; and numbers that all pieces may add up at a time, 64 MiB of float64.
+# at least and its sums pay; and numbers that more than four pieces may add up at a time, 64 MiB of float64.
 _NORMAL_BLOCK_ROWS = 256
 _SMALL_NORMAL_BLOCK_ROWS = 128
 _LARGE_NORMAL_SUMS = 1 << 15
@@ -254,7 +254,7 @@ def normal_pieces(n_rows: int, products_per_row: int, n_sums: int) -> tuple[int,
     rows = math.ceil(n_rows / n_blocks / 16) * 16  # whole vectors; all blocks about as long
     n_blocks = math.ceil(n_rows / rows)
     by_work = min(n_rows * products_per_row // _LEAST_NORMAL_PRODUCTS, n_rows // _LEAST_NORMAL_ROWS)
-    most = min(n_blocks, by_work, _NORMAL_SUMS // n_sums, _MOST_ROW_PIECES)
+    most = min(n_blocks, by_work, max(4, _NORMAL_SUMS // n_sums), _MOST_ROW_PIECES)
     return rows, 1 if most < 2 else most if most < 4 else most // 4 * 4  # that few threads have equal shares
 
 

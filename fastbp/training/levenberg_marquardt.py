@@ -84,6 +84,9 @@ class LevenbergMarquardt(WholeBatchOptimizer):
     (Maximum MU reached), 'max_fail' (Validation stop), 'epochs' (Maximum epoch reached).  An iteration in which no step
     lowers the cost is not an epoch.
 
+    The last digits of a minimum need a float64 network: a float32 one ends, by 'mu_max', where the cost is so near that
+    its rounding, some 1e-7 of it, hides what a step gains.
+
     ``J`` is never formed: ``J^T J`` is summed over blocks of rows, for each pair of layers as a product of two thin
     matrices, so that its time hardly depends on the number of outputs.  It and its factor take 16 bytes times the
     square of the number of parameters, beside the sums, and are refused where they do not fit.

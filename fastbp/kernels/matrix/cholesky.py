@@ -19,7 +19,7 @@ from fastbp.kernels.machine.pointers import shift
 for _name in ("dpotrf", "dpotrs"):
     binding.add_symbol(f"fastbp_{_name}", get_cython_function_address("scipy.linalg.cython_lapack", _name))
 
-MOST_BY_LOOP = 48  # rows up to which the loop is quicker than a call of LAPACK
+MOST_BY_LOOP = 16  # rows up to which the loop is as quick as a call of LAPACK; for 31 it takes twice as long
 
 _INT = ir.IntType(32)
 _CHAR = ir.IntType(8)
