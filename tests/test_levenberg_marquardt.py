@@ -202,6 +202,26 @@ def test_goal_gradient_and_mu():
     assert len(history) < 30
 
 
+def test_the_bound_of_mu_is_in_its_unit():
+    X = np.linspace(1e6, 2e6, 1000)[:, None]  # whose J^T J is far above 1e10
+    net = bp.Network([1, 1], dtype="float64", seed=0)
+    history = net.fit(X, 2 * X + 1, epochs=30, optimizer=bp.LevenbergMarquardt(goal=1e-9))
+    assert history.stopped_by == "goal"
+    with pytest.raises(bp.TrainingDivergedError):  # there is no unit
+        net.fit(1e160 * X, X, epochs=30, optimizer=bp.LevenbergMarquardt())
+
+
+def test_no_step_to_where_the_gradient_overflows():
+    net = bp.Network([1, 1], output="exp", dtype="float32", initializer="zeros")
+    net.biases[0][...] = 13 * math.log(10)
+    X, Y = np.zeros((1, 1), np.float32), np.full((1, 1), 1e22, np.float32)
+    rule = bp.LevenbergMarquardt(mu=8.7e7, mu_max=1e30)  # the first step that is tried is to 1e18
+    history = net.fit(X, Y, epochs=1, optimizer=rule)
+    assert history.tries[0] > 1
+    assert np.isfinite(history.gradient_norm).all()
+    assert np.isfinite(net.params).all()
+
+
 def test_what_is_reached_already_takes_no_epoch():
     net, _ = fit(SINE, bp.LevenbergMarquardt())
     before, (X, Y) = net.params.copy(), data_of(SINE)
@@ -344,6 +364,19 @@ def test_a_callback_may_change_the_network():
     before = other.loss_value(X, Y)
     assert history.loss[5] < before
     assert history.loss[5] != history.loss[4]
+
+
+def test_a_callback_may_not_take_the_parameters_away():
+    net, (X, Y) = network(SINE), data_of(SINE)
+
+    def lock(net, history):
+        net.params.setflags(write=False)
+        locked.append(net.params.copy())
+
+    locked = []
+    with pytest.raises(ValueError, match=r"`net\.params` must be writable"):
+        net.fit(X, Y, epochs=5, optimizer=bp.LevenbergMarquardt(), callbacks=[lock])
+    assert same_bits(net.params, locked[0])
 
 
 # ---- Functions of the user's -----------------------------------------------------------------------------------------

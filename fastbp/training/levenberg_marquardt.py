@@ -50,7 +50,7 @@ class LevenbergMarquardt(WholeBatchOptimizer):
     mu_increase : float
         What it is multiplied by after a step that was not taken, with 'trainlm'.
     mu_max : float
-        Stop when ``mu`` is larger: no step lowers the cost any more.
+        Stop when ``mu``, in the same unit as at the start, is larger: no step lowers the cost any more.
     min_gradient : float
         Stop when the norm of the gradient of the cost, as the history has it, is not above this.
     max_fail : int or None
@@ -292,13 +292,13 @@ class SquaresTrainer:
         self.stopped_by = REASONS.get(equations.stopped)
 
     def state(self) -> NDArray[np.float64]:
-        """Return mu, by how much it grows next, and whether it is absolute."""
+        """Return mu, by how much it grows next, and the unit of its bound."""
         return self.equations.state
 
     def restore(self, state: NDArray[np.float64]) -> bool:
         """Continue from a state."""
-        mu, nu, is_scaled = state.tolist()
-        if not (0 < mu < np.inf and 2 <= nu < np.inf and is_scaled in (0, 1)):
+        mu, nu, unit = state.tolist()
+        if not (0 < mu < np.inf and 2 <= nu < np.inf and 0 <= unit < np.inf):
             return False
         self.equations.state = state
         return True
