@@ -1,5 +1,6 @@
 """Levenberg-Marquardt and Bayesian regularisation: the decisions of a plain NumPy twin, certified fits, their ends."""
 
+import itertools
 import math
 import re
 import signal
@@ -10,6 +11,7 @@ import pytest
 
 import fastbp as bp
 from fastbp.engine import frame as engine_frame
+from fastbp.engine import normal_equations as engine_equations
 from fastbp.storage.arrays import read_arrays, write_arrays
 from tests.cases import Case
 from tests.squares import Squares, levenberg_marquardt
@@ -345,6 +347,25 @@ def test_interrupted_anywhere(monkeypatch):
         signal.signal(signal.SIGALRM, old)
 
 
+def test_an_iteration_that_is_finished_when_it_is_interrupted_is_recorded(monkeypatch):
+    X, Y = data_of(SINE)
+    expected = network(SINE)
+    whole = expected.fit(X, Y, epochs=7, optimizer=bp.BayesianRegularization(warmup=2))
+    net, iterate, n_calls = network(SINE), engine_equations.NormalEquations.iterate, itertools.count(1)
+
+    def interrupted(*arguments):
+        iterate(*arguments)
+        if next(n_calls) == 7:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(engine_equations.NormalEquations, "iterate", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        net.fit(X, Y, epochs=20, optimizer=bp.BayesianRegularization(warmup=2))
+    assert same_bits(net.params, expected.params)
+    for name in ("loss", *bp.BayesianRegularization.columns):
+        assert same_bits(getattr(net.history, name), getattr(whole, name))
+
+
 def raise_interrupt(number, frame):
     raise KeyboardInterrupt
 
@@ -366,7 +387,8 @@ def test_a_callback_may_change_the_network():
     assert history.loss[5] != history.loss[4]
 
 
-def test_a_callback_may_not_take_the_parameters_away():
+@pytest.mark.parametrize("optimizer", [bp.LevenbergMarquardt(), bp.BayesianRegularization(), bp.LBFGS()], ids=repr)
+def test_a_callback_may_not_take_the_parameters_away(tmp_path, optimizer):
     net, (X, Y) = network(SINE), data_of(SINE)
 
     def lock(net, history):
@@ -375,8 +397,10 @@ def test_a_callback_may_not_take_the_parameters_away():
 
     locked = []
     with pytest.raises(ValueError, match=r"`net\.params` must be writable"):
-        net.fit(X, Y, epochs=5, optimizer=bp.LevenbergMarquardt(), callbacks=[lock])
+        net.fit(X, Y, epochs=5, optimizer=optimizer, callbacks=[lock], checkpoint=tmp_path / "fit")
     assert same_bits(net.params, locked[0])
+    assert len(net.history) == 1
+    assert len(read_arrays(tmp_path / "fit", {"checkpoint": 2}).arrays["pending"]) == 0
 
 
 # ---- Functions of the user's -----------------------------------------------------------------------------------------
@@ -475,6 +499,7 @@ def test_what_cannot_be_trained_is_refused(kind):
         ),
         ({"goal": math.nan}, "`goal` must be a finite number, 0 or above; got nan. Try 0.0, for none."),
         ({"max_fail": 0}, "`max_fail` must be a whole number above 0; got 0. Try 6, or None for no end by validation."),
+        ({"mu": 1.0, "mu_max": 0.5}, "`mu_max` must be above `mu`, 1, or no step is tried; got 0.5. Try 1e10."),
         ({"damping": "x"}, "`damping` must be 'gain_ratio' or 'trainlm'; got 'x'. Try 'gain_ratio'."),
         ({"products": 32}, "`products` must be 'auto', 'float32' or 'float64'; got 32. Try 'auto'."),
     ],

@@ -62,8 +62,8 @@ _UPDATE_ELEMENTS = 1 << 11  # parameters of one piece of an update, or up to hal
 _MOST_UPDATE_PIECES = 16
 
 # J^T J: rows of a block, for each of which all sums are read; multiply-adds and rows of a piece, so that it takes 50 us
-# at least and its sums pay; the numbers of a block's two factors, where its rows are not the fewest, 32 MiB of float64,
-# of which wide layers have the square of their width for each row; and numbers that more than four pieces may add up at a time, 64 MiB of float64.
+# at least and its sums pay; numbers of a block's two factors, 32 MiB of float64, of which each row of a wide layer has
+# the square of its width; and numbers that more than four pieces may add up at a time, 64 MiB of float64.
 _NORMAL_BLOCK_ROWS = 256
 _SMALL_NORMAL_BLOCK_ROWS = 128
 _LEAST_NORMAL_BLOCK_ROWS = 16

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from fastbp.engine.calls import require_room
 from fastbp.engine.cutting import normal_pieces
 from fastbp.engine.derived import DerivedFrame, make_derived
 from fastbp.engine.parameters import count_params, weight_offsets
@@ -281,6 +282,7 @@ class NormalEquations:
         `seconds` is how long all of it is estimated to take.  From the first call on BLAS is held at one thread.
         """
         require_writable_arrays(params)  # between two calls a callback may have changed that
+        require_room(params, "`net.params`", self._problem.n_params, self._problem.dtype)
         settings = self.settings
         settings[kernel.N_WANTED], settings[kernel.N_DONE] = len(records), 0.0
         if not np.array_equal(self._trial, params):  # others than those after the last iteration
@@ -300,6 +302,10 @@ class NormalEquations:
     def n_done(self) -> int:
         """Iterations of the last call that are finished."""
         return int(self.settings[kernel.N_DONE])
+
+    @n_done.setter
+    def n_done(self, number: int) -> None:
+        self.settings[kernel.N_DONE] = number
 
     @property
     def stopped(self) -> int:

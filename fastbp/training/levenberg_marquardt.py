@@ -214,6 +214,9 @@ def store_damping(rule: Any) -> None:
     store_number(rule, "mu_max", "a finite number above 0", "Try 1e10.")
     store_number(rule, "min_gradient", "a finite number, 0 or above", "Try 1e-7, or 0.0 to go on as long as it falls.")
     store_number(rule, "goal", "a finite number, 0 or above", "Try 0.0, for none.")
+    if rule.mu_max <= rule.mu:
+        text = f"`mu_max` must be above `mu`, {rule.mu:g}, or no step is tried; got {rule.mu_max:g}. Try 1e10."
+        raise ValueError(text)
 
 
 def require_squares(rule: WholeBatchOptimizer, net: Model) -> None:
@@ -266,6 +269,7 @@ class SquaresTrainer:
     def advance(self, n_epochs: int, record: Callable[[NDArray[np.float64]], None]) -> None:
         """Take iterations in one call."""
         record_of_call = np.zeros((n_epochs, 4))
+        self.equations.n_done = 0
         try:
             self.iterate(record_of_call)
         finally:
