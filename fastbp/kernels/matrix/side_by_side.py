@@ -24,42 +24,26 @@ def laid_side_by_side(m, n, rows, stride, columns):
             column[i] = rows[i * stride + j]
 
 
-@part
+@leaf
 def weigh_inputs(n_inputs, fan_out, m, W, a, z):
     """z (fan_out, m) = W.T @ a for W (n_inputs, fan_out); the biases are a row of W, to which a row of ones belongs."""
-    if TILES:
-        product(
-            fan_out,
-            m,
-            n_inputs,
-            Strided(W, 1, fan_out),
-            Matrix(a, m),
-            False,
-            Matrix(W, NOTHING),
-            Matrix(z, m),
-            no_step(z),
-        )
-        return
-    gemm(True, False, fan_out, m, n_inputs, W, fan_out, a, m, 0, z, m)
+    _times(fan_out, n_inputs, m, Strided(W, 1, fan_out), a, z)
+
+
+@leaf
+def weigh_errors(n_inputs, fan_out, m, W, delta, error):
+    """error (n_inputs, m) = W @ delta for W (n_inputs, fan_out)."""
+    _times(n_inputs, fan_out, m, Strided(W, fan_out, 1), delta, error)
 
 
 @part
-def weigh_errors(n_inputs, fan_out, m, W, delta, error):
-    """error (n_inputs, m) = W @ delta for W (n_inputs, fan_out)."""
+def _times(p, k, m, a, b, c):
+    """c (p, m) = a @ b for b (k, m) and a (p, k), which is `Strided` and has its rows or its columns side by side."""
     if TILES:
-        product(
-            n_inputs,
-            m,
-            fan_out,
-            Strided(W, fan_out, 1),
-            Matrix(delta, m),
-            False,
-            Matrix(W, NOTHING),
-            Matrix(error, m),
-            no_step(error),
-        )
+        product(p, m, k, a, Matrix(b, m), False, Matrix(b, NOTHING), Matrix(c, m), no_step(c))
         return
-    gemm(False, False, n_inputs, m, fan_out, W, fan_out, delta, m, 0, error, m)
+    has_rows = a.column == 1  # also where there is one row alone
+    gemm(not has_rows, False, p, m, k, a.p, k if has_rows else a.column, b, m, 0, c, m)
 
 
 @part
