@@ -210,15 +210,21 @@ def test_the_gradient_norm_is_the_largest_derivative():
     np.testing.assert_allclose(history.gradient_norm, norms, rtol=1e-9)
 
 
-def test_a_cost_that_is_not_finite_where_the_fit_begins():
-    net = bp.Network([3, 1], output="exp", loss="poisson", seed=0)
-    net.params[:] = 1e5
-    before = net.params.copy()
+@pytest.mark.parametrize("weight", [1.0, 0.0], ids=["cost", "gradient alone"])
+def test_what_is_not_finite_where_the_fit_begins(weight):
+    net = bp.Network([3, 1], output="exp", loss="poisson", initializer="zeros", dtype="float64")
+    net.weights[0][...] = 1.0
+    before, weights, inputs = net.params.copy(), np.ones(len(X)), X.astype(np.float64)
+    inputs[0], weights[0] = 1e5, weight
+    cost, gradient = net.value_and_grad(inputs, COUNTS, sample_weight=weights)
+    assert np.isfinite(cost) == (weight == 0)
+    assert np.isnan(gradient).all()
     with pytest.raises(bp.TrainingDivergedError) as caught:
-        net.fit(X, COUNTS, optimizer=bp.LBFGS())
+        net.fit(inputs, COUNTS, sample_weight=weights, optimizer=bp.LBFGS())
     assert str(caught.value) == (
-        "The loss is NaN or infinite where the fit begins, so that no way leads down from there; the network has the "
-        "parameters that it had. Begin with other parameters, or with inputs scaled to mean 0 and variance 1."
+        "The loss or its gradient is NaN or infinite where the fit begins, so that no way leads down from there; the "
+        "network has the parameters that it had. Begin with other parameters, or with inputs scaled to mean 0 and "
+        "variance 1."
     )
     assert same_bits(net.params, before)
     assert net.history.stopped_by == "divergence"

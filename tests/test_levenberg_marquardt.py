@@ -1,5 +1,6 @@
 """Levenberg-Marquardt and Bayesian regularisation: the decisions of a plain NumPy twin, certified fits, their ends."""
 
+import itertools
 import math
 import re
 import signal
@@ -10,6 +11,7 @@ import pytest
 
 import fastbp as bp
 from fastbp.engine import frame as engine_frame
+from fastbp.engine import normal_equations as engine_equations
 from fastbp.storage.arrays import read_arrays, write_arrays
 from tests.cases import Case
 from tests.squares import Squares, levenberg_marquardt
@@ -202,6 +204,26 @@ def test_goal_gradient_and_mu():
     assert len(history) < 30
 
 
+def test_the_bound_of_mu_is_in_its_unit():
+    X = np.linspace(1e6, 2e6, 1000)[:, None]  # whose J^T J is far above 1e10
+    net = bp.Network([1, 1], dtype="float64", seed=0)
+    history = net.fit(X, 2 * X + 1, epochs=30, optimizer=bp.LevenbergMarquardt(goal=1e-9))
+    assert history.stopped_by == "goal"
+    with pytest.raises(bp.TrainingDivergedError):  # there is no unit
+        net.fit(1e160 * X, X, epochs=30, optimizer=bp.LevenbergMarquardt())
+
+
+def test_no_step_to_where_the_gradient_overflows():
+    net = bp.Network([1, 1], output="exp", dtype="float32", initializer="zeros")
+    net.biases[0][...] = 13 * math.log(10)
+    X, Y = np.zeros((1, 1), np.float32), np.full((1, 1), 1e22, np.float32)
+    rule = bp.LevenbergMarquardt(mu=8.7e7, mu_max=1e30)  # the first step that is tried is to 1e18
+    history = net.fit(X, Y, epochs=1, optimizer=rule)
+    assert history.tries[0] > 1
+    assert np.isfinite(history.gradient_norm).all()
+    assert np.isfinite(net.params).all()
+
+
 def test_what_is_reached_already_takes_no_epoch():
     net, _ = fit(SINE, bp.LevenbergMarquardt())
     before, (X, Y) = net.params.copy(), data_of(SINE)
@@ -325,6 +347,25 @@ def test_interrupted_anywhere(monkeypatch):
         signal.signal(signal.SIGALRM, old)
 
 
+def test_an_iteration_that_is_finished_when_it_is_interrupted_is_recorded(monkeypatch):
+    X, Y = data_of(SINE)
+    expected = network(SINE)
+    whole = expected.fit(X, Y, epochs=7, optimizer=bp.BayesianRegularization(warmup=2))
+    net, iterate, n_calls = network(SINE), engine_equations.NormalEquations.iterate, itertools.count(1)
+
+    def interrupted(*arguments):
+        iterate(*arguments)
+        if next(n_calls) == 7:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(engine_equations.NormalEquations, "iterate", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        net.fit(X, Y, epochs=20, optimizer=bp.BayesianRegularization(warmup=2))
+    assert same_bits(net.params, expected.params)
+    for name in ("loss", *bp.BayesianRegularization.columns):
+        assert same_bits(getattr(net.history, name), getattr(whole, name))
+
+
 def raise_interrupt(number, frame):
     raise KeyboardInterrupt
 
@@ -344,6 +385,22 @@ def test_a_callback_may_change_the_network():
     before = other.loss_value(X, Y)
     assert history.loss[5] < before
     assert history.loss[5] != history.loss[4]
+
+
+@pytest.mark.parametrize("optimizer", [bp.LevenbergMarquardt(), bp.BayesianRegularization(), bp.LBFGS()], ids=repr)
+def test_a_callback_may_not_take_the_parameters_away(tmp_path, optimizer):
+    net, (X, Y) = network(SINE), data_of(SINE)
+
+    def lock(net, history):
+        net.params.setflags(write=False)
+        locked.append(net.params.copy())
+
+    locked = []
+    with pytest.raises(ValueError, match=r"`net\.params` must be writable"):
+        net.fit(X, Y, epochs=5, optimizer=optimizer, callbacks=[lock], checkpoint=tmp_path / "fit")
+    assert same_bits(net.params, locked[0])
+    assert len(net.history) == 1
+    assert len(read_arrays(tmp_path / "fit", {"checkpoint": 2}).arrays["pending"]) == 0
 
 
 # ---- Functions of the user's -----------------------------------------------------------------------------------------
@@ -442,6 +499,7 @@ def test_what_cannot_be_trained_is_refused(kind):
         ),
         ({"goal": math.nan}, "`goal` must be a finite number, 0 or above; got nan. Try 0.0, for none."),
         ({"max_fail": 0}, "`max_fail` must be a whole number above 0; got 0. Try 6, or None for no end by validation."),
+        ({"mu": 1.0, "mu_max": 0.5}, "`mu_max` must be above `mu`, 1, or no step is tried; got 0.5. Try 1e10."),
         ({"damping": "x"}, "`damping` must be 'gain_ratio' or 'trainlm'; got 'x'. Try 'gain_ratio'."),
         ({"products": 32}, "`products` must be 'auto', 'float32' or 'float64'; got 32. Try 'auto'."),
     ],

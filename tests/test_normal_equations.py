@@ -10,7 +10,8 @@ import pytest
 import scipy.sparse
 
 import fastbp as bp
-from fastbp.engine.normal_equations import NormalEquations
+from fastbp.engine import normal_equations as engine
+from fastbp.engine.cutting import normal_pieces
 from fastbp.engine.rows import Data
 from fastbp.kernels.machine import team
 from fastbp.model.checks import checked_data
@@ -37,7 +38,7 @@ DEEP = Case("deep", [3, 12, 11, 10, 2], "tanh")
 def equations_of(net, X, Y, sample_weight=None, n_threads=1, is_mixed=False):
     """The three results, J^T J made symmetric."""
     data = Data(*checked_data(net, X, Y, sample_weight))
-    equations = NormalEquations(problem_of(net), data, n_threads, is_mixed=is_mixed)
+    equations = engine.NormalEquations(problem_of(net), data, n_threads, is_mixed=is_mixed)
     half_squares, gradient, lower = equations.equations(net.params)
     equations.end()
     return half_squares, gradient, np.tril(lower) + np.tril(lower, -1).T
@@ -94,7 +95,7 @@ def test_bits_do_not_depend_on_threads(is_mixed):
         equations_of(net, problem.X, problem.Y, n_threads=n_threads, is_mixed=is_mixed) for n_threads in (1, 2, 3, 1)
     ]
     data = Data(*checked_data(net, problem.X, problem.Y, None))
-    assert NormalEquations(problem_of(net), data, 2).n_threads == 2  # or there would be nothing to see
+    assert engine.NormalEquations(problem_of(net), data, 2).n_threads == 2  # or there would be nothing to see
     for half_squares, gradient, matrix in found[1:]:
         assert half_squares == found[0][0]
         assert same_bits(gradient, found[0][1])
@@ -123,10 +124,32 @@ def test_rows_without_weight_do_not_count():
     assert_near(found, expected_equations(case, problem.params, problem.X[keep], problem.Y[keep]), 1e-12)
 
 
+def test_few_rows_that_count_are_cut_as_if_there_were_no_others(monkeypatch):
+    def poisoned(elements, dtype):
+        return np.full(elements, np.nan, dtype)
+
+    monkeypatch.setattr(engine, "aligned_empty", poisoned)
+    problem = random_problem(WIDE, np.random.default_rng(0), 3000)
+    net, weights = network(WIDE, problem.params), np.zeros(3000)
+    weights[1000:1150] = 1.0
+    expected = equations_of(net, problem.X[1000:1150], problem.Y[1000:1150])
+    for ours, theirs in zip(equations_of(net, problem.X, problem.Y, weights), expected, strict=True):
+        assert same_bits(np.asarray(ours), np.asarray(theirs))
+
+
+def test_wide_layers_have_few_rows_in_a_block():
+    for sizes, rows in (((4, 20, 3), 128), ((10, 30, 30, 1), 256), ((3000, 1, 1), 16), ((1, 3000, 1), 16)):
+        shape = engine.shape_of(problem_of(bp.Network(sizes)))
+        factors = shape.most_inputs + shape.most_outputs
+        found, n_pieces = normal_pieces(100 * 256, shape.products_per_row, shape.n_sums, factors)
+        assert found == rows
+        assert n_pieces * found <= 100 * 256
+
+
 def test_an_abandoned_call_changes_nothing():
     problem = random_problem(WIDE, np.random.default_rng(0), 300)
     net = network(WIDE, problem.params)
-    equations = NormalEquations(problem_of(net), Data(*checked_data(net, problem.X, problem.Y, None)), 1)
+    equations = engine.NormalEquations(problem_of(net), Data(*checked_data(net, problem.X, problem.Y, None)), 1)
     rules = {"mu_max": 1e10, "min_gradient": 0.0, "goal": 0.0, "factors": (0.1, 10.0)}
     equations.set_rule(mu=1e-3, by_gain_ratio=True, **rules)
     rows = np.zeros((5, 4))

@@ -62,12 +62,15 @@ _UPDATE_ELEMENTS = 1 << 11  # parameters of one piece of an update, or up to hal
 _MOST_UPDATE_PIECES = 16
 
 # J^T J: rows of a block, for each of which all sums are read; multiply-adds and rows of a piece, so that it takes 50 us
-# at least and its sums pay; and numbers that more than four pieces may add up at a time, 64 MiB of float64.
+# at least and its sums pay; numbers of a block's two factors, 32 MiB of float64, of which each row of a wide layer has
+# the square of its width; and numbers that more than four pieces may add up at a time, 64 MiB of float64.
 _NORMAL_BLOCK_ROWS = 256
 _SMALL_NORMAL_BLOCK_ROWS = 128
+_LEAST_NORMAL_BLOCK_ROWS = 16
 _LARGE_NORMAL_SUMS = 1 << 15
 _LEAST_NORMAL_PRODUCTS = 1 << 19
 _LEAST_NORMAL_ROWS = 192
+_NORMAL_FACTORS = 1 << 22
 _NORMAL_SUMS = 1 << 23
 
 # ---- Which kernels ---------------------------------------------------------------------------------------------------
@@ -247,9 +250,14 @@ def may_be_narrow(sizes: Sequence[int], dtype: np.dtype, batch_rows: int) -> boo
     )
 
 
-def normal_pieces(n_rows: int, products_per_row: int, n_sums: int) -> tuple[int, int]:
-    """Return the rows of a block and the number of pieces for J^T J, from multiply-adds and sums of its products."""
+def normal_pieces(n_rows: int, products_per_row: int, n_sums: int, factors_per_row: int) -> tuple[int, int]:
+    """Return the rows of a block and the number of pieces for J^T J.
+
+    They follow from the rows that count, and from its products: multiply-adds for a row, sums, and numbers of a row in
+    the two factors.
+    """
     most_rows = _NORMAL_BLOCK_ROWS if n_sums > _LARGE_NORMAL_SUMS else _SMALL_NORMAL_BLOCK_ROWS
+    most_rows = max(_LEAST_NORMAL_BLOCK_ROWS, min(most_rows, _NORMAL_FACTORS // factors_per_row // 16 * 16))
     n_blocks = math.ceil(n_rows / most_rows)
     rows = math.ceil(n_rows / n_blocks / 16) * 16  # whole vectors; all blocks about as long
     n_blocks = math.ceil(n_rows / rows)

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fastbp.engine.calls import make_ready
+from fastbp.engine.calls import make_ready, require_room
 from fastbp.engine.cutting import inputs_of
 from fastbp.engine.frame import WatchedFrame
 from fastbp.engine.problem import Problem
@@ -49,7 +49,7 @@ class LbfgsFrame(WatchedFrame):
         params = self._arrays[kernel.ACCEPTED]
         assert params is not None
         require_writable_arrays(params)  # between two calls a callback may have changed that
-        self.epochs_done[0] = 0.0
+        require_room(params, "`net.params`", self.n_params, self.dtype)
         self._point(kernel.RECORD, record)
         self.run(0, self.tried, n_threads=n_threads, rates=rules, seconds=seconds)
 

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from fastbp.engine.calls import require_room
 from fastbp.engine.cutting import normal_pieces
 from fastbp.engine.derived import DerivedFrame, make_derived
 from fastbp.engine.parameters import count_params, weight_offsets
@@ -22,9 +23,9 @@ from fastbp.kernels.layers import side_by_side as in_rooms
 from fastbp.kernels.roots import normal_equations as kernel
 from fastbp.kernels.tables import codes
 from fastbp.kernels.tables import plan as in_plan
-from fastbp.system.memory import require_memory
+from fastbp.system.memory import require_memory, require_writable_arrays
 
-_STATE = slice(kernel.MU, kernel.IS_SCALED + 1)  # what an iteration continues from, besides the parameters
+_STATE = slice(kernel.MU, kernel.UNIT + 1)  # what an iteration continues from, besides the parameters
 _NORMAL_PRODUCTS_PER_SECOND = 4e9  # multiply-adds, pessimistically
 
 
@@ -110,6 +111,12 @@ def rooms_of(problem: Problem, rows: int) -> Rooms:
     return Rooms(table, n_low, offset)
 
 
+def _rows_that_count(data: Data) -> NDArray[np.int64] | None:
+    """Return the rows that have a weight, or None for all; the outputs of the others may be anything."""
+    weights = data.sample_weight
+    return None if weights is None or weights.all() else np.flatnonzero(weights)
+
+
 class NormalEquations:
     """J^T J, the gradient and the cost of a network on some data, and Levenberg-Marquardt's iterations.
 
@@ -138,20 +145,22 @@ class NormalEquations:
     """
 
     def __init__(self, problem: Problem, data: Data, n_threads: int | None, *, is_mixed: bool = False) -> None:
-        shape, n, n_rows = shape_of(problem), problem.n_params, len(data)
-        rows, n_pieces = normal_pieces(n_rows, shape.products_per_row, shape.n_sums)
-        low_dtype = np.dtype(np.float32) if is_mixed else problem.dtype
-        n_bytes = 16 * n * n + n_pieces * shape.n_sums * low_dtype.itemsize
-        cure = "Make the layers smaller, or train with bp.LBFGS(), which keeps some vectors as long as the parameters."
-        require_memory(n_bytes, f"J^T J and its factor for {n} parameters", cure)
-        rooms = rooms_of(problem, rows)
-        cut = RowPieces(rows, n_pieces, rooms.size)
-        self._frame = frame = make_derived(NormalFrame, problem, data.X, cut)
-        self._problem, self._data, self._n_pieces = problem, data, n_pieces
-        plan, n_slots = frame.workspace.plan, frame.workspace.n_slots
+        order = _rows_that_count(data)
+        shape, n, n_rows = shape_of(problem), problem.n_params, len(data) if order is None else len(order)
+        factors_per_row = shape.most_inputs + shape.most_outputs
+        rows, n_pieces = normal_pieces(n_rows, shape.products_per_row, shape.n_sums, factors_per_row)
+        rooms, low_dtype = rooms_of(problem, rows), np.dtype(np.float32) if is_mixed else problem.dtype
         left = rounded(rooms.n_low) if is_mixed else 0
         right = left + rounded(shape.most_inputs * rows)
         low_size = right + rounded(shape.most_outputs * rows)
+        n_low = min(thread_count(None), n_pieces) * low_size
+        n_bytes = 16 * n * n + 8 * n_pieces * n + (n_pieces * shape.n_sums + n_low) * low_dtype.itemsize
+        cure = "Make the layers smaller, or train with bp.LBFGS(), which keeps some vectors as long as the parameters."
+        require_memory(n_bytes, f"J^T J and its factor for {n} parameters", cure)
+        cut = RowPieces(rows, n_pieces, rooms.size)
+        self._frame = frame = make_derived(NormalFrame, problem, data.X, cut)
+        self._problem = problem
+        plan, n_slots = frame.workspace.plan, frame.workspace.n_slots
         sizes = np.zeros(in_sizes.SIZES_LENGTH, np.int64)
         places = [
             in_sizes.N_PAIRS,
@@ -184,17 +193,10 @@ class NormalEquations:
         self.seconds = n_rows * shape.products_per_row / _NORMAL_PRODUCTS_PER_SECOND + n**3 / 6e9
         self.n_threads = min(thread_count(n_threads), n_slots)
         self._hold: AbstractContextManager[None] | None = None
-        self._set_data()
-        self.set_objective()
-
-    def _set_data(self) -> None:
-        """Point the kernels to the rows; those of weight 0, whose outputs may be anything, are left out."""
-        data, order = self._data, None
-        if data.sample_weight is not None and not data.sample_weight.all():
-            order = np.flatnonzero(data.sample_weight)
-        self._frame.set_data(data.X, data.targets, data.sample_weight, order)
         weights = data.sample_weight
+        frame.set_data(data.X, data.targets, weights, order)
         self.total_weight = float(len(data) if weights is None else weights.sum(dtype=np.float64))
+        self.set_objective()
 
     def forget_iterations(self) -> None:
         """Take note that what the last call did is not to count."""
@@ -246,7 +248,7 @@ class NormalEquations:
         settings[[kernel.MU_DECREASE, kernel.MU_INCREASE]] = factors
         settings[[kernel.MU_MAX, kernel.MIN_GRADIENT, kernel.GOAL]] = mu_max, min_gradient, goal
         settings[[kernel.MU, kernel.NU]] = mu, 2.0
-        settings[kernel.IS_SCALED] = not by_gain_ratio
+        settings[kernel.UNIT] = not by_gain_ratio
         settings[kernel.IS_ASSEMBLED] = 0.0
 
     @property
@@ -279,6 +281,8 @@ class NormalEquations:
         A row is the cost after the iteration, mu, the norm of the gradient there, and how many steps were tried;
         `seconds` is how long all of it is estimated to take.  From the first call on BLAS is held at one thread.
         """
+        require_writable_arrays(params)  # between two calls a callback may have changed that
+        require_room(params, "`net.params`", self._problem.n_params, self._problem.dtype)
         settings = self.settings
         settings[kernel.N_WANTED], settings[kernel.N_DONE] = len(records), 0.0
         if not np.array_equal(self._trial, params):  # others than those after the last iteration
@@ -298,6 +302,10 @@ class NormalEquations:
     def n_done(self) -> int:
         """Iterations of the last call that are finished."""
         return int(self.settings[kernel.N_DONE])
+
+    @n_done.setter
+    def n_done(self, number: int) -> None:
+        self.settings[kernel.N_DONE] = number
 
     @property
     def stopped(self) -> int:

@@ -173,14 +173,21 @@ class _Trainer(SquaresTrainer):
         row = np.zeros((1, 4))
         try:
             while len(rows) < n_epochs and self.stopped_by is None:
-                self.iterate(row)
-                if self.equations.n_done:
-                    self._n_taken += 1
-                    if self._n_taken > self._warmup:
-                        self._choose(*self._evidence())
-                    rows.append([*row[0].tolist(), *self._chosen])
+                self.equations.n_done = 0
+                try:
+                    self.iterate(row)
+                finally:  # Ctrl-C may come when the iteration is finished
+                    if self.equations.n_done:
+                        self._note(row, rows)
         finally:
             record(np.array(rows).reshape(-1, 7))
+
+    def _note(self, row: NDArray[np.float64], rows: list[list[float]]) -> None:
+        """Choose anew after an iteration, and add its row to those that are recorded."""
+        self._n_taken += 1
+        if self._n_taken > self._warmup:
+            self._choose(*self._evidence())
+        rows.append([*row[0].tolist(), *self._chosen])
 
     def _evidence(self) -> tuple[float, float, float]:
         """Return gamma, alpha and beta for the parameters as they are now."""

@@ -155,6 +155,7 @@ class _Trainer:
             self._has_begun = True
         frame.set_data(data.X, data.targets, data.sample_weight)
         began, evaluations = time.perf_counter(), frame.memory[kernel.EVALUATIONS]
+        frame.epochs_done[0] = 0.0
         try:
             frame.iterate(rules, rows, self.n_threads, n_epochs * self._time.seconds)
         finally:
@@ -162,9 +163,9 @@ class _Trainer:
         self._time.note(int(frame.memory[kernel.EVALUATIONS] - evaluations), time.perf_counter() - began)
         if frame.status == DIVERGED:
             raise TrainingDivergedError(
-                "The loss is NaN or infinite where the fit begins, so that no way leads down from there; the network "
-                "has the parameters that it had. Begin with other parameters, or with inputs scaled to mean 0 and "
-                "variance 1."
+                "The loss or its gradient is NaN or infinite where the fit begins, so that no way leads down from "
+                "there; the network has the parameters that it had. Begin with other parameters, or with inputs scaled "
+                "to mean 0 and variance 1."
             )
         self.stopped_by = _REASONS.get(frame.status)
 

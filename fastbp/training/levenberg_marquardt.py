@@ -50,7 +50,7 @@ class LevenbergMarquardt(WholeBatchOptimizer):
     mu_increase : float
         What it is multiplied by after a step that was not taken, with 'trainlm'.
     mu_max : float
-        Stop when ``mu`` is larger: no step lowers the cost any more.
+        Stop when ``mu``, in the same unit as at the start, is larger: no step lowers the cost any more.
     min_gradient : float
         Stop when the norm of the gradient of the cost, as the history has it, is not above this.
     max_fail : int or None
@@ -214,6 +214,9 @@ def store_damping(rule: Any) -> None:
     store_number(rule, "mu_max", "a finite number above 0", "Try 1e10.")
     store_number(rule, "min_gradient", "a finite number, 0 or above", "Try 1e-7, or 0.0 to go on as long as it falls.")
     store_number(rule, "goal", "a finite number, 0 or above", "Try 0.0, for none.")
+    if rule.mu_max <= rule.mu:
+        text = f"`mu_max` must be above `mu`, {rule.mu:g}, or no step is tried; got {rule.mu_max:g}. Try 1e10."
+        raise ValueError(text)
 
 
 def require_squares(rule: WholeBatchOptimizer, net: Model) -> None:
@@ -266,6 +269,7 @@ class SquaresTrainer:
     def advance(self, n_epochs: int, record: Callable[[NDArray[np.float64]], None]) -> None:
         """Take iterations in one call."""
         record_of_call = np.zeros((n_epochs, 4))
+        self.equations.n_done = 0
         try:
             self.iterate(record_of_call)
         finally:
@@ -292,13 +296,13 @@ class SquaresTrainer:
         self.stopped_by = REASONS.get(equations.stopped)
 
     def state(self) -> NDArray[np.float64]:
-        """Return mu, by how much it grows next, and whether it is absolute."""
+        """Return mu, by how much it grows next, and the unit of its bound."""
         return self.equations.state
 
     def restore(self, state: NDArray[np.float64]) -> bool:
         """Continue from a state."""
-        mu, nu, is_scaled = state.tolist()
-        if not (0 < mu < np.inf and 2 <= nu < np.inf and is_scaled in (0, 1)):
+        mu, nu, unit = state.tolist()
+        if not (0 < mu < np.inf and 2 <= nu < np.inf and 0 <= unit < np.inf):
             return False
         self.equations.state = state
         return True

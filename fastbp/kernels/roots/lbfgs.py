@@ -200,6 +200,8 @@ def begin(fit):
         return in_scalars.DIVERGED
     for i in range(n):
         fit.g[i] = np.float64(fit.job.grads[i])
+        if not is_finite(fit.g[i]):
+            return in_scalars.DIVERGED
     memory[COST], memory[HAS_GRADIENT] = cost, 1.0
     return SMALL_GRADIENT if largest(n, fit.g) <= fit.rules[GTOL] else in_scalars.FINISHED
 

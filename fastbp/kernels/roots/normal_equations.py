@@ -61,7 +61,7 @@ TOTAL_WEIGHT = 8  # by which sums are divided to be reported
 REPORTS_PENALTY = 9  # whether the cost that is reported includes the ridge's
 MU = 10  # from here on the state
 NU = 11  # by which mu grows next
-IS_SCALED = 12  # whether MU is absolute, and not yet a fraction of the largest element of the diagonal
+UNIT = 12  # what MU_MAX is a multiple of; 0 where MU still is as well, and the unit not known
 HALF_SQUARES = 13  # sum_x w_x |e_x|^2 / 2 of the parameters, if the next is 1
 IS_ASSEMBLED = 14
 N_DONE = 15  # results
@@ -159,18 +159,26 @@ def _iterate(steps):
             return
         settings[HALF_SQUARES], settings[IS_ASSEMBLED] = half_squares, 1.0
     _note_gradient(steps)
-    if settings[IS_SCALED] == 0.0:
-        largest = _largest_diagonal(steps)
-        if largest > 0.0:
-            settings[MU] = max(settings[MU] * largest, LEAST_MU)
-        settings[IS_SCALED] = 1.0
     _look(steps)
+    if settings[UNIT] == 0.0 and settings[STOPPED] == GOES_ON:
+        _scale_mu(steps)
     while settings[STOPPED] == GOES_ON and settings[N_DONE] < settings[N_WANTED]:
         if not _take_step(steps):
             return
         _look(steps)
         if team.is_asked_to_pause(steps.job.control):
             return
+
+
+@leaf
+def _scale_mu(steps):
+    """Make MU a number to add, from a fraction of the largest element of the diagonal."""
+    settings, largest = steps.settings, _largest_diagonal(steps)
+    if not is_finite(largest):
+        settings[STOPPED] = NOT_FINITE
+        return
+    settings[UNIT] = largest if largest > 0.0 else 1.0
+    settings[MU] = max(settings[MU] * settings[UNIT], LEAST_MU)
 
 
 @leaf
@@ -192,7 +200,7 @@ def _take_step(steps):
     before = settings[SCALE] * settings[HALF_SQUARES] + _penalty(steps, steps.params)
     mu, nu, tries = settings[MU], settings[NU], 0
     while True:
-        if mu > settings[MU_MAX]:
+        if mu > settings[MU_MAX] * settings[UNIT] or not is_finite(mu):
             settings[STOPPED], settings[MU], settings[NU] = LARGE_MU, mu, nu
             return False
         ratio = _try_step(steps, mu, before)
@@ -200,13 +208,18 @@ def _take_step(steps):
             return False
         tries += 1
         if ratio > 0.0:
-            break
+            settings[IS_ASSEMBLED] = 0.0
+            half_squares = assemble(job, 1)
+            is_step = _has_gradient(steps)
+            if not is_step and not team.is_abandoned(job.control):
+                assemble(job, 0)  # back from where the cost is lower and its gradient overflows
+            if team.is_abandoned(job.control):
+                return False
+            settings[IS_ASSEMBLED] = 1.0
+            if is_step:
+                break
         mu *= settings[MU_INCREASE] if settings[RULE] == FIXED_FACTORS else nu
         nu *= 2.0
-    half_squares = assemble(job, 1)
-    if team.is_abandoned(job.control):
-        settings[IS_ASSEMBLED] = 0.0
-        return False
     for i in range(steps.n):
         steps.params[i] = job.trial[i]
     mu *= settings[MU_DECREASE] if settings[RULE] == FIXED_FACTORS else max(1.0 / 3.0, 1.0 - (2.0 * ratio - 1.0) ** 3)
@@ -217,6 +230,15 @@ def _take_step(steps):
     record[2], record[3] = settings[GRADIENT_NORM], float(tries)
     settings[N_DONE] += 1.0
     return True
+
+
+@leaf
+def _has_gradient(steps):
+    """Whether the gradient that was computed last is finite."""
+    total = 0.0
+    for i in range(steps.n):
+        total += (steps.settings[SCALE] * steps.job.gradients[i]) ** 2
+    return is_finite(total)
 
 
 @leaf
