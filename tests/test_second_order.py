@@ -12,6 +12,7 @@ import scipy.sparse.linalg
 
 import fastbp as bp
 from fastbp.engine import second_order as engine
+from fastbp.kernels.machine.processor import LEAST_UPPER_ROWS
 from fastbp.kernels.tables import plan as in_plan
 from tests import cases, problems, reference
 from tests.reference import relative_error
@@ -265,6 +266,7 @@ def test_a_saturated_softmax_loses_nothing():
 
 SHAPES = {
     "features": ([300, 40, 3], 60, 1),
+    "features, three layers": ([600, 24, 17, 4], 110, 1),
     "blocks": ([10, 32, 1], 3000, 2),
     "large vectors": ([60, 600, 600, 3], 130, 2),
     "one row": ([7, 9, 2], 1, 1),
@@ -320,7 +322,15 @@ def test_bits_do_not_depend_on_threads_and_values_not_on_the_cut(name, dtype):
         assert relative_error(one, another) < RTOL[dtype]
 
 
-@pytest.mark.parametrize("name", ["features", "blocks"])
+def test_rows_go_through_the_upper_layers_in_several_pieces():
+    net, X, _, _ = shaped("features, three layers", "float64")
+    frame = engine.make_products(bp.model.definition.problem_of(net), X)
+    assert frame.workspace.plan[in_plan.MODE] == in_plan.BY_FEATURES
+    assert len(X) // LEAST_UPPER_ROWS > 3  # and cut at no whole vector
+    assert any(len(X) * p // 4 % 4 for p in range(4))
+
+
+@pytest.mark.parametrize("name", ["features", "features, three layers", "blocks"])
 def test_large_products_are_derivatives_of_the_gradient(name):
     net, X, Y, v = shaped(name, "float64")
     h = 3e-4 / np.abs(v).max()
@@ -329,7 +339,7 @@ def test_large_products_are_derivatives_of_the_gradient(name):
     assert relative_error(net.hvp(X, Y, v), expected) < 1e-8
 
 
-@pytest.mark.parametrize("name", ["features", "blocks"])
+@pytest.mark.parametrize("name", ["features", "features, three layers", "blocks"])
 def test_any_layout_of_the_inputs_serves(name):
     net, X, Y, v = shaped(name, "float64")
     sparse = np.where(X > 1, X, 0)

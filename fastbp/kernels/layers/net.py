@@ -28,6 +28,12 @@ def field(net, layer, column):
     return net.layers[layer * in_layer.LAYER_COLUMNS + column]
 
 
+@formula
+def rows_from(net, layer, column, i0, work):
+    """Pointer to row i0 of a layer's z, a or delta, where rows lie without gaps."""
+    return shift(work, field(net, layer, column) + i0 * field(net, layer, in_layer.FAN_OUT))
+
+
 @leaf
 def is_softmax(net, layer):
     """Whether a layer's activation is softmax, which covers the whole layer."""

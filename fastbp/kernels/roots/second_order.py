@@ -2,7 +2,7 @@
 
 A product of a block of rows needs the network linearized there, which is either done before each product, or once, and
 kept, by the task LINEARIZE.  Rows are shared in pieces, each with a vector of its own; where nearly all weights lie in
-the first layer, its products are shared by features instead, and the leader does the small rest.
+the first layer, its products are shared by features instead, and the rows' way through the others in pieces of rows.
 """
 
 from typing import Any, NamedTuple
@@ -23,19 +23,23 @@ from fastbp.kernels.layers.linearization import (
     linearize_block,
     state_size,
 )
-from fastbp.kernels.layers.net import Net, field
+from fastbp.kernels.layers.net import Net, field, rows_from
 from fastbp.kernels.layers.passes import forward_features, join_features
-from fastbp.kernels.layers.products import linear_product, weights_product
-from fastbp.kernels.layers.samples import input_pointer, load_inputs, load_targets
+from fastbp.kernels.layers.products import linear_product
+from fastbp.kernels.layers.samples import input_pointer, inputs_in_place, load_inputs, load_targets
 from fastbp.kernels.layers.tangents import (
+    biases_tangent,
     error_tangent,
+    error_tangent_before,
     multiply_by_jacobian,
     outputs_tangent,
     tangent_backward,
     tangent_forward,
+    weights_tangent,
 )
 from fastbp.kernels.machine import team
 from fastbp.kernels.machine.pointers import at, from_address, real, shift
+from fastbp.kernels.machine.processor import LEAST_UPPER_ROWS, MOST_LAYER_PIECES
 from fastbp.kernels.roots import entry
 from fastbp.kernels.tables import codes
 from fastbp.kernels.tables import data as in_data
@@ -177,9 +181,9 @@ def _do_piece(job, operation, p, n_pieces, slot):
     elif operation == _FEATURES:
         _features_piece(job, p, n_pieces)
     elif operation == _UPPER:
-        _upper_piece(job)
+        _upper_piece(job, p, n_pieces)
     else:
-        _weights_piece(job, p, n_pieces)
+        _weights_piece(job, p)
 
 
 @leaf
@@ -191,10 +195,10 @@ def _state_of_block(job, block, work):
 
 
 @leaf
-def _load(job, first, m, work):
-    """Targets and scales of a block, where they are needed."""
+def _load(job, first, i0, i1, work):
+    """Targets and scales of rows [i0, i1) of a block, where they are needed."""
     if not job.is_kept and _curvature(job.task) != NO_CURVATURE:
-        load_targets(job.net, first, 0, m, job.net.scalars[in_scalars.WEIGHT_FACTOR], work)
+        load_targets(job.net, first, i0, i1, job.net.scalars[in_scalars.WEIGHT_FACTOR], work)
 
 
 # --- by rows ----------------------------------------------------------------------------------------------------------
@@ -212,28 +216,28 @@ def _rows_piece(job, p, n_pieces, work):
         state = _state_of_block(job, block, work)
         if not (job.is_kept and job.task == INPUT_JACOBIAN):
             load_inputs(net, first, 0, m, 0, field(net, 0, in_layer.FAN_IN), m, work)
-        _load(job, first, m, work)
+        _load(job, first, 0, m, work)
         if not job.is_kept:
-            linearize_block(net, _curvature(job.task), first, m, False, work, state)
+            linearize_block(net, _curvature(job.task), first, 0, m, False, work, state)
         if job.task != LINEARIZE:
-            _forward(job, first, m, False, work, state)
+            _forward(job, first, 0, m, False, work, state)
             if _has_sum(job.task):
-                tangent_backward(net, first, m, job.task == HESSIAN, False, block > begin, job.v, grad, work, state)
+                tangent_backward(net, first, m, job.task == HESSIAN, block > begin, job.v, grad, work, state)
 
 
 @leaf
-def _forward(job, first, m, has_first, work, state):
-    """From the vector to the output layer's tangent of delta, or to the result of a Jacobian."""
+def _forward(job, first, i0, i1, has_first, work, state):
+    """From the vector to rows [i0, i1) of the output layer's tangent of delta, or of a Jacobian's result."""
     net, last = job.net, job.net.plan[in_plan.N_LAYERS] - 1
     if job.task == TRANSPOSED:
-        u = shift(job.v, first * field(net, last, in_layer.FAN_OUT))
-        multiply_by_jacobian(net, m, u, shift(work, field(net, last, in_layer.DELTA)), state)
+        u = shift(job.v, (first + i0) * field(net, last, in_layer.FAN_OUT))
+        multiply_by_jacobian(net, i0, i1, u, rows_from(net, last, in_layer.DELTA, i0, work), state)
         return
-    tangent_forward(net, first, m, job.task == INPUT_JACOBIAN, has_first, job.v, work, state)
+    tangent_forward(net, first, i0, i1, job.task == INPUT_JACOBIAN, has_first, job.v, work, state)
     if job.task == JACOBIAN or job.task == INPUT_JACOBIAN:
-        outputs_tangent(net, first, m, work, state, job.out)
+        outputs_tangent(net, first, i0, i1, work, state, job.out)
     else:
-        error_tangent(net, m, _place_of_curvature(job), work, state)
+        error_tangent(net, i0, i1, _place_of_curvature(job), work, state)
 
 
 # --- by features ------------------------------------------------------------------------------------------------------
@@ -241,57 +245,71 @@ def _forward(job, first, m, has_first, work, state):
 
 @leaf
 def _lead_by_features(job):
-    n_pieces = job.net.plan[in_plan.N_PIECES]
-    _lead(job, _FEATURES, n_pieces)
+    net, n_pieces = job.net, job.net.plan[in_plan.N_PIECES]
+    _lead(job, _FEATURES, 2 * n_pieces if _parts_are_apart(job) else n_pieces)
     if team.is_abandoned(job.control):
         return
-    _lead(job, _UPPER, 1)
+    _lead(job, _UPPER, max(1, min(net.data[in_data.N_ROWS] // LEAST_UPPER_ROWS, MOST_LAYER_PIECES)))
     if _has_sum(job.task):
-        _lead(job, _WEIGHTS, n_pieces)
+        _lead(job, _WEIGHTS, 2 * n_pieces + net.plan[in_plan.N_LAYERS] - 1)
 
 
 @leaf
-def _features_piece(job, p, n_pieces):
-    """Some features of X into the workspace, and their parts of the first layer's z and Rz."""
+def _parts_are_apart(job):
+    """Whether parts of z and of Rz are pieces of their own: both are wanted, and neither waits for X to be gathered."""
+    wants_both = not job.is_kept and job.task != TRANSPOSED and job.task != LINEARIZE
+    return wants_both and inputs_in_place(job.net, job.net.data[in_data.N_ROWS])
+
+
+@leaf
+def _features_piece(job, p, n_all):
+    """Some features of X into the workspace, and their parts of the first layer's z and Rz, or one of the two."""
     net, work, m = job.net, job.work, job.net.data[in_data.N_ROWS]
+    n_pieces, wants_z = net.plan[in_plan.N_PIECES], True
+    wants_tangent = job.task != TRANSPOSED and job.task != LINEARIZE
+    if n_all > n_pieces:
+        wants_z, wants_tangent, p = p % 2 == 0, p % 2 == 1, p // 2
     fan_in, fan_out = field(net, 0, in_layer.FAN_IN), field(net, 0, in_layer.FAN_OUT)
     k0, k1 = bound(fan_in, n_pieces, p, 1), bound(fan_in, n_pieces, p + 1, 1)
     part = shift(work, net.plan[in_plan.PARTS] + p * m * fan_out)
     if job.is_kept:
         load_inputs(net, 0, 0, m, k0, k1, m, work)
-    else:
+    elif wants_z:
         forward_features(net, 0, m, k0, k1, part, work)
-    if job.task != TRANSPOSED and job.task != LINEARIZE:
+    if wants_tangent:
         X, stride = input_pointer(net, 0, m, work)
         V = shift(job.v, field(net, 0, in_layer.WEIGHTS) + k0 * fan_out)
         linear_product(m, k1 - k0, fan_out, shift(X, k0), stride, V, False, shift(part, n_pieces * m * fan_out))
 
 
 @leaf
-def _upper_piece(job):
-    """All rows from the first layer's z and Rz to its Rdelta, through all other layers."""
+def _upper_piece(job, p, n_pieces):
+    """Some rows from the first layer's z and Rz to its Rdelta, through all other layers."""
     net, work, m = job.net, job.work, job.net.data[in_data.N_ROWS]
+    i0, i1 = m * p // n_pieces, m * (p + 1) // n_pieces
     state = _state_of_block(job, 0, work)
-    _load(job, 0, m, work)
+    _load(job, 0, i0, i1, work)
     if not job.is_kept:
-        join_features(net, 0, 0, m, m, work)
-        linearize_block(net, _curvature(job.task), 0, m, True, work, state)
+        join_features(net, 0, i0, i1, m, work)
+        linearize_block(net, _curvature(job.task), 0, i0, i1, True, work, state)
     if job.task == LINEARIZE:
         return
     if job.task != TRANSPOSED:
-        _join_tangents(net, m, job.v, work)
-    _forward(job, 0, m, True, work, state)
+        _join_tangents(net, i0, i1, m, job.v, work)
+    _forward(job, 0, i0, i1, True, work, state)
     if _has_sum(job.task):
-        tangent_backward(net, 0, m, job.task == HESSIAN, True, False, job.v, job.grads, work, state)
+        last = net.plan[in_plan.N_LAYERS] - 1
+        for i in range(last):
+            error_tangent_before(net, last - i, i0, i1, job.task == HESSIAN, job.v, work, state)
 
 
 @leaf
-def _join_tangents(net, m, v, work):
-    """Rz = b + the parts, in their order, for the first layer."""
+def _join_tangents(net, i0, i1, m, v, work):
+    """Rz = b + the parts, in their order, for rows [i0, i1) of the first layer."""
     n, n_pieces = field(net, 0, in_layer.FAN_OUT), net.plan[in_plan.N_PIECES]
     b = shift(v, field(net, 0, in_layer.WEIGHTS) + field(net, 0, in_layer.FAN_IN) * n)
     Rz, parts = shift(work, field(net, 0, in_layer.Z)), shift(work, net.plan[in_plan.PARTS] + n_pieces * m * n)
-    for i in range(m):
+    for i in range(i0, i1):
         row = shift(Rz, i * n)
         for j in range(n):
             row[j] = b[j]
@@ -302,14 +320,16 @@ def _join_tangents(net, m, v, work):
 
 
 @leaf
-def _weights_piece(job, p, n_pieces):
-    """The first layer's weights for some features: X.T @ Rdelta."""
-    net, work, m = job.net, job.work, job.net.data[in_data.N_ROWS]
-    fan_in, fan_out = field(net, 0, in_layer.FAN_IN), field(net, 0, in_layer.FAN_OUT)
-    k0, k1 = bound(fan_in, n_pieces, p, 1), bound(fan_in, n_pieces, p + 1, 1)
-    X, stride = input_pointer(net, 0, m, work)
-    Rdelta, dW = shift(work, field(net, 0, in_layer.DELTA)), shift(job.grads, field(net, 0, in_layer.WEIGHTS))
-    weights_product(m, k1 - k0, fan_out, shift(X, k0), stride, Rdelta, False, shift(dW, k0 * fan_out))
+def _weights_piece(job, p):
+    """The first layer's weights for some features, piece by piece, then those of the others, layer by layer."""
+    net, work, m, n_pieces = job.net, job.work, job.net.data[in_data.N_ROWS], 2 * job.net.plan[in_plan.N_PIECES]
+    layer, state = max(0, p - n_pieces + 1), _state_of_block(job, 0, work)
+    k0, k1 = 0, field(net, layer, in_layer.FAN_IN)
+    if layer == 0:
+        k0, k1 = bound(k1, n_pieces, p, 1), bound(k1, n_pieces, p + 1, 1)
+    weights_tangent(net, layer, 0, m, k0, k1, job.task == HESSIAN, False, job.grads, work, state)
+    if k1 == field(net, layer, in_layer.FAN_IN):
+        biases_tangent(net, layer, m, False, job.grads, work)
 
 
 _lead, _help_with = shared(_do_piece)
