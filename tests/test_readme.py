@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 import sklearn.neural_network as theirs
 
+import fastbp as bp
 from fastbp import neural_network as ours
 
 ROOT = Path(__file__).parents[1]
@@ -54,6 +55,33 @@ def test_the_readmes_program_runs():
     exec(compile(program, "README.md", "exec"), names)
     assert (names["net"].predict(names["X_test"]).argmax(axis=1) == names["y_test"]).mean() > 0.9
     assert names["grad"].shape == (names["net"].n_params,)
+
+
+@pytest.mark.parametrize("page", ["derivatives.md", "matlab.md"])
+def test_the_programs_of_the_pages_run(page, capsys):
+    text = (ROOT / "docs" / page).read_text(encoding="utf-8")
+    programs = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
+    assert programs
+    for program in programs:
+        exec(compile(program, page, "exec"), {})
+
+
+@pytest.mark.parametrize("page", ["derivatives.md", "matlab.md"])
+def test_the_pages_name_what_there_is(page):
+    """Every method after `net.`, `at.` and `history.`, and every name after `bp.`."""
+    text = (ROOT / "docs" / page).read_text(encoding="utf-8")
+    text = re.sub(r"```matlab.*?```", "", text, flags=re.DOTALL)
+    columns = {name for rule in (bp.LevenbergMarquardt, bp.BayesianRegularization) for name in rule.columns}
+    known = {
+        "net": {*dir(bp.Network)},
+        "at": {*dir(bp.Network([1, 1]).linearize([[0.0]], [[0.0]]))},
+        "bp": {*bp.__all__},
+        "history": {*dir(bp.History), *vars(bp.History()), *columns},
+    }
+    theirs = {"performFcn", "performParam", "inputs", "IW", "LW", "b"}  # MATLAB's
+    found = re.findall(r"(?<![\w.'])(net|at|bp|history)\.(\w+)", text)
+    assert found
+    assert {(owner, name) for owner, name in found if name not in known[owner] | theirs} == set()
 
 
 def test_the_page_of_differences_names_every_parameter_of_ours_and_every_test():
