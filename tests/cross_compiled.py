@@ -7,7 +7,9 @@ one, so that everything is compiled as it would be there, with the same choices;
 is linked all the same, so a system whose objects have another format than this one's needs a triple that ends in -elf.
 """
 
+import importlib
 import os
+import pkgutil
 import sys
 from pathlib import Path
 
@@ -38,12 +40,14 @@ def assembly_of(root, dtype):
 
 
 def main(file, dtype, triple, cpu, features=""):
-    """Write the assembly of both roots into a file."""
+    """Write the assembly of all roots into a file."""
     os.environ |= {"NUMBA_CPU_NAME": cpu, "NUMBA_CPU_FEATURES": features}
     pretend(triple)
-    from fastbp.kernels.roots import entry, perturbation
+    from fastbp.kernels import roots
 
-    Path(file).write_text("\n".join(assembly_of(root, dtype) for root in (entry.run, perturbation.run)))
+    names = [module.name for module in pkgutil.iter_modules(roots.__path__)]
+    modules = [importlib.import_module(f"{roots.__name__}.{name}") for name in names]
+    Path(file).write_text("\n".join(assembly_of(module.run, dtype) for module in modules))
 
 
 if __name__ == "__main__":
