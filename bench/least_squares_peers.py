@@ -166,6 +166,12 @@ class JaxoptIterations(OptimistixIterations):
 
     name, module = "jaxopt", "jaxopt"
 
+    @classmethod
+    def version(cls) -> str:
+        from importlib.metadata import version
+
+        return version("jaxopt")
+
     def _steps(self, layers: Any, n: int) -> Any:
         import jaxopt
         from jax.flatten_util import ravel_pytree

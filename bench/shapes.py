@@ -18,6 +18,7 @@ Layers = list[tuple[Array, Array]]  # W (fan_in, fan_out) and b (fan_out,) of ea
 
 LEARNING_RATE, BETA_1, BETA_2, EPSILON = 1e-3, 0.9, 0.999, 1e-8  # Adam's, for every library
 AGREEMENT_STEPS = 20
+COST_ROWS = 1024  # whose cost is compared after training
 
 
 @dataclass(frozen=True)
@@ -203,7 +204,7 @@ def outputs(shape: Shape, layers: Layers, X: Array) -> Array:
 
 def cost(shape: Shape, layers: Layers) -> float:
     """The cost over the first rows, by one definition for every library's weights."""
-    X, Y, _ = (array[:1000] for array in shape.data)
+    X, Y, _ = (array[:COST_ROWS] for array in shape.data)
     a = outputs(shape, layers, X)
     if shape.loss == "cross_entropy":
         return float(-np.log((a * Y).sum(axis=1)).mean())
