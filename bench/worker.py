@@ -263,7 +263,7 @@ class Server:
             return shape.rows
         affordable = max(1, int(seconds / unit_s))
         if task == "least_squares":
-            return min(affordable, least_squares_peers.MOST)
+            return min(max(affordable, least_squares_peers.FIRST), least_squares_peers.MOST)
         if task not in ("training", "threads", "sweep"):
             return affordable
         affordable = max(affordable, LEAST_STEPS)
