@@ -218,7 +218,7 @@ def test_layouts_of_inputs(layout):
 @pytest.mark.parametrize("density", [0.02, 0.6])
 def test_sparse_inputs(density):
     net, X, Y = large("softmax", "float64")
-    X = sparse.random_array(X.shape, density=density, rng=np.random.default_rng(3))
+    X = sparse.random(*X.shape, density=density, format="csr", random_state=3)
     for method in METHODS:
         expected = call(net, method, X.toarray(), Y)
         np.testing.assert_allclose(call(net, method, X, Y), expected, rtol=1e-12, atol=1e-14)
