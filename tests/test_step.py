@@ -260,7 +260,7 @@ def test_lists_integers_and_a_flat_target_are_converted():
 @dtypes
 @pytest.mark.parametrize("density", [0.02, 0.5])
 def test_sparse_rows_have_the_bits_of_fit(density, dtype):
-    X = sparse.random_array((40, 60), density=density, format="csr", dtype=dtype, rng=np.random.default_rng(13))
+    X = sparse.csr_array(sparse.random(40, 60, density=density, format="csr", dtype=dtype, random_state=13))
     Y = np.arange(40) % 3
     net, other = (bp.Network([60, 5, 3], "tanh", "softmax", "cross_entropy", dtype=dtype, seed=0) for _ in range(2))
     for given in (X, X, X.tocoo(), X[:7], X):
