@@ -17,7 +17,7 @@ from fastbp.engine.lbfgs import make_lbfgs
 from fastbp.engine.rows import Data
 from fastbp.kernels.roots import lbfgs as kernel
 from fastbp.model.model import Model, passes_of
-from fastbp.training.state import TrainingDivergedError
+from fastbp.training.state import diverged_where_it_begins
 from fastbp.training.whole_batch import Trainer, WholeBatchOptimizer
 from fastbp.validation.numbers import MOST_STEPS, store_number
 
@@ -162,11 +162,7 @@ class _Trainer:
             record(rows[: int(frame.epochs_done[0])])
         self._time.note(int(frame.memory[kernel.EVALUATIONS] - evaluations), time.perf_counter() - began)
         if frame.status == DIVERGED:
-            raise TrainingDivergedError(
-                "The loss or its gradient is NaN or infinite where the fit begins, so that no way leads down from "
-                "there; the network has the parameters that it had. Begin with other parameters, or with inputs scaled "
-                "to mean 0 and variance 1."
-            )
+            raise diverged_where_it_begins()
         self.stopped_by = _REASONS.get(frame.status)
 
     def state(self) -> NDArray[np.float64]:

@@ -19,7 +19,7 @@ from fastbp.model.definition import problem_of
 from fastbp.model.model import Model
 from fastbp.system.caller import warn
 from fastbp.training.early_stopping import EarlyStopping
-from fastbp.training.state import TrainingDivergedError
+from fastbp.training.state import diverged_where_it_begins
 from fastbp.training.whole_batch import Trainer, WholeBatchOptimizer
 from fastbp.validation.numbers import store_number
 
@@ -288,11 +288,7 @@ class SquaresTrainer:
             raise
         self._time.note(equations.n_done, time.perf_counter() - began)
         if equations.stopped == kernel.NOT_FINITE:
-            raise TrainingDivergedError(
-                "The loss or its gradient is NaN or infinite where the fit begins, so that no way leads down from "
-                "there; the network has the parameters that it had. Begin with other parameters, or with inputs scaled "
-                "to mean 0 and variance 1."
-            )
+            raise diverged_where_it_begins()
         self.stopped_by = REASONS.get(equations.stopped)
 
     def state(self) -> NDArray[np.float64]:

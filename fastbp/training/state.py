@@ -30,6 +30,15 @@ class TrainingDivergedError(FloatingPointError):
     """
 
 
+def diverged_where_it_begins() -> TrainingDivergedError:
+    """Return the error of a fit whose first cost or gradient is not finite."""
+    return TrainingDivergedError(
+        "The loss or its gradient is NaN or infinite where the fit begins, so that no way leads down from there; the "
+        "network has the parameters that it had. Begin with other parameters, or with inputs scaled to mean 0 and "
+        "variance 1."
+    )
+
+
 @dataclass
 class OptimizerState:
     """What the kernels need of an optimizer between calls: plain values and arrays, which can be pickled.

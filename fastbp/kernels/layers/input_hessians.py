@@ -7,7 +7,7 @@ With g_k = da_k/da of a layer, by backpropagation from output k, each layer adds
 so that one pass forward with tangents and one backward for each output are enough.
 """
 
-from fastbp.kernels.compiler.jit import leaf
+from fastbp.kernels.compiler.jit import leaf, part
 from fastbp.kernels.layers.input_tangents import (
     D1,
     D2,
@@ -18,15 +18,18 @@ from fastbp.kernels.layers.input_tangents import (
     VALUE,
     finish_rows,
     is_bent,
-    multiply,
     place,
     scratch_of,
     slopes_of,
 )
 from fastbp.kernels.layers.net import field, is_softmax
+from fastbp.kernels.layers.products import error_product
 from fastbp.kernels.layers.softmax_tangents import add_softmax_hessian
 from fastbp.kernels.machine.pointers import real, shift
-from fastbp.kernels.matrix.tiles import NOTHING
+from fastbp.kernels.matrix.blas import gemm
+from fastbp.kernels.matrix.products import Matrix, Strided, product
+from fastbp.kernels.matrix.tiles import TILES
+from fastbp.kernels.optimizers.updates import no_step
 from fastbp.kernels.tables import layer as in_layer
 from fastbp.kernels.tables import plan as in_plan
 
@@ -56,7 +59,7 @@ def hessian_rows(t, m, hessian):
         layer = last - i
         k, n = field(net, layer, in_layer.FAN_IN), field(net, layer, in_layer.FAN_OUT)
         W = shift(net.params, field(net, layer, in_layer.WEIGHTS))
-        multiply(n_outputs * m, k, n, g, n, False, W, n, True, W, NOTHING, other)
+        error_product(n_outputs * m, k, n, g, W, False, other)
         finish_rows(t, layer - 1, 2, m, False, 0, False)
         _bend(t, layer - 1, n_outputs, m, other, hessian)
         g, other = other, g
@@ -96,6 +99,16 @@ def _bend(t, layer, n_outputs, m, g, hessian):
             g_k[j] *= d1[j]
 
 
+@part
+def _add_products(r, n, weighted, dz, size, hessian):
+    """hessian (r, r) += weighted @ dz.T for r rows of n numbers each, those of dz `size` apart."""
+    if TILES:
+        here = Matrix(hessian, r)
+        product(r, r, n, Strided(weighted, n, 1), Matrix(dz, size), True, here, here, no_step(hessian))
+        return
+    gemm(False, True, r, r, n, weighted, n, dz, size, 1, hessian, r)
+
+
 @leaf
 def _add_pairs(n, r, size, g, d2, dz, t, hessian):
     """hessian (r, r) += sum_j g_j f''_j dz_ij dz_vj for one row and output; on and above the diagonal at least."""
@@ -105,7 +118,7 @@ def _add_pairs(n, r, size, g, d2, dz, t, hessian):
         for j in range(n):
             to[j] = g[j] * d2[j] * dz_i[j]
     if r >= _FEW:
-        multiply(r, r, n, weighted, n, False, dz, size, True, hessian, r, hessian)
+        _add_products(r, n, weighted, dz, size, hessian)
         return
     for i in range(r):
         w_i = shift(weighted, i * n)

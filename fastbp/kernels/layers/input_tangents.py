@@ -18,20 +18,17 @@ each of these rows becomes that of the rows before the activation::
 
 from typing import Any, NamedTuple
 
-from fastbp.kernels.compiler.jit import formula, leaf, part
+from fastbp.kernels.compiler.jit import formula, leaf
 from fastbp.kernels.functions.activations import activation_forward
 from fastbp.kernels.functions.softmax_of_short_rows import softmax
 from fastbp.kernels.layers.higher_derivatives import layer_derivatives
 from fastbp.kernels.layers.net import field, is_softmax
+from fastbp.kernels.layers.products import affine_product, error_product, linear_product, weights_product
 from fastbp.kernels.layers.samples import input_pointer
 from fastbp.kernels.layers.softmax_tangents import softmax_error_rows, softmax_post_rows
 from fastbp.kernels.machine.pointers import real, shift
-from fastbp.kernels.matrix.blas import gemm
 from fastbp.kernels.matrix.dense import fill_rows
-from fastbp.kernels.matrix.products import Matrix, Strided, product
 from fastbp.kernels.matrix.rows import column_sums
-from fastbp.kernels.matrix.tiles import NOTHING, TILES
-from fastbp.kernels.optimizers.updates import no_step
 from fastbp.kernels.tables import codes
 from fastbp.kernels.tables import layer as in_layer
 from fastbp.kernels.tables import plan as in_plan
@@ -80,21 +77,6 @@ def scratch_of(t, column):
     return shift(t.scratch, t.places[column])
 
 
-@part
-def multiply(m, n, k, a, a_row, turned, b, b_row, transposed, c0, c0_row, c):
-    """c = c0 + a b for a (m, k) and b (k, n), whose transposes are given if `turned` or `transposed`; overwrites c.
-
-    Rows of c lie side by side.  For `c0_row` see `product`.
-    """
-    if TILES:
-        a_here = Strided(a, 1 if turned else a_row, a_row if turned else 1)
-        product(m, n, k, a_here, Matrix(b, b_row), transposed, Matrix(c0, c0_row), Matrix(c, n), no_step(c))
-        return
-    if c0_row == 0:
-        fill_rows(m, n, c0, c, n)
-    gemm(turned, transposed, m, n, k, a, a_row, b, b_row, 0 if c0_row == NOTHING else 1, c, n)
-
-
 # --- forward ----------------------------------------------------------------------------------------------------------
 
 
@@ -127,13 +109,13 @@ def weigh_rows(t, layer, first, m, skipped):
     pre = shift(t.region, place(t, layer, PRE))
     if layer == 0:
         X, stride = input_pointer(net, first, m, t.work)
-        multiply(m, n, k, X, stride, False, W, n, False, shift(W, k * n), 0, pre)
+        affine_product(m, k, n, X, stride, W, pre)
         return
     a_prev = shift(t.region, place(t, layer - 1, VALUE))
-    multiply(m, n, k, a_prev, k, False, W, n, False, shift(W, k * n), 0, pre)
+    affine_product(m, k, n, a_prev, k, W, pre)
     post = shift(scratch_of(t, POST), skipped * m * k)
     rows = (r + 1 - skipped) * m
-    multiply(rows, n, k, post, k, False, W, n, False, W, NOTHING, shift(pre, (1 + skipped) * m * n))
+    linear_product(rows, k, n, post, k, W, False, shift(pre, (1 + skipped) * m * n))
 
 
 @leaf
@@ -265,17 +247,16 @@ def add_gradient(t, layer, first, m, add, e, grad):
     net, r = t.net, t.places[N_TANGENTS]
     k, n = field(net, layer, in_layer.FAN_IN), field(net, layer, in_layer.FAN_OUT)
     dW = shift(grad, field(net, layer, in_layer.WEIGHTS))
-    c0, c0_row = (dW, n) if add == 1 else (e, NOTHING)
     rest = shift(e, m * n)
     if layer == 0:
         X, stride = input_pointer(net, first, m, t.work)
-        multiply(k, n, m, X, stride, True, e, n, False, c0, c0_row, dW)
+        weights_product(m, k, n, X, stride, e, add == 1, dW)
         for i in range(r):
             column_sums(m, n, shift(rest, i * m * n), n, 1, shift(dW, i * n))
     else:
         a_prev = shift(t.region, place(t, layer - 1, VALUE))
-        multiply(k, n, m, a_prev, k, True, e, n, False, c0, c0_row, dW)
-        multiply(k, n, (r + 1) * m, scratch_of(t, POST), k, True, rest, n, False, dW, n, dW)
+        weights_product(m, k, n, a_prev, k, e, add == 1, dW)
+        weights_product((r + 1) * m, k, n, scratch_of(t, POST), k, rest, True, dW)
     column_sums(m, n, e, n, add, shift(dW, k * n))
 
 
@@ -296,6 +277,6 @@ def backward_rows(t, first, m, add, grad):
             finish_rows(t, layer - 1, 3, m, False, 0, True)
             add_gradient(t, layer, first, m, add, e, grad)
             W = shift(net.params, field(net, layer, in_layer.WEIGHTS))
-            multiply((r + 2) * m, k, n, e, n, False, W, n, True, W, NOTHING, other)
+            error_product((r + 2) * m, k, n, e, W, False, other)
             error_before(t, layer - 1, m, other)
             e, other = other, e

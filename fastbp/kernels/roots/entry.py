@@ -3,7 +3,7 @@
 Leader and helpers enter by the same door, so that the first `fit` ever compiles once.
 """
 
-from fastbp.kernels.compiler.jit import leaf, root
+from fastbp.kernels.compiler.jit import inlined, leaf, root
 from fastbp.kernels.jobs import leader
 from fastbp.kernels.jobs.job import Job
 from fastbp.kernels.jobs.known_codes import knows
@@ -53,24 +53,8 @@ def run(task, slot, addresses, control, like, first_step, rates):
     FINISHED, or UNKNOWN where the tables have a code that the kernels do not know; then nothing was overwritten.
     """
     table, reals, doubles = at(addresses, 0), at(like, 0), at(rates, 0)
-    net = Net(
-        from_address(table[LAYERS], table),
-        from_address(table[SEGMENTS], table),
-        from_address(table[PLAN], table),
-        from_address(table[DATA], table),
-        from_address(table[PARAMS], reals),
-        from_address(table[SCALARS], doubles),
-        at(control, 0),
-    )
-    job = Job(
-        net,
-        from_address(table[GRADS], reals),
-        from_address(table[STATE], reals),
-        from_address(table[WORK], reals),
-        from_address(table[COSTS], doubles),
-        from_address(table[OUT], reals),
-        at(control, 0),
-    )
+    net = net_at(table, reals, doubles, at(control, 0))
+    job = job_at(net, table, reals, doubles)
     if slot == LEADER and not knows(net, task in DIFFERENTIATING, task == TRAIN):
         return in_scalars.UNKNOWN
     mode = float_mode()
@@ -83,6 +67,34 @@ def run(task, slot, addresses, control, like, first_step, rates):
         team.stop(at(control, 0))
     set_float_mode(mode)
     return in_scalars.FINISHED
+
+
+@inlined
+def net_at(table, reals, doubles, control):
+    """The network that a table of addresses describes; `reals` and `doubles` point to numbers of these types."""
+    return Net(
+        from_address(table[LAYERS], table),
+        from_address(table[SEGMENTS], table),
+        from_address(table[PLAN], table),
+        from_address(table[DATA], table),
+        from_address(table[PARAMS], reals),
+        from_address(table[SCALARS], doubles),
+        control,
+    )
+
+
+@inlined
+def job_at(net, table, reals, doubles):
+    """The job of a network that a table of addresses describes."""
+    return Job(
+        net,
+        from_address(table[GRADS], reals),
+        from_address(table[STATE], reals),
+        from_address(table[WORK], reals),
+        from_address(table[COSTS], doubles),
+        from_address(table[OUT], reals),
+        net.control,
+    )
 
 
 @leaf

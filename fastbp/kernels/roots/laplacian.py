@@ -30,6 +30,7 @@ from fastbp.kernels.layers.samples import load_inputs
 from fastbp.kernels.machine import team
 from fastbp.kernels.machine.pointers import at, from_address, real, shift
 from fastbp.kernels.roots import entry
+from fastbp.kernels.roots.entry import net_at
 from fastbp.kernels.tables import data as in_data
 from fastbp.kernels.tables import layer as in_layer
 from fastbp.kernels.tables import plan as in_plan
@@ -78,15 +79,7 @@ def run(task, slot, addresses, control, like, first_step, rates):
     do not know or a function of the user's lacks a derivative; then nothing was overwritten.
     """
     table, reals = at(addresses, 0), at(like, 0)
-    net = Net(
-        from_address(table[entry.LAYERS], table),
-        from_address(table[entry.SEGMENTS], table),
-        from_address(table[entry.PLAN], table),
-        from_address(table[entry.DATA], table),
-        from_address(table[entry.PARAMS], reals),
-        from_address(table[entry.SCALARS], at(rates, 0)),
-        at(control, 0),
-    )
+    net = net_at(table, reals, at(rates, 0), at(control, 0))
     job = _Job(
         net,
         task,

@@ -12,7 +12,6 @@ from fastbp.kernels.jobs import leader
 from fastbp.kernels.jobs.job import Job
 from fastbp.kernels.jobs.known_codes import knows
 from fastbp.kernels.jobs.regions import help_with
-from fastbp.kernels.layers.net import Net
 from fastbp.kernels.machine import team
 from fastbp.kernels.machine.denormals import FLUSH_DENORMALS, float_mode, set_float_mode
 from fastbp.kernels.machine.finite import is_finite
@@ -20,6 +19,7 @@ from fastbp.kernels.machine.pointers import at, from_address, real, shift
 from fastbp.kernels.optimizers import line_search
 from fastbp.kernels.optimizers.curvature import Pairs, descent, dot, largest, remember
 from fastbp.kernels.roots import entry
+from fastbp.kernels.roots.entry import job_at, net_at
 from fastbp.kernels.tables import plan as in_plan
 from fastbp.kernels.tables import scalars as in_scalars
 
@@ -37,7 +37,6 @@ MOST_TRIES = 2  # evaluations of one line search
 GTOL = 3
 FTOL = 4
 MOST_EVALUATIONS = 5
-N_RULES = 6
 
 # places in the memory, then follow the gradient, the pairs' rho, s and y
 N_PAIRS = 0
@@ -90,24 +89,8 @@ def run(task, slot, addresses, control, like, first_step, rates):
     UNKNOWN where the tables have a code that the kernels do not know; then nothing was overwritten.
     """
     table, reals, doubles = at(addresses, 0), at(like, 0), at(rates, 0)
-    net = Net(
-        from_address(table[entry.LAYERS], table),
-        from_address(table[entry.SEGMENTS], table),
-        from_address(table[entry.PLAN], table),
-        from_address(table[entry.DATA], table),
-        from_address(table[entry.PARAMS], reals),
-        from_address(table[entry.SCALARS], doubles),
-        at(control, 0),
-    )
-    job = Job(
-        net,
-        from_address(table[entry.GRADS], reals),
-        from_address(table[entry.STATE], reals),
-        from_address(table[entry.WORK], reals),
-        from_address(table[entry.COSTS], doubles),
-        from_address(table[entry.OUT], reals),
-        at(control, 0),
-    )
+    net = net_at(table, reals, doubles, at(control, 0))
+    job = job_at(net, table, reals, doubles)
     if slot == entry.LEADER and not knows(net, True, False):
         return in_scalars.UNKNOWN
     mode = float_mode()

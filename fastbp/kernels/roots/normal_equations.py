@@ -15,12 +15,12 @@ import numpy as np
 from fastbp.kernels.compiler.jit import leaf, root
 from fastbp.kernels.jobs.known_codes import knows
 from fastbp.kernels.jobs.normal_equations import NormalJob, assemble, help_with, squares_of_trial
-from fastbp.kernels.layers.net import Net
 from fastbp.kernels.machine import team
 from fastbp.kernels.machine.finite import is_finite
 from fastbp.kernels.machine.pointers import at, float32_from_address, from_address, real, shift
 from fastbp.kernels.matrix.cholesky import factorize, solve_factored
 from fastbp.kernels.roots import entry
+from fastbp.kernels.roots.entry import net_at
 from fastbp.kernels.tables import plan as in_plan
 from fastbp.kernels.tables import scalars as in_scalars
 
@@ -106,15 +106,7 @@ def run(task, slot, addresses, control, like, first_step, rates):
     not know; then nothing was overwritten.
     """
     table, reals, doubles = at(addresses, 0), at(like, 0), at(rates, 0)
-    net = Net(
-        from_address(table[entry.LAYERS], table),
-        from_address(table[entry.SEGMENTS], table),
-        from_address(table[entry.PLAN], table),
-        from_address(table[entry.DATA], table),
-        from_address(table[entry.PARAMS], reals),
-        from_address(table[entry.SCALARS], doubles),
-        at(control, 0),
-    )
+    net = net_at(table, reals, doubles, at(control, 0))
     job = NormalJob(
         net,
         from_address(table[TRIAL], reals),

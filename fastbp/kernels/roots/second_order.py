@@ -41,6 +41,7 @@ from fastbp.kernels.machine import team
 from fastbp.kernels.machine.pointers import at, from_address, real, shift
 from fastbp.kernels.machine.processor import LEAST_UPPER_ROWS, MOST_LAYER_PIECES
 from fastbp.kernels.roots import entry
+from fastbp.kernels.roots.entry import net_at
 from fastbp.kernels.tables import codes
 from fastbp.kernels.tables import data as in_data
 from fastbp.kernels.tables import layer as in_layer
@@ -89,15 +90,7 @@ def run(task, slot, addresses, control, like, first_step, rates):
     know, or a derivative is missing; then nothing was overwritten.
     """
     table, reals = at(addresses, 0), at(like, 0)
-    net = Net(
-        from_address(table[entry.LAYERS], table),
-        from_address(table[entry.SEGMENTS], table),
-        from_address(table[entry.PLAN], table),
-        from_address(table[entry.DATA], table),
-        from_address(table[entry.PARAMS], reals),
-        from_address(table[entry.SCALARS], at(rates, 0)),
-        at(control, 0),
-    )
+    net = net_at(table, reals, at(rates, 0), at(control, 0))
     job = _Job(
         net,
         task % KEPT,
