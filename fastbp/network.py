@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from datetime import timedelta
-from typing import Any, ClassVar, Literal, Self
+from typing import ClassVar, Literal
 
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
-from fastbp.export.onnx import to_onnx
-from fastbp.export.torch import load_torch_state_dict, torch_state_dict
+from fastbp.export.exported import ExportedModel
 from fastbp.model.checks import checked_data
 from fastbp.storage.atomic import PathLike
 from fastbp.storage.networks import save
@@ -25,7 +24,7 @@ from fastbp.training.whole_batch import WholeBatchOptimizer
 __all__ = ["Network"]
 
 
-class Network(TrainedModel):
+class Network(TrainedModel, ExportedModel):
     """A fully connected feed-forward network with its loss.
 
     Layer by layer ``z = a_prev @ W + b`` and ``a = f(z)``; the cost is the mean over samples of the loss, plus the
@@ -298,7 +297,7 @@ class Network(TrainedModel):
             self._stepper = Stepper(self)
         return self._stepper.step(X, Y, sample_weight, optimizer, clip_norm, n_threads)
 
-    # --- files and other libraries ------------------------------------------------------------------------------------
+    # --- files ------------------------------------------------------------------------------------
 
     def save(self, path: PathLike) -> None:
         """Write the network to a file, whole or not at all; `load` reads it.
@@ -326,75 +325,3 @@ class Network(TrainedModel):
         <Network 2-3-1, loss quadratic, 13 parameters, float64>
         """
         save(self, path, None if type(self) is Network else type(self).__name__)
-
-    def to_onnx(self, path: PathLike) -> None:
-        """Write the network as an ONNX model; needs the `onnx` package, ``pip install "fastbp[onnx]"``.
-
-        Parameters
-        ----------
-        path : str or os.PathLike
-            The file; by convention its name ends in ``.onnx``.  One that exists is replaced, whole or not at all.
-
-        Raises
-        ------
-        ImportError
-            If the `onnx` package is missing.
-        TypeError, ValueError, OSError
-            As `fastbp.export.onnx.to_onnx`, which says more.
-
-        Examples
-        --------
-        >>> import os, tempfile, fastbp as bp
-        >>> with tempfile.TemporaryDirectory() as folder:
-        ...     bp.Network([2, 3, 1], seed=0).to_onnx(os.path.join(folder, "net.onnx"))
-        """
-        to_onnx(self, path)
-
-    def torch_state_dict(self) -> dict[str, NDArray[Any]]:
-        """Return the parameters as a ``torch.nn.Sequential(Linear, activation, Linear, ...)`` names them.
-
-        Returns
-        -------
-        dict of str to ndarray
-            ``"0.weight"`` (fan_out, fan_in), ``"0.bias"`` (fan_out,), ``"2.weight"`` and so on: copies, in the
-            network's dtype.
-
-        Examples
-        --------
-        In torch, which is not needed here: ``model.load_state_dict({name: torch.from_numpy(a) for name, a in
-        net.torch_state_dict().items()})``.
-
-        >>> import fastbp as bp
-        >>> {name: array.shape for name, array in bp.Network([2, 3, 1]).torch_state_dict().items()}
-        {'0.weight': (3, 2), '0.bias': (3,), '2.weight': (1, 3), '2.bias': (1,)}
-        """
-        return torch_state_dict(self)
-
-    def load_torch_state_dict(self, state: Mapping[str, Any]) -> Self:
-        """Take the parameters of a torch model that has the same layers.
-
-        Parameters
-        ----------
-        state : mapping of str to tensor or ndarray
-            What ``model.state_dict()`` returns for a model whose only layers with parameters are `Linear`; of the
-            network's dtype.  For the order of the layers see `fastbp.from_torch_state_dict`.
-
-        Returns
-        -------
-        Network
-            The network itself.
-
-        Raises
-        ------
-        TypeError, ValueError
-            If a layer is missing, of another size or dtype, or not finite; the network is as it was.
-
-        Examples
-        --------
-        >>> import fastbp as bp
-        >>> twin = bp.Network([2, 3, 1]).load_torch_state_dict(bp.Network([2, 3, 1], seed=0).torch_state_dict())
-        >>> (twin.params == bp.Network([2, 3, 1], seed=0).params).all()
-        np.True_
-        """
-        load_torch_state_dict(self, state)
-        return self

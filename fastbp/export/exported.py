@@ -1,0 +1,89 @@
+"""`ExportedModel`: a model that leaves this library: for other libraries, for other languages."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Self
+
+from numpy.typing import NDArray
+
+from fastbp.export.onnx import to_onnx
+from fastbp.export.torch import load_torch_state_dict, torch_state_dict
+from fastbp.model.model import Model
+from fastbp.storage.atomic import PathLike
+
+
+class ExportedModel(Model):
+    """The part of a `fastbp.Network` that other programs take."""
+
+    def to_onnx(self, path: PathLike) -> None:
+        """Write the network as an ONNX model; needs the `onnx` package, ``pip install "fastbp[onnx]"``.
+
+        Parameters
+        ----------
+        path : str or os.PathLike
+            The file; by convention its name ends in ``.onnx``.  One that exists is replaced, whole or not at all.
+
+        Raises
+        ------
+        ImportError
+            If the `onnx` package is missing.
+        TypeError, ValueError, OSError
+            As `fastbp.export.onnx.to_onnx`, which says more.
+
+        Examples
+        --------
+        >>> import os, tempfile, fastbp as bp
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     bp.Network([2, 3, 1], seed=0).to_onnx(os.path.join(folder, "net.onnx"))
+        """
+        to_onnx(self, path)
+
+    def torch_state_dict(self) -> dict[str, NDArray[Any]]:
+        """Return the parameters as a ``torch.nn.Sequential(Linear, activation, Linear, ...)`` names them.
+
+        Returns
+        -------
+        dict of str to ndarray
+            ``"0.weight"`` (fan_out, fan_in), ``"0.bias"`` (fan_out,), ``"2.weight"`` and so on: copies, in the
+            network's dtype.
+
+        Examples
+        --------
+        In torch, which is not needed here: ``model.load_state_dict({name: torch.from_numpy(a) for name, a in
+        net.torch_state_dict().items()})``.
+
+        >>> import fastbp as bp
+        >>> {name: array.shape for name, array in bp.Network([2, 3, 1]).torch_state_dict().items()}
+        {'0.weight': (3, 2), '0.bias': (3,), '2.weight': (1, 3), '2.bias': (1,)}
+        """
+        return torch_state_dict(self)
+
+    def load_torch_state_dict(self, state: Mapping[str, Any]) -> Self:
+        """Take the parameters of a torch model that has the same layers.
+
+        Parameters
+        ----------
+        state : mapping of str to tensor or ndarray
+            What ``model.state_dict()`` returns for a model whose only layers with parameters are `Linear`; of the
+            network's dtype.  For the order of the layers see `fastbp.from_torch_state_dict`.
+
+        Returns
+        -------
+        Network
+            The network itself.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If a layer is missing, of another size or dtype, or not finite; the network is as it was.
+
+        Examples
+        --------
+        >>> import fastbp as bp
+        >>> twin = bp.Network([2, 3, 1]).load_torch_state_dict(bp.Network([2, 3, 1], seed=0).torch_state_dict())
+        >>> (twin.params == bp.Network([2, 3, 1], seed=0).params).all()
+        np.True_
+        """
+        load_torch_state_dict(self, state)
+        return self
