@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Self
 
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
+from fastbp.export.c_network import to_c
+from fastbp.export.c_source import CReport
 from fastbp.export.onnx import to_onnx
 from fastbp.export.torch import load_torch_state_dict, torch_state_dict
 from fastbp.model.model import Model
@@ -38,6 +40,41 @@ class ExportedModel(Model):
         ...     bp.Network([2, 3, 1], seed=0).to_onnx(os.path.join(folder, "net.onnx"))
         """
         to_onnx(self, path)
+
+    def to_c(
+        self, path: PathLike, name: str | None = None, *, test_vectors: int | ArrayLike = 0, exact: bool = True
+    ) -> CReport:
+        """Write the network as a C99 file and its header.
+
+        Parameters
+        ----------
+        path : str or os.PathLike
+            The C file, whose name ends in ``.c``; the header ``.h`` lies beside it.
+        name : str, optional
+            What all names in it begin with; by default the file's name.
+        test_vectors : int or array_like, shape (n, n_features)
+            Rows for the test in the file, or how many random ones.
+        exact : bool
+            Whether to have fused multiply-adds, and with them the same bits.
+
+        Returns
+        -------
+        CReport
+            What was written: both files, bytes of constants and of buffers.
+
+        Raises
+        ------
+        TypeError, ValueError, OSError
+            If an argument is wrong, or a file cannot be written.
+
+        Examples
+        --------
+        >>> import os, tempfile, fastbp as bp
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     bp.Network([2, 3, 1], seed=0).to_c(os.path.join(folder, "net.c")).constant_bytes
+        104
+        """
+        return to_c(self, path, name, test_vectors=test_vectors, exact=exact)
 
     def torch_state_dict(self) -> dict[str, NDArray[Any]]:
         """Return the parameters as a ``torch.nn.Sequential(Linear, activation, Linear, ...)`` names them.
