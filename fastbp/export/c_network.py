@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -17,11 +18,17 @@ from fastbp.storage.atomic import PathLike
 from fastbp.validation.sparse_rows import as_dense
 from fastbp.version import __version__
 
-__all__ = ["to_c"]
+__all__ = ["require_writable_in_c", "to_c"]
 
 
 def to_c(
-    net: Model, path: PathLike, name: str | None = None, *, test_vectors: int | ArrayLike = 0, exact: bool = True
+    net: Model,
+    path: PathLike,
+    name: str | None = None,
+    *,
+    test_vectors: int | ArrayLike = 0,
+    exact: bool = True,
+    add: Callable[[CFile, str, int | None], None] | None = None,
 ) -> CReport:
     """Write a network as a C file and its header.
 
@@ -39,6 +46,8 @@ def to_c(
         Rows for the test in the file, or how many random ones.
     exact : bool
         Whether to have fused multiply-adds, and with them the same bits.
+    add : callable, optional
+        ``add(file, c_type, None)`` adds what an estimator has beside its network.
 
     Returns
     -------
@@ -69,6 +78,8 @@ def to_c(
     if len(X):
         Y = np.concatenate([net.predict(row[np.newaxis]) for row in X])
         add_test(file, formulas.type, X, Y)
+    if add is not None:
+        add(file, formulas.type, None)
     file.write(source, header)
     return CReport(source, header, file.constant_bytes, buffers)
 
