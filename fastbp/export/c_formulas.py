@@ -13,14 +13,29 @@ import numba
 import numpy as np
 
 from fastbp.export.c_source import CFile, literal
-from fastbp.export.c_templates import FUNCTIONS
+from fastbp.export.c_templates import CONDITIONS, FUNCTIONS, FUSED, PLAIN, SLOWLY_FUSED
 from fastbp.kernels.functions.activations import LEAKY_SLOPE
+from fastbp.kernels.machine.processor import TILING
 from fastbp.kernels.vectors import exponential, logarithm, normal, trigonometric
 from fastbp.kernels.vectors.float_bits import FORMATS
 from fastbp.kernels.vectors.values import HAS_VECTORS, lanes_of
 
-__all__ = ["Formulas", "softmax_lanes"]
+__all__ = ["HAS_SAME_BITS", "Formulas", "softmax_lanes"]
 
+# Whether the processor has the instruction; then the compiler has it for fma of <math.h>.
+_HAS_FMA = {
+    "float": "defined(__FP_FAST_FMAF) || defined(FP_FAST_FMAF) || defined(__FMA__) || defined(__aarch64__) \\\n"
+    "    || defined(_M_ARM64) || (defined(__ARM_FEATURE_FMA) && defined(__ARM_FP) && (__ARM_FP & 4))",
+    "double": "defined(__FP_FAST_FMA) || defined(FP_FAST_FMA) || defined(__FMA__) || defined(__aarch64__) \\\n"
+    "    || defined(_M_ARM64) || (defined(__ARM_FEATURE_FMA) && defined(__ARM_FP) && (__ARM_FP & 8))",
+}
+# 16 is 0 with another type for half precision.
+_WIDER = {
+    "float": "FLT_EVAL_METHOD != 0 && FLT_EVAL_METHOD != 16",
+    "double": "FLT_EVAL_METHOD != 0 && FLT_EVAL_METHOD != 1 && FLT_EVAL_METHOD != 16",
+}
+# Whether the compiled kernels have fused multiply-adds, which all promises of bits are about.
+HAS_SAME_BITS = TILING is not None
 _MODULES = (exponential, logarithm, normal, trigonometric)
 
 
@@ -42,14 +57,18 @@ class Formulas:
         The file.
     dtype : dtype
         float32 or float64.
+    exact : bool
+        Whether with fused multiply-adds.
     """
 
-    def __init__(self, file: CFile, dtype: np.dtype) -> None:
+    def __init__(self, file: CFile, dtype: np.dtype, *, exact: bool) -> None:
         self._file = file
         self.type = "float" if dtype == np.float32 else "double"
         self.suffix = "f" if dtype == np.float32 else ""  # of the functions of <math.h>
         self._format = FORMATS[numba.from_dtype(dtype)]
         self.bits = 8 * dtype.itemsize
+        self._is_single = dtype == np.float32
+        self._file.add(self.filled(self.filled(FUSED) if exact else PLAIN))
 
     # --- numbers ------------------------------------------------------------------------------------------------------
 
@@ -76,6 +95,12 @@ class Formulas:
             "FRACTION": str(f.fraction),
             "TOP_BIT": str(self.bits - 2),
             "SIGN": f"(({'uint32_t' if self.bits == 32 else 'uint64_t'})1 << {self.bits - 1})",
+            "BITS": str(self.bits),
+            "MANTISSA": str(f.fraction + 1),
+            "DIGITS": "FLT_MANT_DIG" if self._is_single else "DBL_MANT_DIG",
+            "WIDER": _WIDER[self.type],
+            "HAS_FMA": _HAS_FMA[self.type],
+            "SLOWLY_FUSED": SLOWLY_FUSED[self.type].strip(),
             "LANES": str(lanes_of(self.bits // 8)),
             "SLOPE": self.number(LEAKY_SLOPE),
         }.get(name)
@@ -99,6 +124,10 @@ class Formulas:
 
         text = re.sub(r"^( *)\$(\w+)\((\w+), (\w+)\)$", series, text.strip(), flags=re.MULTILINE)
         return re.sub(r"\$(?:\{(\w+)\}|(\w+))", one, text)
+
+    def conditions(self) -> str:
+        """Return preprocessor lines that stop a compiler by which the formulas would be wrong."""
+        return self.filled(CONDITIONS)
 
     # --- functions ----------------------------------------------------------------------------------------------------
 

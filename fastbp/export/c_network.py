@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
 from fastbp import validation
-from fastbp.export.c_formulas import Formulas
+from fastbp.export.c_bound import error_bounds
+from fastbp.export.c_formulas import HAS_SAME_BITS, Formulas, softmax_lanes
 from fastbp.export.c_source import CFile, CReport, checked_name, paths_of
+from fastbp.export.c_test import add_test, test_rows
 from fastbp.functions.own import Activation
 from fastbp.model.definition import require_network
 from fastbp.model.model import Model
 from fastbp.storage.atomic import PathLike
-from fastbp.validation.sparse_rows import as_dense
 from fastbp.version import __version__
 
 __all__ = ["require_writable_in_c", "to_c"]
@@ -71,17 +71,17 @@ def to_c(
     name = checked_name(name, source)
     exact = validation.flag(exact, "exact")
     require_writable_in_c(net)
-    file = CFile(name)
-    formulas = Formulas(file, net.dtype)
     X = test_rows(net, test_vectors)
-    buffers = _network(file, formulas, net, exact)
+    file = CFile(name)
+    buffer_bytes = _network(file, Formulas(file, net.dtype, exact=exact), net)
     if len(X):
         Y = np.concatenate([net.predict(row[np.newaxis]) for row in X])
-        add_test(file, formulas.type, X, Y)
+        add_test(file, X, Y, None if exact and HAS_SAME_BITS else error_bounds(net, X))
+    _describe(file, net, buffer_bytes, exact=exact)
     if add is not None:
-        add(file, formulas.type, None)
+        add(file, "float" if net.dtype == np.float32 else "double", None)
     file.write(source, header)
-    return CReport(source, header, file.constant_bytes, buffers)
+    return CReport(source, header, file.constant_bytes, buffer_bytes)
 
 
 def require_writable_in_c(net: Model) -> None:
@@ -94,44 +94,86 @@ def require_writable_in_c(net: Model) -> None:
                 raise ValueError(f"`net` must have built-in activations only to become C; it has {activation.name!r}.")
 
 
-def _network(file: CFile, formulas: Formulas, net: Model, exact: bool) -> int:
-    """Write everything but the test; return the bytes of the buffers."""
+def _network(file: CFile, formulas: Formulas, net: Model) -> int:
+    """Write everything but the test and the head; return the bytes of the buffers."""
     sizes, t, p = net.sizes, formulas.type, file.name
-    file.comment.append(f"{p}: written by fastbp {__version__}")
     file.includes += ["<float.h>", "<math.h>", "<stdint.h>"]
+    file.conditions.append(formulas.conditions())
     file.header_includes += ["<stddef.h>"]
     file.declarations += [
         f"#define {file.macro}_N_INPUTS {sizes[0]}",
         f"#define {file.macro}_N_OUTPUTS {sizes[-1]}",
+        "",
+        "/* Outputs y of inputs x, which must not overlap. */",
         f"void {p}_predict(const {t} *x, {t} *y);",
     ]
-    product = f"fma{formulas.suffix}(a, b, c)" if exact else "a * b + c"
-    file.add(f"static {t} {p}_fma({t} a, {t} b, {t} c)\n{{\n    return {product};\n}}")
     for layer, (W, b) in enumerate(zip(net.weights, net.biases, strict=True), 1):
-        file.array(
-            t,
-            f"W{layer}",
-            W,
-            f"Layer {layer}: {W.shape[0]} inputs, {W.shape[1]} neurons; row by row, one for each input.",
-        )
-        file.array(t, f"b{layer}", b, f"Layer {layer}: biases.")
+        file.array(t, f"W{layer}", W, f"Layer {layer}: weights, those of input 1 to all {len(b)} neurons first")
+        file.array(t, f"b{layer}", b, f"Layer {layer}: biases")
     file.add(_DENSE.format(P=p, T=t, READ=file.reader(t)))
+    # Layers write alternately into two buffers, the last one into y.
     widths = [max(sizes[1:-1][first::2], default=0) for first in (0, 1)]
-    body = []
-    previous = "x"
+    buffers = [f"{t} {letter}[{width}];" for letter, width in zip("uv", widths, strict=True) if width]
+    body, loops = _statements(file, formulas, net)
+    lines = "\n".join(f"    {line}" for line in [*buffers, *loops, *body])
+    file.add(f"void {p}_predict(const {t} *x, {t} *y)\n{{\n{lines}\n}}")
+    return sum(widths) * net.dtype.itemsize
+
+
+def _statements(file: CFile, formulas: Formulas, net: Model) -> tuple[list[str], list[str]]:
+    """Return the statements for all layers, and what they declare."""
+    body, p, previous = [], file.name, "x"
     for layer, runs in enumerate(net.activations, 1):
-        here = "y" if layer == len(sizes) - 1 else "vu"[layer % 2]
-        body.append(f"{p}_dense({sizes[layer - 1]}, {sizes[layer]}, {previous}, {p}_W{layer}, {p}_b{layer}, {here});")
+        fan_in, fan_out = net.sizes[layer - 1 : layer + 1]
+        here = "y" if layer == len(net.activations) else "vu"[layer % 2]
+        body.append(f"{p}_dense({fan_in}, {fan_out}, {previous}, {p}_W{layer}, {p}_b{layer}, {here});")
         begin = 0
         for activation, count in runs:
             body += formulas.activation(activation, here, begin, count)
             begin += count
         previous = here
-    buffers = [f"{t} {letter}[{width}];" for letter, width in zip("uv", widths, strict=True) if width]
-    loops = ["size_t j;"] if any(line.startswith("for") for line in body) else []
-    lines = "\n".join(f"    {line}" for line in [*buffers, *loops, *body])
-    file.add(f"void {p}_predict(const {t} *x, {t} *y)\n{{\n{lines}\n}}")
-    return sum(widths) * net.dtype.itemsize
+    return body, ["size_t j;"] * any(line.startswith("for") for line in body)
+
+
+def _describe(file: CFile, net: Model, buffer_bytes: int, *, exact: bool) -> None:
+    """Write the head: what this is, what it takes, what it promises, how to compile it."""
+    m, c, t = file.macro, f"{file.name}.c", "float" if net.dtype == np.float32 else "double"
+    layers = [" ".join(f"{count} {name}" for name, count in runs) for runs in net.activations]
+    file.comment += [
+        f"{file.name}: a feed-forward network of {net.n_params} parameters in {t}, written by fastbp {__version__}.",
+        f"{net.sizes[0]} inputs; {'; '.join(layers)}.",
+        "",
+        "It allocates nothing and keeps nothing: any number of threads may call it at once.",
+        f"Memory: {file.constant_bytes} bytes of constants, in flash where there is one; two buffers of together",
+        f"{buffer_bytes} bytes on the stack while it runs.",
+        "",
+        *(_SAME_BITS if exact else _OTHER_BITS),
+        *(_softmax_note(net) if net.has_softmax and exact else []),
+        "",
+        f"Any compiler of C99 takes it, also as C++17: cc -std=c99 -O2 -c {c}, and -lm to link; for a PC -march=native",
+        "or -mfma makes it several times quicker. Not with -ffast-math.",
+        *([f"Its test: cc -std=c99 -O2 -D{m}_TEST {c} -lm && ./a.out"] if file.test else []),
+        "",
+        "The formulas are fastbp's: BSD-3-Clause, copyright 2026, the fastbp developers.",
+    ]
+
+
+_SAME_BITS = [
+    "The outputs have the bits of fastbp's predict: every sum is a chain of fused multiply-adds in the order of the",
+    "inputs, every activation is fastbp's own formula. A processor without that instruction computes it, slowly.",
+]
+_OTHER_BITS = [
+    "Products and sums are rounded apart, as a processor without fused multiply-adds does quickest: the last bits of",
+    "the outputs are not those of fastbp's predict.",
+]
+
+
+def _softmax_note(net: Model) -> list[str]:
+    lanes = softmax_lanes(net.sizes[-1], net.dtype.itemsize)
+    order = f"{lanes} sums side by side" if lanes else "pairs"
+    return [
+        f"Softmax sums by {order}, as fastbp does on the processor that wrote this; on others the last bit may differ."
+    ]
 
 
 _DENSE = """\
@@ -145,52 +187,3 @@ static void {P}_dense(size_t m, size_t n, const {T} *a, const {T} *W, const {T} 
         for (j = 0; j < n; j++) z[j] = {P}_fma(s, {READ}(W + j), z[j]);
     }}
 }}"""
-
-
-def test_rows(net: Model, test_vectors: Any) -> NDArray[Any]:
-    """Return the rows of a test: those that came, or so many random ones."""
-    if isinstance(test_vectors, int | np.integer):
-        n = validation.positive_integer(test_vectors, "test_vectors", 0)
-        return np.random.default_rng(0).standard_normal((n, net.sizes[0])).astype(net.dtype)
-    return as_dense(validation.inputs(test_vectors, net.sizes[0], net.dtype, "test_vectors"))
-
-
-def add_test(file: CFile, c_type: str, X: NDArray[Any], Y: NDArray[Any]) -> None:
-    """Add a function that counts the rows whose outputs have other bits than Python's, and a `main` that calls it."""
-    m, p = file.macro, file.name
-    file.test_includes += ["<stdio.h>", "<string.h>"]
-    file.array(c_type, "test_x", X, f"{len(X)} rows of inputs.", is_test=True)
-    file.array(c_type, "test_y", Y, "What Python predicted for them.", is_test=True)
-    file.test.append(_TEST.format(P=p, M=m, T=c_type, READ=file.reader(c_type), N=len(X)))
-    file.test.append(_MAIN.format(P=p, M=m, N=len(X)))
-
-
-_TEST = """\
-/* How many of the rows have other outputs. */
-int {P}_test(void)
-{{
-    {T} x[{M}_N_INPUTS], y[{M}_N_OUTPUTS], expected;
-    int i, wrong = 0;
-    size_t j;
-    for (i = 0; i < {N}; i++) {{
-        int different = 0;
-        for (j = 0; j < {M}_N_INPUTS; j++) x[j] = {READ}({P}_test_x + (size_t)i * {M}_N_INPUTS + j);
-        {P}_predict(x, y);
-        for (j = 0; j < {M}_N_OUTPUTS; j++) {{
-            expected = {READ}({P}_test_y + (size_t)i * {M}_N_OUTPUTS + j);
-            different |= memcmp(&y[j], &expected, sizeof expected) != 0 && (y[j] == y[j] || expected == expected);
-        }}
-        wrong += different;
-    }}
-    return wrong;
-}}"""
-
-_MAIN = """\
-#ifndef {M}_TEST_WITHOUT_MAIN
-int main(void)
-{{
-    const int wrong = {P}_test();
-    printf("{P}: %d of {N} rows as in Python\\n", {N} - wrong);
-    return wrong != 0;
-}}
-#endif"""

@@ -41,6 +41,8 @@ _AVR_READERS = {  # from flash, which is another address space there
     "int16_t": "((int16_t)pgm_read_word({}))",
     "int32_t": "((int32_t)pgm_read_dword({}))",
 }
+_MOST_ON_AVR = 60_000
+_TOO_MUCH_FOR_AVR = '#error "AVR reads only 64 KiB of flash without far pointers: there are more constants"'
 _BYTES = {"float": 4, "double": 8, "int8_t": 1, "int16_t": 2, "int32_t": 4}
 
 
@@ -128,7 +130,7 @@ def checked_name(name: Any, source: str) -> str:
         raise ValueError(
             f"{argument} must be none of the words and standard functions of C and C++; got {name!r}.{cure}"
         )
-    return name
+    return str(name)
 
 
 def quoted(text: str) -> str:
@@ -139,7 +141,7 @@ def quoted(text: str) -> str:
     >>> print(quoted("size */ of\nGr\u00f6\u00dfe"))
     "size *\/ of\nGr\u00f6\u00dfe"
     """
-    escaped = str(json.dumps(text))  # so that a backslash is never the last character of a line
+    escaped = json.dumps(text)  # so that a backslash is never the last character of a line
     for sign in ("*/", "/*", "??"):  # ends, begins, trigraphs
         escaped = escaped.replace(sign, "\\".join(sign))
     return escaped
@@ -240,6 +242,7 @@ class CFile:
             "#include <avr/pgmspace.h>",
             f"#define {self.macro}_FLASH PROGMEM",
             *(f"#define {reader}(p) {read}" for reader, read in readers),
+            *([_TOO_MUCH_FOR_AVR] if self.constant_bytes > _MOST_ON_AVR else []),
             "#else",
             f"#define {self.macro}_FLASH",
             *(f"#define {reader}(p) (*(p))" for reader, _ in readers),

@@ -5,7 +5,84 @@ names begin with, and every other ``$NAME`` a constant that the compiled formula
 ``$NAME(total, x)`` is the polynomial NAME of x, by Horner's rule.  A function is added with those that it names.
 """
 
+CONDITIONS = """
+#if defined(__FAST_MATH__) || defined(_M_FP_FAST) || (defined(__FINITE_MATH_ONLY__) && __FINITE_MATH_ONLY__ > 0)
+#error "compile this file without -ffast-math and -Ofast, under which its formulas are wrong"
+#endif
+#if $DIGITS != $MANTISSA || FLT_RADIX != 2
+#error "$T must be a number of IEEE 754 with $BITS bits"
+#endif
+#if defined(FLT_EVAL_METHOD) && $WIDER
+#error "compile this file such that $T is computed as $T: on a PC with -msse2 -mfpmath=sse"
+#endif
+"""
+
+FUSED = """
+/* a b + c, rounded once. */
+#if $HAS_FMA
+static $T ${P}_fma($T a, $T b, $T c)
+{
+    return fma$F(a, b, c);
+}
+#else
+$SLOWLY_FUSED
+#endif
+"""
+
+SLOWLY_FUSED = {
+    "float": """
+#if defined(__GLIBC__) || defined(__APPLE__) || defined(_MSC_VER)
+static float ${P}_fma(float a, float b, float c)
+{
+    return fmaf(a, b, c);
+}
+#elif DBL_MANT_DIG == 53 && (!defined(FLT_EVAL_METHOD) || FLT_EVAL_METHOD >= 0)
+/* The product is exact; the sum is rounded to an odd number unless exact, so that rounding it again does no harm. */
+static float ${P}_fma(float a, float b, float c)
+{
+    const double p = (double)a * b, s = p + c, t = s - p, lost = (p - (s - t)) + (c - t);
+    union { double x; uint64_t n; } u;
+    u.x = s;
+    if ((lost > 0 || lost < 0) && !(u.n & 1)) u.n = (lost > 0) == (s > 0) ? u.n + 1 : u.n - 1;
+    return (float)u.x;
+}
+#else
+#error "there is no fused multiply-add here: write this file with exact=False"
+#endif
+""",
+    "double": """
+#if defined(__NEWLIB__) || defined(__AVR__)
+#error "fma of this library rounds twice: write this file with exact=False, or the network in float32"
+#endif
+static double ${P}_fma(double a, double b, double c)
+{
+    return fma(a, b, c);
+}
+""",
+}
+
+PLAIN = """
+/* a b + c, rounded twice or once as the compiler likes. */
+static $T ${P}_fma($T a, $T b, $T c)
+{
+    return a * b + c;
+}
+"""
+
+# --- activations ------------------------------------------------------------------------------------------------------
+
 FUNCTIONS = {
+    "product": """
+/* a b, which no compiler may make a part of a fused multiply-add. */
+static $T ${P}_product($T a, $T b)
+{
+#if $HAS_FMA
+    return fma$F(a, b, $ZERO);
+#else
+    return a * b;
+#endif
+}
+""",
     "bits": """
 static $U ${P}_bits($T x)
 {
@@ -132,7 +209,7 @@ static $T ${P}_log1p_to_one($T e)
 {
     const int above = e > $SQRT_2_MINUS_1;
     const $T f = above ? ${P}_fma($HALF, e, -$HALF) : e, k = above ? $ONE : $ZERO;
-    const $T s = f / ($TWO + f), t = s * s, half_square = $HALF * f * f;
+    const $T s = f / ($TWO + f), t = s * s, half_square = ${P}_product($HALF * f, f);
     $LOG_SERIES(p, t)
     const $T low = ${P}_fma(s, ${P}_fma(t, p, half_square), ${P}_fma(k, $LN2_LOW, $ZERO));
     return ${P}_fma(k, $LN2_HIGH, f - (half_square - low));
@@ -171,8 +248,8 @@ static $T ${P}_gelu($T z)
 static $T ${P}_sin($T z)
 {
     const $T n = ${P}_round_product(z, $TWO_OVER_PI);
-    const $T rest = ${P}_fma(-n, $PI_HALF_B, ${P}_fma(-n, $PI_HALF_A, z)), c = n * $PI_HALF_C, r = rest - c;
-    const $T lost = (c - (rest - r)) + ${P}_fma(n, $PI_HALF_D, ${P}_fma(n, $PI_HALF_C, -c));
+    const $T rest = ${P}_fma(-n, $PI_HALF_B, ${P}_fma(-n, $PI_HALF_A, z)), c = ${P}_product(n, $PI_HALF_C);
+    const $T r = rest - c, lost = (c - (rest - r)) + ${P}_fma(n, $PI_HALF_D, ${P}_fma(n, $PI_HALF_C, -c));
     const $T t = r * r, half_square = $HALF * t, head = $ONE - half_square;
     const $U quarter = ${P}_bits(n + $ROUNDER);
     $SIN_SERIES(p, t)

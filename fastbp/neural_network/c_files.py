@@ -79,6 +79,7 @@ class CWriter:
         return write_c(net, path, name, format, calibration, input_range, tolerance, test_vectors, exact, add)
 
 
+_PLAIN = set(b" !#$%&'()*+,-./:;<=>@[]^_`{|}~") | {byte for byte in range(128) if chr(byte).isalnum()}
 _CLASS = Template("""\
 int ${P}_class(const $T *x)
 {
@@ -153,21 +154,18 @@ def _add(estimator: Any, file: CFile, c_type: str, point: int | None) -> None:
 def _numbers(c_type: str, point: int | None) -> dict[str, Any]:
     """Return how a half and one minus a probability are written."""
     if point is None:
-        half, one = literal(0.5, c_type), literal(1.0, c_type)
-        return {"half": half, "rest": f"{one} - p[1]"}
+        return {"half": literal(0.5, c_type), "rest": f"{literal(1.0, c_type)} - p[1]"}
     limit, one = 2 ** (int(c_type[3:-2]) - 1) - 1, 1 << point
     return {"half": one // 2, "rest": f"({c_type})(p[1] > 0 ? {limit} - p[1] + {one - limit} : {min(one, limit)})"}
 
 
 def _string(text: str) -> str:
-    """Return a string of C with the bytes of a text as UTF-8.
+    r"""Return a string of C with the bytes of a text as UTF-8.
 
     Examples
     --------
     >>> print(_string('10" \u00f6'))
     "10\042 \303\266"
     """
-    plain = set(b" !#$%&'()*+,-./:;<=>@[]^_`{|}~") | {byte for byte in range(128) if chr(byte).isalnum()}
-    return (
-        '"' + "".join(chr(byte) if byte in plain else f"\\{byte:03o}" for byte in text.encode("utf-8", "replace")) + '"'
-    )
+    letters = text.encode("utf-8", "replace")
+    return '"' + "".join(chr(byte) if byte in _PLAIN else f"\\{byte:03o}" for byte in letters) + '"'
