@@ -241,7 +241,7 @@ def _fixed_layer(
         raise _too_few_bits(form, f"the weights of {place} and their inputs", float(abs(W).max()))
     while True:
         weights, biases, bias_shift = _rounded(W, weight_point), *_rounded_biases(b, in_point + weight_point)
-        out = min(out_point, in_point + weight_point)
+        out = out_point if tabled else min(out_point, in_point + weight_point)  # more places would be zeros
         half = 1 << max(0, in_point + weight_point - min(out, form.bits))
         reach = _largest_sum(weights, 1 << form.places, positive) + int(abs(biases).max()) + half
         fits = abs(weights).max() <= form.limit and abs(biases).max() <= 1 << 2 * form.places

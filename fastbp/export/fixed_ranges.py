@@ -73,7 +73,7 @@ def find_ranges(net: Model, X: NDArray[Any] | None, input_range: tuple[ArrayLike
             "`calibration` must be rows of typical inputs, from which the binary points of fixed-point numbers are "
             "chosen, or `input_range` the (low, high) of the inputs; got neither. Pass calibration=X_train."
         )
-    names = net.feature_names or tuple(f"x{i}" for i in range(n_features))
+    names = net.feature_names or tuple(f"x[{i}]" for i in range(n_features))
     z, outputs = _proven(net, low, high)
     if X is not None:
         seen_z, seen = _seen(net, X)

@@ -6,9 +6,10 @@ import functools
 from string import Template
 from typing import Any, Literal
 
+import numpy as np
 from numpy.typing import ArrayLike
 from sklearn.base import is_classifier
-from sklearn.utils.validation import check_is_fitted
+from sklearn.utils.validation import check_is_fitted, validate_data
 
 from fastbp.export.c_fixed_point import write_c
 from fastbp.export.c_source import CFile, CReport, literal, quoted
@@ -74,8 +75,11 @@ class CWriter:
         ('q15', 1.0)
         """
         check_is_fitted(self)
-        add = functools.partial(_add, self)
-        net = self.network_  # type: ignore[attr-defined] # of the estimator that this is a part of
+        add, net = functools.partial(_add, self), self.network_  # type: ignore[attr-defined]
+        if calibration is not None:
+            calibration = _checked(self, calibration)
+        if not isinstance(test_vectors, int | np.integer):
+            test_vectors = _checked(self, test_vectors)
         return write_c(net, path, name, format, calibration, input_range, tolerance, test_vectors, exact, add)
 
 
@@ -120,6 +124,11 @@ void ${P}_proba(const $T *x, $T *p)
 {
     ${P}_$predict(x, p);
 }""")
+
+
+def _checked(estimator: Any, X: ArrayLike) -> Any:
+    """Return rows that have passed scikit-learn's checks, in the network's dtype."""
+    return validate_data(estimator, X, dtype=estimator.network_.dtype, reset=False)
 
 
 def _add(estimator: Any, file: CFile, c_type: str, point: int | None) -> None:
