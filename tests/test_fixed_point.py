@@ -84,6 +84,7 @@ def networks():
     width = sum(count for _, count in runs)
     settings["mixed"] = {"sizes": [4, width, 2], "activation": [runs], "output": [("relu", 1), ("sine", 1)]}
     settings["long"] = {"sizes": [150, 40, 2], "activation": "relu", "output": "tanh", "dtype": "float32"}
+    settings["alone"] = {"sizes": [2, 3], "output": "softmax"}  # whose file needs few of the parts
     settings["flat"] = {"sizes": [1, 1]}
     settings["nothing"] = {"sizes": [3, 2, 2], "initializer": "zeros"}
     settings["biased"] = {"sizes": [3, 4, 2], "activation": "relu"}

@@ -284,7 +284,8 @@ class IntegerC:
 
     def activation(self, name: str) -> str:
         """Return the name of an activation's function."""
-        self._add(_CUT)
+        if name != "softmax":
+            self._add(_CUT)
         if name in TABLE_OF:
             self._add(_DOWN, b=2 * self.form.bits)
             self._add(_ROUNDED)

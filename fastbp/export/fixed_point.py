@@ -229,7 +229,7 @@ def _fixed_layer(
     place, tabled = f"layer {index + 1}", any(name in TABLE_OF for name, _ in runs)
     if runs[0][0] == "softmax" and len(b) > _MOST_OUTPUTS:
         raise ValueError(f"`format` must be None for a softmax of more than {_MOST_OUTPUTS} outputs; got {len(b)}.")
-    if ranges.z[index] > 2.0**Z_REACH and tabled:
+    if tabled and not ranges.z[index] <= 2.0**Z_REACH:
         raise ValueError(
             f"`net` must have weighted inputs up to {1 << Z_REACH} to be written as integers; those of {place} reach "
             f"{ranges.z[index]:.4g}. Scale the inputs to about -1 to 1 and train again."
@@ -289,6 +289,8 @@ def _point(largest: float, form: Format, what: str, most: int) -> int:
     """Return the most binary places, up to `most`, with which numbers up to `largest` fit."""
     if largest == 0:
         return min(most, form.places)
+    if not math.isfinite(largest):
+        raise _too_few_bits(form, what, largest)
     mantissa, exponent = math.frexp(largest)
     point = form.places - exponent + (mantissa == 0.5)  # 1.0 is cut off to the number before it
     if point < _LEAST_POINT:
