@@ -1,34 +1,24 @@
-"""C compilers that are installed, and what the tests of C files do with them."""
+"""C texts as libraries in which undefined behaviour is an end, called row by row."""
 
 import ctypes
-import shutil
-import subprocess
 
 import numpy as np
 
-STRICT = ("-std=c99", "-Wall", "-Wextra", "-Wpedantic", "-Wconversion", "-Werror")
+from tests.c_compilers import compile_c, name_of
+
 # Undefined behaviour ends the process: the traps need no library at run time.
-TRAPS = {
-    "gcc": ("-fsanitize=undefined", "-fsanitize-undefined-trap-on-error"),
-    "clang": ("-fsanitize=undefined", "-fsanitize-trap=undefined"),
-}
-COMPILERS = tuple(name for name in TRAPS if shutil.which(name))
+TRAPS = {"gcc": ("-fsanitize=undefined", "-fsanitize-undefined-trap-on-error")}
+OF_CLANG = ("-fsanitize=undefined", "-fsanitize-trap=undefined")
 OF_NUMPY = {np.dtype(np.int16): ctypes.c_int16, np.dtype(np.int32): ctypes.c_int32}
-
-
-def run(*command):
-    """Run a program and return what it wrote; fail with its errors."""
-    done = subprocess.run(command, capture_output=True, text=True, timeout=300)
-    assert done.returncode == 0, f"{' '.join(map(str, command))}\n{done.stdout}{done.stderr}"
-    return done.stdout
 
 
 def library(folder, text, compiler, *options):
     """Compile a C text, which may include files of its folder, into a shared library and load it."""
-    source, target = folder / f"all_{compiler}.c", folder / f"all_{compiler}.so"
-    source.write_text(text)
-    run(compiler, *STRICT, *options, "-shared", "-fPIC", "-o", target, source, "-lm")
-    return ctypes.CDLL(str(target))
+    name = name_of(compiler)
+    (folder / f"all_{name}.c").write_text(text)
+    traps = TRAPS.get(name, OF_CLANG)
+    compile_c(compiler, folder, *options, *traps, "-shared", "-fPIC", "-o", f"all_{name}.so", f"all_{name}.c", "-lm")
+    return ctypes.CDLL(str(folder / f"all_{name}.so"))
 
 
 def outputs(function, X, shape, dtype=None):

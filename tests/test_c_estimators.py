@@ -10,6 +10,7 @@ from sklearn.exceptions import NotFittedError
 from fastbp.neural_network import MLPClassifier, MLPRegressor
 from fastbp.neural_network.c_files import _string
 from tests import c_programs
+from tests.c_compilers import compilers
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")  # of 40 iterations
 
@@ -71,15 +72,14 @@ def written(tmp_path_factory):
 @pytest.fixture(scope="module")
 def compiled(written):
     """All of them as one library, with the names of the classes."""
-    if not c_programs.COMPILERS:
-        pytest.skip("no compiler")
+    if not compilers():
+        pytest.skip("there is no C compiler")
     lines = [f"#define E_MULTICLASS_{str(form).upper()}_CLASS_NAMES" for form in FORMATS]
     lines += [f'#include "{kind}_{form}.c"' for kind in KINDS for form in FORMATS]
     lines += ["const char *name_of(int i);", "const char *name_of(int i) {"]
     lines += [f"(void)e_multiclass_{form}_class_names;" for form in FORMATS[1:]]
     lines += ["return e_multiclass_None_class_names[i]; }", ""]
-    options = ("-ffp-contract=off", "-Wno-conversion", "-O1", *c_programs.TRAPS[c_programs.COMPILERS[0]])
-    return c_programs.library(written[0], "\n".join(lines), c_programs.COMPILERS[0], *options)
+    return c_programs.library(written[0], "\n".join(lines), compilers()[0], "-O1")
 
 
 @pytest.mark.parametrize("form", FORMATS)

@@ -13,6 +13,7 @@ from fastbp.export.fixed_functions import FORMATS, INTEGER_FUNCTIONS, LEAKY_DIVI
 from fastbp.export.fixed_point import FixedLayer
 from fastbp.export.fixed_ranges import OF_UNIT
 from tests import c_programs, reference_formulas
+from tests.c_compilers import compile_c, compilers, name_of, run
 from tests.cases import ACTIVATION_NAMES
 
 NAMES = (*ACTIVATION_NAMES, "softmax")
@@ -144,25 +145,23 @@ def folder(tmp_path_factory):
     return folder
 
 
-@pytest.fixture(
-    scope="module", params=c_programs.COMPILERS or [pytest.param("", marks=pytest.mark.skip("no compiler"))]
-)
+@pytest.fixture(scope="module", params=compilers() or [None], ids=lambda one: name_of(one) if one else "none")
 def compiled(folder, request):
-    """All files as one library, in which undefined behaviour is an end."""
-    lines = [f'#include "{name}_{form}.c"' for name in networks() for form in FORMATS]
-    lines += [f"#define N_FLAT_{form.upper()}_FLOAT" for form in FORMATS]
-    # what is `static inline` in a header, for ctypes
-    lines += [
+    """All files as one library."""
+    if request.param is None:
+        pytest.skip("there is no C compiler")
+    lines = [f"#define N_FLAT_{form.upper()}_FLOAT" for form in FORMATS]
+    lines += [f'#include "{name}_{form}.c"' for name in networks() for form in FORMATS]
+    lines += [  # what is `static inline` in a header, for ctypes
         "int16_t in_q15(float x); float out_q15(int16_t y); int32_t in_q31(double x); double out_q31(int32_t y);",
         "int16_t in_q15(float x) { return n_flat_q15_from_float(x); }",
         "float out_q15(int16_t y) { return n_flat_q15_to_float(y); }",
         "int32_t in_q31(double x) { return n_flat_q31_from_float(x); }",
         "double out_q31(int32_t y) { return n_flat_q31_to_float(y); }",
+        "",
     ]
-    head = [line for line in lines if line.startswith("#define")]
-    text = "\n".join([*head, *(line for line in lines if line not in head), ""])
-    level = "-O2" if request.param == "clang" else "-O1"
-    return c_programs.library(folder, text, request.param, level, *c_programs.TRAPS[request.param])
+    level = "-O1" if name_of(request.param) == "gcc" else "-O2"
+    return c_programs.library(folder, "\n".join(lines), request.param, level)
 
 
 @pytest.mark.parametrize("form", FORMATS)
@@ -223,45 +222,33 @@ def test_there_is_no_floating_point_number(folder, form):
 def test_avr_compiles_it(folder, form):
     text = "\n".join(f'#include "{name}_{form}.c"' for name in ("mixed", "softmax", "biased"))
     (folder / f"avr_{form}.c").write_text(text)
-    target = folder / f"avr_{form}.o"
-    c_programs.run(
-        "avr-gcc", "-mmcu=atmega2560", "-Os", *c_programs.STRICT, "-c", "-o", target, folder / f"avr_{form}.c"
-    )
-    symbols = c_programs.run("avr-nm", "-u", target)
+    compile_c(("avr-gcc", "-mmcu=atmega2560"), folder, "-Os", "-c", "-o", f"avr_{form}.o", f"avr_{form}.c")
+    symbols = run(("avr-nm", "-u", f"avr_{form}.o"), folder)
+    assert "__adddi3" in symbols
     assert re.search(r"__\w*sf\d?\b", symbols) is None  # of software floating point
 
 
-ARM = ("arm-none-eabi-gcc", "-mcpu=cortex-a7", "-marm", "-O2", "--specs=rdimon.specs")
+@pytest.mark.skipif(not (shutil.which("arm-none-eabi-gcc") and shutil.which("qemu-arm")), reason="no compiler, or qemu")
+@pytest.mark.parametrize("form", FORMATS)
+def test_arm_has_the_same_bits(tmp_path, form):
+    net, compiler = network("mixed"), ("arm-none-eabi-gcc", "-mcpu=cortex-a7", "-marm", "--specs=rdimon.specs")
+    net.to_c(tmp_path / "arm.c", format=form, calibration=rows(net), test_vectors=40)
+    compile_c(compiler, tmp_path, "-O2", "-DARM_TEST", "-o", "arm", "arm.c")
+    assert run(("qemu-arm", "arm"), tmp_path) == "arm: 40 of 40 rows as in Python\n"
 
 
-@pytest.mark.skipif(
-    shutil.which("arm-none-eabi-gcc") is None or shutil.which("qemu-arm") is None, reason="no compiler or no qemu"
-)
-def test_arm_has_the_same_bits(tmp_path):
-    """The test in the file; it fails where an expected number is another."""
-    net = network("mixed")
-    for form in FORMATS:
-        path = tmp_path / f"{form}.c"
-        net.to_c(path, "arm", format=form, calibration=rows(net), test_vectors=40)
-        c_programs.run(*ARM, *c_programs.STRICT, "-DARM_TEST", "-o", tmp_path / "arm", path)
-        assert c_programs.run("qemu-arm", tmp_path / "arm") == "arm: 40 of 40 rows as in Python\n"
-
-
-@pytest.mark.skipif(not c_programs.COMPILERS, reason="no compiler")
+@pytest.mark.skipif(not compilers(), reason="there is no C compiler")
 def test_the_test_in_the_file_can_fail(tmp_path):
     net, path = network("mixed"), tmp_path / "net.c"
     net.to_c(path, format="q15", calibration=rows(net), test_vectors=rows(net, 7))
     text = path.read_text()
     changed = re.sub(r"(net_test_y\[14\] NET_FLASH = \{\s*)(-?\d+)", lambda m: f"{m[1]}{int(m[2]) + 1}", text)
     assert changed != text
-    for written, output in ((text, "7 of 7"), (changed, "6 of 7")):
+    for written, right in ((text, 7), (changed, 6)):
         path.write_text(written)
-        c_programs.run(c_programs.COMPILERS[0], *c_programs.STRICT, "-DNET_TEST", "-o", tmp_path / "net", path)
-        if output == "7 of 7":
-            assert c_programs.run(tmp_path / "net") == "net: 7 of 7 rows as in Python\n"
-        else:
-            with pytest.raises(AssertionError, match="net: 6 of 7 rows as in Python"):
-                c_programs.run(tmp_path / "net")
+        compile_c(compilers()[0], tmp_path, "-DNET_TEST", "-o", "net", "net.c")
+        said = run((tmp_path / "net",), tmp_path, fails=right < 7)
+        assert said == f"net: {right} of 7 rows as in Python\n"
 
 
 # ---- The twin ------------------------------------------------------------------------------------------------------
