@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Self
+from typing import Any, Literal, Self, overload
 
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
+from fastbp.export.c_fixed_point import write_c
+from fastbp.export.c_source import CReport
+from fastbp.export.fixed_report import FixedPointReport
 from fastbp.export.onnx import to_onnx
 from fastbp.export.torch import load_torch_state_dict, torch_state_dict
 from fastbp.model.model import Model
@@ -38,6 +41,88 @@ class ExportedModel(Model):
         ...     bp.Network([2, 3, 1], seed=0).to_onnx(os.path.join(folder, "net.onnx"))
         """
         to_onnx(self, path)
+
+    @overload
+    def to_c(
+        self,
+        path: PathLike,
+        name: str | None = None,
+        *,
+        format: None = None,
+        test_vectors: int | ArrayLike = 0,
+        exact: bool = True,
+    ) -> CReport: ...
+
+    @overload
+    def to_c(
+        self,
+        path: PathLike,
+        name: str | None = None,
+        *,
+        format: Literal["q15", "q31", "auto"],
+        calibration: ArrayLike | None = None,
+        input_range: tuple[ArrayLike, ArrayLike] | None = None,
+        tolerance: float = 0.01,
+        test_vectors: int | ArrayLike = 0,
+    ) -> FixedPointReport: ...
+
+    def to_c(
+        self,
+        path: PathLike,
+        name: str | None = None,
+        *,
+        format: Literal["q15", "q31", "auto"] | None = None,
+        calibration: ArrayLike | None = None,
+        input_range: tuple[ArrayLike, ArrayLike] | None = None,
+        tolerance: float = 0.01,
+        test_vectors: int | ArrayLike = 0,
+        exact: bool = True,
+    ) -> CReport | FixedPointReport:
+        """Write the network as a C99 file and its header.
+
+        Parameters
+        ----------
+        path : str or os.PathLike
+            The C file, whose name ends in ``.c``; the header ``.h`` lies beside it.
+        name : str, optional
+            What all names in it begin with; by default the file's name.
+        format : {'q15', 'q31', 'auto'}, optional
+            None is the network's own float32 or float64.  The others are fixed point, for processors without floats:
+            all numbers are integers of 16 or 32 bits, and the function is ``NAME_predict_q``; ``'auto'`` is the
+            narrower of the two whose errors are within `tolerance`.
+        calibration : array_like, shape (n, n_features), optional
+            Typical rows, of the training data for instance, from which fixed point finds the ranges of inputs and
+            layers: what they reach and a quarter more.  What is beyond is cut off to it.
+        input_range : (low, high), optional
+            Bounds of the inputs, numbers or arrays (n_features,), known without data.  Without `calibration` the
+            ranges of all layers are proven from them, which are wider than those that occur.
+        tolerance : float
+            Largest error of ``'auto'``, as a share of the distance between the largest and the smallest output.
+        test_vectors : int or array_like, shape (n, n_features)
+            Rows for the test in the file, or how many random ones.
+        exact : bool
+            Whether to have fused multiply-adds, and with them the same bits.
+
+        Returns
+        -------
+        CReport or FixedPointReport
+            What was written: both files, bytes of constants and of buffers; in fixed point also the binary points and
+            the errors.
+
+        Raises
+        ------
+        TypeError, ValueError, OSError
+            If an argument is wrong, or a file cannot be written; if a range leaves too few bits to a number in fixed
+            point, or is not known.
+
+        Examples
+        --------
+        >>> import os, tempfile, fastbp as bp
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     bp.Network([2, 3, 1], seed=0).to_c(os.path.join(folder, "net.c")).constant_bytes
+        104
+        """
+        return write_c(self, path, name, format, calibration, input_range, tolerance, test_vectors, exact)
 
     def torch_state_dict(self) -> dict[str, NDArray[Any]]:
         """Return the parameters as a ``torch.nn.Sequential(Linear, activation, Linear, ...)`` names them.

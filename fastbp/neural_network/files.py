@@ -15,6 +15,7 @@ from sklearn.utils.validation import check_is_fitted
 from fastbp.engine.threads import thread_count
 from fastbp.functions.own import Activation, Loss
 from fastbp.network import Network
+from fastbp.neural_network.c_files import CWriter
 from fastbp.neural_network.onnx_models import onnx_model
 from fastbp.neural_network.sklearn_private import parameter_names
 from fastbp.storage.arrays import FileContent, write_arrays
@@ -40,7 +41,7 @@ _DTYPE = re.compile(r"bool|u?int\d{1,2}|float\d{1,2}|object|[<>=|]?[biufUO]\d{0,
 _LABEL_TYPES = ("binary", "multiclass", "multilabel-indicator")
 
 
-class Portable:
+class Portable(CWriter):
     """The methods of an estimator that write it to files."""
 
     def save(self, path: PathLike) -> None:
