@@ -7,6 +7,7 @@ from typing import Any, Self
 
 from numpy.typing import NDArray
 
+from fastbp.export.njit import CompiledNetwork, compile_network
 from fastbp.export.onnx import to_onnx
 from fastbp.export.torch import load_torch_state_dict, torch_state_dict
 from fastbp.model.model import Model
@@ -15,6 +16,42 @@ from fastbp.storage.atomic import PathLike
 
 class ExportedModel(Model):
     """The part of a `fastbp.Network` that other programs take."""
+
+    def compiled(self, optimizer: Any = None) -> CompiledNetwork:
+        """Return the network for code that Numba compiles, an argument of the user's own functions under ``@njit``.
+
+        Parameters
+        ----------
+        optimizer : Optimizer, optional
+            `SGD`, `Adam`, `AdamW` or `RMSprop` with a number as its learning rate, so that compiled code may take
+            steps; its state begins afresh and is the compiled network's own.
+
+        Returns
+        -------
+        CompiledNetwork
+            It has `predict`, `loss_value`, `value_and_grad`, `input_gradient`, `input_jacobian` and `step`, which
+            allocate nothing and need no Python.  It uses the parameters where they lie.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If the optimizer is another one or has a schedule, or if the network has dropout and an optimizer is given,
+            or parameters that cannot be written to.
+
+        Examples
+        --------
+        >>> import numba, numpy as np, fastbp as bp
+        >>> net = bp.Network([2, 3, 1], activation="tanh", seed=0)
+        >>> @numba.njit
+        ... def learn(net, X, y, n_steps):
+        ...     for i in range(n_steps):
+        ...         cost = net.step(X[i % len(X)], y[i % len(X)])
+        ...     return cost
+        >>> cost = learn(net.compiled(bp.Adam(0.01)), np.eye(2), np.array([0.3, -0.3]), 2000)
+        >>> net.predict(np.eye(2)).round(2).ravel()
+        array([ 0.3, -0.3])
+        """
+        return compile_network(self, optimizer)
 
     def to_onnx(self, path: PathLike) -> None:
         """Write the network as an ONNX model; needs the `onnx` package, ``pip install "fastbp[onnx]"``.
