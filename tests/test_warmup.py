@@ -44,6 +44,7 @@ def use(dtype):
     net.linearize(X, labels).hvp(net.params), net.fisher_vp(X, net.params)
     net.laplacian(X), net.input_hessian(X)
     net.predict(X), net.loss_value(X, labels), net.trace(X, labels)
+    net.compiled(bp.Adam())
     bp.finite_difference_gradient(net, X, labels)
     bp.check_gradient(net, X, labels)
     bp.node_perturbation(net, X, labels)

@@ -112,6 +112,18 @@ def typed_root(types_of: Callable[[Any], tuple[Any, ...]]) -> Callable[[Callable
     return lambda function: TypedRoot(function, types_of)
 
 
+def c_function(dispatcher: Any, signature: Any) -> tuple[int, Any]:
+    """Return the address of a root as a function of C, compiled for a signature, and what must live as long."""
+    dispatcher.compile(signature.args)
+    try:
+        compiled = dispatcher.overloads[signature.args]
+        address = compiled.library.get_pointer_to_function(compiled.fndesc.llvm_cfunc_wrapper_name)
+        return int(address), dispatcher
+    except Exception:  # these attributes are Numba's inside; its public way compiles a function that calls the root
+        c_caller = numba.cfunc(signature)(lambda *arguments: dispatcher(*arguments))
+        return int(c_caller.address), c_caller
+
+
 def leaf(function: Callable[..., Any]) -> Any:
     """Compile a kernel that is called by other kernels; the compiler decides whether to inline it."""
     return _without_literals(numba.njit(fastmath=FAST_MATH, **_LEAF)(function))
