@@ -24,6 +24,7 @@ DERIVATIVES = (  # of `derivative_peers`
     "laplacian",
     "physics_gradient",
 )
+OF_ONE_ROW = ("predict", "gradient", "step")  # of `one_row`
 SWEEP_ROWS = 100  # whose outputs are compared in the sweep over shapes
 _STEP = 1e-5  # of central differences of a float64 cost: rounding and truncation are both below TOLERANCE
 
@@ -65,6 +66,10 @@ def reference(task: str, shape: shapes.Shape) -> list[float]:
         from bench import derivative_references  # which compares by this module's projections
 
         return derivative_references.reference(task, shape)
+    if task.startswith("one_row_"):
+        from bench import one_row  # which compares by this module's projections
+
+        return one_row.reference(task.removeprefix("one_row_"), shape)
     if task == "digits":
         from bench import nielsen_peers  # which compares by this module's projections
 

@@ -228,11 +228,16 @@ class Workers:
     def ready(self, library: str, task: str, shape: Shape, part: str = "", **options: Any) -> Ready:
         """The library's worker with the best number of threads, prepared, its result compared.
 
-        A gradient by perturbation takes all threads: its passes are independent, and too slow to try twice.
+        A gradient by perturbation takes all threads: its passes are independent, and too slow to try twice.  What is
+        done with one row takes one.
         """
+        counts = self.thread_counts
+        if task == "perturbation":
+            counts = counts[-1:]
+        elif task.startswith("one_row_"):
+            counts = [1]
         candidates = [
-            self.get(library, n_threads).prepare(task, shape, self.seconds, options, part)
-            for n_threads in (self.thread_counts if task != "perturbation" else self.thread_counts[-1:])
+            self.get(library, n_threads).prepare(task, shape, self.seconds, options, part) for n_threads in counts
         ]
         best = quickest(candidates, turns=4)
         self._fingerprints[task, shape, library] = best.prepared["fingerprint"]

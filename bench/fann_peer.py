@@ -13,9 +13,10 @@ from bench.peers import Peer
 from bench.shapes import ONLINE_RATE, Array, Layers, Shape
 
 # Values of FANN's enumerations, from its header fann_data.h.
-_TRAIN_INCREMENTAL, _ERRORFUNC_LINEAR, _SIGMOID = 0, 0, 3
-# FANN's sigmoid is 1 / (1 + exp(-2 steepness z)): with one half it is the usual one.
-_STEEPNESS = 0.5
+_TRAIN_INCREMENTAL, _ERRORFUNC_LINEAR = 0, 0
+# FANN's code of an activation, and its steepness: the sigmoid is 1 / (1 + exp(-2 steepness z)), with one half the usual
+# one, and FANN_SIGMOID_SYMMETRIC is tanh(steepness z).
+_ACTIVATIONS = {"sigmoid": (3, 0.5), "tanh": (5, 1.0), "identity": (0, 1.0)}
 
 
 class _Connection(ctypes.Structure):
@@ -48,17 +49,18 @@ class Fann(Peer):
         return str(ctypes.util.find_library("floatfann"))
 
     def prepare(self, shape: Shape) -> None:
-        if shape.output != "sigmoid" or shape.activation != "sigmoid" or shape.dtype != "float32":
-            raise ValueError(f"FANN is measured with sigmoid layers of float32 only; got {shape}")
+        if not {shape.output, shape.activation} <= set(_ACTIVATIONS) or shape.dtype != "float32":
+            raise ValueError(f"FANN is measured with layers of {', '.join(_ACTIVATIONS)} in float32 only; got {shape}")
         self.shape, self.fann = shape, _library()
         sizes = (ctypes.c_uint * len(shape.sizes))(*shape.sizes)
         self.first = self.fann.fann_create_standard_array(len(shape.sizes), sizes)
         self.fann.fann_set_train_error_function(self.first, _ERRORFUNC_LINEAR)
         self.fann.fann_set_learning_rate(self.first, ctypes.c_float(ONLINE_RATE))
         self.fann.fann_set_learning_momentum(self.first, ctypes.c_float(0.0))
-        for layer in ("hidden", "output"):
-            getattr(self.fann, f"fann_set_activation_function_{layer}")(self.first, _SIGMOID)
-            getattr(self.fann, f"fann_set_activation_steepness_{layer}")(self.first, ctypes.c_float(_STEEPNESS))
+        for layer, activation in (("hidden", shape.activation), ("output", shape.output)):
+            code, steepness = _ACTIVATIONS[activation]
+            getattr(self.fann, f"fann_set_activation_function_{layer}")(self.first, code)
+            getattr(self.fann, f"fann_set_activation_steepness_{layer}")(self.first, ctypes.c_float(steepness))
         self._set_weights(shape.initial_layers())
         self.net: Any = None
         self.X, self.Y, _ = shape.data
@@ -79,6 +81,27 @@ class Fann(Peer):
         n_outputs = self.shape.sizes[-1]
         rows = [self.fann.fann_run(self.net, row.ctypes.data)[:n_outputs] for row in np.ascontiguousarray(X)]
         return np.array(rows, X.dtype)
+
+    def compiled_loop(self) -> Any:
+        """A compiled function that calls `fann_run` again and again, see `bench.one_row`."""
+        import numba
+
+        from fastbp.kernels.machine.pointers import from_address
+
+        address = ctypes.cast(self.fann.fann_run, ctypes.c_void_p).value or 0
+        run = ctypes.CFUNCTYPE(ctypes.c_size_t, ctypes.c_size_t, ctypes.c_size_t)(address)
+
+        @numba.njit
+        def loop(n, net, x, out):  # type: ignore[no-untyped-def]
+            first = x[0]
+            for _ in range(n):
+                found = from_address(run(net, x.ctypes.data), x)
+                for j in range(len(out)):
+                    out[j] = found[j]
+                x[0] = first + 0.1 * out[0]
+            x[0] = first
+
+        return loop
 
     def layers(self) -> Layers:
         """A neuron's weights lie together, its bias behind them."""

@@ -218,7 +218,7 @@ class Torch(Peer):
         modules: list[Any] = []
         for fan_in, fan_out in pairwise(shape.sizes):
             modules += [torch.nn.Linear(fan_in, fan_out), activation()]
-        self.net = torch.nn.Sequential(*modules[:-1])
+        self.net = torch.nn.Sequential(*modules[:-1]).to(getattr(torch, shape.dtype))
         self.linear = [module for module in self.net if isinstance(module, torch.nn.Linear)]
         X, Y, labels = shape.data
         self.X = torch.from_numpy(X)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from bench.compiled_sections import compiled_section, python_section, user_code_section
 from bench.derivative_sections import derivative_section, goal_section, lbfgs_section, levenberg_marquardt_section
 from bench.peers import LIBRARIES
 from bench.sweep_sections import narrow_section, sweep_section
@@ -299,6 +300,9 @@ SECTIONS: dict[str, Callable[[Results], str]] = {
     "Levenberg-Marquardt": levenberg_marquardt_section,
     "L-BFGS": lbfgs_section,
     "to a goal": goal_section,
+    "one row, compiled": compiled_section,
+    "one row, python": python_section,
+    "user's function": user_code_section,
     "estimators": estimators_section,
     "perturbation": perturbation_section,
     "published code": published_section,

@@ -293,6 +293,13 @@ PREDICTION = (
     Shape((784, 128, 10), 10_000, 10_000, target=1),
 )
 
+# One row, as compiled simulations and control loops ask for it.
+ONE_ROW = tuple(
+    Shape(sizes, 1, 1, target=5, activation="tanh", output="identity", loss="quadratic", dtype=dtype)
+    for sizes in ((2, 4, 4, 2), (4, 32, 16, 4), (10, 100, 3))
+    for dtype in ("float32", "float64")
+)
+
 # The network of Nielsen's text, in the data of its interface.
 DIGITS = tuple(
     Shape((784, 30, 10), 10, rows, target=15, activation="sigmoid", output="sigmoid", loss="quadratic", dtype="float64")
@@ -358,5 +365,6 @@ ALL = {f"{group}: {shape.name}": shape for group, shapes in (
     ("few digits", DIGITS[:1]), ("digits", DIGITS[1:]), ("million", (MILLION,)), ("online", ONLINE), ("sweep", SWEEP),
     ("small", SMALL), ("narrow", NARROW), ("derivatives", (*OF_OUTPUTS, OF_SAMPLES, FIELD)),
     ("least squares", LEAST_SQUARES),
+    *((f"one row {dtype}", [shape for shape in ONE_ROW if shape.dtype == dtype]) for dtype in ("float32", "float64")),
     *((f"product {dtype}", [shape for shape in PRODUCTS if shape.dtype == dtype]) for dtype in ("float32", "float64")),
 ) for shape in shapes}  # fmt: skip

@@ -26,7 +26,15 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, TextIO
 
-from bench import agreement, derivative_peers, derivative_references, instruction_sets, least_squares_peers, shapes
+from bench import (
+    agreement,
+    derivative_peers,
+    derivative_references,
+    instruction_sets,
+    least_squares_peers,
+    one_row,
+    shapes,
+)
 from bench.peers import Peer, flat
 from bench.registry import PEERS
 
@@ -168,6 +176,14 @@ def _derivative(what: str) -> Callable[..., Task]:
     return task
 
 
+def _one_row(what: str) -> Callable[..., Task]:
+    def task(peer: Peer, *, way: str) -> Task:
+        chain = one_row.chain(peer, what, way)
+        return Task(chain.calls, lambda: one_row.fingerprint(chain), chain.restart)
+
+    return task
+
+
 def perturbation(peer: Any, **options: Any) -> Task:
     """The gradient by perturbation; the options are those of `finite_difference_gradient`."""
     return _calls(lambda: peer.perturbation(**options), agreement.projections)
@@ -207,6 +223,7 @@ TASKS: dict[str, Callable[..., Task]] = {
         *(least_squares, to_goal),
     )
 } | {what: _derivative(what) for what in agreement.DERIVATIVES}
+TASKS |= {f"one_row_{what}": _one_row(what) for what in agreement.OF_ONE_ROW}
 
 
 class Server:

@@ -23,6 +23,8 @@ from fastbp.derivatives.perturbation import (
     random_weight_search,
 )
 from fastbp.engine.threads import get_num_threads, num_threads, set_num_threads
+from fastbp.export.njit import CompiledNetwork
+from fastbp.export.njit_methods import network_at
 from fastbp.functions.names import ActivationName, InitializerName, LossName, OutputName
 from fastbp.functions.own import Activation, Loss
 from fastbp.inspection.diagnostics import DiagnosticReport, DiagnosticWatch, LayerDiagnosis, diagnose
@@ -57,6 +59,7 @@ __all__ = [
     "AdamW",
     "BayesianRegularization",
     "Callback",
+    "CompiledNetwork",
     "Constant",
     "Cosine",
     "DiagnosticReport",
@@ -99,6 +102,7 @@ __all__ = [
     "from_torch_state_dict",
     "get_num_threads",
     "load",
+    "network_at",
     "node_perturbation",
     "num_threads",
     "random_weight_search",

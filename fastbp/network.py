@@ -89,7 +89,11 @@ class Network(TrainedModel, ExportedModel):
     (1, 1)
     """
 
-    _made_by_views: ClassVar[tuple[str, ...]] = (*TrainedModel._made_by_views, "_stepper")
+    _made_by_views: ClassVar[tuple[str, ...]] = (
+        *TrainedModel._made_by_views,
+        *ExportedModel._made_by_views,
+        "_stepper",
+    )
 
     def _make_views(self) -> None:
         """Make what depends on where the parameters lie in memory."""

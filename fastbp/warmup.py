@@ -84,11 +84,14 @@ def _use_every_kernel(dtype: str) -> float:
     net = Network([2, 2, 1], activation="tanh", dtype=dtype, seed=0)
     X, Y = np.zeros((4, 2), dtype), np.zeros((4, 1), dtype)
     net.fit(X, Y, epochs=1, batch_size=2, seed=0)
+    net.step(X, Y)
     for rule in (LBFGS(), LevenbergMarquardt()):
         net.fit(X, Y, epochs=1, optimizer=rule)
     finite_difference_gradient(net, X, Y, dtype=net.dtype)
     net.hvp(X, Y, net.params)
     net.laplacian(X)
     net.input_jacobian(X)
+    net.compiled()
+    net.predict_one(X[0])
     check_gradient(net, X, Y)  # in float64, whatever the network's dtype
     return time.perf_counter() - began

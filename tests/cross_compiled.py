@@ -29,11 +29,13 @@ def assembly_of(root, dtype):
     import numpy as np
 
     i, words, table = numba.int64, numba.int64[::1], numba.int64[:, ::1]
-    doubles, real = numba.float64[::1], numba.from_dtype(np.dtype(dtype))[::1]
+    doubles, number = numba.float64[::1], numba.from_dtype(np.dtype(dtype))
+    real, pointer = number[::1], numba.types.CPointer
     kinds = dict.fromkeys(("task", "slot", "first_step"), i) | dict.fromkeys(("like", "params", "work", "moved"), real)
     kinds |= dict.fromkeys(("layers", "segments", "base_layers"), table) | {"base_work": real}
     kinds |= dict.fromkeys(("rates", "scalars", "base_costs", "changes"), doubles)
     code = root.py_func.__code__
+    kinds |= {"net": pointer(i), "x": pointer(number), "y": i, "out": pointer(number), "n": i}
     names = code.co_varnames[: code.co_argcount]
     root.compile(tuple(kinds.get(name, words) for name in names))
     return root.inspect_asm(root.signatures[0])

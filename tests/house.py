@@ -76,7 +76,10 @@ WRITES = {
 WRITERS = {"fastbp.system.whole_files", "fastbp.__main__"}
 # The tables that describe a problem to the kernels, and who beside the kernels knows their columns.
 TABLES = "fastbp.kernels.tables"
-TABLE_IMPORTERS = {"engine": {"codes", "data", "layer", "plan", "scalars", "segment"}, "functions": {"codes"}}
+TABLE_IMPORTERS = {
+    "engine": {"codes", "data", "evaluator", "layer", "plan", "scalars", "segment"},
+    "functions": {"codes"},
+}
 
 
 class House:

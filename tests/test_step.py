@@ -1,15 +1,17 @@
 """`Network.step`: the step of a full-batch fit of one epoch, at little cost."""
 
 import copy
+import dataclasses
 import pickle
 import threading
 
+import numba
 import numpy as np
 import pytest
 from scipy import sparse
 
 import fastbp as bp
-from fastbp.kernels.roots import entry
+from fastbp.kernels.roots import copies, entry
 from fastbp.training import single_steps
 from tests import cases, reference
 from tests.reference import relative_error
@@ -217,24 +219,31 @@ def layouts(array):
     apart[::2] = array
     frozen = array.copy()
     frozen.setflags(write=False)
+    bytes_ = np.zeros(array.nbytes + 1, np.uint8)
+    unaligned = bytes_[1:].view(array.dtype).reshape(array.shape)
+    unaligned[...] = array
     return {
         "contiguous": array, "Fortran": np.asfortranarray(array), "apart": apart[::2],
-        "backwards": array[::-1].copy()[::-1], "read-only": frozen,
+        "backwards": array[::-1].copy()[::-1], "read-only": frozen, "unaligned": unaligned,
     }  # fmt: skip
 
 
 @dtypes
-@pytest.mark.parametrize("layout", ["contiguous", "Fortran", "apart", "backwards", "read-only"])
-def test_layouts_have_the_same_bits_and_stay_as_they_are(layout, dtype):
+@pytest.mark.parametrize("weighted", [False, True])
+@pytest.mark.parametrize("layout", ["contiguous", "Fortran", "apart", "backwards", "read-only", "unaligned"])
+def test_layouts_have_the_same_bits_and_stay_as_they_are(layout, weighted, dtype):
     problem, net = twins(SOFTMAX, np.random.default_rng(8), 5, dtype, weighted=True)
+    if not weighted:
+        problem = dataclasses.replace(problem, sample_weight=None)
     other, rule = copy.deepcopy(net), bp.Adam(0.01)
-    arrays = [layouts(array)[layout] for array in (problem.X, problem.Y, problem.sample_weight)]
+    given = [problem.X, problem.Y] + [problem.sample_weight] * weighted
+    arrays = [layouts(array)[layout] for array in given]
     for _ in range(3):
         assert net.step(*arrays, optimizer=rule) == fitted(
             other, problem.X, problem.Y, sample_weight=problem.sample_weight, optimizer=rule
         )
     assert same_state(net, other)
-    for array, original in zip(arrays, (problem.X, problem.Y, problem.sample_weight), strict=True):
+    for array, original in zip(arrays, given, strict=True):
         assert np.array_equal(array, original)
 
 
@@ -315,6 +324,26 @@ def test_a_step_is_one_call_of_the_kernel_and_makes_no_frame_again(monkeypatch):
     assert (len(calls), len(frames)) == (16, 2)
 
 
+@dtypes
+@pytest.mark.skipif(numba.config.DISABLE_JIT, reason="nothing is compiled")
+def test_arrays_of_every_kind_compile_nothing(dtype):
+    net = bp.Network([3, 4, 2], dtype=dtype, seed=0)
+    X, Y = np.ones((2, 3), dtype), np.ones((2, 2), dtype)
+    net.step(X, Y)
+    function = copies.run.of(X.dtype)
+    for layout in layouts(X):
+        net.step(layouts(X)[layout], layouts(Y)[layout])
+    net.step(X.astype(int), Y.astype(int))
+    net.step(X.tolist(), Y)
+    net.step(X, Y, np.ones(2, dtype))
+    for other in (X.astype("float16"), X[:, :2], X[:1], X[0], X[..., None], X.astype(X.dtype.newbyteorder()) + np.nan):
+        with pytest.raises((TypeError, ValueError)):
+            net.step(other, Y)
+    assert len(function.signatures) == 1
+    with pytest.raises(TypeError, match="No matching definition"):
+        function(X[0], Y, X, Y)
+
+
 @pytest.mark.parametrize(("sizes", "most"), [([3, 4, 2], 32), ([300, 300, 2], 4)], ids=["small", "large"])
 def test_frames_are_kept_for_some_kinds_of_arrays_only(sizes, most):
     net = bp.Network(sizes, seed=0)
@@ -392,6 +421,28 @@ def test_wrong_input(name, prepared):
     assert same_bits(net.params, before)
     assert net._training_state is state
     assert (state.step, same_bits(state.vectors, vectors)) == (step, True)
+
+
+@dtypes
+def test_wrong_values_and_shapes_of_arrays_that_are_copied(dtype):
+    net = bp.Network([3, 4, 2], "tanh", dtype=dtype, seed=0)
+    X, Y = np.ones((4, 3), dtype), np.ones((4, 2), dtype)
+    net.step(X, Y)
+    before, step = net.params.copy(), net._training_state.step
+    for place in np.ndindex(4, 5):
+        wrong = np.hstack([X, Y])
+        wrong[place] = [np.nan, np.inf, -np.inf][place[1] % 3]
+        for _ in range(2):
+            with pytest.raises(ValueError, match=r"must be finite; found"):
+                net.step(wrong[:, :3], wrong[:, 3:])
+    for shape in [(4, 1), (1, 2), (4, 3), (2, 4), (3, 2), (5, 2), (4, 2, 1), (8,)]:
+        with pytest.raises(ValueError, match=r"^`Y` must have"):
+            net.step(X, np.ones(shape, dtype))
+    assert same_bits(net.params, before)
+    assert net._training_state.step == step
+    largest = np.full_like(X, np.finfo(dtype).max)  # whose sum overflows
+    net.step(largest, np.zeros_like(Y))
+    assert net._training_state.step == step + 1
 
 
 def test_a_wrong_first_step_leaves_no_state():

@@ -14,6 +14,7 @@ import fastbp as bp
 from fastbp.__main__ import main
 from fastbp.kernels import roots
 from fastbp.kernels.compiler.disk_cache import KernelCache
+from fastbp.kernels.compiler.jit import TypedRoot
 from fastbp.warmup import FIRST_USE
 from tests.fresh import ROOT, run_python
 
@@ -27,12 +28,14 @@ import importlib, pkgutil
 from fastbp.kernels import roots
 modules = [importlib.import_module(f"{roots.__name__}.{m.name}") for m in pkgutil.iter_modules(roots.__path__)]
 def found():
-    stats = [module.run.stats for module in modules]
+    roots = [root for m in modules for root in getattr(m.run, "made", {"any": m.run}).values()]
+    stats = [root.stats for root in roots]
     return sum(sum(s.cache_hits.values()) for s in stats), sum(sum(s.cache_misses.values()) for s in stats)
 def use(dtype):
     net = bp.Network([3, 5, 2], "relu", "softmax", "cross_entropy", dtype=dtype, seed=0)
     X, labels = np.ones((8, 3), dtype), [0, 1] * 4
     net.fit(X, labels, epochs=2, batch_size=3)
+    net.step(X, X[:, :2] / 2)
     net.fit(X, labels, epochs=2, optimizer=bp.LBFGS())
     of_values = bp.Network([3, 5, 2], "tanh", dtype=dtype, seed=0)
     for rule in (bp.LevenbergMarquardt(), bp.BayesianRegularization()):
@@ -41,6 +44,7 @@ def use(dtype):
     net.linearize(X, labels).hvp(net.params), net.fisher_vp(X, net.params)
     net.laplacian(X), net.input_hessian(X)
     net.predict(X), net.loss_value(X, labels), net.trace(X, labels)
+    net.compiled(bp.Adam())
     bp.finite_difference_gradient(net, X, labels)
     bp.check_gradient(net, X, labels)
     bp.node_perturbation(net, X, labels)
@@ -66,14 +70,18 @@ def test_nothing_is_left_to_compile_or_to_read():
 def test_every_root_is_warm():
     bp.warmup()
     for module in pkgutil.iter_modules(roots.__path__):
-        content = vars(importlib.import_module(f"{roots.__name__}.{module.name}")).values()
+        content = list(vars(importlib.import_module(f"{roots.__name__}.{module.name}")).values())
+        content += [root for value in content if isinstance(value, TypedRoot) for root in value.made.values()]
         found = [value for value in content if isinstance(getattr(value, "_cache", None), KernelCache)]
         assert found, module.name
-        for root in found:
-            dtypes = {
-                argument.dtype for signature in root.signatures for argument in signature if hasattr(argument, "dtype")
-            }
-            assert {numba.float32, numba.float64} <= dtypes, module.name
+        dtypes = {
+            argument.dtype
+            for root in found
+            for signature in root.signatures
+            for argument in signature
+            if hasattr(argument, "dtype")
+        }
+        assert {numba.float32, numba.float64} <= dtypes, module.name
 
 
 @compiled

@@ -8,6 +8,7 @@ copies the values there, looks at the copies, and calls the kernel.
 from __future__ import annotations
 
 import math
+import operator
 from typing import Any
 
 import numpy as np
@@ -21,7 +22,7 @@ from fastbp.engine.interruption import LONG_CALL, StepTime
 from fastbp.engine.threads import process_limit, thread_count
 from fastbp.engine.workspace import aligned_empty
 from fastbp.functions.losses import facts_of_loss
-from fastbp.kernels.roots import entry
+from fastbp.kernels.roots import copies, entry
 from fastbp.model.checks import checked_data
 from fastbp.model.definition import problem_of
 from fastbp.system.alone import require_idle, trainings
@@ -42,6 +43,8 @@ _MOST_KINDS = 32  # of arrays that frames are kept for; fewer where each takes m
 _MOST_LARGE_KINDS = 4
 _FEW_PARAMS = 1 << 16
 
+_is_writeable = operator.attrgetter("flags.writeable")
+
 Key = Any  # of a kind of arrays: their shapes and dtypes; or a number of rows, what X is like, and the threads set
 Checked = tuple[Rows, Targets, NDArray[Any] | None]  # X, Y and weights as they were checked
 
@@ -51,6 +54,7 @@ class Stepper:
 
     def __init__(self, net: TrainedModel) -> None:
         self._net = net
+        self._dtype = net.dtype
         self._spare: dict[Key, list[Any]] = {}  # places that are not in use
 
     def step(
@@ -66,7 +70,10 @@ class Stepper:
         if trainings:  # of any network
             require_idle(self._net, "step")
         state: TrainingState | None = self._net._training_state
-        key = _kind(X, Y, sample_weight)
+        if type(X) is type(Y) is np.ndarray and X.dtype is self._dtype is Y.dtype and Y.ndim == 2:
+            key = X.shape if sample_weight is None else _kind(self._dtype, X, Y, sample_weight)
+        else:
+            key = _kind(self._dtype, X, Y, sample_weight)
         spare = self._spare.get(key)
         if spare and n_threads is None and state is not None and (optimizer is None or optimizer is state.optimizer):
             try:
@@ -116,15 +123,16 @@ class Stepper:
         """Return an unused place that holds the data or points to them."""
         rows, targets, weights = data
         place: _Place
+        copied: _Copies
         is_small = len(rows) * (self._net.sizes[0] + self._net.sizes[-1]) <= _MOST_COPIED
         if is_small and not isinstance(rows, SparseRows):
             if key is None:
                 X, Y, sample_weight = rows, targets.labels if targets.array is None else targets.array, weights
-                key = _kind(X, Y, sample_weight)
+                key = _kind(self._dtype, X, Y, sample_weight)
             spare = self._spare_of(key)
-            copies = spare.pop() if spare else _Copies(self._net, data, spare, X, Y, sample_weight)
-            if copies.takes(X, Y, sample_weight):
-                return copies
+            copied = spare.pop() if spare else _Copies(self._net, data, spare, X, Y, sample_weight)
+            if copied.takes(X, Y, sample_weight):
+                return copied
         spare = self._spare_of((len(rows), inputs_of(rows), process_limit.n_threads))
         place = spare.pop() if spare else _Place(self._net, len(rows), spare, inputs_of(rows))
         place.point_to(data)
@@ -138,11 +146,16 @@ class Stepper:
         return self._spare.setdefault(key, [])
 
 
-def _kind(X: Any, Y: Any, sample_weight: Any) -> Key | None:
-    """Return shapes and dtypes of plain arrays, by which the places for them are found; None for anything else."""
+def _kind(dtype: np.dtype, X: Any, Y: Any, sample_weight: Any) -> Key | None:
+    """Return shapes and dtypes of plain arrays, by which the places for them are found; None for anything else.
+
+    Of rows and targets of the network's dtype the shape of X is enough: that of Y then fits or is wrong.
+    """
     if type(X) is not np.ndarray or type(Y) is not np.ndarray:
         return None
     if sample_weight is None:
+        if X.dtype is dtype is Y.dtype and Y.ndim == 2:
+            return X.shape
         return X.shape, X.dtype, Y.shape, Y.dtype
     if type(sample_weight) is not np.ndarray:
         return None
@@ -172,6 +185,7 @@ class _Place:
 
     def point_to(self, data: Checked) -> None:
         """Point the kernel to the caller's arrays."""
+        self._epochs_done[0] = 0.0
         self._frame.set_data(*data)
         weights = data[2]
         self._frame.mean_weight = 0.0 if weights is None else weights.mean(dtype=np.float64)
@@ -191,9 +205,8 @@ class _Place:
             frame.clip_norm, self._clip_norm = clip_norm_for(clip_norm), clip_norm
         if self._has_schedule:
             self._set_rates(_rates(state.optimizer, state.step))
-        if not all([array.flags.writeable for array in self._written]):  # noqa: C419  a list takes half the time
+        if not all(map(_is_writeable, self._written)):
             require_writable_arrays(*self._written)
-        self._epochs_done[0] = 0.0
         first = state.step + 1
         net._training_state = state
         try:
@@ -261,6 +274,8 @@ class _Copies(_Place):
         self._targets = Targets(None if has_labels else y.reshape(n_rows, n_outputs), self._labels)
         self._has_range = not has_labels and facts_of_loss(net.loss).targets != "any"
         self._is_plain = sample_weight is None and not has_labels and not self._has_range  # finite values will do
+        is_of_dtype = sample_weight is None and X.dtype is net.dtype is Y.dtype and Y.ndim == 2
+        self._take = copies.run.of(net.dtype) if is_of_dtype else None
         self._frame.set_data(self._x, self._targets, self._weights)
 
     def let_go(self) -> None:
@@ -268,6 +283,15 @@ class _Copies(_Place):
 
     def takes(self, X: NDArray[Any], Y: NDArray[Any], sample_weight: NDArray[Any] | None) -> bool:
         """Copy the values of arrays of this kind; whether they are valid."""
+        self._epochs_done[0] = 0.0
+        if self._take is not None:
+            try:
+                is_taken = self._take(X, Y, self._x, self._y)
+            except TypeError:  # not aligned: NumPy can take them
+                if X.shape != self._x.shape or Y.shape != self._y.shape:
+                    return False
+            else:
+                return is_taken and (self._is_plain or self._has_targets())
         self._x[...] = X
         self._y[...] = Y
         if self._weights is not None:

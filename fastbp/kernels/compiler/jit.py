@@ -1,9 +1,11 @@
 """The compiler's options, in one place.
 
-Five kinds of compiled function, named after the storeys of the package:
+Six kinds of compiled function, named after the storeys of the package:
 
 ``root``
     Called from Python.  Releases the GIL, is cached on disk (see `disk_cache`), one compilation for each dtype.
+``typed_root``
+    A root that the user's own arrays are handed to: it takes arguments of the declared types only.  Keeps the GIL.
 ``leaf``
     Called by other kernels only; does one thing to arrays.  Never validates, allocates or raises.
 ``part``
@@ -14,7 +16,7 @@ Five kinds of compiled function, named after the storeys of the package:
 ``formula``
     A scalar function that must be inlined into the loop that calls it, so that the loop can be vectorised.
 
-With ``NUMBA_DISABLE_JIT=1`` all five return the plain Python function.
+With ``NUMBA_DISABLE_JIT=1`` all return the plain Python function.
 """
 
 from collections.abc import Callable
@@ -63,9 +65,9 @@ if ROOTS.is_whole and LEAVES.is_whole:
         ROOTS.fails(error)
 
 
-def root(function: Callable[..., Any]) -> Any:
+def root(function: Callable[..., Any], **options: Any) -> Any:
     """Compile a kernel that is called from Python, cached on disk."""
-    dispatcher = numba.njit(fastmath=FAST_MATH, **_ROOT)(function)
+    dispatcher = numba.njit(fastmath=FAST_MATH, **_ROOT | options)(function)
     if numba.config.DISABLE_JIT:
         return dispatcher
     theirs = CACHE.on(dispatcher, "_cache")
@@ -73,6 +75,53 @@ def root(function: Callable[..., Any]) -> Any:
     if theirs is not None and stands_in(KernelCache, kind):
         dispatcher._cache = KernelCache(function)
     return dispatcher
+
+
+class TypedRoot:
+    """A root of which each dtype has a function of its own, for arguments of its types only.
+
+    So Numba is who looks at the dtype, dimension, layout and alignment of a user's arrays, in a twentieth of a
+    microsecond each: of other arguments the call is a TypeError, and nothing is compiled for them.  What it does is
+    over before another thread could have had the GIL.
+
+    Parameters
+    ----------
+    function : callable
+        What is compiled.
+    types_of : callable
+        Returns the types of the arguments for numbers of a type.
+    """
+
+    def __init__(self, function: Callable[..., Any], types_of: Callable[[Any], tuple[Any, ...]]) -> None:
+        self._function, self._types_of = function, types_of
+        self.made: dict[np.dtype, Any] = {}
+
+    def of(self, dtype: np.dtype) -> Any:
+        """Return the function of a dtype, compiled or loaded."""
+        if dtype not in self.made:
+            dispatcher = root(self._function, nogil=False)
+            if not numba.config.DISABLE_JIT:
+                dispatcher.compile(self._types_of(numba.from_dtype(dtype)))
+                dispatcher.disable_compile()
+            self.made[dtype] = dispatcher
+        return self.made[dtype]
+
+
+def typed_root(types_of: Callable[[Any], tuple[Any, ...]]) -> Callable[[Callable[..., Any]], TypedRoot]:
+    """Compile a root for one kind of arguments, when it is asked for."""
+    return lambda function: TypedRoot(function, types_of)
+
+
+def c_function(dispatcher: Any, signature: Any) -> tuple[int, Any]:
+    """Return the address of a root as a function of C, compiled for a signature, and what must live as long."""
+    dispatcher.compile(signature.args)
+    try:
+        compiled = dispatcher.overloads[signature.args]
+        address = compiled.library.get_pointer_to_function(compiled.fndesc.llvm_cfunc_wrapper_name)
+        return int(address), dispatcher
+    except Exception:  # these attributes are Numba's inside; its public way compiles a function that calls the root
+        c_caller = numba.cfunc(signature)(lambda *arguments: dispatcher(*arguments))
+        return int(c_caller.address), c_caller
 
 
 def leaf(function: Callable[..., Any]) -> Any:

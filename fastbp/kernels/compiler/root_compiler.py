@@ -55,7 +55,7 @@ class RootCompiler(_Compiler):
 
 def _dtype_of(arguments: Any) -> str:
     """Return the dtype of the networks that a root with these arguments is for."""
-    dtypes = {argument.dtype for argument in arguments if isinstance(argument, types.Array)}
+    dtypes = {argument.dtype for argument in arguments if isinstance(argument, types.Array | types.CPointer)}
     return "float32" if types.float32 in dtypes else "float64"
 
 

@@ -43,6 +43,10 @@ if numba.config.DISABLE_JIT:
         """Plain Python twin."""
         _call(address, n, a, y, delta)
 
+    def call_evaluator(address: int, task: int, table: Any, x: Any, y: int, out: Any, n: int) -> float:
+        """Without compiled code there is none."""
+        raise NotImplementedError
+
     def next_uint32(address: int, state: int) -> int:
         """Plain Python twin."""
         return int(ctypes.CFUNCTYPE(ctypes.c_uint32, ctypes.c_void_p)(int(address))(int(state)))
@@ -83,6 +87,11 @@ else:
     def call_loss_derivative(typingctx, address, n, a, y, delta):
         """delta[i] = dC/da of (a[i], y[i]) for i < n."""
         return types.void(types.int64, types.int64, a, y, delta), _codegen(False)
+
+    @intrinsic
+    def call_evaluator(typingctx, address, task, table, x, y, out, n):
+        """What the evaluator at an address returns, see `fastbp.kernels.roots.evaluator`."""
+        return types.float64(types.int64, types.int64, table, x, types.int64, out, types.int64), _codegen(True)
 
     @intrinsic
     def next_uint32(typingctx, address, state):

@@ -36,6 +36,10 @@ if numba.config.DISABLE_JIT:
         """View of the int32 numbers at `address`."""
         return from_address(address, np.zeros(0, np.int32))
 
+    def int64_from_address(address: int) -> Any:
+        """View of the int64 numbers at `address`."""
+        return from_address(address, np.zeros(0, np.int64))
+
     def float32_from_address(address: int) -> Any:
         """View of the float32 numbers at `address`."""
         return from_address(address, np.zeros(0, np.float32))
@@ -84,6 +88,16 @@ else:
     def int32_from_address(typingctx, address):
         """Pointer to the int32 numbers at an integer address."""
         pointer_type = types.CPointer(types.int32)
+
+        def codegen(context, builder, signature, args):
+            return builder.inttoptr(args[0], context.get_value_type(pointer_type))
+
+        return pointer_type(address), codegen
+
+    @intrinsic
+    def int64_from_address(typingctx, address):
+        """Pointer to the int64 numbers at an integer address."""
+        pointer_type = types.CPointer(types.int64)
 
         def codegen(context, builder, signature, args):
             return builder.inttoptr(args[0], context.get_value_type(pointer_type))

@@ -38,7 +38,7 @@ def fill_rows(m, n, b, z, z_stride):
 def dense_forward(m, fan_in, n, a_prev, a_stride, W, W_stride, b, z, z_stride):
     """z = a_prev @ W + b for m rows and n neurons; overwrites z."""
     if m * fan_in * n <= TINY_PRODUCT:
-        _tiny_forward(m, fan_in, n, a_prev, a_stride, W, W_stride, b, z, z_stride)
+        tiny_forward(m, fan_in, n, a_prev, a_stride, W, W_stride, b, z, z_stride)
         return
     if TILES and m == 1:
         forward_row(fan_in, n, a_prev, W, W_stride, 1, b, z)
@@ -65,7 +65,7 @@ def dense_forward_part(m, n_inputs, fan_out, a_prev, a_stride, W, z):
 
 
 @leaf
-def _tiny_forward(m, fan_in, n, a_prev, a_stride, W, W_stride, b, z, z_stride):
+def tiny_forward(m, fan_in, n, a_prev, a_stride, W, W_stride, b, z, z_stride):
     """The same by a plain loop."""
     for i in range(m):
         z_row = shift(z, i * z_stride)
@@ -119,7 +119,7 @@ def _tiny_backward_weights(m, n_inputs, fan_out, a_prev, a_stride, delta, stride
 def dense_backward_error(m, n_inputs, fan_out, delta, stride, W, error, error_stride):
     """error = delta @ W.T for n_inputs rows of the weights; overwrites error."""
     if m * n_inputs * fan_out <= TINY_PRODUCT:
-        _tiny_backward_error(m, n_inputs, fan_out, delta, stride, W, error, error_stride)
+        tiny_backward_error(m, n_inputs, fan_out, delta, stride, W, error, error_stride)
         return
     if TILES:
         a, b, zero, c = Strided(delta, stride, 1), Matrix(W, fan_out), Matrix(W, NOTHING), Matrix(error, error_stride)
@@ -129,7 +129,7 @@ def dense_backward_error(m, n_inputs, fan_out, delta, stride, W, error, error_st
 
 
 @leaf
-def _tiny_backward_error(m, n_inputs, fan_out, delta, stride, W, error, error_stride):
+def tiny_backward_error(m, n_inputs, fan_out, delta, stride, W, error, error_stride):
     """The same by a plain loop."""
     for i in range(m):
         delta_row = shift(delta, i * stride)

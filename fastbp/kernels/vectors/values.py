@@ -12,6 +12,7 @@ variable holds a whole vector: reals (the dtype's numbers), integers of the same
     below equal added multiplied low_bits exclusive shifted_right shifted_left     integers, and one number
     summed                    two vectors of integers
     choose                    lanes of one vector or the other
+    multiply_add              x y + z, rounded once where the processor has an instruction for that
     permuted                  lane i is lane index[i] of x
     first                     the number in lane 0
     any_lane                  whether a mask is set anywhere
@@ -169,6 +170,10 @@ if numba.config.DISABLE_JIT:
         """NumPy twin."""
         return bool(np.any(mask))
 
+    def multiply_add(x: Any, y: Any, z: Any) -> Any:
+        """NumPy twin, which rounds twice."""
+        return x * y + z
+
     def permuted(x: Any, index: Any) -> Any:
         """NumPy twin."""
         return x[index % x.size]
@@ -302,6 +307,15 @@ else:
             return builder.icmp_unsigned("!=", bits, ir.Constant(bits.type, 0))
 
         return types.boolean(mask), codegen
+
+    @intrinsic
+    def multiply_add(typingctx, x, y, z):
+        """x y + z, rounded once where the processor has an instruction for that."""
+
+        def codegen(context, builder, signature, args):
+            return _writer(builder, x).fma(*args)
+
+        return x(x, x, x), codegen
 
     @intrinsic
     def permuted(typingctx, x, index):
