@@ -7,7 +7,8 @@ from typing import Any, ClassVar, Self
 
 from numpy.typing import NDArray
 
-from fastbp.export.njit import CompiledNetwork, compile_network
+from fastbp.export.njit import CompiledNetwork
+from fastbp.export.njit_making import compile_network
 from fastbp.export.one_row import Call, one_row_of
 from fastbp.export.onnx import to_onnx
 from fastbp.export.torch import load_torch_state_dict, torch_state_dict
