@@ -31,6 +31,7 @@ PYTHON = {
 ONLY_PREDICT = ("FANN", "onnxruntime")
 TARGETS = {("compiled", "predict"): 5, ("compiled", "gradient"): 3, ("compiled", "step"): 2,
            ("python", "predict"): 5, ("python", "gradient"): 2, ("python", "step"): 5}  # fmt: skip
+TURNS = 5
 NAMES = {"predict": "outputs", "gradient": "cost and gradient", "step": "step of Adam"}
 
 
@@ -53,6 +54,7 @@ def measure_calls(where, ways, what, shape, contestant, workers, measure, reason
         ),
         by=("contestant",),
         but=why_not,
+        turns_of_each=TURNS,
         group=f"{NAMES[what]} {where}, {name}",
         name=contestant,
         kind=f"one row, {where}",

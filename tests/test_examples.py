@@ -31,7 +31,7 @@ def shown(value: float, printed: str) -> bool:
 
 
 def test_examples_are_numbered_from_one_and_named_in_their_readme() -> None:
-    assert [int(name[:2]) for name in PROGRAMS] == list(range(1, 17))
+    assert [int(name[:2]) for name in PROGRAMS] == list(range(1, 19))
     text = (EXAMPLES / "README.md").read_text(encoding="utf-8")
     for name in PROGRAMS:
         assert f"]({name}.py)" in text, name
@@ -254,6 +254,29 @@ def test_poisson_equation(capsys: pytest.CaptureFixture[str]) -> None:
     assert f"largest error on the square {found.error:.1e}" in capsys.readouterr().out
 
 
+# ---- Inside compiled code --------------------------------------------------------------------------------------------
+
+
+def test_learned_dynamics(capsys: pytest.CaptureFixture[str]) -> None:
+    found = load("17_learned_dynamics").main(starts=50)
+    truth, by_scipy, by_steps = found.paths.values()
+    assert np.abs(by_scipy - by_steps).max() < 1e-5
+    assert np.abs(by_scipy - truth)[:500].max() < 0.1  # half of the time
+    assert np.ptp(truth[:, 0]) > 1.5
+    assert np.abs(found.drift).max() < 0.1
+    states = np.array([[1.0, 2.0], [0.5, 0.5]])
+    np.testing.assert_allclose(found.net.predict(states), [[-1, 0], [0.25, -0.25]], atol=0.1)
+    assert "Runge-Kutta: 200000 slopes in" in capsys.readouterr().out
+
+
+def test_balanced_pole(capsys: pytest.CaptureFixture[str]) -> None:
+    found = load("18_balanced_pole").main()
+    assert found.lengths[:20].mean() < 60
+    assert found.lengths[-100:].mean() > 400
+    assert found.tested.mean() > 400
+    assert f"the last 100 {found.lengths[-100:].mean():.0f}" in capsys.readouterr().out
+
+
 # ---- As programs -----------------------------------------------------------------------------------------------------
 
 
@@ -283,6 +306,8 @@ SMALLER = {
     "12_slow_ways": {"steps": 20},
     "13_scikit_learn_drop_in": {"epochs": 2},
     "16_poisson_equation": {"iterations": 20},
+    "17_learned_dynamics": {"starts": 5},
+    "18_balanced_pole": {"episodes": 40},
 }
 
 

@@ -140,6 +140,7 @@ RIGHT = {
                                "final_div_factor": 1e4}),
     "EarlyStopping": (bp.EarlyStopping, {"patience": 3, "min_delta": 0.0, "restore_best": True}),
     "predict": (bp.Network.predict, {"X": X, "n_threads": 1}),
+    "predict_one": (bp.Network.predict_one, {"x": X[0], "out": None}),
     "loss_value": (bp.Network.loss_value, {"X": X, "Y": Y, "sample_weight": None, "n_threads": 1}),
     "value_and_grad": (bp.Network.value_and_grad,
                        {"X": X, "Y": Y, "params": np.ones(8), "sample_weight": None, "n_threads": 1}),

@@ -86,6 +86,7 @@ class Evaluator(Settings):
         self.loss_parameter = problem.loss_parameter
         self.set_penalties(*problem.penalties)
         self.dtype, self.own, self.params = dtype, problem.own, params
+        self.sizes = sizes[0], sizes[-1]
         self.function, self._kept = function_of(dtype)
         self._call = _FUNCTION(self.function) if self.function else None
         self._tables = made.layers, made.segments, made.plan

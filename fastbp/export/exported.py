@@ -10,7 +10,8 @@ from numpy.typing import ArrayLike, NDArray
 from fastbp.export.c_fixed_point import write_c
 from fastbp.export.c_source import CReport
 from fastbp.export.fixed_report import FixedPointReport
-from fastbp.export.njit import CompiledNetwork, compile_network
+from fastbp.export.njit import CompiledNetwork
+from fastbp.export.njit_making import compile_network
 from fastbp.export.one_row import Call, one_row_of
 from fastbp.export.onnx import to_onnx
 from fastbp.export.torch import load_torch_state_dict, torch_state_dict

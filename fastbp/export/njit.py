@@ -14,11 +14,7 @@ from numpy.typing import NDArray
 from fastbp.engine import evaluator as ev
 from fastbp.export import njit_messages as say
 from fastbp.export.c_callables import low_level_callable
-from fastbp.functions.losses import facts_of_loss
 from fastbp.functions.own import raising_for
-from fastbp.model.definition import problem_of
-from fastbp.model.model import Model
-from fastbp.system.memory import require_own_shape, require_writable
 from fastbp.validation.numbers import real_number
 
 
@@ -73,8 +69,8 @@ class CompiledNetwork:
     >>> @numba.njit
     ... def sum_of_outputs(net, X):
     ...     out, total = np.empty(net.n_outputs), 0.0
-    ...     for x in X:
-    ...         net.predict(x, out)
+    ...     for i in range(len(X)):
+    ...         net.predict(X[i], out)
     ...         total += out[0]
     ...     return total
     >>> net.biases[1] = [2.0]
@@ -84,6 +80,9 @@ class CompiledNetwork:
 
     _table: Any = None  # what compiled code takes of it
     _evaluator: ev.Evaluator
+    _dtype: np.dtype
+    _n_inputs: int
+    _n_outputs: int
 
     def __init__(self) -> None:
         raise TypeError("A bp.CompiledNetwork must be made by `Network.compiled`.")
@@ -102,22 +101,22 @@ class CompiledNetwork:
     @property
     def dtype(self) -> np.dtype:
         """Type of the network and of all arrays."""
-        return self._evaluator.dtype
+        return self._dtype
 
     @property
     def n_inputs(self) -> int:
         """Numbers of a row of `x`."""
-        return int(self._table[ev.N_INPUTS])
+        return self._n_inputs
 
     @property
     def n_outputs(self) -> int:
         """Numbers of a row of outputs."""
-        return int(self._table[ev.N_OUTPUTS])
+        return self._n_outputs
 
     @property
     def n_params(self) -> int:
         """Number of weights and biases."""
-        return int(self._table[ev.N_PARAMS])
+        return self._evaluator.params.size
 
     @property
     def pointer(self) -> int:
@@ -140,67 +139,181 @@ class CompiledNetwork:
         return self._evaluator.rate
 
     def set_learning_rate(self, rate: float) -> None:
-        """Set the learning rate of the steps to come, a number not below 0; in compiled code it is not checked."""
+        """Set the learning rate of the steps to come.
+
+        Parameters
+        ----------
+        rate : float
+            The learning rate per step, 0 or above; in compiled code it is not checked.
+
+        Examples
+        --------
+        >>> import fastbp as bp
+        >>> compiled = bp.Network([2, 1]).compiled(bp.SGD(0.1))
+        >>> compiled.set_learning_rate(0.05)
+        >>> compiled.learning_rate
+        0.05
+        """
         self._evaluator.rate = real_number(rate, "rate", 0.0)
 
     # --- what it computes ---------------------------------------------------------------------------------------------
 
     def predict(self, x: NDArray[Any], out: NDArray[Any]) -> None:
-        """Write the outputs to `out`, (n_outputs,) or (n, n_outputs): the bits of `Network.predict`."""
+        """Write the outputs to an array; they have the bits of `Network.predict`.
+
+        Parameters
+        ----------
+        x : ndarray, shape (n_inputs,) or (n, n_inputs)
+            One row, or rows.
+        out : ndarray, shape (n_outputs,) or (n, n_outputs)
+            Overwritten.
+
+        Examples
+        --------
+        >>> import numpy as np, fastbp as bp
+        >>> out = np.empty(1)
+        >>> bp.Network([2, 1], output="sigmoid", initializer="zeros").compiled().predict(np.ones(2), out)
+        >>> out
+        array([0.5])
+        """
         n, rows = self._rows(x)
-        self._require(out, "out", (*rows, self.n_outputs), say.OUTPUTS_SHAPE, written=True)
+        self._require(out, "out", (*rows, self._n_outputs), say.OUTPUTS_SHAPE, written=True)
         self._call(ev.OUTPUTS, x, None, out, n)
 
     def loss_value(self, x: NDArray[Any], y: Any) -> float:
-        """Return the cost: the mean loss of the rows, plus the penalties; `y` as in `value_and_grad`."""
+        """Return the cost: the mean loss of the rows, plus the penalties.
+
+        Parameters
+        ----------
+        x, y
+            As for `value_and_grad`.
+
+        Examples
+        --------
+        >>> import numpy as np, fastbp as bp
+        >>> bp.Network([2, 1], initializer="zeros").compiled().loss_value(np.ones(2), 4.0)
+        8.0
+        """
         n, y, more = self._targets(x, y)
         return self._call(ev.COST + more, x, y, None, n)
 
     def value_and_grad(self, x: NDArray[Any], y: Any, grad: NDArray[Any]) -> float:
-        """Return the cost of one row, or of rows, and write its gradient to `grad` (n_params,).
+        """Return the cost, and write its gradient to an array.
 
-        `y` are the targets (n_outputs,) or (n, n_outputs); of one row also a number, where there is one output, or a
-        label, and int64 labels (n,) of rows, after softmax with cross-entropy or Poisson's loss.  Where the cost is not
-        finite, the gradient is NaN.
+        Parameters
+        ----------
+        x : ndarray, shape (n_inputs,) or (n, n_inputs)
+            One row, or rows.
+        y : ndarray, float or int, shape (n_outputs,) or (n, n_outputs)
+            Targets; of one row also a number, where there is one output.  For softmax with cross-entropy also the label
+            of one row, or int64 labels (n,) of rows.
+        grad : ndarray, shape (n_params,)
+            Overwritten; where the cost is not finite, with NaN.  Of one row it has the bits of
+            `Network.value_and_grad`; of several the last digits may differ, as they are added one by one.
+
+        Returns
+        -------
+        float
+            The mean loss of the rows, plus the penalties.
+
+        Examples
+        --------
+        >>> import numpy as np, fastbp as bp
+        >>> grad = np.empty(3)
+        >>> bp.Network([2, 1], initializer="zeros").compiled().value_and_grad(np.array([1.0, 3.0]), 4.0, grad), grad
+        (8.0, array([ -4., -12.,  -4.]))
         """
         n, y, more = self._targets(x, y)
         self._require(grad, "grad", (self.n_params,), say.GRAD_SHAPE, written=True)
         return self._call(ev.VALUE_AND_GRAD + more, x, y, grad, n)
 
     def input_gradient(self, x: NDArray[Any], y: Any, out: NDArray[Any]) -> None:
-        """Write the gradient of each row's own cost, without penalties, by its inputs to `out`, as large as `x`."""
+        """Write the gradient of each row's own cost, without penalties, by its inputs to an array.
+
+        Parameters
+        ----------
+        x, y
+            As for `value_and_grad`.
+        out : ndarray of the shape of x
+            Overwritten.
+
+        Examples
+        --------
+        >>> import numpy as np, fastbp as bp
+        >>> net, out = bp.Network([2, 1], initializer="zeros"), np.empty(2)
+        >>> net.params[...] = [1.0, 2.0, 0.0]
+        >>> net.compiled().input_gradient(np.ones(2), 1.0, out)
+        >>> out
+        array([2., 4.])
+        """
         n, y, more = self._targets(x, y)
         self._require(out, "out", x.shape, say.INPUTS_SHAPE, written=True)
         self._call(ev.INPUT_GRADIENT + more, x, y, out, n)
 
     def input_jacobian(self, x: NDArray[Any], out: NDArray[Any]) -> None:
-        """Write the outputs' derivatives by the inputs to `out`, (n_outputs, n_inputs) or one such for each row."""
+        """Write the derivatives of the outputs by the inputs to an array.
+
+        Parameters
+        ----------
+        x : ndarray, shape (n_inputs,) or (n, n_inputs)
+            One row, or rows.
+        out : ndarray, shape (n_outputs, n_inputs) or (n, n_outputs, n_inputs)
+            Overwritten.
+
+        Examples
+        --------
+        >>> import numpy as np, fastbp as bp
+        >>> net, out = bp.Network([2, 1], initializer="zeros"), np.empty((1, 2))
+        >>> net.params[...] = [1.0, 2.0, 0.0]
+        >>> net.compiled().input_jacobian(np.ones(2), out)
+        >>> out
+        array([[1., 2.]])
+        """
         n, rows = self._rows(x)
-        shape = *rows, self.n_outputs, self.n_inputs
+        shape = *rows, self._n_outputs, self.n_inputs
         self._require(out, "out", shape, say.JACOBIAN_SHAPE, written=True)
         self._call(ev.JACOBIAN, x, None, out, n)
 
     def step(self, x: NDArray[Any], y: Any) -> float:
-        """Take one step of the optimizer on one row or rows, and return the cost before it; `y` as above.
+        """Take one step of the optimizer, unless the cost is not finite, and return the cost before it.
 
-        Where the cost is not finite, no step is taken.  Steps of several threads are taken one after the other; what
-        another thread predicts meanwhile is of parameters some of which have changed.
+        Steps of several threads are taken one after the other; what another thread predicts meanwhile is of parameters
+        some of which have changed.
+
+        Parameters
+        ----------
+        x, y
+            As for `value_and_grad`.
+
+        Examples
+        --------
+        >>> import numpy as np, fastbp as bp
+        >>> net = bp.Network([2, 1], initializer="zeros")
+        >>> net.compiled(bp.SGD(0.5)).step(np.array([1.0, 0.0]), 2.0)
+        2.0
+        >>> net.params
+        array([1., 0., 1.])
         """
         n, y, more = self._targets(x, y)
         if not self._evaluator.takes_steps:
             raise ValueError(say.NO_OPTIMIZER)
-        require_writable_params(self._evaluator.params)
+        if not self._evaluator.params.flags.writeable:
+            raise ValueError(say.READ_ONLY)
         return self._call(ev.STEP + more, x, y, None, n)
 
     def low_level_callable(self) -> Any:
         """Return a `scipy.LowLevelCallable` for `scipy.integrate.quad` and `nquad`: the output as a function of inputs.
 
-        For a float64 network with one output.  It keeps the network alive.
+        Returns
+        -------
+        scipy.LowLevelCallable
+            A ``double (int n, double *x, void *)``, which returns NaN unless n is `n_inputs`.  It keeps the parameters
+            alive.
 
         Raises
         ------
         ValueError
-            If the network is another, or with ``NUMBA_DISABLE_JIT=1``.
+            Unless the network is of float64 and has one output, and with ``NUMBA_DISABLE_JIT=1``.
 
         Examples
         --------
@@ -221,7 +334,7 @@ class CompiledNetwork:
 
     def _require(self, array: Any, name: str, shape: tuple[int, ...], rule: str, *, written: bool = False) -> None:
         """Refuse what is no array of the network's dtype, or has another shape than this."""
-        is_array = isinstance(array, np.ndarray) and array.dtype == self.dtype and array.flags.c_contiguous
+        is_array = isinstance(array, np.ndarray) and array.dtype == self._dtype and array.flags.c_contiguous
         is_array = is_array and array.flags.aligned
         if not is_array or (written and not array.flags.writeable):
             raise TypeError(say.typing_message(name, self.dtype, (len(shape),), say.kind_of(array), written=written))
@@ -231,7 +344,7 @@ class CompiledNetwork:
     def _rows(self, x: Any) -> tuple[int, tuple[int, ...]]:
         """Return how many rows x has, and the shape of the rows."""
         rows = x.shape[:1] if isinstance(x, np.ndarray) and x.ndim == 2 else ()
-        self._require(x, "x", (*rows, self.n_inputs), say.X_SHAPE)
+        self._require(x, "x", (*rows, self._n_inputs), say.X_SHAPE)
         return (rows[0] if rows else 1), rows
 
     def _targets(self, x: Any, y: Any) -> tuple[int, NDArray[Any], int]:
@@ -241,9 +354,11 @@ class CompiledNetwork:
             raise ValueError(say.NO_ROWS)
         if isinstance(y, int | np.integer) or (isinstance(y, np.ndarray) and y.dtype == np.int64):
             return n, self._labels(np.array(y, np.int64, order="C"), rows), ev.LABELS
-        if isinstance(y, float | np.floating) and rows == () and self.n_outputs == 1:
-            return n, np.array([y], self.dtype), 0
-        self._require(y, "y", (*rows, self.n_outputs), say.Y_SHAPE)
+        if isinstance(y, float | np.floating) and rows == ():
+            if self._n_outputs != 1:
+                raise ValueError(f"{say.Y_SHAPE} It must be ({self._n_outputs},); got a number.")
+            return n, np.array([y], self._dtype), 0
+        self._require(y, "y", (*rows, self._n_outputs), say.Y_SHAPE)
         return n, y, 0
 
     def _labels(self, labels: NDArray[np.int64], rows: tuple[int, ...]) -> NDArray[np.int64]:
@@ -266,43 +381,6 @@ class CompiledNetwork:
 def handle_of(evaluator: ev.Evaluator) -> CompiledNetwork:
     """Return a handle of what an evaluator takes."""
     handle = CompiledNetwork.__new__(CompiledNetwork)
-    handle._evaluator, handle._table = evaluator, evaluator.table
+    handle._evaluator, handle._table, handle._dtype = evaluator, evaluator.table, evaluator.dtype
+    handle._n_inputs, handle._n_outputs = evaluator.sizes
     return handle
-
-
-def require_writable_params(params: NDArray[Any]) -> None:
-    """Refuse to write to parameters that are read-only."""
-    if not params.flags.writeable:
-        raise ValueError("`net.params` must be writable for a step; it is read-only. A copy of the network is not.")
-
-
-def compile_network(net: Model, optimizer: Any = None) -> CompiledNetwork:
-    """Return a network for compiled code, see `fastbp.Network.compiled`."""
-    require_own_shape(net)
-    evaluator = ev.Evaluator(problem_of(net), net.params, net.has_softmax and facts_of_loss(net.loss).takes_labels)
-    if optimizer is not None:
-        _set_optimizer(net, evaluator, optimizer)
-    return handle_of(evaluator)
-
-
-def _set_optimizer(net: Model, evaluator: ev.Evaluator, optimizer: Any) -> None:
-    """Have the evaluator take steps, or say why it cannot."""
-    constants = getattr(optimizer, "kernel_constants", None)
-    if constants is None or isinstance(optimizer, type):
-        raise TypeError(
-            f"`optimizer` must be a bp.SGD, bp.Adam, bp.AdamW or bp.RMSprop, whose steps compiled code can take; got "
-            f"{optimizer!r}. Others work in `fit`."
-        )
-    rate = optimizer.learning_rate
-    if not isinstance(rate, int | float):
-        raise ValueError(
-            f"`optimizer` must have a number as its learning rate, which all steps in compiled code have; got {rate!r}."
-            " Call `set_learning_rate` of the compiled network between steps instead."
-        )
-    if any(net.dropout):
-        raise ValueError(
-            f"`optimizer` must be None for a network with dropout, which steps in compiled code have not; got dropout "
-            f"{net.dropout}. Train it by `fit` or `step`."
-        )
-    require_writable(net)
-    evaluator.set_optimizer(optimizer.code, constants(), optimizer.n_state_vectors, rate)

@@ -23,6 +23,7 @@ NO_LABELS = (
 LABEL_RANGE = "`y` must hold labels from 0 to n_outputs - 1."
 OTHER_NETWORK = "`pointer` must be that of a compiled network of this `dtype`, and of this version of fastbp."
 NO_ROWS = "`x` must have at least one row."
+READ_ONLY = "`net.params` must be writable for a step; it is read-only. That of `copy.copy(net)` is not."
 NO_OPTIMIZER = "`step` needs an optimizer: make the network by `net.compiled(bp.Adam())`."
 _DIMENSIONS = {1: "one", 2: "two", 3: "three"}
 
@@ -33,7 +34,7 @@ def typing_message(name: str, dtype: Any, n_dims: tuple[int, ...], got: Any, *, 
     extra = ", that can be written to" if written else ""
     return (
         f"`{name}` of a compiled network must be a C-contiguous array of {dtype} with {dimensions} dimension"
-        f"{'' if n_dims == (1,) else 's'}{extra}; got {got}. `np.ascontiguousarray(..., dtype=...)` makes one."
+        f"{'' if n_dims == (1,) else 's'}{extra}; got {got}. A row of one is `X[i]`, not that of `for x in X`."
     )
 
 

@@ -263,13 +263,14 @@ def network_at(pointer: int, dtype: Any) -> CompiledNetwork:
     --------
     >>> import numba, numpy as np, fastbp as bp
     >>> net = bp.Network([2, 2], initializer="zeros").compiled()
-    >>> @numba.cfunc("void(double, CPointer(double), CPointer(double), voidptr)")
-    ... def rhs(t, u, du, p):
-    ...     bp.network_at(p, np.float64).predict(numba.carray(u, (2,)), numba.carray(du, (2,)))
-    >>> u, du = np.ones(2), np.ones(2)
-    >>> rhs.ctypes(0.0, u.ctypes, du.ctypes, net.pointer) if rhs.address else None
-    >>> du
-    array([0., 0.])
+    >>> @numba.njit
+    ... def first_output(pointer, x):
+    ...     net = bp.network_at(pointer, np.float64)
+    ...     out = np.empty(net.n_outputs)
+    ...     net.predict(x, out)
+    ...     return out[0]
+    >>> first_output(net.pointer, np.ones(2))
+    0.0
     """
     evaluator = ev.evaluator_at(pointer)
     if evaluator is None:

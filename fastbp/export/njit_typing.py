@@ -43,7 +43,7 @@ def type_of(dtype: np.dtype) -> CompiledNetworkType:
 @typeof_impl.register(CompiledNetwork)  # type: ignore[untyped-decorator]
 def _typeof(handle: CompiledNetwork, context: Any) -> CompiledNetworkType:
     """Tell Numba the type of a handle."""
-    return type_of(handle.dtype)
+    return type_of(handle._dtype)
 
 
 @register_model(CompiledNetworkType)

@@ -35,22 +35,18 @@ def one_row_of(net: Model) -> Call:
 
 def _by_evaluator(net: Model, evaluator: Evaluator, slow: Call) -> Call:
     """Return a function with nothing in it but the call; `slow` takes or refuses what is not quite as it should be."""
-    run, pointer, n_outputs, dtype, empty = (
-        one_row.run.of(net.dtype),
-        evaluator.pointer,
-        net.sizes[-1],
-        net.dtype,
-        np.empty,
-    )
+    run, pointer, n_outputs, dtype = one_row.run.of(net.dtype), evaluator.pointer, net.sizes[-1], net.dtype
+    array, empty = np.ndarray, np.empty
 
     def predict_one(x: NDArray[Any], out: NDArray[Any] | None = None) -> NDArray[Any]:
         if out is None:
             out = empty(n_outputs, dtype)
-        try:  # Numba looks at dimension and layout, but takes other orders of bytes for its own
-            if x.dtype is dtype is out.dtype and run(x, out, pointer):
-                return out
-        except (TypeError, AttributeError):
-            pass
+        if type(x) is array is type(out) and x.dtype is dtype is out.dtype:
+            try:  # Numba looks at dimension and layout, but takes other orders of bytes, and subclasses, for its own
+                if run(x, out, pointer):
+                    return out
+            except TypeError:
+                pass
         return slow(x, out)
 
     predict_one.evaluator = evaluator  # type: ignore[attr-defined] # which lives as long as its address is used
@@ -76,6 +72,8 @@ def _by_passes(net: Model) -> Call:
 
 def _require(array: Any, name: str, n: int, dtype: np.dtype, *, written: bool = False) -> None:
     """Refuse what is no plain row of n numbers."""
+    if isinstance(array, np.ma.MaskedArray):
+        raise TypeError(f"`{name}` must not be a masked array, whose mask would be lost. Use .filled().")
     is_row = isinstance(array, np.ndarray) and array.dtype == dtype and array.ndim == 1
     if not is_row or not array.flags.c_contiguous or (written and not array.flags.writeable):
         got = type(array).__name__

@@ -8,9 +8,10 @@ A layer's numbers may be followed by others up to the next whole vector, so that
 
 from fastbp.kernels.compiler.jit import inlined, leaf, part
 from fastbp.kernels.functions.activations import activation_forward, softmax_backward
+from fastbp.kernels.functions.losses import loss_of, loss_rows
 from fastbp.kernels.functions.softmax_of_short_rows import softmax
-from fastbp.kernels.layers.net import field, is_softmax, starts_from_logits
-from fastbp.kernels.layers.passes import multiply_by_derivative, output_error
+from fastbp.kernels.layers.net import field, is_softmax, output_runs, starts_from_logits
+from fastbp.kernels.layers.passes import multiply_by_derivative
 from fastbp.kernels.machine.pointers import real, shift
 from fastbp.kernels.machine.processor import TINY_PRODUCT, VECTOR_BYTES
 from fastbp.kernels.matrix.dense import tiny_backward_error, tiny_forward
@@ -197,6 +198,21 @@ def _store_four(s0, s1, s2, s3, z, z_row):
     store(s3, shift(z, 3 * z_row))
 
 
+@leaf
+def copy_row(n, source, target):
+    """target[j] = source[j] for n numbers and no more."""
+    step = lanes(source)
+    if HAS_VECTORS and n >= step:
+        for j in range(0, n - step, step):
+            store(load(shift(source, j)), shift(target, j))
+        store(load(shift(source, n - step)), shift(target, n - step))
+        return
+    j = 0
+    while j < n:  # not `range`, in which the compiler would see a call of memcpy
+        target[j] = source[j]
+        j += 1
+
+
 # --- activations ------------------------------------------------------------------------------------------------------
 
 
@@ -272,9 +288,7 @@ def outputs_of_rows(net, x, m, pitch, work, out):
         here, there = there, here
     n = field(net, net.plan[in_plan.N_LAYERS] - 1, in_layer.FAN_OUT)
     for i in range(m):
-        row, target = shift(a, i * pitch), shift(out, i * n)
-        for j in range(n):
-            target[j] = row[j]
+        copy_row(n, shift(a, i * pitch), shift(out, i * n))
 
 
 # --- the cost of a row, and its gradient ------------------------------------------------------------------------------
@@ -303,16 +317,66 @@ def keep_softmax(net, work):
 
 
 @part
-def cost_of_row(net, x, work):
-    """The row's cost, and its scaled dC/dz of the output layer; the target and the scale lie in `work`.
+def cost_of_row(net, x, y, work):
+    """The row's cost, and its scaled dC/dz of the output layer; the scale lies in `work`.
 
     Every layer's z and a stay there for `backward_row`.
     """
     keep_layers(net, x, work)
     if not starts_from_logits(net):
         keep_softmax(net, work)
-    output_error(net, 0, 1, work)
-    return work[net.plan[in_plan.COST]]
+    last = net.plan[in_plan.N_LAYERS] - 1
+    n = field(net, last, in_layer.FAN_OUT)
+    z, a = shift(work, field(net, last, in_layer.Z)), shift(work, field(net, last, in_layer.A))
+    delta, cost = shift(work, field(net, last, in_layer.DELTA)), shift(work, net.plan[in_plan.COST])
+    scale, sums = shift(work, net.plan[in_plan.SCALE]), shift(work, net.plan[in_plan.SUMS])
+    loss_rows(loss_of(net.plan, net.scalars, output_runs(net), a), 1, n, z, a, y, scale, sums, cost, delta)
+    if not starts_from_logits(net):
+        times_slope(net, last, n, z, a, delta)
+    return cost[0]
+
+
+@leaf
+def _times_slope_in_vectors(code, n, a, delta):
+    """delta *= f'(z) from a = f(z), in whole vectors; False where it is another activation than these.
+
+    The factors are multiplied in the order in which the compiler has put them in `activation_backward`.
+    """
+    step, zero, one = lanes(a), zeros(a), splat(1.0, zeros(a))
+    if code == codes.TANH:
+        for j in range(0, n, step):
+            here, y = shift(delta, j), load(shift(a, j))
+            store(load(here) * (one + y) * (one - y), here)
+    elif code == codes.RELU:
+        for j in range(0, n, step):
+            here = shift(delta, j)
+            d = load(here)
+            store(choose(load(shift(a, j)) > zero, d, zero * d), here)  # 0 times infinity is NaN
+    elif code == codes.SIGMOID:
+        for j in range(0, n, step):
+            here, y = shift(delta, j), load(shift(a, j))
+            store(load(here) * y * (one - y), here)
+    else:
+        return False
+    return True
+
+
+@leaf
+def times_slope(net, layer, n, z, a, delta):
+    """delta = J^T delta with J = da/dz of a row of a layer; softmax's is no diagonal matrix."""
+    if is_softmax(net, layer):
+        softmax_backward(1, n, a, delta)
+        return
+    first = field(net, layer, in_layer.FIRST_SEGMENT)
+    if HAS_VECTORS and field(net, layer, in_layer.END_SEGMENT) - first == 1:
+        code = net.segments[first * in_segment.SEGMENT_COLUMNS + in_segment.CODE]
+        if code == codes.IDENTITY:
+            return
+        if field(net, layer, in_layer.Z) == field(net, layer, in_layer.A) and _times_slope_in_vectors(
+            code, n, a, delta
+        ):
+            return
+    multiply_by_derivative(net, layer, 1, 0, n, z, a, delta)
 
 
 @part
@@ -331,10 +395,7 @@ def slope_of_output(net, output, work):
     delta = shift(work, field(net, last, in_layer.DELTA))
     for j in range(n):
         delta[j] = real(1.0, work) if j == output else real(0.0, work)
-    if is_softmax(net, last):
-        softmax_backward(1, n, a, delta)
-    else:
-        multiply_by_derivative(net, last, 1, 0, n, z, a, delta)
+    times_slope(net, last, n, z, a, delta)
 
 
 @part
@@ -354,12 +415,11 @@ def backward_row(net, x, differentiates, add, grad, to_inputs, dx, work):
             error = shift(work, field(net, layer - 1, in_layer.DELTA))
             _error_behind(fan_in, n, delta, weights_of(net, layer), error)
             z = shift(work, field(net, layer - 1, in_layer.Z))
-            multiply_by_derivative(net, layer - 1, 1, 0, fan_in, z, a, error)
+            times_slope(net, layer - 1, fan_in, z, a, error)
         elif to_inputs:
             room = shift(work, net.plan[in_plan.INPUT])  # whole vectors
             _error_behind(fan_in, n, delta, weights_of(net, layer), room)
-            for k in range(fan_in):
-                dx[k] = room[k]
+            copy_row(fan_in, room, dx)
 
 
 @leaf
@@ -368,8 +428,7 @@ def _weights_gradient(fan_in, n, a, delta, add, dW):
     db = shift(dW, fan_in * n)
     if TILES and not add:
         outer_product(fan_in, n, a, delta, dW)
-        for j in range(n):
-            db[j] = delta[j]
+        copy_row(n, delta, db)
         return
     zero, one = real(0.0, a), real(1.0, a)
     for k in range(fan_in + 1):

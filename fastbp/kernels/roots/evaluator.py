@@ -6,7 +6,7 @@ of Python's, raises nothing, and leaves the caller's float mode as it was.
 
 import numpy as np
 
-from fastbp.kernels.compiler.jit import inlined, leaf, part, root
+from fastbp.kernels.compiler.jit import inlined, leaf, root
 from fastbp.kernels.jobs.leader import penalty_of
 from fastbp.kernels.layers.lone_rows import (
     ROWS,
@@ -90,7 +90,7 @@ def outputs(net, table, x, out, n, work):
         i += m
 
 
-@part
+@leaf
 def differentiate(task, table, net, x, y, out, n, work):
     """All tasks but the outputs."""
     if task >= at.LABELS:
@@ -119,18 +119,14 @@ def are_labels(y, n, n_outputs, table):
 
 
 @leaf
-def load_target(net, y, has_labels, i, n_outputs, scale, work):
-    """Put a row's target and scale where `cost_of_row` finds them."""
-    target = shift(work, net.plan[in_plan.TARGET])
-    work[net.plan[in_plan.SCALE]] = scale
-    if has_labels:
-        label = from_address(y, net.layers)[i]
-        for j in range(n_outputs):
-            target[j] = real(1.0, work) if j == label else real(0.0, work)
-    else:
-        source = shift(from_address(y, work), i * n_outputs)
-        for j in range(n_outputs):
-            target[j] = source[j]
+def target_of_row(net, y, has_labels, i, n_outputs, work):
+    """Pointer to a row's target; a label becomes the row that is 1 there and 0 elsewhere."""
+    if not has_labels:
+        return shift(from_address(y, work), i * n_outputs)
+    target, label = shift(work, net.plan[in_plan.TARGET]), from_address(y, net.layers)[i]
+    for j in range(n_outputs):
+        target[j] = real(1.0, work) if j == label else real(0.0, work)
+    return target
 
 
 @leaf
@@ -138,11 +134,11 @@ def cost_and_gradient(table, net, x, y, has_labels, differentiates, grad, n, wor
     """Mean cost of n rows, with penalties, and its gradient if it `differentiates`."""
     n_inputs, n_outputs = table[at.N_INPUTS], table[at.N_OUTPUTS]
     scale = real(1.0 / n, work)
+    work[net.plan[in_plan.SCALE]] = scale
     cost = 0.0
     for i in range(n):
-        row = shift(x, i * n_inputs)
-        load_target(net, y, has_labels, i, n_outputs, scale, work)
-        cost += np.float64(scale) * np.float64(cost_of_row(net, row, work))
+        row, target = shift(x, i * n_inputs), target_of_row(net, y, has_labels, i, n_outputs, work)
+        cost += np.float64(scale) * np.float64(cost_of_row(net, row, target, work))
         if differentiates:
             backward_row(net, row, True, i > 0, grad, False, grad, work)
     cost += penalty_of(net)
@@ -171,11 +167,11 @@ def add_penalties(net, grad):
 def by_inputs(task, table, net, x, y, has_labels, out, n, work):
     """Derivatives by the inputs, row by row: of the cost, or of each output."""
     n_inputs, n_outputs = table[at.N_INPUTS], table[at.N_OUTPUTS]
+    work[net.plan[in_plan.SCALE]] = real(1.0, work)
     for i in range(n):
         row = shift(x, i * n_inputs)
         if task == at.INPUT_GRADIENT:
-            load_target(net, y, has_labels, i, n_outputs, real(1.0, work), work)
-            cost_of_row(net, row, work)
+            cost_of_row(net, row, target_of_row(net, y, has_labels, i, n_outputs, work), work)
             backward_row(net, row, False, False, out, True, shift(out, i * n_inputs), work)
             continue
         outputs_to_differentiate(net, row, work)

@@ -1,0 +1,163 @@
+"""Networks in compiled code outlive what they were made of, see what it becomes, and are compiled once."""
+
+import copy
+import gc
+import pickle
+import random
+import weakref
+
+import numba
+import numpy as np
+import pytest
+
+import fastbp as bp
+from fastbp.export import njit_messages, njit_typing
+from tests.fresh import run_python
+
+compiled = pytest.mark.skipif(numba.config.DISABLE_JIT, reason="nothing is compiled")
+
+
+@numba.njit
+def outputs(net, x):
+    out = np.empty(net.n_outputs)
+    net.predict(x, out)
+    return out
+
+
+@numba.njit
+def handed_through(nets, x):
+    net, more = nets
+    return net, (more, net), outputs(net, x)
+
+
+def test_what_is_written_to_the_parameters_is_seen():
+    net = bp.Network([2, 4, 3], "tanh", seed=0)
+    handle, x = net.compiled(), np.array([0.5, -1.0])
+    for change in (
+        lambda: net.params.fill(0.25),
+        lambda: net.fit([[1.0, 0.0]], [[1.0, 2.0, 3.0]], epochs=3),
+        lambda: net.step([[1.0, 0.0]], [[1.0, 2.0, 3.0]]),
+        lambda: setattr(net, "params", np.linspace(-1, 1, net.n_params)),
+        lambda: net.weights.__setitem__(0, np.ones((2, 4))),
+    ):
+        before = outputs(handle, x)
+        change()
+        after = outputs(handle, x)
+        assert (after != before).any()
+        np.testing.assert_allclose(after, net.predict(x[None])[0], rtol=1e-12)
+
+
+def test_a_handle_keeps_what_it_needs():
+    calls = []
+
+    def make():
+        net = bp.Network(
+            [2, 4, 3], [bp.Activation("half", numba.njit(lambda z: z / 2), numba.njit(lambda z: 0.5))], seed=0
+        )
+        calls.append(weakref.ref(net))
+        return net.compiled(bp.Adam()), net.predict([[1.0, 2.0]])[0]
+
+    handle, expected = make()
+    table = weakref.ref(handle._evaluator)
+    gc.collect()
+    assert calls[0]() is None
+    rubbish = [np.full(31, 7.0) for _ in range(1000)]
+    np.testing.assert_allclose(outputs(handle, np.array([1.0, 2.0])), expected, rtol=1e-12)
+    np.testing.assert_allclose(outputs(copied_from(handle), np.array([1.0, 2.0])), expected, rtol=1e-12)
+    del handle, rubbish
+    gc.collect()
+    assert table() is None
+
+
+def copied_from(handle):
+    """A handle that compiled code has returned."""
+    if numba.config.DISABLE_JIT:
+        return handle
+    first, (more, second), _ = handed_through((handle, 1), np.array([1.0, 2.0]))
+    assert (first.pointer, second.pointer, more) == (handle.pointer, handle.pointer, 1)
+    return second
+
+
+def test_copies_have_their_own():
+    net = bp.Network([2, 4, 3], "tanh", seed=0)
+    twins = copy.deepcopy(net), pickle.loads(pickle.dumps(net))
+    handle, x = net.compiled(), np.array([0.5, -1.0])
+    others, expected = [twin.compiled() for twin in twins], net.predict(x[None])[0]
+    net.params[...] = 0
+    for other in others:
+        np.testing.assert_allclose(outputs(other, x), expected, rtol=1e-12)
+    assert not outputs(handle, x).any()
+    for fails in (lambda: pickle.dumps(handle), lambda: copy.copy(handle), lambda: copy.deepcopy(handle)):
+        with pytest.raises(
+            TypeError, match=r"^A bp\.CompiledNetwork cannot be pickled or copied, because it has addres"
+        ):
+            fails()
+
+
+def test_networks_that_come_and_go():
+    """Of many networks, some copies, some handles and results of compiled code live, and all of them are right."""
+    rng, alive = random.Random(0), []
+    for i in range(150):
+        deed = rng.randrange(6)
+        if deed < 2 or not alive:
+            sizes = [2, rng.choice((3, 40, 600)), 3]
+            net = bp.Network(sizes, "tanh", seed=i)
+            alive.append((net if rng.random() < 0.5 else None, net.compiled(bp.SGD(0.1)), net.params))
+        elif deed == 2:
+            alive.pop(rng.randrange(len(alive)))
+            gc.collect()
+        elif deed == 3:
+            net, handle, params = rng.choice(alive)
+            alive.append((None, copied_from(handle), params))
+        elif deed == 4:
+            net, handle, params = rng.choice(alive)
+            handle.step(np.array([0.3, 0.1]), np.ones(3))
+        elif net_of := [entry for entry in alive if entry[0] is not None]:
+            net = copy.copy(rng.choice(net_of)[0])
+            alive.append((net, net.compiled(bp.Adam()), net.params))
+        net, handle, params = rng.choice(alive) if alive else (None, None, None)
+        if handle is not None:
+            x = np.array([rng.random(), -1.0])
+            sizes = [2, (params.size - 3) // 6, 3]
+            twin = bp.Network(sizes, "tanh")
+            twin.params[...] = params
+            np.testing.assert_allclose(outputs(handle, x), twin.predict(x[None])[0], rtol=1e-12)
+        del net, handle
+
+
+CALLER = """
+sys.path.insert(0, {folder!r})
+import numpy as np, fastbp as bp, of_a_user
+found = []
+for seed, sizes in enumerate(([2, 3], [2, 5, 4, 3], [2, 700, 3])):
+    net = bp.Network(sizes, "tanh", seed=seed)
+    handle, x = net.compiled(bp.Adam()), np.array([0.5, -1.0])
+    for value in (net.params.copy(), np.linspace(-1, 1, net.n_params)):
+        net.params[...] = value
+        out = of_a_user.outputs(handle, x)
+        assert np.allclose(out, net.predict(x[None])[0], rtol=1e-12), (out, net.predict(x[None]))
+stats = of_a_user.outputs.stats
+print(sum(stats.cache_hits.values()), sum(stats.cache_misses.values()))
+"""
+
+
+@compiled
+def test_a_users_function_is_compiled_once_for_all_processes(tmp_path):
+    source = (
+        "import numba, numpy as np\n@numba.njit(cache=True)\ndef outputs(net, x):\n    out = np.empty(net.n_outputs)"
+    )
+    (tmp_path / "of_a_user.py").write_text(f"{source}\n    net.predict(x, out)\n    net.step(x, out)\n    return out\n")
+    code = CALLER.format(folder=str(tmp_path)).replace("of_a_user.outputs(handle, x)", "of_a_user.outputs(handle, x)")
+    variables = {"NUMBA_CACHE_DIR": str(tmp_path / "cache")}
+    assert run_python(code, **variables) == "0 1\n"
+    assert run_python(code, **variables) == "1 0\n"
+
+
+def test_the_type_tells_the_version():
+    numba_type = njit_typing.type_of(np.dtype("float32"))
+    assert numba_type.name == "fastbp.CompiledNetwork(float32, version 1)"
+    assert pickle.loads(pickle.dumps(numba_type)) == numba_type
+    assert numba_type != njit_typing.type_of(np.dtype("float64"))
+    assert all(
+        message.endswith(".") for message in vars(njit_messages).values() if isinstance(message, str) and "`" in message
+    )
