@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 import fastbp as bp
-from fastbp.export import njit_messages, njit_typing
+from fastbp.export import njit_typing
 from tests.fresh import run_python
 
 compiled = pytest.mark.skipif(numba.config.DISABLE_JIT, reason="nothing is compiled")
@@ -88,9 +88,7 @@ def test_copies_have_their_own():
         np.testing.assert_allclose(outputs(other, x), expected, rtol=1e-12)
     assert not outputs(handle, x).any()
     for fails in (lambda: pickle.dumps(handle), lambda: copy.copy(handle), lambda: copy.deepcopy(handle)):
-        with pytest.raises(
-            TypeError, match=r"^A bp\.CompiledNetwork cannot be pickled or copied, because it has addres"
-        ):
+        with pytest.raises(TypeError, match=r"^A bp\.CompiledNetwork cannot be pickled or copied, because it has"):
             fails()
 
 
@@ -125,7 +123,17 @@ def test_networks_that_come_and_go():
         del net, handle
 
 
+USERS = """
+import numba, numpy as np
+@numba.njit(cache=True)
+def outputs(net, x):
+    out = np.empty(net.n_outputs)
+    net.predict(x, out)
+    net.step(x, out)
+    return out
+"""
 CALLER = """
+import sys
 sys.path.insert(0, {folder!r})
 import numpy as np, fastbp as bp, of_a_user
 found = []
@@ -143,11 +151,8 @@ print(sum(stats.cache_hits.values()), sum(stats.cache_misses.values()))
 
 @compiled
 def test_a_users_function_is_compiled_once_for_all_processes(tmp_path):
-    source = (
-        "import numba, numpy as np\n@numba.njit(cache=True)\ndef outputs(net, x):\n    out = np.empty(net.n_outputs)"
-    )
-    (tmp_path / "of_a_user.py").write_text(f"{source}\n    net.predict(x, out)\n    net.step(x, out)\n    return out\n")
-    code = CALLER.format(folder=str(tmp_path)).replace("of_a_user.outputs(handle, x)", "of_a_user.outputs(handle, x)")
+    (tmp_path / "of_a_user.py").write_text(USERS)
+    code = CALLER.format(folder=str(tmp_path))
     variables = {"NUMBA_CACHE_DIR": str(tmp_path / "cache")}
     assert run_python(code, **variables) == "0 1\n"
     assert run_python(code, **variables) == "1 0\n"
@@ -158,6 +163,3 @@ def test_the_type_tells_the_version():
     assert numba_type.name == "fastbp.CompiledNetwork(float32, version 1)"
     assert pickle.loads(pickle.dumps(numba_type)) == numba_type
     assert numba_type != njit_typing.type_of(np.dtype("float64"))
-    assert all(
-        message.endswith(".") for message in vars(njit_messages).values() if isinstance(message, str) and "`" in message
-    )
