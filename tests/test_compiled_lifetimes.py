@@ -2,6 +2,7 @@
 
 import copy
 import gc
+import json
 import pickle
 import random
 import weakref
@@ -12,6 +13,7 @@ import pytest
 
 import fastbp as bp
 from fastbp.export import njit_typing
+from fastbp.kernels.roots.evaluator import run
 from tests.fresh import run_python
 
 compiled = pytest.mark.skipif(numba.config.DISABLE_JIT, reason="nothing is compiled")
@@ -153,9 +155,33 @@ print(sum(stats.cache_hits.values()), sum(stats.cache_misses.values()))
 def test_a_users_function_is_compiled_once_for_all_processes(tmp_path):
     (tmp_path / "of_a_user.py").write_text(USERS)
     code = CALLER.format(folder=str(tmp_path))
-    variables = {"NUMBA_CACHE_DIR": str(tmp_path / "cache")}
+    variables = {"NUMBA_CACHE_DIR": str(tmp_path / "cache"), "FASTBP_CACHE_DIR": run._cache.cache_path}
     assert run_python(code, **variables) == "0 1\n"
     assert run_python(code, **variables) == "1 0\n"
+
+
+PLAIN = """
+import json, numpy as np, fastbp as bp
+found = []
+for sizes, options in [([3, 5, 4], ("tanh", "softmax", "cross_entropy")), ([3, 20, 2], ("gelu", "identity"))]:
+    net = bp.Network(sizes, *options, seed=0)
+    handle, x, y = net.compiled(bp.Adam(0.1)), np.linspace(-1, 1, 15).reshape(5, 3), np.full((5, sizes[-1]), 0.25)
+    out, grad = np.empty((5, sizes[-1])), np.empty(net.n_params)
+    dx, jacobian = np.empty((5, 3)), np.empty((sizes[-1], 3))
+    handle.predict(x, out), handle.input_gradient(x, y, dx), handle.input_jacobian(x[0].copy(), jacobian)
+    found += [handle.value_and_grad(x, y, grad), handle.loss_value(x[0].copy(), y[0].copy()), handle.step(x, y)]
+    if options[1] == "softmax":
+        found += [handle.loss_value(x[0].copy(), 2), handle.step(x, np.arange(5) % 4)]
+    found += [*net.params, *out.ravel(), *grad, *dx.ravel(), *jacobian.ravel()]
+    assert bp.network_at(handle.pointer, np.float64).n_steps == handle.n_steps
+print(json.dumps(found))
+"""
+
+
+@compiled
+def test_plain_python_has_the_same_numbers():
+    plain, of_kernels = (json.loads(run_python(PLAIN, NUMBA_DISABLE_JIT=disabled)) for disabled in "10")
+    np.testing.assert_allclose(plain, of_kernels, rtol=1e-9, atol=1e-12)
 
 
 def test_the_type_tells_the_version():
