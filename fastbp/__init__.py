@@ -30,7 +30,7 @@ from fastbp.functions.own import Activation, Loss
 from fastbp.inspection.diagnostics import DiagnosticReport, DiagnosticWatch, LayerDiagnosis, diagnose
 from fastbp.inspection.gradient_check import GradientReport, LayerCheck, check_gradient
 from fastbp.inspection.weight_history import WeightHistory
-from fastbp.loading import from_torch_state_dict, load
+from fastbp.loading import from_onnx, from_torch_state_dict, load
 from fastbp.model.definition import ActivationSpec, OutputSpec
 from fastbp.model.trace import LayerTrace, Trace
 from fastbp.old_names import register as _register_old_names
@@ -99,6 +99,7 @@ __all__ = [
     "diagnose",
     "find_learning_rate",
     "finite_difference_gradient",
+    "from_onnx",
     "from_torch_state_dict",
     "get_num_threads",
     "load",

@@ -1,11 +1,14 @@
-"""Networks and estimators from elsewhere: `load`, what `save` wrote, as what it was; and networks of torch."""
+"""Networks and estimators from elsewhere: `load`, what `save` wrote, as what it was; and networks of ONNX and torch."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from numpy.typing import DTypeLike
+
 from fastbp import validation
+from fastbp.export.onnx_reader import read_onnx
 from fastbp.export.torch import torch_params
 from fastbp.functions.own import Activation, Loss
 from fastbp.model.definition import ActivationSpec, OutputSpec
@@ -16,7 +19,7 @@ from fastbp.storage.atomic import PathLike
 from fastbp.storage.networks import ESTIMATOR_VERSION, NETWORK_VERSION, OwnFunctions, restore
 from fastbp.storage.own_classes import listed, subclasses
 
-__all__ = ["from_torch_state_dict", "load"]
+__all__ = ["from_onnx", "from_torch_state_dict", "load"]
 
 _VERSIONS = {"network": NETWORK_VERSION, "classifier": ESTIMATOR_VERSION, "regressor": ESTIMATOR_VERSION}
 _OwnClasses = dict[tuple[str, str], type]  # by kind of file and name
@@ -142,6 +145,99 @@ def from_torch_state_dict(
         activation=activation,
         output=output,
         loss=loss,
+        initializer="glorot_uniform",
+        l2_penalty=0.0,
+        l1_penalty=0.0,
+        dropout=0.0,
+        loss_parameter=None,
+    )
+
+
+def from_onnx(
+    model: PathLike | bytes | Any,
+    *,
+    output: str | None = None,
+    loss: str | Loss | None = None,
+    dtype: DTypeLike | None = None,
+) -> Network:
+    """Return the network that an ONNX model is; needs the `onnx` package, ``pip install "fastbp[onnx]"``.
+
+    Read are multi-layer perceptrons, one chain of dense layers, as torch, Keras, scikit-learn (skl2onnx), MATLAB and
+    fastbp itself write them, with or without a scaler in front and a classifier's end.  Activations are those of
+    `Network`, also where a model spells them by other operators.  Nothing of the model is run, and nothing in it is
+    trusted.
+
+    Parameters
+    ----------
+    model : str, os.PathLike, bytes or onnx.ModelProto
+        The model, by the name of its file, by its bytes or as `onnx` has loaded it; of less than 2 GiB.
+    output : str, optional
+        The name of the value that is the network's output, if not the only output of the model, or the only one of
+        floating numbers, as the probabilities of a classifier are: also one inside, such as logits.
+    loss : str or Loss, optional
+        As for `Network`; a model does not tell it.  By default the one that belongs to the outputs: cross-entropy for
+        softmax and sigmoid, poisson for exp, else quadratic.
+    dtype : {"float32", "float64"}, optional
+        Type of the parameters; by default that of the model.  float16 and bfloat16 become float32.
+
+    Returns
+    -------
+    Network
+        The network, whose parameters are copies, ready to predict, to be trained on and to be exported.
+
+    Raises
+    ------
+    ImportError
+        If the `onnx` package is missing.
+    TypeError, OSError
+        If an argument is wrong, or the file cannot be opened.
+    ValueError
+        If the model is damaged, or no network: its text names the first node that cannot be taken.  For a file it is a
+        `FileError`.  Weights in files of their own are not opened: pass ``onnx.load(path)``, which reads them.
+
+    See Also
+    --------
+    Network.to_onnx : The other direction; what it writes is read with the same bits.
+
+    Notes
+    -----
+    A layer's weights and biases are those of the model, bit by bit, unless something affine stands beside it, such as
+    a scaler in front, BatchNormalization or a factor behind an activation.  That is folded into the weights in float64
+    and rounded once, so that outputs differ by rounding: a little more of it where inputs are far from 0 compared with
+    how they vary, since a scaler subtracts before it multiplies.  What is affine behind the last activation becomes an
+    output layer of its own.  An activation is recognised by its values at some hundred points, which must agree to
+    2e-7.
+
+    LogSoftmax is read as softmax: the network predicts probabilities, and their logarithms are what the model gives.
+    Of a classifier the network gives the probabilities; for two classes with one sigmoid, that of the second class.
+
+    References
+    ----------
+    The operators: https://onnx.ai/onnx/operators/
+
+    Examples
+    --------
+    >>> import os, tempfile, fastbp as bp
+    >>> net = bp.Network([2, 3, 1], "gelu", "sigmoid", "cross_entropy", seed=0)
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     net.to_onnx(os.path.join(folder, "net.onnx"))
+    ...     twin = bp.from_onnx(os.path.join(folder, "net.onnx"))
+    >>> twin.activations, twin.loss
+    (((('gelu', 3),), (('sigmoid', 1),)), 'cross_entropy')
+    >>> (twin.params == net.params).all()
+    np.True_
+    """
+    if output is not None and not isinstance(output, str):
+        raise TypeError(f"`output` must be the name of a value in the model; got {type(output).__name__}.")
+    found = read_onnx(model, output, None if dtype is None else validation.network_dtype(dtype))
+    *hidden, last = found.activations
+    return from_params(
+        Network,
+        found.params,
+        found.sizes,
+        activation=hidden,
+        output=last[0][0] if len(last) == 1 else last,
+        loss=found.loss if loss is None else loss,
         initializer="glorot_uniform",
         l2_penalty=0.0,
         l1_penalty=0.0,

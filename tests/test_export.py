@@ -113,7 +113,7 @@ def test_what_cannot_become_a_model(path, monkeypatch):
         with pytest.raises(error) as caught:
             call()
         assert str(caught.value) == message
-    monkeypatch.setattr(export, "_MOST_ONNX_BYTES", 100)
+    monkeypatch.setattr(export, "MOST_ONNX_BYTES", 100)
     with pytest.raises(ValueError) as caught:  # noqa: PT011 -- the whole text is compared below
         bp.Network([3, 4]).to_onnx(path)
     assert str(caught.value) == "`net` must have less than 2 GiB of parameters for an ONNX model; it has 128 bytes."

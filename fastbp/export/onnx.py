@@ -21,12 +21,12 @@ from fastbp.version import __version__
 if TYPE_CHECKING:
     from onnx import ModelProto, NodeProto
 
-__all__ = ["onnx_model", "to_onnx"]
+__all__ = ["MOST_ONNX_BYTES", "Graph", "import_onnx", "onnx_model", "require_exportable", "to_onnx"]
 
 _OPSET = 17  # of 2022: every operator below exists in it, and runtimes of the years since know it
 _IR_VERSION = 8  # the one that belongs to it
 _TAIL_CENTRE, _TAIL_DEGREE = 4.0, 20  # of the polynomial in gelu: its error is below the rounding of float64
-_MOST_ONNX_BYTES = (1 << 31) - (1 << 20)  # a protocol buffer holds less than 2 GiB; a MiB for the graph itself
+MOST_ONNX_BYTES = (1 << 31) - (1 << 20)  # a protocol buffer holds less than 2 GiB; a MiB for the graph itself
 
 
 def to_onnx(net: Model, path: PathLike) -> None:
@@ -97,7 +97,7 @@ def onnx_model(net: Model) -> ModelProto:
 def require_exportable(net: Model) -> None:
     """Raise unless ONNX can hold a network."""
     n_bytes = net.params.nbytes
-    if n_bytes > _MOST_ONNX_BYTES:
+    if n_bytes > MOST_ONNX_BYTES:
         raise ValueError(f"`net` must have less than 2 GiB of parameters for an ONNX model; it has {n_bytes} bytes.")
     if not validation.all_finite(net.params):
         raise ValueError(
@@ -111,7 +111,7 @@ def require_exportable(net: Model) -> None:
                 )
 
 
-def _import_onnx() -> Any:
+def import_onnx() -> Any:
     """Return the `onnx` package."""
     try:
         import onnx
@@ -126,7 +126,7 @@ class Graph:
     """The nodes and constants of an ONNX graph, made one after the other; every value has a name."""
 
     def __init__(self, dtype: np.dtype) -> None:
-        self._onnx = _import_onnx()
+        self._onnx = import_onnx()
         self._dtype = dtype
         self.nodes: list[NodeProto] = []
         self.constants: list[Any] = []

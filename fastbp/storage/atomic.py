@@ -11,7 +11,7 @@ from typing import Any, BinaryIO
 
 from fastbp.system.whole_files import Place, cure, write_whole
 
-__all__ = ["FileError", "PathLike", "checked_path", "file_status", "path_named", "write_atomically"]
+__all__ = ["FileError", "PathLike", "checked_path", "file_status", "path_named", "printable", "write_atomically"]
 
 PathLike = str | os.PathLike[str]
 
@@ -40,11 +40,21 @@ class FileError(ValueError):
         self.path, self.reason = path, reason
 
     def __str__(self) -> str:
-        reason = self.reason if len(self.reason) <= _MOST_REASON else f"{self.reason[:_MOST_REASON]}..."
-        if not reason.isprintable():  # a name from the file may be anything, and must not move a terminal's cursor
-            letters = (c if c.isprintable() else c.encode("unicode_escape").decode() for c in reason)
-            reason = "".join(letters)
-        return f"The file {self.path!r} cannot be loaded: {reason}"
+        return f"The file {self.path!r} cannot be loaded: {printable(self.reason)}"
+
+
+def printable(reason: str) -> str:
+    r"""Return a text with words of an untrusted file as an error may show it: short, and without control characters.
+
+    Examples
+    --------
+    >>> printable("its loss is \x1b.")
+    'its loss is \\x1b.'
+    """
+    text = reason if len(reason) <= _MOST_REASON else f"{reason[:_MOST_REASON]}..."
+    if text.isprintable():  # a name from the file may be anything, and must not move a terminal's cursor
+        return text
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
 # --- paths ------------------------------------------------------------------------------------------------------------
