@@ -11,6 +11,8 @@ from types import ModuleType
 import numpy as np
 import pytest
 
+from fastbp.export.c_formulas import HAS_SAME_BITS
+
 EXAMPLES = Path(__file__).parents[1] / "examples"
 PROGRAMS = sorted(path.stem for path in EXAMPLES.glob("[0-9]*.py"))
 
@@ -31,7 +33,7 @@ def shown(value: float, printed: str) -> bool:
 
 
 def test_examples_are_numbered_from_one_and_named_in_their_readme() -> None:
-    assert [int(name[:2]) for name in PROGRAMS] == list(range(1, 19))
+    assert [int(name[:2]) for name in PROGRAMS] == list(range(1, 20))
     text = (EXAMPLES / "README.md").read_text(encoding="utf-8")
     for name in PROGRAMS:
         assert f"]({name}.py)" in text, name
@@ -275,6 +277,16 @@ def test_balanced_pole(capsys: pytest.CaptureFixture[str]) -> None:
     assert found.lengths[-100:].mean() > 400
     assert found.tested.mean() > 400
     assert f"the last 100 {found.lengths[-100:].mean():.0f}" in capsys.readouterr().out
+def test_a_network_in_c(capsys: pytest.CaptureFixture[str]) -> None:
+    example = load("19_a_network_in_c")
+    numbers = example.main(epochs=100)
+    printed = capsys.readouterr().out
+    assert "1284 bytes of constants, arrays of 128 bytes" in printed
+    assert len(numbers["in C"]) == 2 * len(example.compilers())
+    for (_, exact), outputs in numbers["in C"].items():
+        np.testing.assert_allclose(outputs, numbers["predicted"], rtol=0, atol=0 if exact and HAS_SAME_BITS else 3e-6)
+    if not numbers["in C"]:
+        assert "there is no C compiler here" in printed
 
 
 # ---- As programs -----------------------------------------------------------------------------------------------------
@@ -308,6 +320,7 @@ SMALLER = {
     "16_poisson_equation": {"iterations": 20},
     "17_learned_dynamics": {"starts": 5},
     "18_balanced_pole": {"episodes": 40},
+    "19_a_network_in_c": {"epochs": 20},
 }
 
 

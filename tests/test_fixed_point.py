@@ -12,7 +12,7 @@ import fastbp as bp
 from fastbp.export.fixed_functions import FORMATS, INTEGER_FUNCTIONS, LEAKY_DIVISOR, TABLE_OF, Z_REACH, table
 from fastbp.export.fixed_point import FixedLayer
 from fastbp.export.fixed_ranges import OF_UNIT
-from tests import c_programs, reference_formulas
+from tests import c_programs, reference_formulas, test_c_microcontrollers
 from tests.c_compilers import compile_c, compilers, name_of, run
 from tests.cases import ACTIVATION_NAMES
 
@@ -101,7 +101,7 @@ def network(name):
     for b in net.biases:
         b[...] = rng.normal(0, 40 if name == "biased" else 0.3, b.shape)
     if name == "steep":
-        net.weights[0][...] *= 300
+        net.weights[0][...] *= 1500
     return net
 
 
@@ -160,8 +160,7 @@ def compiled(folder, request):
         "double out_q31(int32_t y) { return n_flat_q31_to_float(y); }",
         "",
     ]
-    level = "-O1" if name_of(request.param) == "gcc" else "-O2"
-    return c_programs.library(folder, "\n".join(lines), request.param, level)
+    return c_programs.library(folder, "\n".join(lines), request.param, "-O1")
 
 
 @pytest.mark.parametrize("form", FORMATS)
@@ -202,7 +201,7 @@ def test_the_error_is_small_and_within_its_bound(folder, name, form):
     assert np.array_equal(report.mean_error, errors.mean(axis=0))
     assert (report.max_error <= report.error_bound).all()
     largest = max(1.0, abs(net.predict(X)).max())
-    share = {"q15": 1e-3, "q31": 1e-7 if net.dtype == np.float64 else 1e-5}[form] * (100 if name == "steep" else 1)
+    share = {"q15": 1e-3, "q31": 1e-7 if net.dtype == np.float64 else 1e-5}[form] * (1000 if name == "steep" else 1)
     assert report.max_error.max() <= share * largest
 
 
@@ -217,15 +216,52 @@ def test_there_is_no_floating_point_number(folder, form):
         assert re.search(r"\bfloat\b|\bdouble\b|\d\.\d|0x1p", header) is None
 
 
-@pytest.mark.skipif(shutil.which("avr-gcc") is None, reason="no compiler for AVR")
+CORES = {  # without floating point: their compilers, and what a library's functions for floats are called
+    "avr": (("avr-gcc", "-mmcu=atmega2560"), r"__\w*sf\d?\b"),
+    "cortex-m0": (("arm-none-eabi-gcc", "-mcpu=cortex-m0", "-mthumb"), r"__aeabi_([fd]|\w*2[fd])"),
+}
+
+
 @pytest.mark.parametrize("form", FORMATS)
-def test_avr_compiles_it(folder, form):
+@pytest.mark.parametrize("core", CORES)
+def test_a_core_without_floats_needs_no_library_for_them(folder, core, form):
+    compiler, of_floats = CORES[core]
+    if shutil.which(compiler[0]) is None:
+        pytest.skip(f"there is no {compiler[0]}")
     text = "\n".join(f'#include "{name}_{form}.c"' for name in ("mixed", "softmax", "biased"))
-    (folder / f"avr_{form}.c").write_text(text)
-    compile_c(("avr-gcc", "-mmcu=atmega2560"), folder, "-Os", "-c", "-o", f"avr_{form}.o", f"avr_{form}.c")
-    symbols = run(("avr-nm", "-u", f"avr_{form}.o"), folder)
-    assert "__adddi3" in symbols
-    assert re.search(r"__\w*sf\d?\b", symbols) is None  # of software floating point
+    (folder / f"{core}.c").write_text(text)
+    compile_c(compiler, folder, "-Os", "-c", "-o", f"{core}.o", f"{core}.c")
+    symbols = run((compiler[0].replace("gcc", "nm"), "-u", f"{core}.o"), folder)
+    assert "div" in symbols  # of integers, by softmax
+    assert re.search(of_floats, symbols) is None
+
+
+# What the compiler's library does for a product of 16 bits with 32.  There it ends with a skipped instruction before a
+# return, at which qemu 7.2 stands still.
+AVR_PRODUCT = """
+.global __wrap___mulhisi3
+__wrap___mulhisi3:
+    call __umulhisi3
+    tst r19
+    brpl 1f
+    sub r24, r26
+    sbc r25, r27
+1:  tst r27
+    brpl 2f
+    sub r24, r18
+    sbc r25, r19
+2:  ret
+"""
+
+
+@test_c_microcontrollers.needs_avr
+@pytest.mark.parametrize("form", FORMATS)
+def test_avr_has_the_same_bits(tmp_path, form):
+    net = network("mixed")
+    net.to_c(tmp_path / "net.c", format=form, calibration=rows(net), test_vectors=40)
+    (tmp_path / "product.s").write_text(AVR_PRODUCT)
+    said = test_c_microcontrollers.on_avr(tmp_path, "-Wl,--wrap=__mulhisi3", "product.s")
+    assert said == test_c_microcontrollers.AS_IN_PYTHON
 
 
 @pytest.mark.skipif(not (shutil.which("arm-none-eabi-gcc") and shutil.which("qemu-arm")), reason="no compiler, or qemu")
@@ -290,6 +326,17 @@ def test_ranges_are_proven_from_bounds_of_the_inputs(tmp_path, name):
     assert (abs(report.predict(corners) - net.predict(corners)) <= report.error_bound).all()
 
 
+@pytest.mark.parametrize("name", ["gelu", "silu"])
+def test_the_minimum_of_an_activation_is_within_its_range(tmp_path, name):
+    """It lies between the ends of z, where the values are nearer to 0."""
+    net = bp.Network([1, 1], output=name, initializer="zeros")
+    net.params = [1.0, 0.0]
+    report = net.to_c(tmp_path / "net.c", format="q15", input_range=(-6, -0.01))
+    assert report.n_cut == (0, 0)
+    assert report.points[1] == {"gelu": 15, "silu": 15}[name]
+    assert report.network.ranges.outputs[0] >= -net.predict(np.linspace(-2, 0, 999)[:, np.newaxis]).min()
+
+
 def test_what_is_out_of_range_is_cut_off_and_counted(tmp_path):
     net = network("relu")
     X = rows(net)
@@ -301,7 +348,8 @@ def test_what_is_out_of_range_is_cut_off_and_counted(tmp_path):
 
 def test_inputs_of_0_to_1_keep_all_places(tmp_path):
     net = bp.Network([2, 1], seed=0)
-    report = net.to_c(tmp_path / "net.c", format="q15", input_range=(0, 1))
+    X = [[0.0, 1.0], [1.0, 0.5]]
+    report = net.to_c(tmp_path / "net.c", format="q15", input_range=(0, 1), calibration=X)
     assert report.points[0] == 15
     assert report.network.integers(np.array([[0.0, 1.0]])).tolist() == [[0, 32767]]
     assert report.n_cut[0] == 0
@@ -323,6 +371,14 @@ def test_auto_is_the_narrowest_that_is_near_enough(tmp_path):
         net.to_c(tmp_path / "net.c", format="auto", calibration=X, tolerance=1e-12)
 
 
+def test_tolerance_is_a_share_of_the_outputs_spread(tmp_path):
+    net = network("tanh")
+    net.weights[-1][...] *= 1000
+    report = net.to_c(tmp_path / "net.c", format="auto", calibration=rows(net))
+    assert report.format == "q15"
+    assert report.max_error.max() > 0.01
+
+
 def test_auto_passes_over_a_format_with_too_few_bits(tmp_path):
     net = bp.Network([2, 4, 1], "tanh", seed=0)
     X = rows(net) * [1.0, 1e-4]
@@ -332,9 +388,13 @@ def test_auto_passes_over_a_format_with_too_few_bits(tmp_path):
 def test_classes_are_compared(tmp_path):
     net = network("softmax")
     X = rows(net)
-    report = net.to_c(tmp_path / "net.c", format="q15", calibration=X)
-    same = report.predict(X).argmax(axis=1) == net.predict(X).argmax(axis=1)
-    assert report.agreement == same.mean() > 0.99
+    net.biases[-1][...] = 0
+    for scale, least in ((1, 0.99), (1e-5, 0.2)):  # of logits, by which probabilities become equal to all places
+        net.weights[-1][...] *= scale
+        report = net.to_c(tmp_path / "net.c", format="q15", calibration=X)
+        same = report.predict(X).argmax(axis=1) == net.predict(X).argmax(axis=1)
+        assert report.agreement == same.mean() >= least
+    assert report.agreement < 0.9
     assert network("relu").to_c(tmp_path / "net.c", format="q15", calibration=X).agreement is None
 
 
