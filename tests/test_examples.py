@@ -277,6 +277,8 @@ def test_balanced_pole(capsys: pytest.CaptureFixture[str]) -> None:
     assert found.lengths[-100:].mean() > 400
     assert found.tested.mean() > 400
     assert f"the last 100 {found.lengths[-100:].mean():.0f}" in capsys.readouterr().out
+
+
 def test_a_network_in_c(capsys: pytest.CaptureFixture[str]) -> None:
     example = load("19_a_network_in_c")
     numbers = example.main(epochs=100)
