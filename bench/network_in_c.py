@@ -116,10 +116,11 @@ def fann_library(compiler: str, net: bp.Network) -> Run:
 
 def seconds_of(run: Run, X: np.ndarray, Y: np.ndarray) -> float:
     """Seconds of a row, in one turn."""
-    n, began = 0, time.perf_counter()
-    while (passed := time.perf_counter() - began) < SECONDS:
+    n, passed, began = 0, 0.0, time.perf_counter()
+    while n == 0 or passed < SECONDS:
         run(X, Y)
         n += len(X)
+        passed = time.perf_counter() - began
     return passed / n
 
 
