@@ -67,7 +67,7 @@ def test_the_programs_of_the_pages_run(page, capsys):
         exec(compile(program, page, "exec"), names)
 
 
-@pytest.mark.parametrize("page", ["derivatives.md", "matlab.md", "onnx.md"])
+@pytest.mark.parametrize("page", ["compiled.md", "derivatives.md", "matlab.md", "onnx.md"])
 def test_the_pages_name_what_there_is(page):
     """Every method after `net.`, `at.` and `history.`, and every name after `bp.`."""
     text = (ROOT / "docs" / page).read_text(encoding="utf-8")
