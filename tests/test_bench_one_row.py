@@ -15,7 +15,8 @@ WAYS = {library_way: name for ways in (COMPILED, PYTHON) for name, library_way i
 @pytest.mark.parametrize("what", agreement.OF_ONE_ROW)
 @pytest.mark.parametrize(
     ("library", "way"),
-    [pytest.param(*names, marks=[pytest.mark.slow] * ("dot" in names)) for names in WAYS],  # BLAS compiles for 10 s
+    # a user's own code compiles for seconds
+    [pytest.param(*names, marks=[pytest.mark.slow] * (names[1] in ("dot", "loops"))) for names in WAYS],
 )
 def test_every_way_agrees_with_the_numpy_reference(library, way, what):
     if numba.config.DISABLE_JIT and way == "compiled":
