@@ -10,7 +10,7 @@ What to look for: `net.compiled()` is an argument of the user's own functions un
 nothing but calls of C; both methods agree, and nearly with the truth; u - ln u + v - ln v, which the true equations
 keep, the network keeps to about a hundredth, though nobody has told it to.
 
-Run: ``python examples/17_learned_dynamics.py [folder for the pictures] [--starts 500]``
+Run: ``python examples/18_learned_dynamics.py [folder for the pictures] [--starts 500]``
 """
 
 import argparse
@@ -145,7 +145,7 @@ def draw(pictures: Path, X: np.ndarray, t: np.ndarray, found: Found) -> None:
         right.plot(t, np.percentile(sizes, share, axis=1), style, label=f"on {share} % of the paths")
     right.set(xlabel="time (birth times)", ylabel="change of u - ln u + v - ln v, at most", ylim=(0, None))
     right.legend(loc="upper left")
-    figure.savefig(pictures / "17_learned_dynamics.png", dpi=95)
+    figure.savefig(pictures / "18_learned_dynamics.png", dpi=95)
 
 
 if __name__ == "__main__":

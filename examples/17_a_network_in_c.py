@@ -5,7 +5,7 @@ network and prints what it says, and its outputs are compared with Python's. Wha
 every bit, from every compiler that is here. Written with ``exact=False``, for processors without fused multiply-adds,
 the last bits differ.
 
-Run: ``python examples/19_a_network_in_c.py [folder for the picture] [--epochs 2000]``; without a C compiler (gcc,
+Run: ``python examples/17_a_network_in_c.py [folder for the picture] [--epochs 2000]``; without a C compiler (gcc,
 clang, or that of ``pip install ziglang``) it writes the files and says so.
 """
 
@@ -104,7 +104,7 @@ def draw(pictures: Path, predicted: np.ndarray, numbers: dict[tuple[str, bool], 
         once = dict(zip(labels, handles, strict=True))
         below.legend(once.values(), once.keys(), frameon=False, loc="lower left", bbox_to_anchor=(0, 1), ncols=2)
     pictures.mkdir(parents=True, exist_ok=True)
-    figure.savefig(pictures / "19_a_network_in_c.png", dpi=95)
+    figure.savefig(pictures / "17_a_network_in_c.png", dpi=95)
 
 
 if __name__ == "__main__":

@@ -10,7 +10,7 @@ under ``@numba.njit``; a push takes a fraction of a microsecond, training includ
 is half the squared distance from them, a target z + A (e - p) is the gradient A (p - e) of REINFORCE, for logits z,
 probabilities p, advantage A and the push that was made, e = (1, 0) or (0, 1).
 
-Run: ``python examples/18_balanced_pole.py [folder for the pictures] [--episodes 800] [--seed 0]``
+Run: ``python examples/19_balanced_pole.py [folder for the pictures] [--episodes 800] [--seed 0]``
 """
 
 import argparse
@@ -156,7 +156,7 @@ def draw(pictures: Path, found: Found) -> None:
     right.clabel(lines, fmt="%.1f")
     right.set(xlabel="angle of the pole (degrees)", ylabel="angular velocity (degrees per second)")
     right.set_title("cart at rest in the middle", fontsize="medium")
-    figure.savefig(pictures / "18_balanced_pole.png", dpi=95)
+    figure.savefig(pictures / "19_balanced_pole.png", dpi=95)
 
 
 if __name__ == "__main__":
