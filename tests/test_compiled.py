@@ -93,6 +93,15 @@ def results(net, n):
     return [np.full(shape, np.nan, net.dtype) for shape in shapes]
 
 
+def same(actual, expected):
+    """The same bits; in plain Python, where NumPy sums in its own order, nearly the same."""
+    if numba.config.DISABLE_JIT:
+        dtype = np.asarray(expected).dtype.name
+        assert reference.relative_error(actual, expected) <= GRADIENT_RTOL[dtype]
+    else:
+        np.testing.assert_array_equal(actual, expected)
+
+
 # ---- The same numbers ----------------------------------------------------------------------------------------------
 
 
@@ -102,7 +111,6 @@ def test_one_row_has_the_bits_of_the_network(case, dtype):
     net, X, Y = network_of(case, dtype)
     out, grads, dX, jacobians = results(net, N_ROWS)
     costs = by_rows(net.compiled(), X, Y, out, grads, dX, jacobians)
-    same = np.testing.assert_array_equal if not numba.config.DISABLE_JIT else np.testing.assert_allclose
     for i in range(N_ROWS):
         cost, grad = net.value_and_grad(X[i : i + 1], Y[i : i + 1])
         same(out[i], net.predict(X[i : i + 1])[0])

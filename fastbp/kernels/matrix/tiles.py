@@ -16,6 +16,8 @@ that have a tiling, see `fastbp.kernels.machine.processor` (`TILES`); elsewhere 
 from collections.abc import Callable
 from typing import Any
 
+import numba
+import numpy as np
 from llvmlite import ir
 from numba import types
 from numba.extending import intrinsic
@@ -168,21 +170,29 @@ def _transpose(module: Any, real: Any) -> Any:
     return function
 
 
-@intrinsic
-def scratch(typingctx, p, elements):
-    """Memory on the stack for a literal number of elements of the dtype of `p`, at the start of a cache line."""
-    if not isinstance(elements, types.IntegerLiteral):
-        return None
-    count = elements.literal_value
+if numba.config.DISABLE_JIT:
 
-    def codegen(context, builder, signature, args):
-        real = context.get_value_type(p.dtype)
-        with builder.goto_entry_block():
-            memory = builder.alloca(real, integer(count))
-            memory.align = 64
-        return memory
+    def scratch(p: Any, elements: int) -> Any:
+        """NumPy twin."""
+        return np.zeros(elements, p.dtype)
 
-    return p(p, elements), codegen  # the literal's type keeps apart what is compiled for different numbers
+else:
+
+    @intrinsic
+    def scratch(typingctx, p, elements):
+        """Memory on the stack for a literal number of elements of the dtype of `p`, at the start of a cache line."""
+        if not isinstance(elements, types.IntegerLiteral):
+            return None
+        count = elements.literal_value
+
+        def codegen(context, builder, signature, args):
+            real = context.get_value_type(p.dtype)
+            with builder.goto_entry_block():
+                memory = builder.alloca(real, integer(count))
+                memory.align = 64
+            return memory
+
+        return p(p, elements), codegen  # the literal's type keeps apart what is compiled for different numbers
 
 
 def _kinds(most_rows: tuple[int, ...]) -> list[tuple[int, bool]]:
