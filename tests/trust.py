@@ -350,6 +350,70 @@ PROMISES = (
             "test_plain_python.py::test_plain_python_agrees_with_compiled",
         ),
     ),
+    Promise(
+        "compiled code, C, ONNX",
+        "a network inside the user's compiled code, and `predict_one`, have the bits of `predict`, of every activation and "
+        "loss; gradients there are those of the complex step, and steps those of `Network.step`",
+        (
+            "test_compiled.py::test_one_row_has_the_bits_of_the_network",
+            "test_compiled.py::test_rows_together",
+            "test_compiled.py::test_derivatives_by_the_complex_step",
+            "test_compiled.py::test_steps_are_those_of_the_network",
+            "test_predict_one.py::test_bits_are_those_of_predict",
+        ),
+    ),
+    Promise(
+        "compiled code, C, ONNX",
+        "there it needs no Python and allocates nothing, keeps alive what it uses, is called by any number of threads, and "
+        "refuses arrays of other types and shapes before anything is written",
+        (
+            "test_compiled.py::test_the_evaluator_allocates_nothing_and_needs_no_python",
+            "test_compiled.py::test_many_threads",
+            "test_compiled.py::test_another_shape",
+            "test_compiled.py::test_another_type",
+            "test_compiled_lifetimes.py::test_networks_that_come_and_go",
+            "test_compiled_lifetimes.py::test_a_users_function_is_compiled_once_for_all_processes",
+            "test_predict_one.py::test_wrong_arguments",
+        ),
+    ),
+    Promise(
+        "compiled code, C, ONNX",
+        "a network written as C has the bits of `predict`, by every compiler at hand, optimised or not, and on a Cortex-M; "
+        "without fused multiply-adds it keeps within a bound worked out from its parameters",
+        (
+            "test_c.py::test_outputs_have_the_same_bits",
+            "test_c.py::test_without_fused_multiply_adds_outputs_are_within_the_bounds",
+            "test_c.py::test_a_file_knows_its_header",
+            "test_c_microcontrollers.py::test_cortex_m_computes_the_same_bits",
+            "test_c_estimators.py::test_c_says_what_python_says",
+        ),
+    ),
+    Promise(
+        "compiled code, C, ONNX",
+        "in fixed point C has the bits of a twin in NumPy, on a computer, an Arm and an AVR, without a floating-point number, "
+        "and errors are within a proven bound while nothing is cut off",
+        (
+            "test_fixed_point.py::test_c_has_the_bits_of_the_twin",
+            "test_fixed_point.py::test_a_layer_is_what_integers_of_any_length_give",
+            "test_fixed_point.py::test_the_error_is_small_and_within_its_bound",
+            "test_fixed_point.py::test_arm_has_the_same_bits",
+            "test_fixed_point.py::test_avr_has_the_same_bits",
+        ),
+    ),
+    Promise(
+        "compiled code, C, ONNX",
+        "an ONNX model becomes a network that computes what onnxruntime does, or one error that names the first node that it "
+        "cannot have; damaged and hostile models take little time and memory and open no other file",
+        (
+            "test_from_onnx.py::test_there_and_back",
+            "test_from_onnx.py::test_modules_of_torch",
+            "test_from_onnx_at_random.py::test_random_graphs",
+            "test_from_onnx_refused.py::test_the_first_node_that_cannot_be_taken",
+            "test_from_onnx_refused.py::test_damaged_and_unusual_models",
+            "test_from_onnx_refused.py::test_a_mutated_model_is_an_error_or_the_network_that_it_says",
+        ),
+        ("python -m tests.fuzz_onnx --count 20000",),
+    ),
 )
 # Commands whose results have a table of their own in the page.
 ELSEWHERE = {"python -m tests.with_versions --pre": "see [versions](#versions)"}
