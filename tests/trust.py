@@ -352,8 +352,8 @@ PROMISES = (
     ),
     Promise(
         "compiled code, C, ONNX",
-        "a network inside the user's compiled code, and `predict_one`, have the bits of `predict`, of every activation and "
-        "loss; gradients there are those of the complex step, and steps those of `Network.step`",
+        "a network inside the user's compiled code, and `predict_one`, have the bits of `predict`, of every "
+        "activation and loss; gradients there are those of the complex step, and steps those of `Network.step`",
         (
             "test_compiled.py::test_one_row_has_the_bits_of_the_network",
             "test_compiled.py::test_rows_together",
@@ -364,8 +364,8 @@ PROMISES = (
     ),
     Promise(
         "compiled code, C, ONNX",
-        "there it needs no Python and allocates nothing, keeps alive what it uses, is called by any number of threads, and "
-        "refuses arrays of other types and shapes before anything is written",
+        "there it needs no Python and allocates nothing, keeps alive what it uses, is called by any number of "
+        "threads, and refuses arrays of other types and shapes before anything is written",
         (
             "test_compiled.py::test_the_evaluator_allocates_nothing_and_needs_no_python",
             "test_compiled.py::test_many_threads",
@@ -378,8 +378,8 @@ PROMISES = (
     ),
     Promise(
         "compiled code, C, ONNX",
-        "a network written as C has the bits of `predict`, by every compiler at hand, optimised or not, and on a Cortex-M; "
-        "without fused multiply-adds it keeps within a bound worked out from its parameters",
+        "a network written as C has the bits of `predict`, by every compiler at hand, optimised or not, and on a "
+        "Cortex-M; without fused multiply-adds it keeps within a bound worked out from its parameters",
         (
             "test_c.py::test_outputs_have_the_same_bits",
             "test_c.py::test_without_fused_multiply_adds_outputs_are_within_the_bounds",
@@ -390,8 +390,8 @@ PROMISES = (
     ),
     Promise(
         "compiled code, C, ONNX",
-        "in fixed point C has the bits of a twin in NumPy, on a computer, an Arm and an AVR, without a floating-point number, "
-        "and errors are within a proven bound while nothing is cut off",
+        "in fixed point C has the bits of a twin in NumPy, on a computer, an Arm and an AVR, without a floating-point "
+        "number, and errors are within a proven bound while nothing is cut off",
         (
             "test_fixed_point.py::test_c_has_the_bits_of_the_twin",
             "test_fixed_point.py::test_a_layer_is_what_integers_of_any_length_give",
@@ -402,8 +402,8 @@ PROMISES = (
     ),
     Promise(
         "compiled code, C, ONNX",
-        "an ONNX model becomes a network that computes what onnxruntime does, or one error that names the first node that it "
-        "cannot have; damaged and hostile models take little time and memory and open no other file",
+        "an ONNX model becomes a network that computes what onnxruntime does, or one error that names the first node "
+        "that it cannot have; damaged and hostile models take little time and memory and open no other file",
         (
             "test_from_onnx.py::test_there_and_back",
             "test_from_onnx.py::test_modules_of_torch",
