@@ -11,6 +11,8 @@ from types import ModuleType
 import numpy as np
 import pytest
 
+from fastbp.export.c_formulas import HAS_SAME_BITS
+
 EXAMPLES = Path(__file__).parents[1] / "examples"
 PROGRAMS = sorted(path.stem for path in EXAMPLES.glob("[0-9]*.py"))
 
@@ -31,7 +33,7 @@ def shown(value: float, printed: str) -> bool:
 
 
 def test_examples_are_numbered_from_one_and_named_in_their_readme() -> None:
-    assert [int(name[:2]) for name in PROGRAMS] == list(range(1, 17))
+    assert [int(name[:2]) for name in PROGRAMS] == list(range(1, 18))
     text = (EXAMPLES / "README.md").read_text(encoding="utf-8")
     for name in PROGRAMS:
         assert f"]({name}.py)" in text, name
@@ -254,6 +256,18 @@ def test_poisson_equation(capsys: pytest.CaptureFixture[str]) -> None:
     assert f"largest error on the square {found.error:.1e}" in capsys.readouterr().out
 
 
+def test_a_network_in_c(capsys: pytest.CaptureFixture[str]) -> None:
+    example = load("17_a_network_in_c")
+    numbers = example.main(epochs=100)
+    printed = capsys.readouterr().out
+    assert "1284 bytes of constants, arrays of 128 bytes" in printed
+    assert len(numbers["in C"]) == 2 * len(example.compilers())
+    for (_, exact), outputs in numbers["in C"].items():
+        np.testing.assert_allclose(outputs, numbers["predicted"], rtol=0, atol=0 if exact and HAS_SAME_BITS else 3e-6)
+    if not numbers["in C"]:
+        assert "there is no C compiler here" in printed
+
+
 # ---- As programs -----------------------------------------------------------------------------------------------------
 
 
@@ -283,6 +297,7 @@ SMALLER = {
     "12_slow_ways": {"steps": 20},
     "13_scikit_learn_drop_in": {"epochs": 2},
     "16_poisson_equation": {"iterations": 20},
+    "17_a_network_in_c": {"epochs": 20},
 }
 
 

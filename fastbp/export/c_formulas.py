@@ -68,6 +68,7 @@ class Formulas:
         self._format = FORMATS[numba.from_dtype(dtype)]
         self.bits = 8 * dtype.itemsize
         self._is_single = dtype == np.float32
+        self._sums = 0  # that a softmax takes side by side
         self._file.add(self.filled(self.filled(FUSED) if exact else PLAIN))
 
     # --- numbers ------------------------------------------------------------------------------------------------------
@@ -101,7 +102,7 @@ class Formulas:
             "WIDER": _WIDER[self.type],
             "HAS_FMA": _HAS_FMA[self.type],
             "SLOWLY_FUSED": SLOWLY_FUSED[self.type].strip(),
-            "LANES": str(lanes_of(self.bits // 8)),
+            "SUMS": str(self._sums),
             "SLOPE": self.number(LEAKY_SLOPE),
         }.get(name)
 
@@ -153,4 +154,13 @@ class Formulas:
         return [f"for (j = {begin}; j < {begin + count}; j++) {item} = {function}({item});"]
 
     def _softmax(self, n: int) -> str:
-        return "softmax" if softmax_lanes(n, self.bits // 8) else "softmax_of_pairs"
+        """Return which softmax one of n outputs is."""
+        lanes = softmax_lanes(n, self.bits // 8)
+        # Of a vector that is longer than a row, the rest is 0.
+        self._sums = min(lanes, 1 << (n - 1).bit_length()) if lanes else n
+        return "softmax" if 0 < lanes < n else "softmax_of_one_vector" if lanes else "softmax_of_pairs"
+
+    @property
+    def scratch_bytes(self) -> int:
+        """What the functions so far take on the stack in arrays, at most."""
+        return self._sums * self.bits // 8

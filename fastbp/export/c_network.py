@@ -10,7 +10,7 @@ from numpy.typing import ArrayLike
 from fastbp import validation
 from fastbp.export.c_bound import error_bounds
 from fastbp.export.c_formulas import HAS_SAME_BITS, Formulas, softmax_lanes
-from fastbp.export.c_source import CFile, CReport, checked_name, paths_of
+from fastbp.export.c_source import CFile, CReport, checked_name, paths_of, quoted
 from fastbp.export.c_test import add_test, test_rows
 from fastbp.functions.own import Activation
 from fastbp.model.definition import require_network
@@ -117,7 +117,7 @@ def _network(file: CFile, formulas: Formulas, net: Model) -> int:
     body, loops = _statements(file, formulas, net)
     lines = "\n".join(f"    {line}" for line in [*buffers, *loops, *body])
     file.add(f"void {p}_predict(const {t} *x, {t} *y)\n{{\n{lines}\n}}")
-    return sum(widths) * net.dtype.itemsize
+    return sum(widths) * net.dtype.itemsize + formulas.scratch_bytes
 
 
 def _statements(file: CFile, formulas: Formulas, net: Model) -> tuple[list[str], list[str]]:
@@ -142,10 +142,11 @@ def _describe(file: CFile, net: Model, buffer_bytes: int, *, exact: bool) -> Non
     file.comment += [
         f"{file.name}: a feed-forward network of {net.n_params} parameters in {t}, written by fastbp {__version__}.",
         f"{net.sizes[0]} inputs; {'; '.join(layers)}.",
+        *(f"x[{k}] is {quoted(str(name))}" for k, name in enumerate(net.feature_names or ())),
         "",
         "It allocates nothing and keeps nothing: any number of threads may call it at once.",
-        f"Memory: {file.constant_bytes} bytes of constants, in flash where there is one; two buffers of together",
-        f"{buffer_bytes} bytes on the stack while it runs.",
+        f"Memory: {file.constant_bytes} bytes of constants, in flash where there is one; arrays of {buffer_bytes}",
+        "bytes on the stack while it runs, beside what a compiler takes for registers.",
         "",
         *(_SAME_BITS if exact else _OTHER_BITS),
         *(_softmax_note(net) if net.has_softmax and exact else []),

@@ -56,8 +56,8 @@ class CReport(NamedTuple):
     constant_bytes : int
         What the parameters take: of flash on a microcontroller, beside the code.
     buffer_bytes : int
-        What the two buffers for hidden layers take on the stack while the function runs; a few words for registers and
-        return addresses come on top.
+        What the arrays for hidden layers and a softmax's sums take on the stack while the function runs; what a
+        compiler keeps there of registers and return addresses comes on top.
 
     Examples
     --------
@@ -141,10 +141,8 @@ def quoted(text: str) -> str:
     >>> print(quoted("size */ of\nGr\u00f6\u00dfe"))
     "size *\/ of\nGr\u00f6\u00dfe"
     """
-    escaped = json.dumps(text)  # so that a backslash is never the last character of a line
-    for sign in ("*/", "/*", "??"):  # ends, begins, trigraphs
-        escaped = escaped.replace(sign, "\\".join(sign))
-    return escaped
+    # In quotes, so that a backslash is never the last character of a line; no comment begins or ends, no trigraph.
+    return re.sub(r"(?<=\*)(?=/)|(?<=/)(?=\*)|(?<=\?)(?=\?)", r"\\", json.dumps(text))
 
 
 def literal(value: Any, c_type: str) -> str:
@@ -193,6 +191,7 @@ class CFile:
 
     Examples
     --------
+    >>> import numpy as np
     >>> file = CFile("net")
     >>> file.array("float", "b1", np.array([0.5, -1.0]), "biases")
     >>> print(file.parts[0])

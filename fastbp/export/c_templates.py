@@ -284,7 +284,7 @@ static $T ${P}_exp_of_negative($T z)
 /* exp(z - max z) over its sum, in which neighbours are added, then neighbouring sums, and so on. */
 static void ${P}_softmax_of_pairs(size_t n, $T *a)
 {
-    $T sums[$LANES], largest = a[0];
+    $T sums[$SUMS], largest = a[0];
     size_t i, j, d;
     for (j = 1; j < n; j++) largest = largest < a[j] ? a[j] : largest;
     for (j = 0; j < n; j++) sums[j] = a[j] = ${P}_exp(a[j] - largest);
@@ -293,18 +293,33 @@ static void ${P}_softmax_of_pairs(size_t n, $T *a)
     for (j = 0; j < n; j++) a[j] /= sums[0];
 }
 """,
-    "softmax": """
-/* exp(z - max z) over its sum, in which every $LANES-th is added, then those sums, halves to halves. */
-static void ${P}_softmax(size_t n, $T *a)
+    "powers_and_sum": """
+/* exp(z - max z), and their sum: of each $SUMS-th, then of those sums, halves to halves. */
+static $T ${P}_powers_and_sum(size_t n, $T *a)
 {
-    $T sums[$LANES] = {$ZERO}, largest = a[0];
+    $T sums[$SUMS] = {$ZERO}, largest = a[0];
     size_t j, d;
     for (j = 1; j < n; j++) largest = largest < a[j] ? a[j] : largest;
-    for (j = 0; j < n; j++) sums[j % $LANES] += a[j] = ${P}_exp_of_negative(a[j] - largest);
-    for (d = $LANES / 2; d > 0; d /= 2)
+    for (j = 0; j < n; j++) sums[j % $SUMS] += a[j] = ${P}_exp_of_negative(a[j] - largest);
+    for (d = $SUMS / 2; d > 0; d /= 2)
         for (j = 0; j < d; j++) sums[j] += sums[j + d];
-    if (n <= $LANES) for (j = 0; j < n; j++) a[j] /= sums[0];
-    else for (j = 0, sums[0] = $ONE / sums[0]; j < n; j++) a[j] *= sums[0];
+    return sums[0];
+}
+""",
+    "softmax_of_one_vector": """
+static void ${P}_softmax_of_one_vector(size_t n, $T *a)
+{
+    const $T sum = ${P}_powers_and_sum(n, a);
+    size_t j;
+    for (j = 0; j < n; j++) a[j] /= sum;
+}
+""",
+    "softmax": """
+static void ${P}_softmax(size_t n, $T *a)
+{
+    const $T factor = $ONE / ${P}_powers_and_sum(n, a);
+    size_t j;
+    for (j = 0; j < n; j++) a[j] *= factor;
 }
 """,
 }

@@ -36,6 +36,7 @@ def add_test(file: CFile, X: NDArray[Any], Y: NDArray[Any], bounds: NDArray[Any]
         How far each output may be from Y; without, all bits must be the same.
     """
     c_type, places = "float" if X.dtype == np.float32 else "double", {"P": file.name, "M": file.macro, "N": len(X)}
+    file.declarations += ["", f"#ifdef {file.macro}_TEST", f"int {file.name}_test(void);", "#endif"]
     file.test_includes.append("<stdio.h>")
     file.array(c_type, "test_x", X, f"{len(X)} rows of inputs", is_test=True)
     file.array(c_type, "test_y", Y, "What Python predicted for them", is_test=True)
@@ -68,7 +69,7 @@ static int {P}_is_right({T} value, {T} expected, {T} bound)
 }}"""
 
 _TEST = """\
-/* How many of the {N} rows have other outputs. */
+/* How many of the {N} rows have other outputs than in Python. */
 int {P}_test(void)
 {{
     {T} x[{M}_N_INPUTS], y[{M}_N_OUTPUTS];

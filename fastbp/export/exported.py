@@ -163,14 +163,19 @@ class ExportedModel(Model):
         test_vectors: int | ArrayLike = 0,
         exact: bool = True,
     ) -> CReport | FixedPointReport:
-        """Write the network as a C99 file and its header.
+        """Write the network as a C99 file and its header, which compute the same bits as `predict`.
+
+        The file declares ``void NAME_predict(const T *x, T *y)`` for one row, with T float or double as the network,
+        and the macros NAME_N_INPUTS and NAME_N_OUTPUTS.  It needs <math.h> only, allocates nothing, keeps no state and
+        has the parameters as constants, in flash on a microcontroller.  docs/c.md says more.
 
         Parameters
         ----------
         path : str or os.PathLike
-            The C file, whose name ends in ``.c``; the header ``.h`` lies beside it.
+            The C file, whose name ends in ``.c``; the header with ``.h`` instead lies beside it.  Those that exist are
+            replaced, each whole or not at all; a C file does not compile with the header of another one.
         name : str, optional
-            What all names in it begin with; by default the file's name.
+            What all names in C begin with; by default the file's name without its folder and ``.c``.
         format : {'q15', 'q31', 'auto'}, optional
             None is the network's own float32 or float64.  The others are fixed point, for processors without floats:
             all numbers are integers of 16 or 32 bits, and the function is ``NAME_predict_q``; ``'auto'`` is the
@@ -184,9 +189,12 @@ class ExportedModel(Model):
         tolerance : float
             Largest error of ``'auto'``, as a share of the distance between the largest and the smallest output.
         test_vectors : int or array_like, shape (n, n_features)
-            Rows for the test in the file, or how many random ones.
+            Rows of a test in the file, or how many random ones: compiled with ``-DNAME_TEST`` it is a program that
+            compares its outputs with those that `predict` gave for them.
         exact : bool
-            Whether to have fused multiply-adds, and with them the same bits.
+            Whether sums are made of fused multiply-adds, as here: then the outputs have the same bits on every
+            processor, but one without that instruction takes long (and AVR has none at all).  False leaves it to the
+            compiler; then the last bits differ, and the test allows each output a bound worked out from the parameters.
 
         Returns
         -------
@@ -196,9 +204,17 @@ class ExportedModel(Model):
 
         Raises
         ------
-        TypeError, ValueError, OSError
-            If an argument is wrong, or a file cannot be written; if a range leaves too few bits to a number in fixed
-            point, or is not known.
+        TypeError, ValueError
+            If an argument is wrong, if a parameter is NaN or infinite, or if the network has an activation of your own;
+            in fixed point also if a range leaves too few bits to a number, or is not known.
+        OSError
+            If a file cannot be written; those that were there before are whole.
+
+        Notes
+        -----
+        The same bits need a processor here that has fused multiply-adds and vectors (AVX2 or NEON).  Softmax sums in
+        the order of the processor that writes the file; predictions on another kind of processor may differ from it in
+        the last place.  The sine of more than 2**13 radians in float32 or 2**20 in float64 is that of the C library.
 
         Examples
         --------
