@@ -1,12 +1,12 @@
 """A network leaves Python: the same bits from a program in C.
 
-A small network learns a sine wave and is written as a C file. A C program of a few lines reads numbers, calls the network
-and prints what it says, and its outputs are compared with Python's. What to look for: they are the same in every bit, from
-every compiler that is here. Written with ``exact=False``, for processors without fused multiply-adds, the last bits
-differ.
+A small network learns a sine wave and is written as a C file. A C program of a few lines reads numbers, calls the
+network and prints what it says, and its outputs are compared with Python's. What to look for: they are the same in
+every bit, from every compiler that is here. Written with ``exact=False``, for processors without fused multiply-adds,
+the last bits differ.
 
-Run: ``python examples/17_a_network_in_c.py [folder for the picture] [--epochs 2000]``; without a C compiler (gcc, clang,
-or that of ``pip install ziglang``) it writes the files and says so.
+Run: ``python examples/17_a_network_in_c.py [folder for the picture] [--epochs 2000]``; without a C compiler (gcc,
+clang, or that of ``pip install ziglang``) it writes the files and says so.
 """
 
 import argparse

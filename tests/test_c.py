@@ -1,13 +1,17 @@
 """Networks as C files: outputs in every bit, by every compiler at hand."""
 
 import functools
+import re
 
 import numpy as np
 import pytest
 
 import fastbp as bp
+from bench import network_in_c
+from fastbp.export import c_formulas
 from fastbp.export.c_bound import error_bounds
 from fastbp.export.c_formulas import HAS_SAME_BITS
+from fastbp.kernels.machine.processor import VECTOR_BYTES
 from fastbp.kernels.vectors.trigonometric import SIN_LIMIT_32, SIN_LIMIT_64
 from tests import c_compilers, cases
 from tests.c_compilers import NATIVE, compile_c, compilers, library, name_of, program_of, run
@@ -152,6 +156,22 @@ def test_special_values_are_among_the_rows():
         assert ((np.abs(outputs) < np.finfo(dtype).tiny) & (outputs != 0)).sum() >= 10
 
 
+@needs_same_bits
+@pytest.mark.parametrize("vector_bytes", [16, 32, 64])
+def test_softmax_in_the_order_of_another_processor_is_near(vector_bytes, tmp_path, monkeypatch):
+    nets = {name: net for name, net in networks().items() if name.startswith("softmax")}
+    monkeypatch.setattr(c_formulas, "lanes_of", lambda itemsize: vector_bytes // itemsize)
+    program_of(nets, tmp_path)
+    functions = library(compilers()[0], ("-O1",), nets, tmp_path)
+    farthest = 0.0
+    for name, function in functions.items():
+        expected = predicted(name)
+        distance = np.abs(function(rows_of(name)).astype(np.float64) - expected) / np.spacing(expected)
+        farthest = max(farthest, float(distance.max()))
+    assert farthest <= 8.0
+    assert (farthest == 0) == (vector_bytes == VECTOR_BYTES)
+
+
 @every_compiler
 def test_without_fused_multiply_adds_outputs_are_within_the_bounds(compiler, folder):
     within_some, names = 0, [name for name in networks() if not name.startswith("far")]
@@ -168,6 +188,28 @@ def test_without_fused_multiply_adds_outputs_are_within_the_bounds(compiler, fol
             if name.startswith("softmax"):
                 assert bounds.max() < 1e4 * np.finfo(Y.dtype).eps
     assert within_some > 100  # of the bounds' size, not only of nothing
+
+
+def test_short_softmaxes_have_one_order_on_x86(tmp_path, monkeypatch):
+    for dtype, n, is_same in (("float32", 4, True), ("float32", 5, False), ("float64", 2, True), ("float64", 3, False)):
+        texts = set()
+        for vector_bytes in (32, 64):
+            monkeypatch.setattr(c_formulas, "lanes_of", lambda itemsize, n=vector_bytes: n // itemsize)
+            bp.Network([3, n], output="softmax", dtype=dtype, seed=0).to_c(tmp_path / "net.c")
+            texts.add((tmp_path / "net.c").read_text())
+        assert (len(texts) == 1) == is_same, (dtype, n)
+
+
+def test_the_benchmark_runs(capsys, monkeypatch):
+    monkeypatch.setattr(network_in_c, "SHAPES", network_in_c.SHAPES[:1])
+    monkeypatch.setattr(network_in_c, "SECONDS", 0.0)
+    monkeypatch.setattr(network_in_c, "FLAGS", [flag for flag in network_in_c.FLAGS if flag != "-O3"])
+    if len(compilers()[0]) > 1:
+        pytest.skip("it takes the name of a compiler")
+    network_in_c.main(compilers()[0][0], turns=1)
+    assert re.search(
+        r"^4-32-16-4 tanh, softmax: .*fastbp \d+ \[\S+\]; fastbp, exact=False", capsys.readouterr().out, re.M
+    )
 
 
 # ---- The test in the file --------------------------------------------------------------------------------------------
