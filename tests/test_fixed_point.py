@@ -266,6 +266,17 @@ def test_a_layer_is_what_integers_of_any_length_give(folder, form):
     assert found.tolist() == expected
 
 
+def test_a_bias_far_below_all_outputs_keeps_its_sign(tmp_path):
+    """Where the products' places would take its sum beyond 64 bits, a neuron that is 0 came out as anything."""
+    net = bp.Network([1, 2], output="relu")
+    net.params = np.array([1e-3, 1e-3, -5.0, 1e-2])
+    X = np.linspace(-1, 1, 50)[:, np.newaxis]
+    report = net.to_c(tmp_path / "net.c", format="q31", calibration=X)
+    assert (report.predict(X)[:, 0] == 0).all()
+    assert (report.max_error <= report.error_bound).all()
+    assert report.error_bound.max() < 1e-8
+
+
 def test_leaky_relu_divides_exactly():
     one = np.array([[1]])
     layer = FixedLayer(one, np.array([0]), 0, 0, 0, 0, (("leaky_relu", 1),), 32, 1)
