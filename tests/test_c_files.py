@@ -223,6 +223,16 @@ def test_names_of_features_stand_in_the_head(tmp_path):
     assert 'x[1] is "gr\\u00f6\\u00dfe?\\?/"' in head
 
 
+def test_rows_for_the_test_have_the_columns_of_fit(tmp_path):
+    pandas = pytest.importorskip("pandas")
+    net, frame = bp.Network([2, 1], seed=0), pandas.DataFrame(np.eye(2), columns=["a", "b"])
+    net.fit(frame, np.zeros((2, 1)), epochs=1)
+    for keywords in ({}, {"format": "q15", "input_range": (0, 1)}):
+        message = error(ValueError, net.to_c, tmp_path / "net.c", test_vectors=frame[["b", "a"]], **keywords)
+        assert message.startswith("`test_vectors` must have its columns in the order of `fit`")
+    assert not os.listdir(tmp_path)
+
+
 def test_the_report_counts_bytes(tmp_path):
     report = bp.Network([5, 7, 3, 9, 4], "tanh", dtype="float32", seed=0).to_c(tmp_path / "net.c")
     assert report == (str(tmp_path / "net.c"), str(tmp_path / "net.h"), 4 * (42 + 24 + 36 + 40), 4 * (9 + 3))

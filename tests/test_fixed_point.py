@@ -266,6 +266,15 @@ def test_a_layer_is_what_integers_of_any_length_give(folder, form):
     assert found.tolist() == expected
 
 
+def test_a_range_that_cannot_be_proven_is_seen_in_data(tmp_path):
+    """Infinity times a weight of zero proves nothing, and is no number either."""
+    net = bp.Network([1, 1, 2, 1], "exp", output="tanh", seed=0)
+    net.params = np.array([800.0, -400.0, 1.0, 0.0, 0.0, 0.1, 0.5, -0.5, 0.0])
+    X = np.linspace(0, 0.5, 50)[:, np.newaxis]
+    report = net.to_c(tmp_path / "net.c", format="q31", calibration=X, input_range=(0, 2))
+    assert report.max_error.max() < 1e-6
+
+
 def test_a_bias_far_below_all_outputs_keeps_its_sign(tmp_path):
     """Where the products' places would take its sum beyond 64 bits, a neuron that is 0 came out as anything."""
     net = bp.Network([1, 2], output="relu")
@@ -424,7 +433,27 @@ WRONG = {
         "`input_range` must be (low, high), numbers or arrays of shape (2,), with low not above high; got ([0, 0, 0], "
         "1).",
     ),
+    "text": (
+        {"input_range": ("0", "1")},
+        "`input_range` must be (low, high), numbers or arrays of shape (2,), with low not above high; got ('0', '1').",
+    ),
+    "huge integer": (
+        {"input_range": (-(10**400), 0)},
+        "`input_range` must be (low, high), numbers or arrays of shape (2,), with low not above high; got "
+        f"(-1{'0' * 400}, 0).",
+    ),
+    "huge range": (
+        {"input_range": (-1.5e308, 1.5e308), "calibration": None},
+        "`format='q15'` has too few bits for the inputs, which reach 1.5e+308. Scale the data to about -1 to 1, with "
+        "scikit-learn's StandardScaler for instance, and train again.",
+    ),
+    "huge rows": (
+        {"calibration": [[1.7e308, -1.7e308]]},
+        "`format='q15'` has too few bits for the inputs, which reach 1.798e+308. Scale the data to about -1 to 1, with "
+        "scikit-learn's StandardScaler for instance, and train again.",
+    ),
     "tolerance": ({"tolerance": 0}, "`tolerance` must be above 0; got 0."),
+    "tolerance of floats": ({"format": None, "tolerance": 0}, "`tolerance` must be above 0; got 0."),
     "small input": (
         {"calibration": [[1.0, 0.001], [-1.0, 0.0]]},
         "`format='q15'` leaves fewer than 6 bits to the input 'x[1]': it reaches 0.00125 where others reach 1.25, and "
@@ -446,6 +475,11 @@ def test_a_wrong_argument_gets_a_message_and_no_file(tmp_path, kind):
     with pytest.raises(ValueError, match="^" + re.escape(message) + "$"):
         net.to_c(tmp_path / "net.c", **{"format": "q15", "calibration": [[0.5, 1.0]], **arguments})
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_flag_of_floats_is_looked_at_too(tmp_path):
+    with pytest.raises(TypeError, match=r"^`exact` must be True or False; got str.$"):
+        bp.Network([2, 1]).to_c(tmp_path / "net.c", format="q15", input_range=(0, 1), exact="no")
 
 
 def test_weights_with_too_few_bits_are_refused(tmp_path):

@@ -4,22 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from string import Template
-from typing import Any
 
-import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
 from fastbp import validation
 from fastbp.export.c_integers import IntegerC
 from fastbp.export.c_network import require_writable_in_c, to_c
 from fastbp.export.c_source import CFile, CReport, checked_name, literal, paths_of
+from fastbp.export.c_test import rows_of_test
 from fastbp.export.fixed_functions import FORMATS, TABLE_OF, Integers
 from fastbp.export.fixed_point import FixedLayer, FixedNetwork
 from fastbp.export.fixed_report import FixedPointReport, chosen_network, fixed_point_report
 from fastbp.model.definition import require_network
 from fastbp.model.model import Model
 from fastbp.storage.atomic import PathLike
-from fastbp.validation.sparse_rows import as_dense
 from fastbp.version import __version__
 
 __all__ = ["write_c"]
@@ -58,6 +56,8 @@ def write_c(
     TypeError, ValueError, OSError
         As `Network.to_c`.
     """
+    validation.flag(exact, "exact")
+    tolerance = validation.real_number(tolerance, "tolerance", 0.0, open_low=True)
     if format is not None and (not isinstance(format, str) or format not in (*FORMATS, "auto")):
         raise ValueError(f"`format` must be None for floats, or 'q15', 'q31' or 'auto' for integers; got {format!r}.")
     if format is None:
@@ -74,7 +74,7 @@ def write_c(
     require_writable_in_c(net)
     fixed, errors, rows = chosen_network(net, format, calibration, input_range, tolerance)
     buffers = _network(file, fixed)
-    X = fixed.integers(_test_rows(net, test_vectors, rows))
+    X = fixed.integers(rows_of_test(net, test_vectors, rows))
     if len(X):
         _add_test(file, f"int{fixed.form.bits}_t", X, fixed.outputs(X)[0])
     if add is not None:
@@ -91,14 +91,6 @@ def _said(text: str) -> list[str]:
     """Return the lines of a report but the first, which has the file's name, as ASCII without an end of a comment."""
     lines = text.removesuffix(">").splitlines()
     return [line.replace("*/", "* /") for line in lines[1:]]
-
-
-def _test_rows(net: Model, test_vectors: Any, rows: NDArray[Any]) -> NDArray[Any]:
-    """Return the rows of a test: those that came, or so many of the rows that were compared."""
-    if isinstance(test_vectors, int | np.integer):
-        n = validation.positive_integer(test_vectors, "test_vectors", 0)
-        return rows[np.arange(n) % len(rows)]
-    return as_dense(validation.inputs(test_vectors, net.sizes[0], net.dtype, "test_vectors"))
 
 
 def _network(file: CFile, fixed: FixedNetwork) -> int:

@@ -11,7 +11,7 @@ from fastbp import validation
 from fastbp.export.c_bound import error_bounds
 from fastbp.export.c_formulas import HAS_SAME_BITS, Formulas, softmax_lanes
 from fastbp.export.c_source import CFile, CReport, checked_name, paths_of, quoted
-from fastbp.export.c_test import add_test, test_rows
+from fastbp.export.c_test import add_test, rows_of_test
 from fastbp.functions.own import Activation
 from fastbp.model.definition import require_network
 from fastbp.model.model import Model
@@ -71,7 +71,7 @@ def to_c(
     name = checked_name(name, source)
     exact = validation.flag(exact, "exact")
     require_writable_in_c(net)
-    X = test_rows(net, test_vectors)
+    X = rows_of_test(net, test_vectors)
     file = CFile(name)
     buffer_bytes = _network(file, Formulas(file, net.dtype, exact=exact), net)
     if len(X):

@@ -9,18 +9,20 @@ from numpy.typing import NDArray
 
 from fastbp import validation
 from fastbp.export.c_source import CFile
+from fastbp.model.checks import checked_inputs
 from fastbp.model.model import Model
-from fastbp.validation.sparse_rows import as_dense
 
-__all__ = ["add_test", "test_rows"]
+__all__ = ["add_test", "rows_of_test"]
 
 
-def test_rows(net: Model, test_vectors: Any) -> NDArray[Any]:
-    """Return the rows of a test: those that came, or so many random ones."""
-    if isinstance(test_vectors, int | np.integer):
-        n = validation.positive_integer(test_vectors, "test_vectors", 0)
-        return np.random.default_rng(0).standard_normal((n, net.sizes[0])).astype(net.dtype)
-    return as_dense(validation.inputs(test_vectors, net.sizes[0], net.dtype, "test_vectors"))
+def rows_of_test(net: Model, test_vectors: Any, rows: NDArray[Any] | None = None) -> NDArray[Any]:
+    """Return the rows of a test: those that came, or so many of `rows`, or so many random ones."""
+    if not isinstance(test_vectors, int | np.integer):
+        return checked_inputs(net, test_vectors, "test_vectors")
+    n = validation.positive_integer(test_vectors, "test_vectors", 0)
+    if rows is not None:
+        return rows[np.arange(n) % len(rows)]
+    return np.random.default_rng(0).standard_normal((n, net.sizes[0])).astype(net.dtype)
 
 
 def add_test(file: CFile, X: NDArray[Any], Y: NDArray[Any], bounds: NDArray[Any] | None) -> None:

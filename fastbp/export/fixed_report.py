@@ -12,8 +12,8 @@ from fastbp import validation
 from fastbp.export.fixed_functions import FORMATS, Reals
 from fastbp.export.fixed_point import FixedNetwork, fixed_network
 from fastbp.export.fixed_ranges import find_ranges
+from fastbp.model.checks import checked_inputs
 from fastbp.model.model import Model
-from fastbp.validation.arrays import require_columns
 from fastbp.validation.sparse_rows import as_dense
 
 __all__ = ["Errors", "FixedPointReport", "chosen_network", "fixed_point_report"]
@@ -88,11 +88,12 @@ def chosen_network(
     TypeError, ValueError
         As `Network.to_c`.
     """
-    tolerance = validation.real_number(tolerance, "tolerance", 0.0, open_low=True)
-    X = None if calibration is None else _checked_calibration(net, calibration)
+    X = None if calibration is None else checked_inputs(net, calibration, "calibration")
     ranges = find_ranges(net, X, input_range)
     if X is None:
-        X = np.random.default_rng(0).uniform(ranges.low, ranges.high, (_ROWS, net.sizes[0])).astype(net.dtype)
+        share = np.random.default_rng(0).random((_ROWS, net.sizes[0]))
+        with np.errstate(over="ignore"):  # ranges without end are refused below
+            X = (ranges.low * (1 - share) + ranges.high * share).astype(net.dtype)
     if format != "auto":
         fixed = fixed_network(net, ranges, FORMATS[format])
         return fixed, _errors(net, fixed, X), X
@@ -113,13 +114,6 @@ def chosen_network(
         f"{'; '.join(reasons)}. Scale inputs and targets to about -1 to 1 and train again, pass typical rows as "
         "calibration, or write floats."
     )
-
-
-def _checked_calibration(net: Model, calibration: ArrayLike) -> NDArray[Any]:
-    """Return valid rows."""
-    if net.feature_names is not None:
-        require_columns(calibration, net.feature_names, "calibration")
-    return as_dense(validation.inputs(calibration, net.sizes[0], net.dtype, "calibration"))
 
 
 @dataclass(frozen=True, repr=False)
