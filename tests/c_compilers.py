@@ -81,8 +81,9 @@ def program_of(nets, folder, file="all.c", **keywords):
 
 
 def library(compiler, flags, nets, folder, file="all.c"):
-    """Compile what `program_of` wrote; return its functions by the networks' names."""
+    """Compile what `program_of` wrote, once; return its functions by the networks' names."""
     path = folder / f"{file}-{name_of(compiler)}{''.join(flags)}.so".replace("=", "")
-    compile_c(compiler, folder, *flags, "-shared", "-fPIC", file, "-lm", "-o", path)
+    if not path.exists():
+        compile_c(compiler, folder, *flags, "-shared", "-fPIC", file, "-lm", "-o", path)
     loaded = ctypes.CDLL(str(path))
     return {name: Rows(loaded, name, net.sizes[-1]) for name, net in nets.items()}
