@@ -87,22 +87,25 @@ def test_cortex_m_takes_softmax_and_double(exact, tmp_path):
         assert "fma of this library rounds twice: write this file with exact=False, or the network in float32" in said
 
 
-@needs_avr
-def test_avr_is_within_the_bounds(tmp_path):
-    net, X = every_activation()
-    net.to_c(tmp_path / "net.c", test_vectors=X, exact=False)
-    shutil.copy(EXAMPLES / "avr.c", tmp_path)
+def on_avr(folder, *further):
+    """Compile and run the example with net.c of a folder; return the line that it prints."""
+    shutil.copy(EXAMPLES / "avr.c", folder)
     compiling, running = commands("qemu-system-avr")
-    run([*compiling, *STRICT], tmp_path)
-    with subprocess.Popen(
-        running, cwd=tmp_path, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True
-    ) as emulator:
+    run([*compiling, *STRICT, *further], folder)
+    with subprocess.Popen(running, cwd=folder, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True) as emulator:
         alarm = threading.Timer(TIME_LIMIT, emulator.kill)
         alarm.start()
         printed = emulator.stdout.readline()
         alarm.cancel()
         emulator.kill()  # a microcontroller's program never ends
-    assert printed.strip() == AS_IN_PYTHON
+    return printed.strip()
+
+
+@needs_avr
+def test_avr_is_within_the_bounds(tmp_path):
+    net, X = every_activation()
+    net.to_c(tmp_path / "net.c", test_vectors=X, exact=False)
+    assert on_avr(tmp_path) == AS_IN_PYTHON
 
 
 @needs_avr

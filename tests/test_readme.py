@@ -57,13 +57,14 @@ def test_the_readmes_program_runs():
     assert names["grad"].shape == (names["net"].n_params,)
 
 
-@pytest.mark.parametrize("page", ["c.md", "derivatives.md", "matlab.md"])
+@pytest.mark.parametrize("page", ["c.md", "derivatives.md", "fixed-point.md", "matlab.md"])
 def test_the_programs_of_the_pages_run(page, capsys):
     text = (ROOT / "docs" / page).read_text(encoding="utf-8")
     programs = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
     assert programs
+    names = {}  # a page's programs go on from one another
     for program in programs:
-        exec(compile(program, page, "exec"), {})
+        exec(compile(program, page, "exec"), names)
 
 
 @pytest.mark.parametrize("page", ["derivatives.md", "matlab.md"])

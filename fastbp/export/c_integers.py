@@ -25,8 +25,6 @@ from fastbp.export.fixed_functions import (
 
 __all__ = ["IntegerC"]
 
-_LEAST_PART = 4  # of fewer products a sum of its own costs more than to add each of them to 64 bits
-
 _DOWN = """\
 /* x / 2**n, rounded down.  What >> does to negative numbers is the compiler's choice; the first test is a constant. */
 static int${b}_t ${P}_down$b(int${b}_t x, int n)
@@ -62,17 +60,14 @@ static int${b}_t ${P}_sum$b(const $T *w, const $T *a, size_t n)
     return sum;
 }"""
 _SUM_OF_PARTS = """\
-/* The sum of n products; any `part` of them fit into 32 bits, whatever the inputs are. */
-static int64_t ${P}_sum_of_parts(const int16_t *w, const int16_t *a, size_t n, size_t part)
+/* The sum of n products; $part of them, one after the other, fit into 32 bits, whatever the inputs are. */
+static int64_t ${P}_sum_by_$part(const int16_t *w, const int16_t *a, size_t n)
 {
     int64_t sum = 0;
-    size_t i = 0;
-    while (i < n) {
-        const size_t end = n - i < part ? n : i + part;
-        int32_t some = 0;
-        for (; i < end; i++) some += (int32_t)$READ(w + i) * a[i];
-        sum += some;
+    for (; n >= $part; n -= $part, w += $part, a += $part) {
+        sum += $products;
     }
+    for (; n > 0; n--, w++, a++) sum += (int32_t)$READ(w) * *a;
     return sum;
 }"""
 _CUT = """\
@@ -267,9 +262,11 @@ class IntegerC:
 
     def sum(self, sum_bits: int, part: int, n: int, a: str) -> str:
         """Return the sum of the products of n inputs and the weights from `w` on."""
-        if (self.form.bits, sum_bits) == (16, 64) and part >= _LEAST_PART:
-            self._add(_SUM_OF_PARTS)
-            return f"{self.file.name}_sum_of_parts(w, {a}, {n}, {part})"
+        if (self.form.bits, sum_bits) == (16, 64):
+            one = f"(int32_t){self.read(self.type, 'w + {}')} * a[{{}}]"
+            products = "\n            + ".join(one.format(i, i) for i in range(part))
+            self._add(_SUM_OF_PARTS, part=part, products=products)
+            return f"{self.file.name}_sum_by_{part}(w, {a}, {n})"
         self._add(_SUM, b=sum_bits)
         return f"{self.file.name}_sum{sum_bits}(w, {a}, {n})"
 

@@ -163,11 +163,12 @@ class ExportedModel(Model):
         test_vectors: int | ArrayLike = 0,
         exact: bool = True,
     ) -> CReport | FixedPointReport:
-        """Write the network as a C99 file and its header, which compute the same bits as `predict`.
+        """Write the network as a C99 file and its header, which compute the same bits as `predict`, or as integers.
 
         The file declares ``void NAME_predict(const T *x, T *y)`` for one row, with T float or double as the network,
         and the macros NAME_N_INPUTS and NAME_N_OUTPUTS.  It needs <math.h> only, allocates nothing, keeps no state and
-        has the parameters as constants, in flash on a microcontroller.  docs/c.md says more.
+        has the parameters as constants, in flash on a microcontroller.  docs/c.md says more.  With a `format` the
+        function is ``NAME_predict_q`` and all numbers are integers; docs/fixed-point.md says how.
 
         Parameters
         ----------
@@ -190,7 +191,7 @@ class ExportedModel(Model):
             Largest error of ``'auto'``, as a share of the distance between the largest and the smallest output.
         test_vectors : int or array_like, shape (n, n_features)
             Rows of a test in the file, or how many random ones: compiled with ``-DNAME_TEST`` it is a program that
-            compares its outputs with those that `predict` gave for them.
+            compares its outputs with those that `predict` gave for them, in fixed point with the twin's in NumPy.
         exact : bool
             Whether sums are made of fused multiply-adds, as here: then the outputs have the same bits on every
             processor, but one without that instruction takes long (and AVR has none at all).  False leaves it to the
@@ -199,14 +200,14 @@ class ExportedModel(Model):
         Returns
         -------
         CReport or FixedPointReport
-            What was written: both files, bytes of constants and of buffers; in fixed point also the binary points and
-            the errors.
+            ``source`` and ``header``, the files; ``constant_bytes`` and ``buffer_bytes``, what they take.  In fixed
+            point also the binary points, and the errors.
 
         Raises
         ------
         TypeError, ValueError
             If an argument is wrong, if a parameter is NaN or infinite, or if the network has an activation of your own;
-            in fixed point also if a range leaves too few bits to a number, or is not known.
+            in fixed point also if the ranges are not known or leave too few bits to a number.
         OSError
             If a file cannot be written; those that were there before are whole.
 

@@ -35,6 +35,7 @@ _LEAST_POINT = -13  # numbers in steps of 8192: data that want scaling, and sums
 _MOST_EXTRA = 15  # places more than `Format.places` that small numbers get
 _MOST_SHIFT = 30  # of a layer's sum to its z
 _MOST_OUTPUTS = 65_535  # of a softmax of q15, whose sum of exponentials has 32 bits
+_PARTS = (8, 4, 2)  # more than 8 save little, as they are written out one by one
 _LIPSCHITZ = {"sigmoid": 0.25, "gelu": 1.13, "silu": 1.1, "softmax": 0.5}  # largest slopes; of the others 1
 
 
@@ -54,7 +55,7 @@ class FixedLayer:
     sum_bits : int
         Bits that the sum of all products and the bias may need: 32 or 64.
     part : int
-        How many products at a time certainly fit into twice the bits of a weight.
+        How many products of q15 are added up in 32 bits at a time, where all of them need 64.
     """
 
     weights: Integers
@@ -250,7 +251,7 @@ def _fixed_layer(
         weight_point -= 1
     _require_bits_of_weights(W, weight_point, place, form)
     sum_bits = 32 if form.bits == 16 and reach < 1 << 31 else 64
-    part = _largest_part(weights, 1 << form.places, positive, form)
+    part = _largest_part(weights, 1 << form.places, positive)
     return FixedLayer(weights, biases, bias_shift, in_point, weight_point, out, runs, sum_bits, part)
 
 
@@ -277,15 +278,16 @@ def _largest_sum(weights: Integers, most: int, positive: bool) -> int:
     return int(largest.max()) * most
 
 
-def _largest_part(weights: Integers, most: int, positive: bool, form: Format) -> int:
-    """Return the largest number of products, counted from the first input on, whose sums fit into twice the bits."""
-    fan_in, part = len(weights), len(weights)
-    while part > 1:
-        starts = range(0, fan_in, part)
-        if all(_largest_sum(weights[k : k + part], most, positive) < 1 << (2 * form.bits - 1) for k in starts):
-            break
-        part = (part + 1) // 2
-    return part
+def _largest_part(weights: Integers, most: int, positive: bool) -> int:
+    """Return of how many products, counted from the first input on, the sums certainly fit into 32 bits.
+
+    Two always do: with the smallest input, -32768, a product is at most 32767 * 32768, less than half of it.
+    """
+    for part in _PARTS:
+        starts = range(0, len(weights) - part + 1, part)
+        if starts and all(_largest_sum(weights[k : k + part], most, positive) < 1 << 31 for k in starts):
+            return part
+    return _PARTS[-1]
 
 
 def _point(largest: float, form: Format, what: str, most: int) -> int:
