@@ -182,7 +182,10 @@ def test_numbers_become_inputs_as_in_the_twin(folder, compiled, form):
     back.argtypes, back.restype = [c_programs.OF_NUMPY[INTEGERS[form]]], kind
     unit = 2.0 ** -fixed.points[0]
     halves = (np.arange(-9, 10) / 2) * unit
-    values = np.concatenate([halves, np.random.default_rng(0).normal(0, 2, 500), [1e30, -1e30, np.inf, -np.inf]])
+    just_below = np.nextafter(halves, -np.inf)
+    values = np.concatenate(
+        [halves, just_below, np.random.default_rng(0).normal(0, 2, 500), [1e30, -1e30, np.inf, -np.inf]]
+    )
     values = values.astype(real)
     assert [into(float(x)) for x in values] == fixed.integers(values).tolist()
     assert into(float("nan")) == -fixed.form.limit
@@ -421,6 +424,7 @@ def test_classes_are_compared(tmp_path):
 def test_a_report_reads_well(tmp_path):
     net = bp.Network([2, 3, 1], "tanh", output="sigmoid", initializer="zeros")
     report = net.to_c(tmp_path / "net.c", format="q15", calibration=[[0.5, 1.0], [0.0, -2.0]])
+    assert report != net.to_c(tmp_path / "net.c", format="q15", calibration=[[0.5, 1.0], [0.0, -2.0]])
     lines = repr(report).replace(str(tmp_path), "").splitlines()
     assert lines == [
         "<q15 in '/net.c', 2 rows compared with floats",

@@ -39,7 +39,7 @@ _PARTS = (8, 4, 2)  # more than 8 save little, as they are written out one by on
 _LIPSCHITZ = {"sigmoid": 0.25, "gelu": 1.13, "silu": 1.1, "softmax": 0.5}  # largest slopes; of the others 1
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class FixedLayer:
     """A layer of integers.
 
@@ -112,7 +112,7 @@ def _activated(name: str, z: Integers, point: int, form: Format) -> Integers:
     return z.clip(-form.limit, form.limit)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class FixedNetwork:
     """A network of integers, whose outputs are those of the C file in every bit.
 
@@ -135,8 +135,10 @@ class FixedNetwork:
     def integers(self, X: NDArray[Any]) -> Integers:
         """Return real inputs as integers: rounded, halves up, and cut off."""
         limit = self.form.limit
-        scaled = np.floor(np.ldexp(X.astype(np.float64), self.points[0]) + 0.5)
-        return scaled.clip(-limit, limit).astype(np.int64)
+        scaled = np.ldexp(X.astype(np.float64), self.points[0]).clip(-limit, limit)
+        whole = np.floor(scaled)
+        integers: Integers = (whole + (scaled - whole >= 0.5)).astype(np.int64)  # scaled + 0.5 could be rounded up
+        return integers
 
     def reals(self, Y: Integers) -> Reals:
         """Return integers of the outputs as real numbers."""

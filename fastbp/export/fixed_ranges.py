@@ -19,7 +19,7 @@ POSITIVE = ("relu", "sigmoid", "softplus", "exp", "softmax")
 _LOWEST = {"gelu": -0.17, "silu": -0.2785}  # their minima, which lie at about -0.75 and -1.28, rounded down
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Ranges:
     """How far inputs and activations reach.
 

@@ -22,7 +22,7 @@ _ROWS = 1000  # drawn where none are given
 _SHARE = 0.5  # above it a sigmoid's class is the second
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Errors:
     """Errors of a network of integers over some rows.
 
@@ -116,7 +116,7 @@ def chosen_network(
     )
 
 
-@dataclass(frozen=True, repr=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class FixedPointReport:
     """What `Network.to_c` wrote in fixed point, and how near it is.
 
