@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import shlex
 from collections.abc import Callable
 
 import numpy as np
@@ -77,7 +79,7 @@ def to_c(
     if len(X):
         Y = np.concatenate([net.predict(row[np.newaxis]) for row in X])
         add_test(file, X, Y, None if exact and HAS_SAME_BITS else error_bounds(net, X))
-    _describe(file, net, buffer_bytes, exact=exact)
+    _describe(file, net, os.path.basename(source), buffer_bytes, exact=exact)
     if add is not None:
         add(file, "float" if net.dtype == np.float32 else "double", None)
     file.write(source, header)
@@ -135,9 +137,9 @@ def _statements(file: CFile, formulas: Formulas, net: Model) -> tuple[list[str],
     return body, ["size_t j;"] * any(line.startswith("for") for line in body)
 
 
-def _describe(file: CFile, net: Model, buffer_bytes: int, *, exact: bool) -> None:
+def _describe(file: CFile, net: Model, file_name: str, buffer_bytes: int, *, exact: bool) -> None:
     """Write the head: what this is, what it takes, what it promises, how to compile it."""
-    m, c, t = file.macro, f"{file.name}.c", "float" if net.dtype == np.float32 else "double"
+    m, c, t = file.macro, shlex.quote(file_name), "float" if net.dtype == np.float32 else "double"
     layers = [" ".join(f"{count} {name}" for name, count in runs) for runs in net.activations]
     file.comment += [
         f"{file.name}: a feed-forward network of {net.n_params} parameters in {t}, written by fastbp {__version__}.",
