@@ -11,8 +11,8 @@ from fastbp import validation
 from fastbp.export.c_integers import IntegerC
 from fastbp.export.c_network import require_writable_in_c, to_c
 from fastbp.export.c_source import CFile, CReport, checked_name, literal, paths_of
-from fastbp.export.c_test import rows_of_test
-from fastbp.export.fixed_functions import FORMATS, TABLE_OF, Integers
+from fastbp.export.c_test import add_test, rows_of_test
+from fastbp.export.fixed_functions import FORMATS, TABLE_OF
 from fastbp.export.fixed_point import FixedLayer, FixedNetwork
 from fastbp.export.fixed_report import FixedPointReport, chosen_network, fixed_point_report
 from fastbp.model.definition import require_network
@@ -76,7 +76,7 @@ def write_c(
     buffers = _network(file, fixed)
     X = fixed.integers(rows_of_test(net, test_vectors, rows))
     if len(X):
-        _add_test(file, f"int{fixed.form.bits}_t", X, fixed.outputs(X)[0])
+        add_test(file, X, fixed.outputs(X)[0], f"int{fixed.form.bits}_t", "predict_q")
     if add is not None:
         add(file, f"int{fixed.form.bits}_t", fixed.points[-1])
     written = {"constant_bytes": file.constant_bytes, "buffer_bytes": buffers}
@@ -122,43 +122,6 @@ def _network(file: CFile, fixed: FixedNetwork) -> int:
     text = "\n".join(f"    {line}" for line in lines)
     file.add(f"void {name}_predict_q(const {code.type} *x, {code.type} *y)\n{{\n{text}\n}}")
     return (sum(widths) + 2 * n_logits) * fixed.form.bits // 8
-
-
-_TEST = Template("""\
-/* How many of the rows have other outputs. */
-int ${P}_test(void)
-{
-    $T x[${M}_N_INPUTS], y[${M}_N_OUTPUTS];
-    int wrong = 0;
-    size_t i, j;
-    for (i = 0; i < $n; i++) {
-        int different = 0;
-        for (j = 0; j < ${M}_N_INPUTS; j++) x[j] = $READ(${P}_test_x + i * ${M}_N_INPUTS + j);
-        ${P}_predict_q(x, y);
-        for (j = 0; j < ${M}_N_OUTPUTS; j++) different |= y[j] != $READ(${P}_test_y + i * ${M}_N_OUTPUTS + j);
-        wrong += different;
-    }
-    return wrong;
-}""")
-_MAIN = Template("""\
-#ifndef ${M}_TEST_WITHOUT_MAIN
-int main(void)
-{
-    const int wrong = ${P}_test();
-    printf("$P: %d of $n rows as in Python\\n", $n - wrong);
-    return wrong != 0;
-}
-#endif""")
-
-
-def _add_test(file: CFile, c_type: str, X: Integers, Y: Integers) -> None:
-    """Add a function that counts the rows whose outputs are not Python's, and a `main` that calls it."""
-    file.test_includes += ["<stdio.h>"]
-    file.array(c_type, "test_x", X, f"{len(X)} rows of inputs.", is_test=True)
-    file.array(c_type, "test_y", Y, "What Python predicted for them.", is_test=True)
-    words = {"P": file.name, "M": file.macro, "T": c_type, "n": len(X), "READ": file.reader(c_type)}
-    file.declarations.append(f"#ifdef {file.macro}_TEST\nint {file.name}_test(void);\n#endif")
-    file.test += [_TEST.substitute(words), _MAIN.substitute(words)]
 
 
 def _layer_lines(code: IntegerC, layer: FixedLayer, number: int, source: str, target: str) -> list[str]:

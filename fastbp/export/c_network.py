@@ -78,7 +78,8 @@ def to_c(
     buffer_bytes = _network(file, Formulas(file, net.dtype, exact=exact), net)
     if len(X):
         Y = np.concatenate([net.predict(row[np.newaxis]) for row in X])
-        add_test(file, X, Y, None if exact and HAS_SAME_BITS else error_bounds(net, X))
+        c_type = "float" if net.dtype == np.float32 else "double"
+        add_test(file, X, Y, c_type, "predict", None if exact and HAS_SAME_BITS else error_bounds(net, X))
     _describe(file, net, os.path.basename(source), buffer_bytes, exact=exact)
     if add is not None:
         add(file, "float" if net.dtype == np.float32 else "double", None)
