@@ -154,7 +154,7 @@ class FixedPointReport:
     >>> with tempfile.TemporaryDirectory() as folder:
     ...     report = net.to_c(os.path.join(folder, "net.c"), format="q15", calibration=X)
     >>> report.points, bool(report.max_error[0] < 2e-4), report.n_cut
-    ((14, 15, 15), True, (0, 0, 0))
+    ((14, 15, 17), True, (0, 0, 0))
     """
 
     source: str
