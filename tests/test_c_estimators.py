@@ -124,6 +124,9 @@ def test_names_of_classes_are_strings_and_comments(written, compiled):
     for kind in ("multiclass", "binary", "labels", "one"):
         n = estimators[kind].predict_proba(inputs(estimators[kind])).shape[1]
         assert f"/* Probabilities p[0] to p[{n - 1}]. */" in (folder / f"{kind}_None.h").read_text(encoding="ascii")
+    for form, half in ((None, "0.5"), ("q15", "16384"), ("q31", "1073741824")):
+        assert f"y[0] > {half};" in (folder / f"binary_{form}.c").read_text(encoding="ascii")
+        assert f"labels[j] = y[j] > {half};" in (folder / f"labels_{form}.c").read_text(encoding="ascii")
     source = (folder / "frame_q15.c").read_text(encoding="ascii")
     assert ' *   x[1] "wi\\\\dth *\\/"\n' in source
 

@@ -89,6 +89,7 @@ def networks():
     settings["flat"] = {"sizes": [1, 1]}
     settings["nothing"] = {"sizes": [3, 2, 2], "initializer": "zeros"}
     settings["biased"] = {"sizes": [3, 4, 2], "activation": "relu"}
+    settings["gentle"] = {"sizes": [1, len(runs)], "output": [(name, 1) for name, _ in runs]}
     settings["steep"] = {"sizes": [3, 4, 2], "activation": "sine"}
     return settings
 
@@ -100,6 +101,8 @@ def network(name):
         return net
     for b in net.biases:
         b[...] = rng.normal(0, 40 if name == "biased" else 0.3, b.shape)
+    if name == "gentle":  # whose errors are those of the activations
+        net.weights[0][...] = 0.05
     if name == "steep":
         net.weights[0][...] *= 1500
     return net
@@ -364,6 +367,7 @@ def test_what_is_out_of_range_is_cut_off_and_counted(tmp_path):
     net = network("relu")
     X = rows(net)
     X[7] *= 1000
+    X[8, 0] = 4.001
     report = net.to_c(tmp_path / "net.c", format="q15", calibration=X, input_range=(-4, 4))
     assert report.n_cut[0] == (abs(X) > 4).sum()
     assert report.points[0] == 13
