@@ -255,6 +255,18 @@ def test_rows_of_ones_own_are_tested(tmp_path):
     assert run(program(compilers()[0], tmp_path, "net"), tmp_path) == "net: 2 of 2 rows as in Python\n"
 
 
+@needs_same_bits
+def test_outputs_beyond_all_numbers_are_tested(tmp_path):
+    net = bp.Network([1, 3], output=[("exp", 1), ("identity", 2)], dtype="float32")
+    net.params = np.array([3e38, 3e38, 1, 0, 0, 0], np.float32)
+    X = np.array([[10.0], [-10.0], [0.0]], np.float32)
+    for exact in (True, False):
+        net.to_c(tmp_path / "net.c", test_vectors=X, exact=exact)
+        text = (tmp_path / "net.c").read_text()
+        assert "= {INFINITY, INFINITY, 10.0f, 0.0f, -INFINITY, -10.0f, 1.0f" in text
+        assert run(program(compilers()[0], tmp_path, "net"), tmp_path) == "net: 3 of 3 rows as in Python\n"
+
+
 # ---- What a compiler must be -----------------------------------------------------------------------------------------
 
 

@@ -5,6 +5,7 @@ import ctypes
 import numpy as np
 import pandas as pd
 import pytest
+from scipy import sparse
 from sklearn.exceptions import NotFittedError
 
 from fastbp.neural_network import MLPClassifier, MLPRegressor
@@ -120,12 +121,25 @@ def test_names_of_classes_are_strings_and_comments(written, compiled):
     header = (folder / "multiclass_None.h").read_text(encoding="ascii")
     assert header.count("/* class ") == 3
     assert "#define E_MULTICLASS_NONE_N_CLASSES 3" in header
+    for kind in ("multiclass", "binary", "labels", "one"):
+        n = estimators[kind].predict_proba(inputs(estimators[kind])).shape[1]
+        assert f"/* Probabilities p[0] to p[{n - 1}]. */" in (folder / f"{kind}_None.h").read_text(encoding="ascii")
+    for form, half in ((None, "0.5"), ("q15", "16384"), ("q31", "1073741824")):
+        assert f"y[0] > {half};" in (folder / f"binary_{form}.c").read_text(encoding="ascii")
+        assert f"labels[j] = y[j] > {half};" in (folder / f"labels_{form}.c").read_text(encoding="ascii")
     source = (folder / "frame_q15.c").read_text(encoding="ascii")
     assert ' *   x[1] "wi\\\\dth *\\/"\n' in source
 
 
 def test_a_string_has_no_escape_that_goes_on_into_the_next_letter():
     assert _string("\x019") == '"\\0019"'
+
+
+def test_sparse_rows_are_taken_as_in_predict(written, tmp_path):
+    _, estimators, reports = written
+    X = sparse.csr_matrix(inputs(estimators["binary"]))
+    report = estimators["binary"].to_c(tmp_path / "net.c", format="q15", calibration=X, test_vectors=X[:3])
+    assert np.array_equal(report.max_error, reports["binary", "q15"].max_error)
 
 
 def test_rows_are_checked_as_in_predict(tmp_path):

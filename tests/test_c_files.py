@@ -52,7 +52,7 @@ def test_a_name_is_refused_or_an_identifier(name):
     else:
         assert re.fullmatch(r"[A-Za-z][A-Za-z0-9_]*", name, re.ASCII)
         assert "__" not in name
-        assert len(name) < 49
+        assert len(name) < 41
 
 
 RULE = "must be an identifier of C, which has letters, digits and underscores and begins with a letter; got"
@@ -73,10 +73,11 @@ FILE = "The file's name, which all names in C begin with,"
         ("net_", f"`name` {UNDERSCORES} 'net_'."),
         ("my__net", f"`name` {UNDERSCORES} 'my__net'."),
         ("int", f"`name` {WORDS} 'int'."),
+        ("null", f"`name` {WORDS} 'null'."),
         ("Class", f"`name` {WORDS} 'Class'."),
         ("fmaf", f"`name` {WORDS} 'fmaf'."),
         ("sin", f"`name` {WORDS} 'sin'."),
-        ("a" * 49, "`name` must have at most 48 characters; got 49."),
+        ("a" * 41, "`name` must have at most 40 characters; got 41."),
     ],
 )
 def test_names_that_c_cannot_have(name, message, tmp_path):
@@ -104,6 +105,8 @@ def test_file_names_that_give_no_name(file, message, tmp_path):
 def test_the_name_begins_all_names(tmp_path):
     bp.Network([2, 9, 9], ["gelu"], "softmax", seed=0).to_c(tmp_path / "a.c", "Motor2", test_vectors=2)
     text = (tmp_path / "a.c").read_text()
+    assert "cc -std=c99 -O2 -c a.c," in text
+    assert "-DMOTOR2_TEST a.c -lm" in text
     code = re.sub(r'/\*.*?\*/|"[^"\n]*"', "", text, flags=re.DOTALL)
     defined = re.findall(r"^(?:static )?(?:const )?\w+ (\w+)[(\[]|^#define (\w+)", code, re.MULTILINE)
     names = {a or b for a, b in defined} - {"main"}
@@ -159,12 +162,34 @@ def test_both_files_or_none(broken, tmp_path, monkeypatch):
         assert after == before
 
 
+def test_an_error_names_the_file_that_could_not_be_written(tmp_path):
+    link = tmp_path / "net.h"
+    try:
+        link.symlink_to(tmp_path / "no" / "net.h")
+    except OSError:
+        pytest.skip("there are no links here")
+    with pytest.raises(FileNotFoundError, match="must lie in a folder that exists") as caught:
+        NET.to_c(tmp_path / "net.c")
+    assert caught.value.filename == str(link)
+    assert os.listdir(tmp_path) == ["net.h"]
+
+
+def test_no_name_is_longer_than_c_promises(tmp_path):
+    net = bp.Network([2, 9, 9], ["gelu"], "softmax", dtype="float32", seed=0)
+    for number, keywords in enumerate(({}, {"format": "q15", "input_range": (0, 1)})):
+        net.to_c(tmp_path / f"{number}.c", "n" * 40, test_vectors=2, **keywords)
+        for end in "ch":
+            words = re.findall(r"\w+", (tmp_path / f"{number}.{end}").read_text())
+            assert 40 < max(map(len, words)) < 64
+
+
 def number(text):
     """What a C compiler reads."""
     return float.fromhex(text) if "0x" in text else float(text)
 
 
 def test_numbers_are_exact():
+    assert [literal(value, "float") for value in (np.inf, -np.inf, np.nan)] == ["INFINITY", "-INFINITY", "NAN"]
     for value in (0.1, -1 / 3, 1e300, 5e-324, 0.0, -0.0, 1.5, 999.5, 123456789.0, 2.0**-30):
         assert np.float64(number(literal(value, "double"))).tobytes() == np.float64(value).tobytes()
     for value in np.array([0.1, -1 / 3, 1e38, 1e-45, -0.0, 1.5, 3e-39], np.float32):
@@ -221,6 +246,16 @@ def test_names_of_features_stand_in_the_head(tmp_path):
     head = (tmp_path / "net.c").read_text().split("*/")[0]
     assert 'x[0] is "height *\\/ int x;"' in head
     assert 'x[1] is "gr\\u00f6\\u00dfe?\\?/"' in head
+
+
+def test_rows_for_the_test_have_the_columns_of_fit(tmp_path):
+    pandas = pytest.importorskip("pandas")
+    net, frame = bp.Network([2, 1], seed=0), pandas.DataFrame(np.eye(2), columns=["a", "b"])
+    net.fit(frame, np.zeros((2, 1)), epochs=1)
+    for keywords in ({}, {"format": "q15", "input_range": (0, 1)}):
+        message = error(ValueError, net.to_c, tmp_path / "net.c", test_vectors=frame[["b", "a"]], **keywords)
+        assert message.startswith("`test_vectors` must have its columns in the order of `fit`")
+    assert not os.listdir(tmp_path)
 
 
 def test_the_report_counts_bytes(tmp_path):

@@ -109,6 +109,20 @@ def test_avr_is_within_the_bounds(tmp_path):
 
 
 @needs_avr
+@pytest.mark.parametrize("form", ["q15", "q31"])
+def test_avr_computes_the_same_integers(form, tmp_path):
+    """Biases and tables are read from flash too, numbers of 16 and of 32 bits.
+
+    Not optimized: libgcc's product of an unsigned and a negative number of 16 bits, which optimized code calls, never
+    returns in QEMU 7.2.
+    """
+    net, X = every_activation("float64")
+    net.biases[0][...] = np.linspace(-1, 1, net.sizes[1])
+    net.to_c(tmp_path / "net.c", format=form, calibration=X, test_vectors=X[:40])
+    assert on_avr(tmp_path, "-O0") == AS_IN_PYTHON
+
+
+@needs_avr
 def test_avr_refuses_what_it_cannot(tmp_path):
     command = [*commands("qemu-system-avr")[0][:4], "-c", "net.c"]
     assert command[0] == "avr-gcc"

@@ -89,6 +89,7 @@ def networks():
     settings["flat"] = {"sizes": [1, 1]}
     settings["nothing"] = {"sizes": [3, 2, 2], "initializer": "zeros"}
     settings["biased"] = {"sizes": [3, 4, 2], "activation": "relu"}
+    settings["gentle"] = {"sizes": [1, len(runs)], "output": [(name, 1) for name, _ in runs]}
     settings["steep"] = {"sizes": [3, 4, 2], "activation": "sine"}
     return settings
 
@@ -100,6 +101,8 @@ def network(name):
         return net
     for b in net.biases:
         b[...] = rng.normal(0, 40 if name == "biased" else 0.3, b.shape)
+    if name == "gentle":  # whose errors are those of the activations
+        net.weights[0][...] = 0.05
     if name == "steep":
         net.weights[0][...] *= 1500
     return net
@@ -182,7 +185,10 @@ def test_numbers_become_inputs_as_in_the_twin(folder, compiled, form):
     back.argtypes, back.restype = [c_programs.OF_NUMPY[INTEGERS[form]]], kind
     unit = 2.0 ** -fixed.points[0]
     halves = (np.arange(-9, 10) / 2) * unit
-    values = np.concatenate([halves, np.random.default_rng(0).normal(0, 2, 500), [1e30, -1e30, np.inf, -np.inf]])
+    just_below = np.nextafter(halves, -np.inf)
+    values = np.concatenate(
+        [halves, just_below, np.random.default_rng(0).normal(0, 2, 500), [1e30, -1e30, np.inf, -np.inf]]
+    )
     values = values.astype(real)
     assert [into(float(x)) for x in values] == fixed.integers(values).tolist()
     assert into(float("nan")) == -fixed.form.limit
@@ -302,6 +308,26 @@ def test_a_layer_is_what_integers_of_any_length_give(folder, form):
     assert found.tolist() == expected
 
 
+def test_a_range_that_cannot_be_proven_is_seen_in_data(tmp_path):
+    """Infinity times a weight of zero proves nothing, and is no number either."""
+    net = bp.Network([1, 1, 2, 1], "exp", output="tanh", seed=0)
+    net.params = np.array([800.0, -400.0, 1.0, 0.0, 0.0, 0.1, 0.5, -0.5, 0.0])
+    X = np.linspace(0, 0.5, 50)[:, np.newaxis]
+    report = net.to_c(tmp_path / "net.c", format="q31", calibration=X, input_range=(0, 2))
+    assert report.max_error.max() < 1e-6
+
+
+def test_a_bias_far_below_all_outputs_keeps_its_sign(tmp_path):
+    """Where the products' places would take its sum beyond 64 bits, a neuron that is 0 came out as anything."""
+    net = bp.Network([1, 2], output="relu")
+    net.params = np.array([1e-3, 1e-3, -5.0, 1e-2])
+    X = np.linspace(-1, 1, 50)[:, np.newaxis]
+    report = net.to_c(tmp_path / "net.c", format="q31", calibration=X)
+    assert (report.predict(X)[:, 0] == 0).all()
+    assert (report.max_error <= report.error_bound).all()
+    assert report.error_bound.max() < 1e-8
+
+
 def test_leaky_relu_divides_exactly():
     one = np.array([[1]])
     layer = FixedLayer(one, np.array([0]), 0, 0, 0, 0, (("leaky_relu", 1),), 32, 1)
@@ -341,6 +367,7 @@ def test_what_is_out_of_range_is_cut_off_and_counted(tmp_path):
     net = network("relu")
     X = rows(net)
     X[7] *= 1000
+    X[8, 0] = 4.001
     report = net.to_c(tmp_path / "net.c", format="q15", calibration=X, input_range=(-4, 4))
     assert report.n_cut[0] == (abs(X) > 4).sum()
     assert report.points[0] == 13
@@ -401,6 +428,7 @@ def test_classes_are_compared(tmp_path):
 def test_a_report_reads_well(tmp_path):
     net = bp.Network([2, 3, 1], "tanh", output="sigmoid", initializer="zeros")
     report = net.to_c(tmp_path / "net.c", format="q15", calibration=[[0.5, 1.0], [0.0, -2.0]])
+    assert report != net.to_c(tmp_path / "net.c", format="q15", calibration=[[0.5, 1.0], [0.0, -2.0]])
     lines = repr(report).replace(str(tmp_path), "").splitlines()
     assert lines == [
         "<q15 in '/net.c', 2 rows compared with floats",
@@ -449,7 +477,27 @@ WRONG = {
         "`input_range` must be (low, high), numbers or arrays of shape (2,), with low not above high; got ([0, 0, 0], "
         "1).",
     ),
+    "text": (
+        {"input_range": ("0", "1")},
+        "`input_range` must be (low, high), numbers or arrays of shape (2,), with low not above high; got ('0', '1').",
+    ),
+    "huge integer": (
+        {"input_range": (-(10**400), 0)},
+        "`input_range` must be (low, high), numbers or arrays of shape (2,), with low not above high; got "
+        f"(-1{'0' * 400}, 0).",
+    ),
+    "huge range": (
+        {"input_range": (-1.5e308, 1.5e308), "calibration": None},
+        "`format='q15'` has too few bits for the inputs, which reach 1.5e+308. Scale the data to about -1 to 1, with "
+        "scikit-learn's StandardScaler for instance, and train again.",
+    ),
+    "huge rows": (
+        {"calibration": [[1.7e308, -1.7e308]]},
+        "`format='q15'` has too few bits for the inputs, which reach 1.798e+308. Scale the data to about -1 to 1, with "
+        "scikit-learn's StandardScaler for instance, and train again.",
+    ),
     "tolerance": ({"tolerance": 0}, "`tolerance` must be above 0; got 0."),
+    "tolerance of floats": ({"format": None, "tolerance": 0}, "`tolerance` must be above 0; got 0."),
     "small input": (
         {"calibration": [[1.0, 0.001], [-1.0, 0.0]]},
         "`format='q15'` leaves fewer than 6 bits to the input 'x[1]': it reaches 0.00125 where others reach 1.25, and "
@@ -471,6 +519,11 @@ def test_a_wrong_argument_gets_a_message_and_no_file(tmp_path, kind):
     with pytest.raises(ValueError, match="^" + re.escape(message) + "$"):
         net.to_c(tmp_path / "net.c", **{"format": "q15", "calibration": [[0.5, 1.0]], **arguments})
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_flag_of_floats_is_looked_at_too(tmp_path):
+    with pytest.raises(TypeError, match=r"^`exact` must be True or False; got str.$"):
+        bp.Network([2, 1]).to_c(tmp_path / "net.c", format="q15", input_range=(0, 1), exact="no")
 
 
 def test_weights_with_too_few_bits_are_refused(tmp_path):

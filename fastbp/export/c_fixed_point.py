@@ -4,22 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from string import Template
-from typing import Any
 
-import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
 from fastbp import validation
 from fastbp.export.c_integers import IntegerC
 from fastbp.export.c_network import require_writable_in_c, to_c
 from fastbp.export.c_source import CFile, CReport, checked_name, literal, paths_of
-from fastbp.export.fixed_functions import FORMATS, TABLE_OF, Integers
+from fastbp.export.c_test import add_test, rows_of_test
+from fastbp.export.fixed_functions import FORMATS, TABLE_OF
 from fastbp.export.fixed_point import FixedLayer, FixedNetwork
 from fastbp.export.fixed_report import FixedPointReport, chosen_network, fixed_point_report
 from fastbp.model.definition import require_network
 from fastbp.model.model import Model
 from fastbp.storage.atomic import PathLike
-from fastbp.validation.sparse_rows import as_dense
 from fastbp.version import __version__
 
 __all__ = ["write_c"]
@@ -58,6 +56,8 @@ def write_c(
     TypeError, ValueError, OSError
         As `Network.to_c`.
     """
+    validation.flag(exact, "exact")
+    tolerance = validation.real_number(tolerance, "tolerance", 0.0, open_low=True)
     if format is not None and (not isinstance(format, str) or format not in (*FORMATS, "auto")):
         raise ValueError(f"`format` must be None for floats, or 'q15', 'q31' or 'auto' for integers; got {format!r}.")
     if format is None:
@@ -74,9 +74,9 @@ def write_c(
     require_writable_in_c(net)
     fixed, errors, rows = chosen_network(net, format, calibration, input_range, tolerance)
     buffers = _network(file, fixed)
-    X = fixed.integers(_test_rows(net, test_vectors, rows))
+    X = fixed.integers(rows_of_test(net, test_vectors, rows))
     if len(X):
-        _add_test(file, f"int{fixed.form.bits}_t", X, fixed.outputs(X)[0])
+        add_test(file, X, fixed.outputs(X)[0], f"int{fixed.form.bits}_t", "predict_q")
     if add is not None:
         add(file, f"int{fixed.form.bits}_t", fixed.points[-1])
     written = {"constant_bytes": file.constant_bytes, "buffer_bytes": buffers}
@@ -91,14 +91,6 @@ def _said(text: str) -> list[str]:
     """Return the lines of a report but the first, which has the file's name, as ASCII without an end of a comment."""
     lines = text.removesuffix(">").splitlines()
     return [line.replace("*/", "* /") for line in lines[1:]]
-
-
-def _test_rows(net: Model, test_vectors: Any, rows: NDArray[Any]) -> NDArray[Any]:
-    """Return the rows of a test: those that came, or so many of the rows that were compared."""
-    if isinstance(test_vectors, int | np.integer):
-        n = validation.positive_integer(test_vectors, "test_vectors", 0)
-        return rows[np.arange(n) % len(rows)]
-    return as_dense(validation.inputs(test_vectors, net.sizes[0], net.dtype, "test_vectors"))
 
 
 def _network(file: CFile, fixed: FixedNetwork) -> int:
@@ -130,43 +122,6 @@ def _network(file: CFile, fixed: FixedNetwork) -> int:
     text = "\n".join(f"    {line}" for line in lines)
     file.add(f"void {name}_predict_q(const {code.type} *x, {code.type} *y)\n{{\n{text}\n}}")
     return (sum(widths) + 2 * n_logits) * fixed.form.bits // 8
-
-
-_TEST = Template("""\
-/* How many of the rows have other outputs. */
-int ${P}_test(void)
-{
-    $T x[${M}_N_INPUTS], y[${M}_N_OUTPUTS];
-    int wrong = 0;
-    size_t i, j;
-    for (i = 0; i < $n; i++) {
-        int different = 0;
-        for (j = 0; j < ${M}_N_INPUTS; j++) x[j] = $READ(${P}_test_x + i * ${M}_N_INPUTS + j);
-        ${P}_predict_q(x, y);
-        for (j = 0; j < ${M}_N_OUTPUTS; j++) different |= y[j] != $READ(${P}_test_y + i * ${M}_N_OUTPUTS + j);
-        wrong += different;
-    }
-    return wrong;
-}""")
-_MAIN = Template("""\
-#ifndef ${M}_TEST_WITHOUT_MAIN
-int main(void)
-{
-    const int wrong = ${P}_test();
-    printf("$P: %d of $n rows as in Python\\n", $n - wrong);
-    return wrong != 0;
-}
-#endif""")
-
-
-def _add_test(file: CFile, c_type: str, X: Integers, Y: Integers) -> None:
-    """Add a function that counts the rows whose outputs are not Python's, and a `main` that calls it."""
-    file.test_includes += ["<stdio.h>"]
-    file.array(c_type, "test_x", X, f"{len(X)} rows of inputs.", is_test=True)
-    file.array(c_type, "test_y", Y, "What Python predicted for them.", is_test=True)
-    words = {"P": file.name, "M": file.macro, "T": c_type, "n": len(X), "READ": file.reader(c_type)}
-    file.declarations.append(f"#ifdef {file.macro}_TEST\nint {file.name}_test(void);\n#endif")
-    file.test += [_TEST.substitute(words), _MAIN.substitute(words)]
 
 
 def _layer_lines(code: IntegerC, layer: FixedLayer, number: int, source: str, target: str) -> list[str]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import shlex
 from collections.abc import Callable
 
 import numpy as np
@@ -11,7 +13,7 @@ from fastbp import validation
 from fastbp.export.c_bound import error_bounds
 from fastbp.export.c_formulas import HAS_SAME_BITS, Formulas, softmax_lanes
 from fastbp.export.c_source import CFile, CReport, checked_name, paths_of, quoted
-from fastbp.export.c_test import add_test, test_rows
+from fastbp.export.c_test import add_test, rows_of_test
 from fastbp.functions.own import Activation
 from fastbp.model.definition import require_network
 from fastbp.model.model import Model
@@ -71,13 +73,14 @@ def to_c(
     name = checked_name(name, source)
     exact = validation.flag(exact, "exact")
     require_writable_in_c(net)
-    X = test_rows(net, test_vectors)
+    X = rows_of_test(net, test_vectors)
     file = CFile(name)
     buffer_bytes = _network(file, Formulas(file, net.dtype, exact=exact), net)
     if len(X):
         Y = np.concatenate([net.predict(row[np.newaxis]) for row in X])
-        add_test(file, X, Y, None if exact and HAS_SAME_BITS else error_bounds(net, X))
-    _describe(file, net, buffer_bytes, exact=exact)
+        c_type = "float" if net.dtype == np.float32 else "double"
+        add_test(file, X, Y, c_type, "predict", None if exact and HAS_SAME_BITS else error_bounds(net, X))
+    _describe(file, net, os.path.basename(source), buffer_bytes, exact=exact)
     if add is not None:
         add(file, "float" if net.dtype == np.float32 else "double", None)
     file.write(source, header)
@@ -135,9 +138,9 @@ def _statements(file: CFile, formulas: Formulas, net: Model) -> tuple[list[str],
     return body, ["size_t j;"] * any(line.startswith("for") for line in body)
 
 
-def _describe(file: CFile, net: Model, buffer_bytes: int, *, exact: bool) -> None:
+def _describe(file: CFile, net: Model, file_name: str, buffer_bytes: int, *, exact: bool) -> None:
     """Write the head: what this is, what it takes, what it promises, how to compile it."""
-    m, c, t = file.macro, f"{file.name}.c", "float" if net.dtype == np.float32 else "double"
+    m, c, t = file.macro, shlex.quote(file_name), "float" if net.dtype == np.float32 else "double"
     layers = [" ".join(f"{count} {name}" for name, count in runs) for runs in net.activations]
     file.comment += [
         f"{file.name}: a feed-forward network of {net.n_params} parameters in {t}, written by fastbp {__version__}.",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-import keyword
+import math
 import os
 import re
 import zlib
@@ -19,7 +19,7 @@ __all__ = ["CFile", "CReport", "checked_name", "literal", "paths_of", "quoted"]
 
 _LINE = 116  # characters of a line of numbers
 _SHORT = 1000.0  # halves below it are written in decimals, which are as exact
-_MOST_NAME = 48  # characters: behind it stand 15 more, and C promises 63
+_MOST_NAME = 40  # characters: behind it stand up to 22 more, _WRITTEN_WITH_12345678, and C promises 63
 # of C and C++ with <math.h> and <stdio.h>; the functions of <math.h> also with f or l behind
 _WORDS = """\
 alignas alignof and and_eq asm atomic_cancel auto bitand bitor bool break case catch char class compl concept const
@@ -36,11 +36,11 @@ errno free malloc null offsetof printf putchar puts scanf size_t stdin stdout"""
 _RESERVED = frozenset(_WORDS.split())
 _AVR_READERS = {  # from flash, which is another address space there
     "float": "pgm_read_float({})",
-    "double": "pgm_read_float({})",
     "int8_t": "((int8_t)pgm_read_byte({}))",
     "int16_t": "((int16_t)pgm_read_word({}))",
     "int32_t": "((int32_t)pgm_read_dword({}))",
 }
+_NO_DOUBLE_ON_AVR = '#error "AVR reads no number of 64 bits from flash: write the network in float32"'
 _MOST_ON_AVR = 60_000
 _TOO_MUCH_FOR_AVR = '#error "AVR reads only 64 KiB of flash without far pointers: there are more constants"'
 _BYTES = {"float": 4, "double": 8, "int8_t": 1, "int16_t": 2, "int32_t": 4}
@@ -126,7 +126,7 @@ def checked_name(name: Any, source: str) -> str:
         )
     if len(name) > _MOST_NAME:
         raise ValueError(f"{argument} must have at most {_MOST_NAME} characters; got {len(name)}.{cure}")
-    if name.lower() in _RESERVED or name.lower().removesuffix("f") in _RESERVED or keyword.iskeyword(name.lower()):
+    if name.lower() in _RESERVED or name.lower().removesuffix("f") in _RESERVED:
         raise ValueError(
             f"{argument} must be none of the words and standard functions of C and C++; got {name!r}.{cure}"
         )
@@ -146,7 +146,7 @@ def quoted(text: str) -> str:
 
 
 def literal(value: Any, c_type: str) -> str:
-    """Return a number as C has it, exactly: an integer, or a hexadecimal floating-point number.
+    """Return a number as C has it, exactly: an integer, a hexadecimal floating-point number, a macro of <math.h>.
 
     Examples
     --------
@@ -157,6 +157,8 @@ def literal(value: Any, c_type: str) -> str:
         return str(int(value))
     suffix = "f" if c_type == "float" else ""
     number = float(value)
+    if not math.isfinite(number):
+        return "NAN" if math.isnan(number) else "INFINITY" if number > 0 else "-INFINITY"
     if abs(number) < _SHORT and (2 * number).is_integer():
         return f"{number}{suffix}"
     mantissa, exponent = number.hex().split("p")
@@ -235,16 +237,18 @@ class CFile:
 
     def _flash(self) -> list[str]:
         """Return the macros for constants in flash."""
-        readers = [(self.reader(c_type), _AVR_READERS[c_type].format("p")) for c_type in self._read_types]
+        names = {c_type: self.reader(c_type) for c_type in self._read_types}
+        on_avr = {names[c_type]: read.format("p") for c_type, read in _AVR_READERS.items() if c_type in names}
         return [
             "#if defined(__AVR__)",
             "#include <avr/pgmspace.h>",
             f"#define {self.macro}_FLASH PROGMEM",
-            *(f"#define {reader}(p) {read}" for reader, read in readers),
+            *(f"#define {reader}(p) {read}" for reader, read in on_avr.items()),
+            *([_NO_DOUBLE_ON_AVR] if "double" in names else []),
             *([_TOO_MUCH_FOR_AVR] if self.constant_bytes > _MOST_ON_AVR else []),
             "#else",
             f"#define {self.macro}_FLASH",
-            *(f"#define {reader}(p) (*(p))" for reader, _ in readers),
+            *(f"#define {reader}(p) (*(p))" for reader in names.values()),
             "#endif",
         ]
 
@@ -287,15 +291,29 @@ class CFile:
         )
 
     def write(self, source: str, header: str) -> None:
-        """Write both files, each whole or not at all, and the C file not without its header."""
+        """Write both files, each whole or not at all, and the C file not without its header.
+
+        An error has the name of the file that could not be written.
+        """
         source_text = self.source_text(os.path.basename(header)).encode("ascii")
         header_text = self.header_text().encode("ascii")
 
+        of_header: list[OSError] = []
+
         def write(file: BinaryIO) -> None:
             file.write(source_text)
-            write_atomically(header, lambda other: other.write(header_text))
+            try:
+                write_atomically(header, lambda other: other.write(header_text))
+            except OSError as error:
+                of_header.append(error)
+                raise
 
-        write_atomically(source, write)
+        try:
+            write_atomically(source, write)
+        except OSError:
+            if of_header:
+                raise of_header[0] from None
+            raise
 
 
 def _array_text(c_type: str, name: str, values: NDArray[Any], comment: str, attribute: str) -> str:

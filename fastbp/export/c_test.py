@@ -9,21 +9,25 @@ from numpy.typing import NDArray
 
 from fastbp import validation
 from fastbp.export.c_source import CFile
+from fastbp.model.checks import checked_inputs
 from fastbp.model.model import Model
-from fastbp.validation.sparse_rows import as_dense
 
-__all__ = ["add_test", "test_rows"]
-
-
-def test_rows(net: Model, test_vectors: Any) -> NDArray[Any]:
-    """Return the rows of a test: those that came, or so many random ones."""
-    if isinstance(test_vectors, int | np.integer):
-        n = validation.positive_integer(test_vectors, "test_vectors", 0)
-        return np.random.default_rng(0).standard_normal((n, net.sizes[0])).astype(net.dtype)
-    return as_dense(validation.inputs(test_vectors, net.sizes[0], net.dtype, "test_vectors"))
+__all__ = ["add_test", "rows_of_test"]
 
 
-def add_test(file: CFile, X: NDArray[Any], Y: NDArray[Any], bounds: NDArray[Any] | None) -> None:
+def rows_of_test(net: Model, test_vectors: Any, rows: NDArray[Any] | None = None) -> NDArray[Any]:
+    """Return the rows of a test: those that came, or so many of `rows`, or so many random ones."""
+    if not isinstance(test_vectors, int | np.integer):
+        return checked_inputs(net, test_vectors, "test_vectors")
+    n = validation.positive_integer(test_vectors, "test_vectors", 0)
+    if rows is not None:
+        return rows[np.arange(n) % len(rows)]
+    return np.random.default_rng(0).standard_normal((n, net.sizes[0])).astype(net.dtype)
+
+
+def add_test(
+    file: CFile, X: NDArray[Any], Y: NDArray[Any], c_type: str, predict: str, bounds: NDArray[Any] | None = None
+) -> None:
     """Add a function that counts the rows with other outputs, and a `main` that calls it.
 
     Parameters
@@ -32,18 +36,24 @@ def add_test(file: CFile, X: NDArray[Any], Y: NDArray[Any], bounds: NDArray[Any]
         The file.
     X, Y : ndarray
         Rows, and their outputs.
+    c_type : str
+        Their type in C.
+    predict : str
+        The function that computes outputs, without the beginning of all names.
     bounds : ndarray, optional
         How far each output may be from Y; without, all bits must be the same.
     """
-    c_type, places = "float" if X.dtype == np.float32 else "double", {"P": file.name, "M": file.macro, "N": len(X)}
+    places = {"P": file.name, "M": file.macro, "N": len(X), "PREDICT": predict}
     file.declarations += ["", f"#ifdef {file.macro}_TEST", f"int {file.name}_test(void);", "#endif"]
     file.test_includes.append("<stdio.h>")
     file.array(c_type, "test_x", X, f"{len(X)} rows of inputs", is_test=True)
     file.array(c_type, "test_y", Y, "What Python predicted for them", is_test=True)
-    if bounds is None:
+    further = ""
+    if c_type.startswith("int"):
+        file.test.append(_EQUAL.format(T=c_type, **places))
+    elif bounds is None:
         file.test_includes.append("<string.h>")
         file.test.append(_SAME.format(T=c_type, **places))
-        further = ""
     else:
         # the next number above
         rounded = np.nextafter(bounds.astype(X.dtype), X.dtype.type(np.inf))
@@ -54,6 +64,12 @@ def add_test(file: CFile, X: NDArray[Any], Y: NDArray[Any], bounds: NDArray[Any]
     file.test.append(_TEST.format(T=c_type, READ=file.reader(c_type), FURTHER=further, **places))
     file.test.append(_MAIN.format(**places))
 
+
+_EQUAL = """\
+static int {P}_is_right({T} value, {T} expected)
+{{
+    return value == expected;
+}}"""
 
 _SAME = """\
 static int {P}_is_right({T} value, {T} expected)
@@ -78,7 +94,7 @@ int {P}_test(void)
     for (i = 0; i < {N}; i++) {{
         int right = 1;
         for (j = 0; j < {M}_N_INPUTS; j++) x[j] = {READ}({P}_test_x + i * {M}_N_INPUTS + j);
-        {P}_predict(x, y);
+        {P}_{PREDICT}(x, y);
         for (j = 0; j < {M}_N_OUTPUTS; j++)
             right &= {P}_is_right(y[j], {READ}({P}_test_y + i * {M}_N_OUTPUTS + j){FURTHER});
         wrong += !right;

@@ -39,7 +39,7 @@ _PARTS = (8, 4, 2)  # more than 8 save little, as they are written out one by on
 _LIPSCHITZ = {"sigmoid": 0.25, "gelu": 1.13, "silu": 1.1, "softmax": 0.5}  # largest slopes; of the others 1
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class FixedLayer:
     """A layer of integers.
 
@@ -112,7 +112,7 @@ def _activated(name: str, z: Integers, point: int, form: Format) -> Integers:
     return z.clip(-form.limit, form.limit)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class FixedNetwork:
     """A network of integers, whose outputs are those of the C file in every bit.
 
@@ -135,8 +135,10 @@ class FixedNetwork:
     def integers(self, X: NDArray[Any]) -> Integers:
         """Return real inputs as integers: rounded, halves up, and cut off."""
         limit = self.form.limit
-        scaled = np.floor(np.ldexp(X.astype(np.float64), self.points[0]) + 0.5)
-        return scaled.clip(-limit, limit).astype(np.int64)
+        scaled = np.ldexp(X.astype(np.float64), self.points[0]).clip(-limit, limit)
+        whole = np.floor(scaled)
+        integers: Integers = (whole + (scaled - whole >= 0.5)).astype(np.int64)  # scaled + 0.5 could be rounded up
+        return integers
 
     def reals(self, Y: Integers) -> Reals:
         """Return integers of the outputs as real numbers."""
@@ -245,7 +247,7 @@ def _fixed_layer(
         out = out_point if tabled else min(out_point, in_point + weight_point)  # more places would be zeros
         half = 1 << max(0, in_point + weight_point - min(out, form.bits))
         reach = _largest_sum(weights, 1 << form.places, positive) + int(abs(biases).max()) + half
-        fits = abs(weights).max() <= form.limit and abs(biases).max() <= 1 << 2 * form.places
+        fits = abs(weights).max() <= form.limit and abs(biases).max() < 1 << 2 * form.places
         if fits and reach < 1 << 63:
             break
         weight_point -= 1
@@ -257,13 +259,16 @@ def _fixed_layer(
 
 def _rounded_biases(b: Reals, point: int) -> tuple[Any, int]:
     """Return biases of the given places, and by how many places numbers of 32 bits are shifted to be them."""
-    bits = int(abs(_rounded(b, point)).max()).bit_length()
+    whole = _rounded(b, point)
+    bits = int(abs(whole).max()).bit_length()
+    if bits > 62:  # what does not fit must not be shifted: it would come back as another number
+        return whole, 0
     shift = bits - 30 if bits > 31 else 0
     return _rounded(b, point - shift) << shift, shift
 
 
 def _rounded(values: Reals, point: int) -> Any:
-    """Return integers, exact ones of Python's where they may be too large for 64 bits."""
+    """Return integers; 2**62 instead of all of them where they may be too large for 64 bits."""
     scaled = np.floor(np.ldexp(values, point) + 0.5)
     return scaled.astype(np.int64) if float(abs(scaled).max()) < 2.0**62 else np.full(scaled.shape, 1 << 62)
 

@@ -19,7 +19,7 @@ POSITIVE = ("relu", "sigmoid", "softplus", "exp", "softmax")
 _LOWEST = {"gelu": -0.17, "silu": -0.2785}  # their minima, which lie at about -0.75 and -1.28, rounded down
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Ranges:
     """How far inputs and activations reach.
 
@@ -65,9 +65,9 @@ def find_ranges(net: Model, X: NDArray[Any] | None, input_range: tuple[ArrayLike
     if input_range is not None:
         low, high = _checked_range(input_range, n_features)
     elif X is not None:
-        low, high = (
-            MARGIN * bound.astype(np.float64) for bound in (X.min(axis=0).clip(None, 0), X.max(axis=0).clip(0))
-        )
+        ends = X.min(axis=0).clip(None, 0), X.max(axis=0).clip(0)
+        with np.errstate(over="ignore"):  # what is beyond all formats is refused where points are chosen
+            low, high = (np.nan_to_num(MARGIN * end.astype(np.float64)) for end in ends)
     else:
         raise ValueError(
             "`calibration` must be rows of typical inputs, from which the binary points of fixed-point numbers are "
@@ -86,12 +86,20 @@ def _checked_range(input_range: Any, n_features: int) -> tuple[Reals, Reals]:
     """Return bounds for each input."""
     rule = f"`input_range` must be (low, high), numbers or arrays of shape ({n_features},), with low not above high"
     try:
-        low, high = (np.broadcast_to(np.asarray(bound, np.float64), (n_features,)) for bound in input_range)
-    except (TypeError, ValueError) as error:
+        low, high = (np.broadcast_to(_numbers(bound), (n_features,)) for bound in input_range)
+    except (TypeError, ValueError, OverflowError) as error:
         raise ValueError(f"{rule}; got {input_range!r}.") from error
     if not (np.isfinite(low).all() and np.isfinite(high).all() and (low <= high).all()):
         raise ValueError(f"{rule}, all finite; got {input_range!r}.")
     return low, high
+
+
+def _numbers(bound: Any) -> Reals:
+    """Return a bound as real numbers, or raise."""
+    array = np.asarray(bound)
+    if array.dtype.kind not in "iufO":  # no text that reads like a number, and no complex one
+        raise TypeError
+    return array.astype(np.float64)
 
 
 def _seen(net: Model, X: NDArray[Any]) -> tuple[list[float], list[float]]:
@@ -116,10 +124,11 @@ def _largest(names: list[Any], found: float) -> float:
 def _proven(net: Model, low: Reals, high: Reals) -> tuple[tuple[float, ...], tuple[float, ...]]:
     """Return the largest |z| and |a| that each layer can have, by interval arithmetic."""
     zs, outputs = [], []
-    with np.errstate(over="ignore"):
+    with np.errstate(over="ignore", invalid="ignore"):
         for W, b, runs in zip(net.weights, net.biases, net.activations, strict=True):
             up, down = W.astype(np.float64).clip(0), W.astype(np.float64).clip(None, 0)
             low, high = low @ up + high @ down + b, high @ up + low @ down + b
+            low, high = np.nan_to_num(low, nan=-np.inf, neginf=-np.inf), np.nan_to_num(high, nan=np.inf, posinf=np.inf)
             zs.append(float(max(abs(low).max(), abs(high).max())))
             ends = np.cumsum([count for _, count in runs])[:-1]
             bounds = [

@@ -12,8 +12,8 @@ from fastbp import validation
 from fastbp.export.fixed_functions import FORMATS, Reals
 from fastbp.export.fixed_point import FixedNetwork, fixed_network
 from fastbp.export.fixed_ranges import find_ranges
+from fastbp.model.checks import checked_inputs
 from fastbp.model.model import Model
-from fastbp.validation.arrays import require_columns
 from fastbp.validation.sparse_rows import as_dense
 
 __all__ = ["Errors", "FixedPointReport", "chosen_network", "fixed_point_report"]
@@ -22,7 +22,7 @@ _ROWS = 1000  # drawn where none are given
 _SHARE = 0.5  # above it a sigmoid's class is the second
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Errors:
     """Errors of a network of integers over some rows.
 
@@ -88,11 +88,12 @@ def chosen_network(
     TypeError, ValueError
         As `Network.to_c`.
     """
-    tolerance = validation.real_number(tolerance, "tolerance", 0.0, open_low=True)
-    X = None if calibration is None else _checked_calibration(net, calibration)
+    X = None if calibration is None else checked_inputs(net, calibration, "calibration")
     ranges = find_ranges(net, X, input_range)
     if X is None:
-        X = np.random.default_rng(0).uniform(ranges.low, ranges.high, (_ROWS, net.sizes[0])).astype(net.dtype)
+        share = np.random.default_rng(0).random((_ROWS, net.sizes[0]))
+        with np.errstate(over="ignore"):  # ranges without end are refused below
+            X = (ranges.low * (1 - share) + ranges.high * share).astype(net.dtype)
     if format != "auto":
         fixed = fixed_network(net, ranges, FORMATS[format])
         return fixed, _errors(net, fixed, X), X
@@ -115,14 +116,7 @@ def chosen_network(
     )
 
 
-def _checked_calibration(net: Model, calibration: ArrayLike) -> NDArray[Any]:
-    """Return valid rows."""
-    if net.feature_names is not None:
-        require_columns(calibration, net.feature_names, "calibration")
-    return as_dense(validation.inputs(calibration, net.sizes[0], net.dtype, "calibration"))
-
-
-@dataclass(frozen=True, repr=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class FixedPointReport:
     """What `Network.to_c` wrote in fixed point, and how near it is.
 

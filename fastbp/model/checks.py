@@ -13,16 +13,16 @@ from fastbp.validation.arrays import require_columns
 from fastbp.validation.sparse_rows import Rows, as_dense
 
 
-def checked_rows(net: Definition, X: ArrayLike) -> Rows:
+def checked_rows(net: Definition, X: ArrayLike, argument: str = "X") -> Rows:
     """Return valid inputs, sparse or not, with the columns that the network was fitted on, or raise."""
     if net.feature_names is not None:
-        require_columns(X, net.feature_names)
-    return validation.inputs(X, net.sizes[0], net.dtype)
+        require_columns(X, net.feature_names, argument)
+    return validation.inputs(X, net.sizes[0], net.dtype, argument)
 
 
-def checked_inputs(net: Definition, X: ArrayLike) -> NDArray[Any]:
+def checked_inputs(net: Definition, X: ArrayLike, argument: str = "X") -> NDArray[Any]:
     """Return the same as an array."""
-    return as_dense(checked_rows(net, X))
+    return as_dense(checked_rows(net, X, argument))
 
 
 def checked(

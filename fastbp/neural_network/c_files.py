@@ -8,13 +8,16 @@ from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import ArrayLike
+from scipy import sparse
 from sklearn.base import is_classifier
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from fastbp.export.c_fixed_point import write_c
 from fastbp.export.c_source import CFile, CReport, literal, quoted
 from fastbp.export.fixed_report import FixedPointReport
+from fastbp.neural_network.gradients import SPARSE_FORMATS
 from fastbp.storage.atomic import PathLike
+from fastbp.validation.sparse_rows import as_dense, sparse_rows
 
 __all__ = ["CWriter"]
 
@@ -128,7 +131,8 @@ void ${P}_proba(const $T *x, $T *p)
 
 def _checked(estimator: Any, X: ArrayLike) -> Any:
     """Return rows that have passed scikit-learn's checks, in the network's dtype."""
-    return validate_data(estimator, X, dtype=estimator.network_.dtype, reset=False)
+    valid = validate_data(estimator, X, accept_sparse=SPARSE_FORMATS, dtype=estimator.network_.dtype, reset=False)
+    return as_dense(sparse_rows(valid)) if sparse.issparse(valid) else valid
 
 
 def _add(estimator: Any, file: CFile, c_type: str, point: int | None) -> None:
@@ -153,6 +157,7 @@ def _add(estimator: Any, file: CFile, c_type: str, point: int | None) -> None:
         f"#define {file.macro}_N_CLASSES {len(labels)}",
         *(f"/* class {i}: {quoted(label)} */" for i, label in enumerate(labels)),
         Template(name).substitute(words),
+        f"/* Probabilities p[0] to p[{1 if text is _CLASS_OF_TWO else width - 1}]. */",
         f"void {file.name}_proba(const {c_type} *x, {c_type} *p);",
         f"#ifdef {file.macro}_CLASS_NAMES",
         f"static const char *const {file.name}_class_names[{len(labels)}] = {{{strings}}};",
