@@ -149,8 +149,8 @@ def cost_of(inner: Iterable[tuple[Line, ...]]) -> int:
 def name_of(samples: Samples, inner: tuple[Line, ...]) -> tuple[OutputName, Line] | None:
     """Return the activation f, and the line in front of it, for values f(alpha z + beta) at GRID; None if it is none.
 
-    `inner` are the lines that may stand in front.  Where several activations have the same values there, because beta
-    moves their bends to where GRID is sparse, none is chosen.
+    `inner` are the lines that may stand in front, but for those that move the bends to where GRID is sparse: there,
+    different functions have the same values.
     """
     if samples.dtype.kind != "f":
         return None
