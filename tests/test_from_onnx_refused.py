@@ -18,7 +18,9 @@ onnx = pytest.importorskip("onnx")
 ((W, B), (V, C)) = weights(4, 3, 3)
 CONSTANTS = {"W": W, "b": B, "V": V, "c": C, "one": np.float32(1), "wide": np.ones((4, 3), np.float32),
              "vector": np.array([1, 2, 3], np.float32), "double": np.float64(1), "zero": np.float32(0),
-             "three": np.array([1, 3])}  # fmt: skip
+             "three": np.array([1, 3]), "places": np.array([1]), "no_axes": np.array([], np.int64),
+             "column": np.ones((3, 1), np.float32), "minus": np.float32(-1), "large": np.float32(1e8),
+             "small": np.float32(1e-8), "hundred": np.float32(100)}  # fmt: skip
 DENSE = ("Gemm", ["x", "W", "b"], "z")
 NOT_KNOWN = (
     "makes a function that is none of a network's activations. Those have LeakyRelu's slope 0.01, Elu's alpha 1 and "
@@ -104,8 +106,30 @@ def graph(*nodes, **settings):
         ([("Dropout", ["z", "one", "one"], "y")],
          "its node 'n1' (Dropout) is that of a network in training; export it for inference."),
         ([("BatchNormalization", ["z", "b", "b", "b", "vector"], "y", {"training_mode": 1})],
-         "its node 'n1' (BatchNormalization) must be that of a trained network (training_mode=0, spatial=1)."),
+         "its node 'n1' (BatchNormalization) must be that of a trained network (training_mode=0, spatial=1, one "
+         "output)."),
         ([("Dropout", ["z"], ["d", "y"])], "its node 'n1' (Dropout) makes no value 'y' of a network."),
+        ([("BatchNormalization", ["z", "b", "b", "b", "vector"], ["y", "mean", "variance"])],
+         "its node 'n1' (BatchNormalization) must be that of a trained network (training_mode=0, spatial=1, one "
+         "output)."),
+        ([("Greater", ["z", "zero"], "g"), ("Sub", ["g", "g"], "y")],
+         "its node 'n2' (Sub) must have numbers, and not truths, as its input 'g'."),
+        ([("Greater", ["one", "zero"], "g"), ("Neg", ["g"], "n"), ("Mul", ["z", "n"], "y")],
+         "its node 'n2' (Neg) must have numbers, and not truths, as its input 'g'."),
+        ([("Not", ["z"], "g"), ("Where", ["g", "z", "zero"], "y")],
+         "its node 'n1' (Not) must have truths, and not numbers, as its input 'z'."),
+        ([("Where", ["z", "z", "zero"], "y")],
+         "its node 'n1' (Where) must have truths, and not numbers, as its input 'z'."),
+        ([("Greater", ["z", "zero"], "g"), ("Cast", ["g"], "n", {"to": 1}), ("Add", ["n", "n"], "d"),
+          ("Mul", ["z", "d"], "y")], f"its node 'n4' (Mul) {NOT_KNOWN}"),
+        ([("Unsqueeze", ["z", "places"], "u"), ("Transpose", ["u"], "t", {"perm": [1, 0, 2]}),
+          ("Flatten", ["t"], "y")], "its node 'n2' (Transpose) moves the axes of rows."),
+        ([("MatMul", ["z", "column"], "s"), ("Reshape", ["s", "no_axes"], "y")],
+         "its node 'n2' (Reshape) makes the shape () of rows of the shape (1,), which moves numbers from one row to "
+         "another. `output` may name a value in front of it."),
+        # tanh and Clip are the same but in a place that is hidden behind a scale or shift
+        *[([(operator, ["z", c], "t"), ("Clip", ["t", "minus", "one"], "y")], f"its node 'n2' (Clip) {NOT_KNOWN}")
+          for operator, c in (("Mul", "large"), ("Mul", "small"), ("Add", "hundred"))],
     ],
 )  # fmt: skip
 def test_the_first_node_that_cannot_be_taken(nodes, text):
@@ -156,6 +180,8 @@ def two_inputs(model):
          "that file too, or write the model with its weights inside."),
         (lambda m: tensor(m).dims.__setitem__(0, 2**40),
          "its constant 'W' has a shape for 3298534883328 numbers and holds 48 bytes."),
+        (lambda m: (setattr(tensor(m), "raw_data", b""), tensor(m).dims.__setitem__(slice(2), [0, 2**62])),
+         "its constant 'W' has the shape (0, 4611686018427387904), which no array has."),
         (lambda m: tensor(m).dims.__setitem__(0, -4), "its constant 'W' must have at most 8 dimensions, none of them "
          "negative, and all its numbers in one piece; it has the shape (-4, 3)."),
         (of_many_dimensions, "its constant 'W' must have at most 8 dimensions, none of them negative, and all its "
@@ -179,6 +205,8 @@ def two_inputs(model):
         (two_outputs, "it has the outputs 'y', 'z'; choose one by `output`."),
         (lambda m: m.functions.add(name="Relu"),
          "its node 'n1' (Relu) is a function of the model's own; export it with its functions inlined."),
+        (lambda m: m.functions.add(name="Relu", domain="ai.onnx"),
+         "its node 'n1' (Relu) is a function of the model's own; export it with its functions inlined."),
         (lambda m: m.graph.input[0].type.tensor_type.shape.dim[1].ClearField("dim_value"), None),
         (lambda m: setattr(m.graph.input[0].type.tensor_type.shape.dim[1], "dim_value", 2**60), "its input 'x' has "
          "1152921504606846976 features, for which a model of this size has no weights."),
@@ -201,8 +229,9 @@ def test_arguments(tmp_path):
     assert reason(b"") == "it has no graph: it is no ONNX model, or an empty one."
     assert reason(b"\xff" * 9) == "it is no ONNX model, or damaged."
     assert reason(model, output="w") == "it has no value 'w', as `output` says; its outputs are y."
-    large = graph(("Mul", ["z", "large"], "y"))
-    large.graph.initializer.append(onnx.numpy_helper.from_array(np.float32(3e38), "large"))
+    assert reason(graph(("Dropout", ["z"], ["y", ""])), output="").startswith("it has no value '', as")
+    large = graph(("Mul", ["z", "largest"], "y"))
+    large.graph.initializer.append(onnx.numpy_helper.from_array(np.float32(3e38), "largest"))
     tensor(large).raw_data = (W * 100).tobytes()
     assert reason(large) == "its weights are too large, with scales and shifts folded into them, for its dtype."
     calls = [
@@ -284,6 +313,8 @@ SPLIT = [
         ([("MatMul", ["z", "up"], "m"), ("Tanh", ["m"], "a"), ("Mul", ["a", "two"], "y")],
          {"up": np.ones((100, 9000), np.float32)}, "a scale or shift of the outputs would give the network more"),
         (many("Tanh", 10_000), {}, "it has 10001 nodes; at most 10000 are read."),
+        ([("Mul", ["z", "two"], "l"), ("Tanh", ["l"], "a"), *many("Mul", 1000, ("a", "two"))], {},
+         "would have constants computed for longer"),
         ([*SPLIT, *many("Abs", 2000, ("k",))], {"up": np.ones((100, 300), np.float32)},
          "would have constants computed for longer"),
     ],

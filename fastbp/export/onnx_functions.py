@@ -8,7 +8,7 @@ name of the activation that has those values.
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import numpy as np
@@ -17,17 +17,20 @@ from numpy.typing import NDArray
 from fastbp.functions.names import OutputName
 from fastbp.kernels.functions.activations import LEAKY_SLOPE
 
-__all__ = ["GRID", "OPERATORS", "Line", "name_of", "samples_of"]
+__all__ = ["OPERATORS", "Line", "cost_of", "name_of", "samples_of"]
 
 Samples = NDArray[Any]
 Line = tuple[float, float]  # alpha and beta of alpha z + beta
 
-# Dense where activations bend, sparse out to where float32 ends; no round numbers, at which different functions meet.
-_POSITIVE = np.concatenate([np.geomspace(1.137e-3, 31.71, 52), np.geomspace(47.3, 1e30, 11)])
+# Dense where activations bend, less so where they do behind a scale, sparse out to where float32 ends; no round
+# numbers, at which different functions meet.
+_SPANS = ((1.3e-6, 9.7e-4, 24), (1.137e-3, 31.71, 52), (47.3, 1.21e6, 36), (3.7e8, 1e30, 8))
+_POSITIVE = np.concatenate([np.geomspace(*span) for span in _SPANS])
 GRID: Samples = np.concatenate([-_POSITIVE[::-1], [0.0], _POSITIVE])
 _SURE = np.abs(GRID) <= 32  # farther out, a formula may overflow where the activation does not
 # Files hold constants such as 0.01 or sqrt(2) in float32, also where the arithmetic is float64: half a unit is 6e-8.
 _TOLERANCE = 2e-7
+_LEAST = 2  # points on each side of an activation's bend
 
 
 def _erf(z: Samples) -> Samples:
@@ -138,31 +141,44 @@ def samples_of(line: Line) -> Samples:
     return GRID if line == (1.0, 0.0) else alpha * GRID + beta
 
 
+def cost_of(inner: Iterable[tuple[Line, ...]]) -> int:
+    """Return how many numbers it takes to compute and name functions with these lines in front."""
+    return GRID.size * sum(1 + len(_KNOWN) * len(lines) for lines in inner)
+
+
 def name_of(samples: Samples, inner: tuple[Line, ...]) -> tuple[OutputName, Line] | None:
     """Return the activation f, and the line in front of it, for values f(alpha z + beta) at GRID; None if it is none.
 
-    `inner` are the lines that may stand in front.  Where several activations have the same values there, because beta
-    moves their bends to where GRID is sparse, none is chosen.
+    `inner` are the lines that may stand in front, but for those that move the bends to where GRID is sparse: there,
+    different functions have the same values.
     """
     if samples.dtype.kind != "f":
         return None
     direct = _matching(samples, (1.0, 0.0))
-    found = [each for line in inner for each in _matching(samples, line)]
+    found = [each for line in inner if _is_seen_through(line) for each in _matching(samples, line)]
     if direct:  # or the same one with a line that is almost z
         found = [*direct, *(each for each in found if each[1] == direct[0][1])]
     return min(found)[1:] if len({name for _, name, _ in found}) == 1 else None
 
 
+def _is_seen_through(line: Line) -> bool:
+    """Whether a function behind a line has values where activations bend: elsewhere tanh and Clip are the same."""
+    z = samples_of(line)
+    bends = (np.abs(z) > 0.3) & (np.abs(z) < 4)
+    return all(np.count_nonzero(bends & side) >= _LEAST for side in (z < 0, z > 0))
+
+
 def _matching(samples: Samples, line: Line) -> list[tuple[float, OutputName, Line]]:
     """Return the activations that have these values but for an error, with that error."""
+    values, known = _known_values(line)
     finite = np.isfinite(samples)
-    names: list[tuple[float, OutputName, Line]] = []
-    z = samples_of(line)
-    for name, function in _KNOWN.items():
-        values = function(z)
-        known = np.isfinite(values)
-        errors = np.abs(samples - values) / np.maximum(1, np.abs(values))
-        error = float(errors[known & finite].max(initial=0.0))
-        if error <= _TOLERANCE and finite[known & _SURE].all() and not finite[~known].any():
-            names.append((error, name, line))
-    return names
+    errors = np.where(known & finite, np.abs(samples - values) / np.maximum(1, np.abs(values)), 0.0).max(axis=1)
+    is_known = (errors <= _TOLERANCE) & (finite | ~(known & _SURE)).all(axis=1) & (known | ~finite).all(axis=1)
+    return [(float(errors[i]), name, line) for i, name in enumerate(_KNOWN) if is_known[i]]
+
+
+@functools.lru_cache(maxsize=32)
+def _known_values(line: Line) -> tuple[Samples, Samples]:
+    """Return the values of the activations behind a line, a row for each, and which of them are finite."""
+    values = np.stack([function(samples_of(line)) for function in _KNOWN.values()])
+    return values, np.isfinite(values)

@@ -19,6 +19,7 @@ Array = NDArray[Any]
 Value = Array | Neurons | Dims
 _IN_FLOAT32 = (FLOAT, FLOAT16, BFLOAT16)  # computed in float32
 _AFFINE = ("Add", "Sub", "Mul", "Div")
+_OF_TRUTHS = ("And", "Not", "Or")
 
 
 @dataclass
@@ -68,13 +69,14 @@ def elementwise(node: Node, inputs: Sequence[Value | None], budget: Budget) -> V
     values = [value for value in inputs if isinstance(value, Neurons)]
     if any(isinstance(value, Dims) for value in inputs):
         node.fail("computes with the shape of a value.")
+    _require_kinds(node, inputs)
     if not values:
         return _folded(node, inputs, settings, function, budget)
     first = of_rows(node, values[0], is_flat=False)
     for value in values[1:]:
         of_rows(node, value, is_flat=False)
     constants = [_fitting(node, value, first) for value in inputs if isinstance(value, np.ndarray)]
-    budget.compute(first.count + onnx_functions.GRID.size * len(first.runs), node)
+    budget.compute(first.count + onnx_functions.cost_of(run.inner for run in first.runs), node)
     if node.operator in _AFFINE and len(constants) == 1 and not (node.operator == "Div" and inputs[1] is first):
         return _affine(node, first, constants[0], is_reversed=inputs[1] is first)
     if node.operator == "Neg":
@@ -82,6 +84,22 @@ def elementwise(node: Node, inputs: Sequence[Value | None], budget: Budget) -> V
     numbers = iter([_number(node, c) for c in constants])
     arguments = [next(numbers) if isinstance(value, np.ndarray) else value for value in inputs]
     return applied(_with(function, settings), arguments, node.label)
+
+
+def _require_kinds(node: Node, inputs: Sequence[Value | None]) -> None:
+    """Raise unless truths, which comparisons make, stand where ONNX has them; NumPy would compute with them as well."""
+    for i, value in enumerate(inputs):
+        wants_truths = node.operator in _OF_TRUTHS or (node.operator == "Where" and i == 0)
+        if value is not None and _are_truths(value) != wants_truths:
+            kind, other = ("truths", "numbers") if wants_truths else ("numbers", "truths")
+            node.fail(f"must have {kind}, and not {other}, as its input {node.inputs[i]!r}.")
+
+
+def _are_truths(value: Value) -> bool:
+    """Whether constants or neurons are True and False."""
+    if isinstance(value, Neurons):
+        return any(run.samples is not None and run.samples.dtype == bool for run in value.runs)
+    return isinstance(value, np.ndarray) and value.dtype == bool
 
 
 def _with(function: Callable[..., Array], settings: dict[str, Any]) -> Callable[..., Array]:
@@ -209,8 +227,8 @@ def _batch_normalization(node: Node, inputs: Sequence[Value | None], budget: Bud
     epsilon, _, training, spatial = node.only(epsilon=1e-5, momentum=0.9, training_mode=0, spatial=1)
     value, *constants = _exactly(node, inputs, 5)
     made = of_rows(node, value)
-    if training or spatial != 1:
-        node.fail("must be that of a trained network (training_mode=0, spatial=1).")
+    if training or spatial != 1 or any(node.outputs[1:]):  # before opset 14, further outputs say that it is in training
+        node.fail("must be that of a trained network (training_mode=0, spatial=1, one output).")
     if not all(isinstance(c, np.ndarray) and c.shape == (made.count,) and c.dtype.kind == "f" for c in constants):
         node.fail(f"must have four constants of {made.count} floating numbers.")
     gamma, beta, mean, variance = (c.astype(np.float64) for c in constants)

@@ -16,7 +16,17 @@ from fastbp.export.onnx import MOST_ONNX_BYTES, import_onnx
 from fastbp.export.onnx_functions import OPERATORS
 from fastbp.export.onnx_operators import LAYERS, Budget, Value, elementwise
 from fastbp.export.onnx_shapes import PARTS, SHAPES
-from fastbp.export.onnx_tensors import BFLOAT16, DOUBLE, FLOAT, FLOAT16, Node, UnreadableError, constant, node_of
+from fastbp.export.onnx_tensors import (
+    BFLOAT16,
+    DOUBLE,
+    FLOAT,
+    FLOAT16,
+    Node,
+    UnreadableError,
+    constant,
+    domain_of,
+    node_of,
+)
 from fastbp.export.onnx_values import IDENTITY, Layer, Named, Neurons, closed, of_numbers
 from fastbp.functions.names import OutputName
 from fastbp.storage.atomic import FileError, checked_path, file_status, path_named, printable
@@ -126,12 +136,12 @@ def _read(model: Any, n_bytes: int, output: str | None, dtype: np.dtype[Any] | N
             f"it has the opset {min(versions, default='none')}; {_OLDEST_OPSET} is the oldest that is read. Convert it "
             "with onnx.version_converter."
         )
-    own = {(function.domain, function.name) for function in model.functions}
+    own = {(domain_of(function), function.name) for function in model.functions}
     tensors = _by_name(graph)
     needed = _needed(graph, _chosen_output(graph, output))
     for number in needed.nodes:
         message = graph.node[number]
-        if (message.domain, message.op_type) in own:
+        if (domain_of(message), message.op_type) in own:
             node_of(message, number).fail("is a function of the model's own; export it with its functions inlined.")
     budget = Budget(_FREE_NUMBERS + _NUMBERS_FOR_A_BYTE * n_bytes, _FREE_PARAMETERS + n_bytes)
     values: dict[str, Value] = {}
@@ -176,7 +186,7 @@ def _chosen_output(graph: Any, output: str | None) -> str:
     """Return the name of the value that is read."""
     names = [value.name for value in graph.output]
     if output is not None:
-        if any(output in node.output for node in graph.node):
+        if output and any(output in node.output for node in graph.node):
             return output
         raise UnreadableError(f"it has no value {output!r}, as `output` says; its outputs are {', '.join(names)}.")
     # Labels are integers or words; a classifier's probabilities are numbers, or in a list of dicts.

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastbp.export.onnx_operators import Budget, Value, of_rows
-from fastbp.export.onnx_tensors import BFLOAT16, DOUBLE, FLOAT, FLOAT16, INT32, INT64, Node, constant
+from fastbp.export.onnx_tensors import BFLOAT16, DOUBLE, FLOAT, FLOAT16, INT32, INT64, Node, constant, is_possible
 from fastbp.export.onnx_values import Dims, Neurons, Run, cut
 
 __all__ = ["PARTS", "SHAPES"]
@@ -64,8 +64,8 @@ def _reshape(node: Node, inputs: Sequence[Value | None], budget: Budget) -> Valu
     wanted = target[1:]
     if not allow_zero:
         wanted = [value.dims[i] if n == 0 and i < len(value.dims) else n for i, n in enumerate(wanted)]
-    first = target[0] if target else 0
-    keeps_rows = first in (None, -1, value.n_rows) or (first == 0 and not allow_zero)
+    first = target[0] if target else -1
+    keeps_rows = bool(target) and (first in (None, -1, value.n_rows) or (first == 0 and not allow_zero))
     if first != -1 and wanted.count(-1) == 1:
         rest = math.prod(n for n in wanted if n is not None and n != -1)
         wanted = [value.count // rest if n == -1 and rest > 0 else n for n in wanted]
@@ -87,7 +87,7 @@ def _reshaped_constant(node: Node, array: Array, target: Sequence[int | None], a
     rest = math.prod(n for n in shape if n is not None and n != -1)
     shape = [array.size // rest if n == -1 and rest > 0 and shape.count(-1) == 1 else n for n in shape]
     dims = tuple(n for n in shape if n is not None and n >= 0)
-    if len(dims) < len(shape) or math.prod(dims) != array.size:
+    if len(dims) < len(shape) or not is_possible(dims) or math.prod(dims) != array.size:
         node.fail(f"cannot make the shape {_shown(target)} of {array.size} numbers.")
     return array.reshape(dims)
 
@@ -150,7 +150,8 @@ def _transpose(node: Node, inputs: Sequence[Value | None], budget: Budget) -> Va
     if isinstance(value, np.ndarray):
         return value.transpose(order)
     lengths = [0, *value.dims]
-    if [axis for axis in order if lengths[axis] != 1] != [axis for axis in range(rank) if lengths[axis] != 1]:
+    kept = [axis for axis in order if lengths[axis] != 1]  # no number moves where only axes of length 1 do
+    if order[0] != 0 or kept != sorted(kept):
         node.fail("moves the axes of rows.")
     return replace(value, dims=tuple(lengths[axis] for axis in order if axis))
 
@@ -203,12 +204,19 @@ def _converted(node: Node, value: Value, to: int, budget: Budget) -> Value:
         is_input = value.layer.W is None and to in (*_FLOATS, DOUBLE)
         if value.element != to and not is_input and not {value.element, to} <= set(_FLOATS):
             node.fail("makes another type of the neurons; understood is the same type, and that of the input.")
-        return replace(value, element=to)
+        return replace(value, element=to, runs=tuple(_as_numbers(run) for run in value.runs))
     if to not in _DTYPES or (value.dtype.kind == "f" and to in (INT32, INT64)):
         node.fail("makes a type of a constant that is not read here.")
     budget.compute(value.size, node)
     rounded = value.astype(np.float16) if to == FLOAT16 else value
     return rounded.astype(_DTYPES[to])
+
+
+def _as_numbers(run: Run) -> Run:
+    """Return a run whose True and False are 1 and 0."""
+    if run.samples is None or run.samples.dtype != bool:
+        return run
+    return replace(run, samples=run.samples.astype(np.float64))
 
 
 def _constant(node: Node, inputs: Sequence[Value | None], budget: Budget) -> Value:

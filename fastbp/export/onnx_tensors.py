@@ -6,14 +6,27 @@ The messages of `onnx` are read by their fields only, so that nothing here needs
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NoReturn
 
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["BFLOAT16", "DOUBLE", "FLOAT", "FLOAT16", "INT32", "INT64", "Node", "UnreadableError", "constant", "node_of"]
+__all__ = [
+    "BFLOAT16",
+    "DOUBLE",
+    "FLOAT",
+    "FLOAT16",
+    "INT32",
+    "INT64",
+    "Node",
+    "UnreadableError",
+    "constant",
+    "domain_of",
+    "is_possible",
+    "node_of",
+]
 
 # onnx.TensorProto.DataType
 FLOAT, INT32, INT64, FLOAT16, DOUBLE, BFLOAT16 = 1, 6, 7, 10, 11, 16
@@ -27,7 +40,7 @@ _STORED: dict[int, tuple[np.dtype[Any], str]] = {  # how raw bytes are read, and
 }
 _IN_BITS = (FLOAT16, BFLOAT16)  # whose numbers are stored as integers that have their bits
 _EXTERNAL = 1  # onnx.TensorProto.EXTERNAL
-_MOST_DIMENSIONS = 8
+_MOST_DIMENSIONS, _MOST_NUMBERS = 8, 1 << 31
 _KINDS = {1: "f", 2: "i", 3: "s", 4: "t", 6: "floats", 7: "ints"}  # onnx.AttributeProto.AttributeType, and its field
 
 
@@ -71,10 +84,15 @@ def _shown(value: Any) -> str:
     return repr(value) if isinstance(value, int | float | str) else "a tensor"
 
 
+def domain_of(message: Any) -> str:
+    """Return the domain of a node or function; that of ONNX itself has two names."""
+    return "" if message.domain == "ai.onnx" else str(message.domain)
+
+
 def node_of(message: Any, number: int) -> Node:
     """Return a node; its attributes are checked where they are used, by name and type."""
-    domain = "" if message.domain in ("", "ai.onnx") else f"{message.domain}."
-    operator = f"{domain}{message.op_type}"
+    domain = domain_of(message)
+    operator = f"{domain}.{message.op_type}" if domain else message.op_type
     label = f"its node {message.name!r} ({operator})" if message.name else f"its node number {number} ({operator})"
     attributes: dict[str, Any] = {}
     for attribute in message.attribute:
@@ -114,10 +132,18 @@ def constant(tensor: Any, name: str) -> NDArray[Any]:
             f"its constant {name!r} must have at most {_MOST_DIMENSIONS} dimensions, none of them negative, and all "
             f"its numbers in one piece; it has the shape {dims[: _MOST_DIMENSIONS + 1]}."
         )
-    array = _numbers(tensor, name, math.prod(dims)).reshape(dims)
+    numbers = _numbers(tensor, name, math.prod(dims))
+    if not is_possible(dims):
+        raise UnreadableError(f"its constant {name!r} has the shape {dims}, which no array has.")
+    array = numbers.reshape(dims)
     if array.dtype.kind == "f" and not np.isfinite(array).all():
         raise UnreadableError(f"its constant {name!r} holds NaN or infinity.")
     return array
+
+
+def is_possible(dims: Sequence[int]) -> bool:
+    """Whether NumPy has arrays of a shape: one without numbers must not be too long along its other axes."""
+    return len(dims) <= _MOST_DIMENSIONS and math.prod(n or 1 for n in dims) <= _MOST_NUMBERS
 
 
 def _numbers(tensor: Any, name: str, count: int) -> NDArray[Any]:
