@@ -23,6 +23,8 @@ from fastbp.derivatives.perturbation import (
     random_weight_search,
 )
 from fastbp.engine.threads import get_num_threads, num_threads, set_num_threads
+from fastbp.export.c_source import CReport
+from fastbp.export.fixed_report import FixedPointReport
 from fastbp.export.njit import CompiledNetwork
 from fastbp.export.njit_methods import network_at
 from fastbp.functions.names import ActivationName, InitializerName, LossName, OutputName
@@ -58,6 +60,7 @@ __all__ = [
     "Adam",
     "AdamW",
     "BayesianRegularization",
+    "CReport",
     "Callback",
     "CompiledNetwork",
     "Constant",
@@ -67,6 +70,7 @@ __all__ = [
     "EarlyStopping",
     "FileError",
     "FiniteDifferenceResult",
+    "FixedPointReport",
     "GradientReport",
     "History",
     "InitializerName",

@@ -112,6 +112,8 @@ ENDLESS = {"epochs": {"huge"}, "n_steps": {"huge"}, "max_params": set(), "sizes"
 # What can be called with four arrays or not at all: its exceptions are the user's own.
 ENDLESS["residual"] = {"class", "instance's class", "function", "schedule"}
 
+COMPILED = bp.Network([3, 2], seed=0).compiled()
+
 RIGHT = {
     "Network": (bp.Network, {"sizes": [3, 2], "activation": "relu", "output": "identity", "loss": "quadratic",
                              "initializer": "zeros", "dtype": "float64", "seed": 0, "l2_penalty": 0.0,
@@ -201,6 +203,13 @@ RIGHT = {
     "torch_state_dict": (bp.Network.torch_state_dict, {}),
     "save": (bp.Network.save, {"path": None}),
     "to_onnx": (bp.Network.to_onnx, {"path": None}),
+    "to_c": (
+        bp.Network.to_c,
+        {"path": None, "name": "net", "format": "q15", "calibration": X, "input_range": None, "tolerance": 0.01}
+        | {"test_vectors": 2, "exact": True},
+    ),
+    "compiled": (bp.Network.compiled, {"optimizer": bp.SGD(0.1)}),
+    "network_at": (bp.network_at, {"pointer": COMPILED.pointer, "dtype": np.dtype("f8")}),
     "load": (bp.load, {"path": None, "mmap": False, "custom_functions": ()}),
 }  # fmt: skip
 CHANGING = {
@@ -214,7 +223,7 @@ CHANGING = {
 def test_every_public_callable_is_here():
     results = {"FiniteDifferenceResult", "GradientReport", "History", "LayerCheck", "LayerTrace", "LearningRateRange",
                "RandomSearchResult", "Trace", "DiagnosticReport", "LayerDiagnosis", "InputDerivatives",
-               "InputLinearization"}  # fmt: skip
+               "InputLinearization", "CompiledNetwork", "CReport", "FixedPointReport"}  # fmt: skip
     own = {
         "Optimizer",
         "WholeBatchOptimizer",
@@ -257,7 +266,7 @@ def check(name, changed, tmp_path):
     if "net" in arguments:
         arguments["net"] = net
     if "path" in arguments:
-        arguments["path"] = tmp_path / "file"
+        arguments["path"] = tmp_path / ("file.c" if name == "to_c" else "file")
         if name == "load":
             net.save(tmp_path / "file")
     arguments |= changed

@@ -14,12 +14,16 @@ from fastbp.model.model import Model
 
 __all__ = ["add_test", "rows_of_test"]
 
+_MOST_ROWS = 100_000  # of a test in a file: some 20 MB of text for ten inputs
+
 
 def rows_of_test(net: Model, test_vectors: Any, rows: NDArray[Any] | None = None) -> NDArray[Any]:
     """Return the rows of a test: those that came, or so many of `rows`, or so many random ones."""
     if not isinstance(test_vectors, int | np.integer):
         return checked_inputs(net, test_vectors, "test_vectors")
     n = validation.positive_integer(test_vectors, "test_vectors", 0)
+    if n > _MOST_ROWS:
+        raise ValueError(f"`test_vectors` must be at most {_MOST_ROWS}, or rows of your own; got {n}.")
     if rows is not None:
         return rows[np.arange(n) % len(rows)]
     return np.random.default_rng(0).standard_normal((n, net.sizes[0])).astype(net.dtype)

@@ -38,6 +38,7 @@ from fastbp.export.njit_typing import (
     number,
     rows_of,
 )  # fmt: skip
+from fastbp.validation.numbers import network_dtype
 
 # --- types of arguments -----------------------------------------------------------------------------------------------
 
@@ -256,7 +257,7 @@ def network_at(pointer: int, dtype: Any) -> CompiledNetwork:
 
     Raises
     ------
-    ValueError
+    TypeError, ValueError
         If the network has another dtype, or is of another version of fastbp; in Python also if there is none.
 
     Examples
@@ -272,10 +273,13 @@ def network_at(pointer: int, dtype: Any) -> CompiledNetwork:
     >>> first_output(net.pointer, np.ones(2))
     0.0
     """
-    evaluator = ev.evaluator_at(pointer)
+    wanted = network_dtype(dtype)
+    is_number = isinstance(pointer, int | np.integer)
+    evaluator = ev.evaluator_at(int(pointer)) if is_number else None
     if evaluator is None:
-        raise ValueError(f"`pointer` must be the pointer of a compiled network that is alive; got {pointer!r}.")
-    if evaluator.dtype != np.dtype(dtype):
+        kind = ValueError if is_number else TypeError
+        raise kind(f"`pointer` must be the pointer of a compiled network that is alive; got {pointer!r}.")
+    if evaluator.dtype != wanted:
         raise ValueError(OTHER_NETWORK)
     return handle_of(evaluator)
 
