@@ -57,7 +57,7 @@ def test_the_readmes_program_runs():
     assert names["grad"].shape == (names["net"].n_params,)
 
 
-@pytest.mark.parametrize("page", ["c.md", "derivatives.md", "matlab.md", "onnx.md"])
+@pytest.mark.parametrize("page", ["c.md", "compiled.md", "derivatives.md", "matlab.md", "onnx.md"])
 def test_the_programs_of_the_pages_run(page, capsys):
     text = (ROOT / "docs" / page).read_text(encoding="utf-8")
     programs = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
@@ -66,7 +66,7 @@ def test_the_programs_of_the_pages_run(page, capsys):
         exec(compile(program, page, "exec"), {})
 
 
-@pytest.mark.parametrize("page", ["derivatives.md", "matlab.md", "onnx.md"])
+@pytest.mark.parametrize("page", ["compiled.md", "derivatives.md", "matlab.md", "onnx.md"])
 def test_the_pages_name_what_there_is(page):
     """Every method after `net.`, `at.` and `history.`, and every name after `bp.`."""
     text = (ROOT / "docs" / page).read_text(encoding="utf-8")

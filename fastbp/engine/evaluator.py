@@ -17,7 +17,7 @@ from fastbp.engine.problem import Problem
 from fastbp.engine.settings import Settings
 from fastbp.engine.workspace import RowPieces, aligned_empty, make_workspace, rounded
 from fastbp.kernels.compiler.jit import c_function
-from fastbp.kernels.layers.lone_rows import ROWS
+from fastbp.kernels.matrix.few_rows import ROWS
 from fastbp.kernels.roots import evaluator
 from fastbp.kernels.tables import evaluator as at
 from fastbp.kernels.tables import scalars as in_scalars

@@ -275,7 +275,7 @@ class CompiledNetwork:
         self._call(ev.JACOBIAN, x, None, out, n)
 
     def step(self, x: NDArray[Any], y: Any) -> float:
-        """Take one step of the optimizer, unless the cost is not finite, and return the cost before it.
+        """Return the cost, and take one step of the optimizer from there, unless the cost is not finite.
 
         Steps of several threads are taken one after the other; what another thread predicts meanwhile is of parameters
         some of which have changed.

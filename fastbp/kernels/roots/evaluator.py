@@ -9,7 +9,6 @@ import numpy as np
 from fastbp.kernels.compiler.jit import inlined, leaf, root
 from fastbp.kernels.jobs.leader import penalty_of
 from fastbp.kernels.layers.lone_rows import (
-    ROWS,
     backward_row,
     cost_of_row,
     outputs_of_rows,
@@ -21,6 +20,7 @@ from fastbp.kernels.machine.denormals import FLUSH_DENORMALS, float_mode, set_fl
 from fastbp.kernels.machine.finite import is_finite
 from fastbp.kernels.machine.pointers import from_address, nowhere, real, shift
 from fastbp.kernels.machine.team import fetch_add, yield_processor
+from fastbp.kernels.matrix.few_rows import ROWS
 from fastbp.kernels.matrix.tiles import scratch
 from fastbp.kernels.optimizers.updates import Rule, Runs, add_penalty, update
 from fastbp.kernels.tables import evaluator as at
