@@ -79,6 +79,6 @@ def test_the_report_has_its_sections():
         for name, shape, seconds in (("fastbp", "compiled", 0.3), ("fastbp", "from the cache", 0.005))
     ]
     text = report.render(RESULTS | {"benchmarks": rows})
-    assert cells(text, "outputs")[1:] == ["2-4, float32", "800 ns", "200 ns", "100 ns", "2", "-", "5"]
+    assert cells(text, "outputs")[1:] == ["2-4, float32", "800 ns", "200 ns", "100 ns", "2", "-", "8", "5"]
     assert cells(text, "step of Adam")[1:] == ["2-4, float32", "200 us", "2.5 us", "80", "-", "5"]
     assert cells(text, "fastbp")[1:] == ["300 ms", "5 ms"]

@@ -35,7 +35,7 @@ def use(dtype):
     net = bp.Network([3, 5, 2], "relu", "softmax", "cross_entropy", dtype=dtype, seed=0)
     X, labels = np.ones((8, 3), dtype), [0, 1] * 4
     net.fit(X, labels, epochs=2, batch_size=3)
-    net.step(X, X[:, :2] / 2)
+    net.step(X, X[:, :2] / 2), net.predict_one(X[0])
     net.fit(X, labels, epochs=2, optimizer=bp.LBFGS())
     of_values = bp.Network([3, 5, 2], "tanh", dtype=dtype, seed=0)
     for rule in (bp.LevenbergMarquardt(), bp.BayesianRegularization()):
