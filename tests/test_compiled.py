@@ -431,7 +431,13 @@ def test_labels_that_the_network_has_not():
             handle.loss_value(x3, y)
     with pytest.raises(TypeError, match=r"got bool\. Labels must be int64\.$"):
         handle.loss_value(x3, True)
-    for x, y in ((x3, 2), (x3, -1), (x3, np.uint64(2**63 + 1)), (np.ones((2, 3)), np.array([1, 2]))):
+    for x, y in (
+        (x3, 2),
+        (x3, -1),
+        (x3, np.uint64(2**63 + 1)),
+        (np.ones((2, 3)), np.array([1, 2])),
+        (np.ones((2, 3)), np.array([-1, 0])),
+    ):
         with pytest.raises(ValueError, match=message):
             handle.loss_value(x, y)
         with pytest.raises(ValueError, match=message):
