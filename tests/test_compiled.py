@@ -13,8 +13,10 @@ import scipy.integrate
 import fastbp as bp
 from fastbp.engine import evaluator as ev
 from fastbp.engine.calls import address_of
+from fastbp.engine.cutting import gradient_pieces
 from fastbp.kernels.compiler.jit import root
 from fastbp.kernels.roots.evaluator import STACK_ELEMENTS, run
+from fastbp.kernels.tables.plan import BY_FEATURES
 from tests import complex_step, reference
 from tests.cases import ALL_CASES, COMPLEX_STEP_RTOL, DTYPES, GRADIENT_RTOL, OPTIMIZER_CASES, VALUE_RTOL, Case
 from tests.problems import random_problem
@@ -119,6 +121,20 @@ def test_one_row_has_the_bits_of_the_network(case, dtype):
     same(out, net.predict(X))
     assert reference.relative_error(dX, net.input_gradient(X, Y)) <= GRADIENT_RTOL[dtype]
     assert reference.relative_error(jacobians, net.input_jacobian(X)) <= GRADIENT_RTOL[dtype]
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_one_row_of_a_large_first_layer_is_summed_in_another_order(dtype):
+    """The network cuts such a layer along its inputs; its outputs have the same bits all the same."""
+    case = Case("first", [400, 60, 2], "tanh", "identity", "quadratic")
+    net, X, Y = network_of(case, dtype)
+    assert gradient_pieces(case.sizes, 1)[0] == BY_FEATURES
+    out, grads, dX, jacobians = results(net, 1)
+    costs = by_rows(net.compiled(), X[:1], Y[:1], out, grads, dX, jacobians)
+    cost, grad = net.value_and_grad(X[:1], Y[:1])
+    same(out, net.predict(X[:1]))
+    assert costs[0] == pytest.approx(cost, rel=VALUE_RTOL[dtype])
+    assert reference.relative_error(grads[0], grad) <= GRADIENT_RTOL[dtype]
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
@@ -320,6 +336,8 @@ def test_a_callback_that_gets_a_pointer():
 
     with pytest.raises(ValueError, match=r"^`pointer` must be that of a compiled network of this `dtype`, and of this"):
         out_of(handle.pointer)
+    with pytest.raises(ValueError, match=r"^`pointer` must be the pointer of a compiled network that is alive\.$"):
+        out_of(0)
     assert bp.network_at(handle.pointer, np.float64).pointer == handle.pointer
     with pytest.raises(ValueError, match=r"^`pointer` must be that of a compiled network of this `dtype`, and of this"):
         bp.network_at(handle.pointer, np.float32)
@@ -327,6 +345,8 @@ def test_a_callback_that_gets_a_pointer():
         ValueError, match=r"^`pointer` must be the pointer of a compiled network that is alive; got 8\.$"
     ):
         bp.network_at(8, np.float64)
+    with pytest.raises(ValueError, match=r"^`pointer` must be the pointer of a compiled network that is alive; got "):
+        bp.network_at([8], np.float64)
     with pytest.raises(numba.TypingError, match="`network_at` takes the pointer of a compiled network"):
         numba.njit(lambda p: bp.network_at(p, np.int64).n_inputs)(1)
 
@@ -355,8 +375,8 @@ X_SHAPE = "`x` must have shape (n_inputs,) or (n, n_inputs) to fit the network's
 Y_SHAPE = "`y` must have shape (n_outputs,) for one row of `x` and (n, n_outputs) for n rows to fit the network."
 OUT_SHAPE = "`out` must have shape (n_outputs,) for one row of `x` and (n, n_outputs) for n rows."
 LABELS = (
-    "`y` must be an array of targets in the network's dtype; labels are for softmax with cross-entropy or Poisson's "
-    "loss."
+    "`y` must be targets in the network's dtype, 1.0 instead of 1; labels are for softmax with cross-entropy or "
+    "Poisson's loss."
 )
 WRONG_SHAPES = {
     "x": ("predict", (x4, out2), X_SHAPE),
@@ -406,7 +426,18 @@ def test_another_shape(wrong):
 def test_labels_that_the_network_has_not():
     handle = bp.Network([3, 4, 2], "tanh", "softmax", "cross_entropy", seed=0).compiled()
     message = r"^`y` must hold labels from 0 to n_outputs - 1\.$"
-    for x, y in ((x3, 2), (x3, -1), (np.ones((2, 3)), np.array([1, 2]))):
+    for y in (2**70, -(2**70)):
+        with pytest.raises(ValueError, match=message):
+            handle.loss_value(x3, y)
+    with pytest.raises(TypeError, match=r"got bool\. Labels must be int64\.$"):
+        handle.loss_value(x3, True)
+    for x, y in (
+        (x3, 2),
+        (x3, -1),
+        (x3, np.uint64(2**63 + 1)),
+        (np.ones((2, 3)), np.array([1, 2])),
+        (np.ones((2, 3)), np.array([-1, 0])),
+    ):
         with pytest.raises(ValueError, match=message):
             handle.loss_value(x, y)
         with pytest.raises(ValueError, match=message):
@@ -450,11 +481,79 @@ def test_another_type(wrong):
 def test_the_whole_text_of_a_wrong_type():
     text = (
         "`x` of a compiled network must be a C-contiguous array of float64 with one dimension; got an array of float32 "
-        "with shape (3,). A row of one is `X[i]`, not that of `for x in X`."
+        "with shape (3,)."
     )
     with pytest.raises(TypeError) as error:
         NET.compiled().predict(np.ones(3, "float32"), out2)
     assert str(error.value) == text
+
+
+@compiled
+def test_rows_that_numba_does_not_know_to_be_contiguous():
+    def row_by_row(net, X, out):
+        for x in X:
+            net.predict(x, out)
+
+    message = r"float64, 1d, A\)\. Take a row by `X\[i\]`, which Numba knows to be contiguous, not by `for x in X`\."
+    with pytest.raises(numba.TypingError, match=message):
+        numba.njit(row_by_row)(NET.compiled(), np.ones((2, 3)), out2)
+
+
+def test_masks_are_not_lost():
+    soft = bp.Network([3, 4, 2], "tanh", "softmax", "cross_entropy", seed=0).compiled()
+    masked, labels = np.ma.masked_array(np.ones(3), [0, 1, 0]), np.ma.masked_array([0, 1], [0, 1])
+    for call in (
+        lambda: soft.predict(masked, out2),
+        lambda: soft.loss_value(x3, masked[:2]),
+        lambda: soft.loss_value(np.ones((2, 3)), labels),
+    ):
+        with pytest.raises(TypeError, match=r"got a masked array, whose mask would be lost\."):
+            call()
+
+
+def test_what_a_subclass_says_of_its_memory_is_not_believed():
+    class Elsewhere(np.ndarray):
+        __array_interface__ = {"data": (8, False), "shape": (3,), "typestr": "<f8", "version": 3}  # noqa: RUF012
+
+    NET.compiled().predict(x3.view(Elsewhere), out2)
+    same(out2, NET.predict(x3[None])[0])
+
+
+def test_no_rows_have_no_mean_but_derivatives():
+    handle, nothing = NET.compiled(), np.ones((0, 3))
+    handle.input_gradient(nothing, np.ones((0, 2)), nothing.copy())
+    handle.predict(nothing, np.ones((0, 2)))
+
+
+@compiled
+def test_a_handle_is_an_argument():
+    handle = NET.compiled()
+    message = r"A compiled network must be an argument of a compiled function, or in one that is, because it has addr"
+
+    @numba.njit
+    def of_a_default(x, out, net=handle):
+        net.predict(x, out)
+
+    for function in (numba.njit(lambda x, out: handle.predict(x, out)), of_a_default):
+        with pytest.raises(numba.TypingError, match=message):
+            function(x3, out2)
+    of_a_default(x3, out2, handle)
+    np.testing.assert_array_equal(out2, NET.predict(x3[None])[0])
+
+
+@compiled
+def test_handles_in_lists():
+    @numba.njit
+    def of_all(nets, x, out):
+        nets.append(nets[0])
+        for i in range(len(nets)):
+            nets[i].predict(x, out[i])
+        return nets
+
+    net, out = bp.Network([3, 5, 2], "tanh", seed=1), np.empty((3, 2))
+    found = of_all(numba.typed.List([net.compiled(), NET.compiled()]), x3, out)
+    np.testing.assert_array_equal(out, np.stack([each.predict(x3[None])[0] for each in (net, NET, net)]))
+    assert [each.n_params for each in found] == [32, 26, 32]
 
 
 def test_what_cannot_be_compiled():

@@ -3,6 +3,7 @@
 import copy
 import gc
 import json
+import os
 import pickle
 import random
 import weakref
@@ -68,6 +69,57 @@ def test_a_handle_keeps_what_it_needs():
     del handle, rubbish
     gc.collect()
     assert table() is None
+
+
+@compiled
+def test_what_is_gone_is_no_network():
+    handle = bp.Network([2, 3], seed=0).compiled()
+    found = numba.njit(lambda pointer: bp.network_at(pointer, np.float64))
+    pointer, values = handle.pointer, handle._evaluator.values
+    assert found(pointer).pointer == pointer
+    del handle
+    gc.collect()
+    assert values.size  # what is read in compiled code lives here
+    with pytest.raises(ValueError, match=r"^`pointer` must be the pointer of a compiled network that is alive\.$"):
+        found(pointer)
+
+
+FORKING = """
+import os, threading, time, warnings, numba, numpy as np, fastbp as bp
+warnings.simplefilter("ignore")  # Python does not like forks of several threads
+@numba.njit(nogil=True)
+def work(net, X, Y, out, is_over):
+    while True:
+        net.predict(X, out)
+        net.step(X, Y)
+        if is_over[0]:
+            break
+net = bp.Network([3, 700, 700, 2], seed=0)
+handle, is_over = net.compiled(bp.SGD(1e-9)), np.ones(1)
+X, Y, out = np.ones((300, 3)), np.ones((300, 2)), np.empty((300, 2))
+work(handle, X[:1], Y[:1], out[:1], is_over)
+n_slots, running = handle._evaluator.values[17], np.zeros(1)
+threads = [threading.Thread(target=work, args=(handle, X, Y, np.empty((300, 2)), running)) for i in range(n_slots + 1)]
+for thread in threads:
+    thread.start()
+claims = handle._evaluator._claims
+while not (claims[-8] and claims[0]):  # a thread takes a step
+    time.sleep(0.001)
+child = os.fork()
+if not child:
+    work(handle, X[:1], Y[:1], out[:1], is_over)
+    os._exit(7)
+running[0] = 1
+print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+for thread in threads:
+    thread.join()
+"""
+
+
+@compiled
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="the system has no forks")
+def test_a_child_waits_for_no_call_of_its_parent():
+    assert run_python(FORKING) == "7\n"
 
 
 def copied_from(handle):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import functools
+import os
 import weakref
 from typing import Any
 
@@ -50,14 +51,24 @@ def function_of(dtype: np.dtype) -> tuple[int, Any]:
 _made: weakref.WeakValueDictionary[int, Evaluator] = weakref.WeakValueDictionary()  # by the addresses of their tables
 
 
+def _let_all_go() -> None:
+    """Take back, in the child of a fork, what calls of the parent's threads had claimed: they will not end here."""
+    for evaluator_left in list(_made.values()):
+        evaluator_left.forget_calls()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_let_all_go)
+
+
 def evaluator_at(address: int) -> Evaluator | None:
     """Return the evaluator whose table lies there; None if there is none any more."""
     return _made.get(address)
 
 
-def evaluator_of(table: NDArray[np.int64]) -> Evaluator:
-    """Return the evaluator that a table belongs to."""
-    return _made[address_of(table)]
+def evaluator_of(table: NDArray[np.int64]) -> Evaluator | None:
+    """Return the evaluator that a table belongs to; None if there is none any more."""
+    return _made.get(address_of(table))
 
 
 class Evaluator(Settings):
@@ -126,6 +137,10 @@ class Evaluator(Settings):
         places = [at.STATE, at.GRAD, at.HAS_OPTIMIZER]
         self.values[places] = address_of(self.state), address_of(self.grad), 1
 
+    def forget_calls(self) -> None:
+        """Have no call that has claimed anything."""
+        self._claims.fill(0)
+
     @property
     def takes_steps(self) -> bool:
         """Whether it has an optimizer."""
@@ -133,6 +148,8 @@ class Evaluator(Settings):
 
     def call(self, task: int, x: NDArray[Any], y: NDArray[Any] | None, out: NDArray[Any] | None, n: int) -> float:
         """Call the evaluator with valid arrays for n rows."""
+        x = np.asarray(x)  # a subclass may say that it lies elsewhere
+        y, out = (None if array is None else np.asarray(array) for array in (y, out))
         target = 0 if y is None else address_of(y)
         if self._call is None:
             flat = None if out is None else out.reshape(-1)

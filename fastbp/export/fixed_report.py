@@ -188,6 +188,16 @@ class FixedPointReport:
         ------
         TypeError, ValueError
             If X is no array of finite numbers of that shape.
+
+        Examples
+        --------
+        >>> import os, tempfile, fastbp as bp
+        >>> net = bp.Network([2, 2, 1], initializer="zeros")
+        >>> net.biases[1] = [0.25]
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     report = net.to_c(os.path.join(folder, "net.c"), format="q15", input_range=(-1, 1))
+        >>> report.predict([[0.5, -0.5]])
+        array([[0.25]])
         """
         network = self.network
         is_float32 = getattr(X, "dtype", None) == np.float32

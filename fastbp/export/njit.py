@@ -209,7 +209,8 @@ class CompiledNetwork:
             of one row, or int64 labels (n,) of rows.
         grad : ndarray, shape (n_params,)
             Overwritten; where the cost is not finite, with NaN.  Of one row it has the bits of
-            `Network.value_and_grad`; of several the last digits may differ, as they are added one by one.
+            `Network.value_and_grad`, unless the first layer has so many weights that its inputs are summed in parts
+            there; of several rows the last digits may differ, as they are added one by one.
 
         Returns
         -------
@@ -246,7 +247,7 @@ class CompiledNetwork:
         >>> out
         array([2., 4.])
         """
-        n, y, more = self._targets(x, y)
+        n, y, more = self._targets(x, y, mean=False)
         self._require(out, "out", x.shape, say.INPUTS_SHAPE, written=True)
         self._call(ev.INPUT_GRADIENT + more, x, y, out, n)
 
@@ -334,8 +335,8 @@ class CompiledNetwork:
 
     def _require(self, array: Any, name: str, shape: tuple[int, ...], rule: str, *, written: bool = False) -> None:
         """Refuse what is no array of the network's dtype, or has another shape than this."""
-        is_array = isinstance(array, np.ndarray) and array.dtype == self._dtype and array.flags.c_contiguous
-        is_array = is_array and array.flags.aligned
+        is_array = isinstance(array, np.ndarray) and not isinstance(array, np.ma.MaskedArray)
+        is_array = is_array and array.dtype == self._dtype and array.flags.c_contiguous and array.flags.aligned
         if not is_array or (written and not array.flags.writeable):
             raise TypeError(say.typing_message(name, self.dtype, (len(shape),), say.kind_of(array), written=written))
         if array.shape != shape:
@@ -347,13 +348,14 @@ class CompiledNetwork:
         self._require(x, "x", (*rows, self._n_inputs), say.X_SHAPE)
         return (rows[0] if rows else 1), rows
 
-    def _targets(self, x: Any, y: Any) -> tuple[int, NDArray[Any], int]:
-        """Return how many rows x has, the targets as an array, and what is added to the task."""
+    def _targets(self, x: Any, y: Any, *, mean: bool = True) -> tuple[int, NDArray[Any], int]:
+        """Return how many rows x has, of which there is a `mean`, the targets as an array, and what the task adds."""
         n, rows = self._rows(x)
-        if n == 0:
+        if mean and n == 0:
             raise ValueError(say.NO_ROWS)
-        if isinstance(y, int | np.integer) or (isinstance(y, np.ndarray) and y.dtype == np.int64):
-            return n, self._labels(np.array(y, np.int64, order="C"), rows), ev.LABELS
+        is_array = isinstance(y, np.ndarray) and not isinstance(y, np.ma.MaskedArray)
+        if (isinstance(y, int | np.integer) and not isinstance(y, bool)) or (is_array and y.dtype == np.int64):
+            return n, self._labels(y, rows), ev.LABELS
         if isinstance(y, float | np.floating) and rows == ():
             if self._n_outputs != 1:
                 raise ValueError(f"{say.Y_SHAPE} It must be ({self._n_outputs},); got a number.")
@@ -361,13 +363,16 @@ class CompiledNetwork:
         self._require(y, "y", (*rows, self._n_outputs), say.Y_SHAPE)
         return n, y, 0
 
-    def _labels(self, labels: NDArray[np.int64], rows: tuple[int, ...]) -> NDArray[np.int64]:
-        """Return labels that are the network's."""
+    def _labels(self, y: Any, rows: tuple[int, ...]) -> NDArray[np.int64]:
+        """Return labels that are the network's, in an array of our own."""
         if not self._table[ev.TAKES_LABELS]:
             raise ValueError(say.NO_LABELS)
-        if labels.shape != rows:
-            raise ValueError(f"{say.LABELS_SHAPE} It must be {rows}; got {labels.shape}.")
-        if labels.min() < 0 or labels.max() >= self.n_outputs:
+        if np.shape(y) != rows:
+            raise ValueError(f"{say.LABELS_SHAPE} It must be {rows}; got {np.shape(y)}.")
+        if isinstance(y, int) and not 0 <= y < self._n_outputs:  # it may be too large for int64
+            raise ValueError(say.LABEL_RANGE)
+        labels = np.array(y, np.int64, order="C")
+        if not ((labels >= 0) & (labels < self._n_outputs)).all():
             raise ValueError(say.LABEL_RANGE)
         return labels
 

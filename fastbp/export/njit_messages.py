@@ -17,10 +17,15 @@ JACOBIAN_SHAPE = (
 )
 LABELS_SHAPE = "`y` must be one label for one row of `x`, and labels of shape (n,) for n rows."
 NO_LABELS = (
-    "`y` must be an array of targets in the network's dtype; labels are for softmax with cross-entropy or Poisson's "
-    "loss."
+    "`y` must be targets in the network's dtype, 1.0 instead of 1; labels are for softmax with cross-entropy or "
+    "Poisson's loss."
 )
 LABEL_RANGE = "`y` must hold labels from 0 to n_outputs - 1."
+NO_NETWORK = "`pointer` must be the pointer of a compiled network that is alive."
+CONSTANT = (
+    "A compiled network must be an argument of a compiled function, or in one that is, because it has addresses in "
+    "this process; got one that is a global variable, a variable of the function around it, or a default. Pass it."
+)
 OTHER_NETWORK = "`pointer` must be that of a compiled network of this `dtype`, and of this version of fastbp."
 NO_ROWS = "`x` must have at least one row."
 READ_ONLY = "`net.params` must be writable for a step; it is read-only. That of `copy.copy(net)` is not."
@@ -28,13 +33,18 @@ NO_OPTIMIZER = "`step` needs an optimizer: make the network by `net.compiled(bp.
 _DIMENSIONS = {1: "one", 2: "two", 3: "three"}
 
 
-def typing_message(name: str, dtype: Any, n_dims: tuple[int, ...], got: Any, *, written: bool) -> str:
+def typing_message(
+    name: str, dtype: Any, n_dims: tuple[int, ...], got: Any, *, written: bool, is_strided: bool = False
+) -> str:
     """Say what an argument must be, and what it is."""
     dimensions = " or ".join(_DIMENSIONS[n] for n in n_dims)
     extra = ", that can be written to" if written else ""
+    cure = " Take a row by `X[i]`, which Numba knows to be contiguous, not by `for x in X`." if is_strided else ""
+    if name == "y":
+        cure += " Labels must be int64."
     return (
         f"`{name}` of a compiled network must be a C-contiguous array of {dtype} with {dimensions} dimension"
-        f"{'' if n_dims == (1,) else 's'}{extra}; got {got}. A row of one is `X[i]`, not that of `for x in X`."
+        f"{'' if n_dims == (1,) else 's'}{extra}; got {got}.{cure}"
     )
 
 
@@ -42,5 +52,7 @@ def kind_of(value: Any) -> str:
     """Say what an argument is that should be an array."""
     if not isinstance(value, np.ndarray):
         return type(value).__name__
+    if isinstance(value, np.ma.MaskedArray):
+        return "a masked array, whose mask would be lost"
     extra = "" if value.flags.c_contiguous else ", not C-contiguous"
     return f"an array of {value.dtype} with shape {value.shape}{extra}{'' if value.flags.writeable else ', read-only'}"

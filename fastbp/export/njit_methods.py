@@ -18,6 +18,7 @@ from fastbp.export.njit_messages import (
     LABEL_RANGE,
     LABELS_SHAPE,
     NO_LABELS,
+    NO_NETWORK,
     NO_OPTIMIZER,
     NO_ROWS,
     OTHER_NETWORK,
@@ -47,14 +48,17 @@ def require_array(net: Any, value: Any, name: str, n_dims: tuple[int, ...], *, w
     """Refuse an argument that is not a contiguous array of the network's dtype."""
     good = isinstance(value, types.Array) and value.dtype == net.dtype and value.layout == "C" and value.aligned
     if not good or value.ndim not in n_dims or (written and not value.mutable):
-        raise numba.TypingError(typing_message(name, net.dtype, n_dims, value, written=written))
+        is_strided = isinstance(value, types.Array) and value.layout != "C"
+        message = typing_message(name, net.dtype, n_dims, value, written=written, is_strided=is_strided)
+        raise numba.TypingError(message)
 
 
 def _target_kind(net: Any, x: Any, y: Any) -> str:
     """Return what y is: an "array" of targets, a "number", a "label" or "labels"."""
     if isinstance(y, types.Integer) and x.ndim == 1:
         return "label"
-    if isinstance(y, types.Array) and y.dtype == types.int64 and y.ndim == 1 and x.ndim == 2 and y.layout == "C":
+    is_of_labels = isinstance(y, types.Array) and y.dtype == types.int64 and y.layout == "C" and y.aligned
+    if is_of_labels and y.ndim == 1 and x.ndim == 2:
         return "labels"
     if isinstance(y, types.Float) and x.ndim == 1:
         return "number"
@@ -258,7 +262,8 @@ def network_at(pointer: int, dtype: Any) -> CompiledNetwork:
     Raises
     ------
     TypeError, ValueError
-        If the network has another dtype, or is of another version of fastbp; in Python also if there is none.
+        If the network has another dtype, or is of another version of fastbp, and if `pointer` is 0; in Python also if
+        there is no such network.
 
     Examples
     --------
@@ -277,8 +282,7 @@ def network_at(pointer: int, dtype: Any) -> CompiledNetwork:
     is_number = isinstance(pointer, int | np.integer)
     evaluator = ev.evaluator_at(int(pointer)) if is_number else None
     if evaluator is None:
-        kind = ValueError if is_number else TypeError
-        raise kind(f"`pointer` must be the pointer of a compiled network that is alive; got {pointer!r}.")
+        raise (ValueError if is_number else TypeError)(f"{NO_NETWORK[:-1]}; got {pointer!r}.")
     if evaluator.dtype != wanted:
         raise ValueError(OTHER_NETWORK)
     return handle_of(evaluator)
@@ -301,6 +305,16 @@ def _pointer_to(numbers: Any) -> Any:
 
 
 _words_at, _doubles_at = _pointer_to(types.int64), _pointer_to(types.float64)
+
+
+@intrinsic
+def _is_null(typingctx, pointer):  # type: ignore[no-untyped-def]
+    """Whether it is 0."""
+
+    def codegen(context, builder, signature, args):  # type: ignore[no-untyped-def]
+        return builder.icmp_unsigned("==", args[0], args[0].type(None if args[0].type.is_pointer else 0))
+
+    return types.boolean(pointer), codegen
 
 
 @intrinsic
@@ -335,6 +349,8 @@ def _network_at(pointer, dtype):  # type: ignore[no-untyped-def]
     itemsize = number_type.bitwidth // 8
 
     def found(pointer, dtype):  # type: ignore[no-untyped-def]
+        if _is_null(pointer):
+            raise ValueError(NO_NETWORK)
         table = numba.carray(_words_at(pointer), (ev.LENGTH,))
         if table[ev.VERSION] != ev.ABI or table[ev.ITEMSIZE] != itemsize:
             raise ValueError(OTHER_NETWORK)
