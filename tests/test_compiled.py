@@ -345,7 +345,7 @@ def test_a_callback_that_gets_a_pointer():
         ValueError, match=r"^`pointer` must be the pointer of a compiled network that is alive; got 8\.$"
     ):
         bp.network_at(8, np.float64)
-    with pytest.raises(ValueError, match=r"^`pointer` must be the pointer of a compiled network that is alive; got "):
+    with pytest.raises(TypeError, match=r"^`pointer` must be the pointer of a compiled network that is alive; got "):
         bp.network_at([8], np.float64)
     with pytest.raises(numba.TypingError, match="`network_at` takes the pointer of a compiled network"):
         numba.njit(lambda p: bp.network_at(p, np.int64).n_inputs)(1)
