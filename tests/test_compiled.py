@@ -243,10 +243,13 @@ def test_a_step_on_rows_and_another_learning_rate():
     @numba.njit
     def two_steps(net, X, Y):
         first = net.step(X, Y)
+        rate, done = net.learning_rate, net.n_steps
         net.set_learning_rate(0.25)
-        return first, net.step(X[0], Y[0, 0])
+        second = net.step(X[0], Y[0, 0])
+        return first, second, rate, done, net.learning_rate, net.n_steps, net.pointer
 
-    assert two_steps(handle, np.array([[1.0, 0.0], [0.0, 0.0]]), np.array([[2.0], [0.0]])) == (1.0, 0.0)
+    found = two_steps(handle, np.array([[1.0, 0.0], [0.0, 0.0]]), np.array([[2.0], [0.0]]))
+    assert found == (1.0, 0.0, 1.0, 1, 0.25, 2, handle.pointer)
     np.testing.assert_array_equal(net.params, [1.0, 0.0, 1.0])  # the first row's error is 0 now
     assert handle.learning_rate == 0.25
 

@@ -34,13 +34,13 @@ class CompiledNetwork:
         Sizes; in compiled code as well.
     pointer : int
         Address of what describes the network, which `network_at` takes, and the function at `address` as its second
-        argument.  It is valid as long as this object lives.
+        argument.  It is valid as long as this object lives; in compiled code as well.
     address : int
         Address of a function of C, see Notes; 0 with ``NUMBA_DISABLE_JIT=1``.
     n_steps : int
-        Steps taken so far.
+        Steps taken so far; in compiled code as well.
     learning_rate : float
-        Of the steps to come.
+        Of the steps to come; in compiled code as well.
 
     Raises
     ------

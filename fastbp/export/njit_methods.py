@@ -35,6 +35,7 @@ from fastbp.export.njit_typing import (
     PARAMS_FIT,
     TABLE,
     CompiledNetworkType,
+    address_of_table,
     evaluate,
     number,
     rows_of,
@@ -120,13 +121,34 @@ _readable("n_outputs", ev.N_OUTPUTS)
 _readable("n_params", ev.N_PARAMS)
 
 
+@overload_attribute(CompiledNetworkType, "learning_rate")
+def _learning_rate(net):  # type: ignore[no-untyped-def]
+    return lambda net: _scalars(net)[ev.LEARNING_RATE]
+
+
+@overload_attribute(CompiledNetworkType, "n_steps")
+def _n_steps(net):  # type: ignore[no-untyped-def]
+    return lambda net: numba.int64(_scalars(net)[ev.STEPS])
+
+
+@overload_attribute(CompiledNetworkType, "pointer")
+def _pointer(net):  # type: ignore[no-untyped-def]
+    return lambda net: address_of_table(net)
+
+
+@numba.njit
+def _scalars(net):  # type: ignore[no-untyped-def]
+    """Return where steps and learning rates lie."""
+    return numba.carray(_doubles_at(number(net, ev.SCALARS)), (max(ev.LEARNING_RATE, ev.STEPS) + 1,))
+
+
 @overload_method(CompiledNetworkType, "set_learning_rate")
 def _set_learning_rate(net, rate):  # type: ignore[no-untyped-def]
     if not isinstance(rate, types.Number):
         raise numba.TypingError(f"`rate` of a compiled network must be a number; got {rate}.")
 
     def set_learning_rate(net, rate):  # type: ignore[no-untyped-def]
-        numba.carray(_doubles_at(number(net, ev.SCALARS)), (ev.LEARNING_RATE + 1,))[ev.LEARNING_RATE] = rate
+        _scalars(net)[ev.LEARNING_RATE] = rate
 
     return set_learning_rate
 

@@ -104,6 +104,17 @@ def number(typingctx, net, place):  # type: ignore[no-untyped-def]
 
 
 @intrinsic
+def address_of_table(typingctx, net):  # type: ignore[no-untyped-def]
+    """Return where the table lies, by which others find the network."""
+
+    def codegen(context, builder, signature, args):  # type: ignore[no-untyped-def]
+        table = context.make_helper(builder, net, args[0]).table
+        return builder.ptrtoint(context.make_array(TABLE)(context, builder, table).data, _WORD)
+
+    return types.int64(net), codegen
+
+
+@intrinsic
 def evaluate(typingctx, task, net, x, y, out, n):  # type: ignore[no-untyped-def]
     """Call the evaluator; x, y and out may be arrays, y a number as well, y and out None."""
 
