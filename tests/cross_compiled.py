@@ -28,6 +28,9 @@ def assembly_of(root, dtype):
     import numba
     import numpy as np
 
+    if not hasattr(root, "compile"):  # it knows its types
+        function = root.of(np.dtype(dtype))
+        return function.inspect_asm(function.signatures[0])
     i, words, table = numba.int64, numba.int64[::1], numba.int64[:, ::1]
     doubles, number = numba.float64[::1], numba.from_dtype(np.dtype(dtype))
     real, pointer = number[::1], numba.types.CPointer
