@@ -181,7 +181,7 @@ def test_only_public_names_are_shown() -> None:
         "save", "sizes", "step", "to_onnx", "torch_state_dict", "trace", "value_and_grad", "weights",
         "input_gradient", "input_jacobian", "jacobian", "jacobian_blocks", "per_sample_gradient_blocks",
         "per_sample_gradient_dots", "per_sample_gradient_norms", "per_sample_gradients", "vjp",
-        "fisher_vp", "gnvp", "hvp", "jvp", "linearize",
+        "fisher_vp", "gnvp", "hvp", "jvp", "linearize", "compiled", "predict_one", "to_c",
     }  # fmt: skip
 
 
