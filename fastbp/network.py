@@ -89,11 +89,7 @@ class Network(TrainedModel, ExportedModel):
     (1, 1)
     """
 
-    _made_by_views: ClassVar[tuple[str, ...]] = (
-        *TrainedModel._made_by_views,
-        *ExportedModel._made_by_views,
-        "_stepper",
-    )
+    _made_by_views: ClassVar[tuple[str, ...]] = ("_stepper",)
 
     def _make_views(self) -> None:
         """Make what depends on where the parameters lie in memory."""
@@ -301,7 +297,7 @@ class Network(TrainedModel, ExportedModel):
             self._stepper = Stepper(self)
         return self._stepper.step(X, Y, sample_weight, optimizer, clip_norm, n_threads)
 
-    # --- files ------------------------------------------------------------------------------------
+    # --- files --------------------------------------------------------------------------------------------------------
 
     def save(self, path: PathLike) -> None:
         """Write the network to a file, whole or not at all; `load` reads it.

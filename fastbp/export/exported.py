@@ -22,7 +22,7 @@ from fastbp.storage.atomic import PathLike
 class ExportedModel(Model):
     """The part of a `fastbp.Network` that other programs take."""
 
-    _made_by_views: ClassVar[tuple[str, ...]] = (*Model._made_by_views, "_one_row")
+    _made_by_views: ClassVar[tuple[str, ...]] = ("_one_row",)
 
     def _make_views(self) -> None:
         """Make what depends on where the parameters lie in memory."""

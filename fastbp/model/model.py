@@ -33,7 +33,7 @@ _Kind = TypeVar("_Kind", bound="Model")
 class Model(Definition):
     """What of a `fastbp.Network` knows no training, no file and no picture; its arguments are those of that class."""
 
-    # attributes that depend on where the parameters lie in memory
+    # attributes that depend on where the parameters lie in memory; each class below names its own
     _made_by_views: ClassVar[tuple[str, ...]] = ("_weights", "_biases", "_passes", "_n_params")
 
     def __init__(
@@ -94,7 +94,8 @@ class Model(Definition):
 
     def __getstate__(self) -> dict[str, Any]:
         """Return what `pickle` and `copy` need: everything but views and buffers."""
-        return {name: value for name, value in vars(self).items() if name not in self._made_by_views}
+        made = {name for kind in type(self).__mro__ for name in vars(kind).get("_made_by_views", ())}
+        return {name: value for name, value in vars(self).items() if name not in made}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         """Take the state, and make views into new parameters.
