@@ -28,7 +28,7 @@ from fastbp.engine.helpers import helpers
 from fastbp.engine.interruption import LONG_CALL, StepTime, call_interruptibly
 from fastbp.engine.problem import Problem
 from fastbp.engine.settings import Settings
-from fastbp.engine.threads import blas_threads, thread_count
+from fastbp.engine.threads import blas_threads, most_threads, thread_count
 from fastbp.engine.workspace import Workspace, control_vector, make_workspace
 from fastbp.functions.own import Own, counts_of, raising_for, require_none_raised
 from fastbp.kernels.machine.team import MOST_QUEUES, N_QUEUES, STOP
@@ -378,7 +378,7 @@ def make_frame(
         problem,
         batch_rows=batch_rows,
         n_rows=n_rows,
-        n_threads=thread_count(None),
+        n_threads=most_threads(),
         gradient=gradient,
         keep_z=keep_z,
         whole_block=whole_block,
