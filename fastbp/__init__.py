@@ -43,6 +43,7 @@ from fastbp.training.history import Callback, History
 from fastbp.training.lbfgs import LBFGS
 from fastbp.training.learning_rate_finder import LearningRateRange, find_learning_rate
 from fastbp.training.levenberg_marquardt import LevenbergMarquardt
+from fastbp.training.many import fit_many
 from fastbp.training.optimizers import SGD, Adam, AdamW, Optimizer, RMSprop
 from fastbp.training.schedules import Constant, Cosine, InverseScaling, OneCycle, Schedule, Step
 from fastbp.training.state import TrainingDivergedError
@@ -103,6 +104,7 @@ __all__ = [
     "diagnose",
     "find_learning_rate",
     "finite_difference_gradient",
+    "fit_many",
     "from_onnx",
     "from_torch_state_dict",
     "get_num_threads",

@@ -152,9 +152,13 @@ class Frame(Settings):
         with bits.lock:
             run_kernel(entry.SHUFFLE, self.addresses, self.control, self.nothing, 0, self.no_rates)
 
-    def set_random(self, bits: np.random.BitGenerator) -> None:
-        """Point the kernels to a random generator, whose lock must be held while they draw."""
-        self.in_use += (bits,)
+    def set_random(self, bits: np.random.BitGenerator, rows: NDArray[np.int64] | None = None) -> None:
+        """Point the kernels to a random generator, whose lock must be held while they draw.
+
+        They shuffle `rows`, as many as the order has, or 0, 1, ...; these are indices into the data, and ours.
+        """
+        self.in_use += (bits, rows)
+        self.data[in_data.ROWS] = 0 if rows is None else address_of(rows)
         interface = bits.ctypes
         self.data[in_data.NEXT_UINT32] = ctypes.cast(interface.next_uint32, ctypes.c_void_p).value or 0
         self.data[in_data.RANDOM_STATE] = interface.state_address
@@ -203,11 +207,11 @@ class Frame(Settings):
             return
         with blas_threads.held_at_one() if self.workspace.calls_blas else contextlib.nullcontext():
             if is_long:
-                owned = self, tuple(self._arrays), self.in_use, self.recorded, out
-                call = functools.partial(_call, owned, self.kernel, control, task, tail, n_threads)
+                owned = self, self.held_arrays, self.in_use, self.recorded, out
+                call = functools.partial(lend_helpers, owned, self.kernel, control, task, tail, n_threads)
                 call_interruptibly(call, control, deadline)
             else:
-                _call(None, self.kernel, control, task, tail, n_threads)
+                lend_helpers(None, self.kernel, control, task, tail, n_threads)
 
     def train(
         self,
@@ -289,6 +293,11 @@ class Frame(Settings):
         self._point(entry.GRADS, self.grads)
         self._point(entry.STATE, self.state)
 
+    @property
+    def held_arrays(self) -> tuple[NDArray[Any] | None, ...]:
+        """The arrays whose addresses stand in the table."""
+        return tuple(self._arrays)
+
     def _point(self, place: int, array: NDArray[Any]) -> None:
         """Have the kernels find an array at a place of the table of addresses."""
         if self._arrays[place] is not array:
@@ -306,7 +315,7 @@ class Frame(Settings):
         return min(wanted, self.workspace.most_pieces)
 
 
-def _call(
+def lend_helpers(
     owned: Any, kernel: Any, control: NDArray[np.int64], task: int, tail: tuple[Any, ...], n_threads: int
 ) -> None:
     """Call a kernel with helpers; `owned` is what must live until it returns, whatever becomes of the caller."""
@@ -369,16 +378,18 @@ def make_frame(
     keep_z: bool = False,
     whole_block: bool = False,
     inputs: Inputs = DENSE,
+    has_memory: bool = True,
 ) -> Frame:
     """Allocate the frame of a problem for batches of `batch_rows` of a data set of `n_rows`.
 
-    `inputs` is what X is like; for the others see `make_workspace`.
+    `inputs` is what X is like; for the others see `make_workspace`.  A frame that has no memory to work in must be
+    given some by who calls the kernels.
     """
     workspace = make_workspace(
         problem,
         batch_rows=batch_rows,
         n_rows=n_rows,
-        n_threads=most_threads(),
+        n_threads=most_threads() if has_memory else 0,
         gradient=gradient,
         keep_z=keep_z,
         whole_block=whole_block,
@@ -386,7 +397,7 @@ def make_frame(
         inputs=inputs,
     )
     make_ready(problem.dtype)
-    n_params, n_gradients = problem.n_params, workspace.n_gradients if gradient else 0
+    n_params, n_gradients = problem.n_params, workspace.n_gradients if gradient and has_memory else 0
     n_bytes = n_gradients * n_params * problem.dtype.itemsize
     require_memory(n_bytes, f"A gradient of {n_params} parameters", "Make the layers smaller.")
     grads = np.empty(max(1, n_gradients * n_params), problem.dtype)
