@@ -69,6 +69,12 @@ class ExportedModel(Model):
             predict_one = self._one_row = one_row_of(self)
         return predict_one(x, out)
 
+    def _evaluator(self) -> Evaluator | None:
+        """Return what makes the outputs of a row, or None for wide networks, and for functions of the user's own."""
+        if self._one_row is None:
+            self._one_row = one_row_of(self)
+        return getattr(self._one_row, "evaluator", None)
+
     def compiled(self, optimizer: Any = None) -> CompiledNetwork:
         """Return the network for code that Numba compiles, an argument of the user's own functions under ``@njit``.
 
@@ -275,3 +281,8 @@ class ExportedModel(Model):
         """
         load_torch_state_dict(self, state)
         return self
+
+
+def evaluator_for(net: ExportedModel) -> Evaluator | None:
+    """Return what makes the outputs of a row of a network, if it is one of those that have it."""
+    return net._evaluator()

@@ -23,6 +23,7 @@ __all__ = [
     "checked_network",
     "problem_of",
     "require_network",
+    "require_networks",
     "settings_of",
 ]
 
@@ -159,6 +160,16 @@ def require_network(net: object) -> None:
     """Raise unless it is a network."""
     if not isinstance(net, Definition):
         raise TypeError(f"`net` must be a bp.Network; got {type(net).__name__}.")
+
+
+def require_networks(networks: Any) -> list[Any]:
+    """Return a list of networks, or raise."""
+    if isinstance(networks, Definition) or not isinstance(networks, Sequence):
+        raise TypeError(f"`networks` must be a list of bp.Network; got {type(networks).__name__}.")
+    for i, net in enumerate(networks):
+        if not isinstance(net, Definition):
+            raise TypeError(f"`networks` must be a list of bp.Network; networks[{i}] is {type(net).__name__}.")
+    return list(networks)
 
 
 def checked_network(net: _Network) -> _Network:
