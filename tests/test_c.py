@@ -283,6 +283,15 @@ def test_files_compile_as_cpp(compiler, tmp_path):
     compile_c(compiler, tmp_path, "-x", "c++", "-c", "user.cpp", strict=("-std=c++11", *c_compilers.STRICT[1:]))
 
 
+def test_a_word_of_c_may_begin_all_names(tmp_path):
+    compiler, net = compilers()[0], networks()["small_float32"]
+    for name in ("int", "log"):
+        net.to_c(tmp_path / f"{name}.c", test_vectors=2)
+        assert run(program(compiler, tmp_path, name), tmp_path) == f"{name}: 2 of 2 rows as in Python\n"
+    net.to_c(tmp_path / "new.c", test_vectors=2)
+    compile_c(compiler, tmp_path, "-x", "c++", "-DNEW_TEST", "-c", "new.c", strict=("-std=c++17", "-Werror"))
+
+
 @every_compiler
 def test_what_would_break_the_formulas_stops_the_compiler(compiler, tmp_path):
     networks()["small_float32"].to_c(tmp_path / "net.c")
