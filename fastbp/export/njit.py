@@ -143,6 +143,11 @@ class CompiledNetwork:
 
         Parameters
         ----------
+        Raises
+        ------
+        ValueError
+            If `rate` is negative or no finite number, or the network was compiled without an optimizer.
+
         rate : float
             The learning rate per step, 0 or above; in compiled code it is not checked.
 
@@ -154,7 +159,10 @@ class CompiledNetwork:
         >>> compiled.learning_rate
         0.05
         """
-        self._evaluator.rate = real_number(rate, "rate", 0.0)
+        rate = real_number(rate, "rate", 0.0)
+        if not self._evaluator.takes_steps:
+            raise ValueError(say.NO_OPTIMIZER)
+        self._evaluator.rate = rate
 
     # --- what it computes ---------------------------------------------------------------------------------------------
 

@@ -29,7 +29,7 @@ CONSTANT = (
 OTHER_NETWORK = "`pointer` must be that of a compiled network of this `dtype`, and of this version of fastbp."
 NO_ROWS = "`x` must have at least one row."
 READ_ONLY = "`net.params` must be writable for a step; it is read-only. That of `copy.copy(net)` is not."
-NO_OPTIMIZER = "`step` needs an optimizer: make the network by `net.compiled(bp.Adam())`."
+NO_OPTIMIZER = "`step` and `set_learning_rate` need an optimizer: make the network by `net.compiled(bp.Adam())`."
 _DIMENSIONS = {1: "one", 2: "two", 3: "three"}
 
 

@@ -149,6 +149,8 @@ def _set_learning_rate(net, rate):  # type: ignore[no-untyped-def]
 
     def set_learning_rate(net, rate):  # type: ignore[no-untyped-def]
         _scalars(net)[ev.LEARNING_RATE] = rate
+        if number(net, ev.HAS_OPTIMIZER) == 0:
+            raise ValueError(NO_OPTIMIZER)
 
     return set_learning_rate
 
