@@ -16,10 +16,7 @@ JACOBIAN_SHAPE = (
     "`out` must have shape (n_outputs, n_inputs) for one row of `x` and (n, n_outputs, n_inputs) for n rows."
 )
 LABELS_SHAPE = "`y` must be one label for one row of `x`, and labels of shape (n,) for n rows."
-NO_LABELS = (
-    "`y` must be targets in the network's dtype, 1.0 instead of 1; labels are for softmax with cross-entropy or "
-    "Poisson's loss."
-)
+NO_LABELS = "`y` must be targets in the network's dtype, 1.0 instead of 1; labels are for softmax with cross-entropy."
 LABEL_RANGE = "`y` must hold labels from 0 to n_outputs - 1."
 NO_NETWORK = "`pointer` must be the pointer of a compiled network that is alive."
 CONSTANT = (
