@@ -7,6 +7,7 @@ from typing import Any, ClassVar, Literal, Self, overload
 
 from numpy.typing import ArrayLike, NDArray
 
+from fastbp.engine.evaluator import Evaluator
 from fastbp.export.c_fixed_point import write_c
 from fastbp.export.c_source import CReport
 from fastbp.export.fixed_report import FixedPointReport
@@ -68,12 +69,6 @@ class ExportedModel(Model):
         if predict_one is None:
             predict_one = self._one_row = one_row_of(self)
         return predict_one(x, out)
-
-    def _evaluator(self) -> Evaluator | None:
-        """Return what makes the outputs of a row, or None for wide networks, and for functions of the user's own."""
-        if self._one_row is None:
-            self._one_row = one_row_of(self)
-        return getattr(self._one_row, "evaluator", None)
 
     def compiled(self, optimizer: Any = None) -> CompiledNetwork:
         """Return the network for code that Numba compiles, an argument of the user's own functions under ``@njit``.
@@ -285,6 +280,8 @@ class ExportedModel(Model):
         return self
 
 
-def evaluator_for(net: ExportedModel) -> Evaluator | None:
-    """Return what makes the outputs of a row of a network, if it is one of those that have it."""
-    return net._evaluator()
+def evaluator_of(net: ExportedModel) -> Evaluator | None:
+    """Return what makes the outputs of a row of a network; None for wide ones, and for functions of the user's own."""
+    if net._one_row is None:
+        net._one_row = one_row_of(net)
+    return getattr(net._one_row, "evaluator", None)

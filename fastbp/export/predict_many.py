@@ -8,15 +8,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from fastbp.engine.cutting import DENSE, LEAST_SHARED_FLOPS, SMALL_FLOPS, inputs_of
+from fastbp.engine.cutting import DENSE, LEAST_SHARED_FLOPS, MOST_PARAMS_TIMES_ROWS, inputs_of
 from fastbp.engine.frame import Frame, make_frame
 from fastbp.engine.many import Member, Memory, outputs_together
 from fastbp.engine.problem import Problem
 from fastbp.engine.threads import thread_count
-from fastbp.export.exported import ExportedModel, evaluator_for
+from fastbp.export.exported import ExportedModel, evaluator_of
 from fastbp.kernels.roots import rows_of_many
 from fastbp.model.checks import checked_rows
-from fastbp.model.definition import problem_of, require_networks
+from fastbp.model.definition import has_own_functions, require_networks
 from fastbp.model.model import passes_of
 from fastbp.system.memory import require_memory, require_own_shape
 from fastbp.validation.sparse_rows import Rows
@@ -56,9 +56,9 @@ def predict_many(networks: Sequence[ExportedModel], X: ArrayLike, *, n_threads: 
     threads = thread_count(n_threads)
     if not nets:
         raise ValueError("`networks` must be at least one; got none.")
-    ends = {(net.dtype.name, net.sizes[0], net.sizes[-1]) for net in nets}
+    ends = {(net.dtype, net.sizes[0], net.sizes[-1]) for net in nets}
     if len(ends) > 1:
-        kinds = " and ".join(f"{name} {n} -> {k}" for name, n, k in sorted(ends)[:2])
+        kinds = " and ".join(sorted(f"{dtype} {n} -> {k}" for dtype, n, k in ends)[:2])
         raise ValueError(f"`networks` must have one dtype and equally many inputs and outputs; got {kinds}.")
     for net in {net.feature_names: net for net in nets}.values():
         rows = checked_rows(net, X)
@@ -76,10 +76,9 @@ def predict_many(networks: Sequence[ExportedModel], X: ArrayLike, *, n_threads: 
 def _by_evaluators(nets: Sequence[ExportedModel], rows: Rows, out: NDArray[Any]) -> bool:
     """Have a few rows go through the networks' evaluators, with the least that can be done for each network."""
     n_rows, inputs = len(rows), inputs_of(rows)
-    most = min(SMALL_FLOPS, LEAST_SHARED_FLOPS // len(nets)) // n_rows
-    if inputs is not DENSE or any(DENSE.flops_per_row(net.sizes) > most for net in nets):
+    if inputs is not DENSE or n_rows * sum(net.n_params for net in nets) > MOST_PARAMS_TIMES_ROWS:
         return False
-    found = [evaluator_for(net) for net in nets]
+    found = [evaluator_of(net) for net in nets]
     if None in found:
         return False
     pointers = np.array([evaluator.pointer for evaluator in found if evaluator is not None])
@@ -90,23 +89,25 @@ def _by_evaluators(nets: Sequence[ExportedModel], rows: Rows, out: NDArray[Any])
 
 def _by_passes(nets: Sequence[ExportedModel], rows: Rows, out: NDArray[Any], n_threads: int) -> None:
     """Have each network's passes made by one of the threads."""
-    members, seconds = [], 0.0
+    members, owners, seconds, flops, inputs = [], [], 0.0, 0, inputs_of(rows)
     for net, outputs in zip(nets, out, strict=True):
-        if problem_of(net).own:
+        if has_own_functions(net):  # whose errors are told by the call
             outputs[...] = passes_of(net).outputs(rows, n_threads)
             continue
-        frame = passes_of(net).take_made("many", rows, _frame)
+        passes = passes_of(net)
+        frame = passes.take_made("many", rows, _frame)
         frame.set_data(rows)
         members.append(Member(frame, net.params, out=outputs.reshape(-1)))
-        seconds += len(rows) * inputs_of(rows).seconds_per_row(net.sizes)
+        owners.append(passes)
+        flops += len(rows) * inputs.flops_per_row(net.sizes)
+        seconds += len(rows) * inputs.seconds_per_row(net.sizes)
     if not members:
         return
     frames = [member.frame for member in members]
-    flops = sum(len(rows) * inputs_of(rows).flops_per_row(net.sizes) for net in nets)
     threads = min(n_threads, len(members)) if flops >= LEAST_SHARED_FLOPS else 1
     outputs_together(members, Memory(frames, threads), seconds / threads)
-    for net, frame in zip((net for net in nets if not problem_of(net).own), frames, strict=True):
-        passes_of(net).give_back(frame)
+    for passes, frame in zip(owners, frames, strict=True):
+        passes.give_back(frame)
 
 
 def _frame(problem: Problem, rows: Rows) -> Frame:

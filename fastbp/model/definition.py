@@ -21,6 +21,7 @@ __all__ = [
     "Definition",
     "OutputSpec",
     "checked_network",
+    "has_own_functions",
     "problem_of",
     "require_network",
     "require_networks",
@@ -154,6 +155,12 @@ def _own_functions(all_runs: Sequence[_Runs], loss: LossName | Loss) -> tuple[Ac
     """Return the activations and the loss that are the user's, each of them once."""
     functions = [activation for runs in all_runs for activation, _ in runs] + [loss]
     return tuple({id(each): each for each in functions if isinstance(each, Activation | Loss)}.values())
+
+
+def has_own_functions(net: Definition) -> bool:
+    """Whether an activation or the loss is the user's own."""
+    runs = net._runs
+    return isinstance(net.loss, Loss) or any(isinstance(name, Activation) for layer in runs for name, _ in layer)
 
 
 def require_network(net: object) -> None:

@@ -201,6 +201,7 @@ def _index_lists(name: str, value: Any, n: int) -> Sequence[Any] | None:
     """Return the rows of each network as they were given."""
     if value is None:
         return None
+    value = list(value) if isinstance(value, np.ndarray) and value.ndim == 2 else value  # a row for each network
     if not isinstance(value, list | tuple) or len(value) != n:
         got = f"{len(value)}" if isinstance(value, list | tuple) else type(value).__name__
         raise ValueError(
