@@ -27,6 +27,7 @@ from fastbp.export.c_source import CReport
 from fastbp.export.fixed_report import FixedPointReport
 from fastbp.export.njit import CompiledNetwork
 from fastbp.export.njit_methods import network_at
+from fastbp.export.predict_many import predict_many
 from fastbp.functions.names import ActivationName, InitializerName, LossName, OutputName
 from fastbp.functions.own import Activation, Loss
 from fastbp.inspection.diagnostics import DiagnosticReport, DiagnosticWatch, LayerDiagnosis, diagnose
@@ -112,6 +113,7 @@ __all__ = [
     "network_at",
     "node_perturbation",
     "num_threads",
+    "predict_many",
     "random_weight_search",
     "set_num_threads",
     "warmup",

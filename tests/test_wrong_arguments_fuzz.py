@@ -205,7 +205,7 @@ RIGHT = {
     "to_onnx": (bp.Network.to_onnx, {"path": None}),
     "to_c": (
         bp.Network.to_c,
-        {"path": None, "name": "net", "format": "q15", "calibration": X, "input_range": None, "tolerance": 0.01}
+        {"path": None, "name": "net", "format": "auto", "calibration": X, "input_range": None, "tolerance": 0.01}
         | {"test_vectors": 2, "exact": True},
     ),
     "compiled": (bp.Network.compiled, {"optimizer": bp.SGD(0.1)}),

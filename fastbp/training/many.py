@@ -18,7 +18,7 @@ from numpy.typing import ArrayLike
 from fastbp.engine.cutting import inputs_of, is_shared
 from fastbp.engine.shuffling import kernel_draws_permutation
 from fastbp.engine.threads import thread_count
-from fastbp.model.definition import problem_of
+from fastbp.model.definition import has_own_functions
 from fastbp.storage.atomic import PathLike
 from fastbp.system import caller
 from fastbp.system.alone import alone_with_all
@@ -61,7 +61,101 @@ def fit_many(
     checkpoint_every: int | timedelta = 1,
     resume: bool = False,
 ) -> list[History]:
-    """Train many networks in one call, on all threads; each ends with the bits that its own `fit` gives it."""
+    """Train many networks in one call, on all threads; each ends with the bits that its own `fit` gives it.
+
+    Whatever the others and the threads do, each network has the parameters, the history and the optimizer's state of
+    ``net.fit(X[rows], Y[rows], sample_weight[rows], ...)``; see there for what is not said here.
+
+    Parameters
+    ----------
+    networks : sequence of Network
+        Different networks, of any sizes, activations, losses and penalties.
+    X : array_like or sparse matrix, shape (n, n_features)
+        Inputs of all networks, which are converted and checked once; or a list of arrays, one for each network.
+    Y : array_like, shape (n, n_outputs) or (n,)
+        Targets, in the same way.
+    epochs : int
+        Passes over the data.  This and `batch_size`, `optimizer`, `shuffle`, `seed`, `early_stopping`, `tol` and
+        `clip_norm` may each be a list of one for each network.
+    batch_size : int, "auto" or None
+        Rows of a mini-batch.
+    optimizer : Optimizer or WholeBatchOptimizer, optional
+        The rule, each network's state being its own.
+    shuffle : bool
+        Whether each epoch takes the rows in a new random order.
+    seed : int, optional
+        Seed of the order of the rows and of dropout: one int is the seed of each network, and gives all of them the
+        same orders.  None draws fresh ones, or goes on with those of the network's last fit.
+    rows : list of (array_like or None), or ndarray of shape (n_networks, m), optional
+        For each network the rows that it is trained on, numbers (which may repeat, as in a bootstrap) or a boolean mask
+        (n,); None for all.  X is not copied, except for sparse X and for networks that are trained one by one.
+    sample_weight : array_like, shape (n,), optional
+        How often each row counts; or a list of arrays, one for each network.
+    validation_data : tuple, optional
+        ``(X_val, Y_val)`` or ``(X_val, Y_val, sample_weight_val)``, whose cost is recorded after each epoch; or a list
+        of tuples, one for each network.
+    validation_rows : list of (array_like or None), optional
+        For each network the rows of X, Y and sample_weight that are its validation data.
+    early_stopping : EarlyStopping, optional
+        When a network stops by its validation loss; the others go on.
+    tol, clip_norm : float, optional
+        As in `Network.fit`.
+    callbacks : sequence of callable
+        Each is called as ``callback(net, history)`` after every epoch of every network.
+    progress : bool
+        Show one progress bar, which counts the epochs of all networks.
+    n_threads : int, optional
+        Threads to use, each for one network at a time; by default as many as the process may.
+    checkpoint : str or os.PathLike, optional
+        A folder, in which each network has a checkpoint file of its own by its number.
+    checkpoint_every : int or datetime.timedelta
+        How often they are written.
+    resume : bool
+        Let each network go on from its file there, if there is one.
+
+    Returns
+    -------
+    list of History
+        The record of each network; it is `net.history` as well.  Its `seconds` are the network's share of the time of
+        the calls that trained several networks, by the work that its steps are.
+
+    Raises
+    ------
+    TypeError, ValueError, OSError, RuntimeError
+        For a wrong argument, or while one of the networks is trained already; all networks are unchanged.
+    FileError
+        If a checkpoint to resume from is damaged; all networks are unchanged.
+
+    Warns
+    -----
+    RuntimeWarning
+        If networks diverged: each has the parameters from before that epoch, its history says
+        ``stopped_by == "divergence"``, and the others were trained to their end.
+
+    Notes
+    -----
+    Ctrl-C ends the training of each network between two steps, as in `Network.fit`.
+
+    Trained one by one, each by all threads, are networks with callbacks, a `WholeBatchOptimizer`, functions or a
+    schedule of the user's own, or `tol` with mini-batches; and networks so large that threads share a step, where there
+    are fewer networks than threads.
+
+    Memory: the data once; of each network the parameters, a copy of them, and the optimizer's vectors; for each thread
+    what one network's step works in.
+
+    Examples
+    --------
+    >>> import numpy as np, fastbp as bp
+    >>> rng = np.random.default_rng(0)
+    >>> X = rng.uniform(-1, 1, (200, 1))
+    >>> Y = X**2 + 0.1 * rng.normal(size=(200, 1))
+    >>> networks = [bp.Network([1, 8, 1], activation="tanh", seed=seed) for seed in range(20)]
+    >>> histories = bp.fit_many(
+    ...     networks, X, Y, seed=list(range(20)), optimizer=bp.Adam(0.01), rows=rng.integers(0, 200, (20, 200))
+    ... )
+    >>> bool(bp.predict_many(networks, [[0.5]]).std() < 0.1)
+    True
+    """
     arguments = {
         "epochs": epochs,
         "batch_size": batch_size,
@@ -135,7 +229,7 @@ def _run_of(task: Task, threads_are_left: bool) -> Run | Task:
         or (known is not None and known.has_own_schedule)
         or (plan.tol is not None and task.batch_rows < task.n_train)
         or not kernel_draws_permutation(task.n_train)
-        or problem_of(task.net).own
+        or has_own_functions(task.net)
         or (threads_are_left and is_shared(task.net.sizes, task.batch_rows, inputs_of(task.data.X)))
     ):
         return task

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from fastbp.engine.rows import Data
 from fastbp.model.checks import checked_data
-from fastbp.model.definition import Definition
+from fastbp.model.definition import require_networks
 from fastbp.storage.atomic import checked_path, path_named
 from fastbp.system.memory import require_writable
 from fastbp.training.fit import validation_set
@@ -59,17 +59,6 @@ class Task:
         return data if data is None or rows is None else data.rows(rows)
 
 
-def checked_networks(networks: Any) -> list[Any]:
-    """Return the networks, each of them another one."""
-    if isinstance(networks, Definition) or not isinstance(networks, Sequence | np.ndarray):
-        raise TypeError(f"`networks` must be a list of bp.Network; got {type(networks).__name__}.")
-    listed = list(networks)
-    for i, net in enumerate(listed):
-        if not isinstance(net, Definition):
-            raise TypeError(f"`networks` must be a list of bp.Network; networks[{i}] is {type(net).__name__}.")
-    return listed
-
-
 def checked_tasks(
     networks: Any, X: Any, Y: Any, sample_weight: Any, choices: Mapping[str, Any], arguments: Mapping[str, Any]
 ) -> list[Task]:
@@ -86,7 +75,7 @@ def checked_tasks(
     arguments : mapping
         All others that a `Plan` has.
     """
-    nets = checked_networks(networks)
+    nets = require_networks(networks)
     if len({id(net) for net in nets}) < len(nets):
         raise ValueError("`networks` must be different ones; the same network twice would be trained by two at once.")
     n = len(nets)
@@ -212,6 +201,7 @@ def _index_lists(name: str, value: Any, n: int) -> Sequence[Any] | None:
     """Return the rows of each network as they were given."""
     if value is None:
         return None
+    value = list(value) if isinstance(value, np.ndarray) and value.ndim == 2 else value  # a row for each network
     if not isinstance(value, list | tuple) or len(value) != n:
         got = f"{len(value)}" if isinstance(value, list | tuple) else type(value).__name__
         raise ValueError(

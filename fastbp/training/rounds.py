@@ -152,7 +152,8 @@ class _Rounds:
 
     def __init__(self, runs: list[Run], n_threads: int) -> None:
         self.active = sorted((run for run in runs if run.epochs_left), key=lambda run: -run.seconds)
-        self._n_threads, self._memory = n_threads, None
+        self._n_threads = n_threads
+        self._memory: Memory | None = None
         self._measured = 1.0  # over what is estimated
 
     def train_one(self, seconds: float) -> int:
