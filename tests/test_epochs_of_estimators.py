@@ -77,7 +77,7 @@ def test_several_epochs_are_those_of_single_calls(name, monkeypatch):
     together = left_by(*CASES[name])
     assert max(counts) > 1
     n_before = len(counts)
-    monkeypatch.setattr(StochasticFit, "_is_watched", lambda self: True)
+    monkeypatch.setattr(StochasticFit, "is_watched", lambda self: True)
     alone = left_by(*CASES[name])
     assert len(counts) == n_before
     assert bool(alone[0]) == name.startswith("divergence")
@@ -90,8 +90,12 @@ def calls_of(model, *arguments, **keywords):
     """The epochs of each call of `Steps.epochs` in a fit."""
     found = []
     with pytest.MonkeyPatch.context() as patch:
-        most = StochasticFit._several
-        patch.setattr(StochasticFit, "_several", lambda self, n: (found.append(n), most(self, n))[1])
+        epochs = Steps.epochs
+        patch.setattr(
+            Steps,
+            "epochs",
+            lambda self, rates, *rest: (found.append(len(rates) // self.per_epoch), epochs(self, rates, *rest))[1],
+        )
         model.fit(*arguments, **keywords)
     return found
 

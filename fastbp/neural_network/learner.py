@@ -81,6 +81,8 @@ class Task:
         Returns rows that early stopping has set aside as it looks at them.
     labels_of : callable
         Returns the classes whose shares both parts keep when rows are set aside, or None.
+    rows : ndarray of int64 or None
+        Valid indices of the rows to train on, without early stopping; None for all.
     """
 
     net: Model
@@ -92,6 +94,7 @@ class Task:
     weighs_by_all_rows: bool
     watch: Callable[[Data], HeldOut]
     labels_of: Callable[[Data], NDArray[Any] | None]
+    rows: NDArray[np.int64] | None = None
 
 
 def optimizer_for(learner: Learner, net: Model, old: OptimizerState | None, incremental: bool) -> OptimizerState:

@@ -13,7 +13,11 @@ from numpy.typing import NDArray
 from sklearn.exceptions import ConvergenceWarning
 
 from fastbp.engine.calls import DIVERGED
+from fastbp.engine.cutting import seconds_per_step
+from fastbp.engine.many import Member
+from fastbp.engine.rows import Data
 from fastbp.engine.shuffling import bits_of, kernel_shuffles
+from fastbp.model.definition import problem_of
 from fastbp.neural_network.errors import diverged, warn
 from fastbp.neural_network.held_out import HeldOut, set_aside
 from fastbp.neural_network.learner import Learner, Task
@@ -44,9 +48,18 @@ class StochasticFit:
         The network, the data and what belongs to them.
     incremental : bool
         Whether this is one epoch of `partial_fit`.
+    together : bool
+        Whether it is trained together with others, by `begin` and `finish` instead of `run`.
+
+    Attributes
+    ----------
+    dtype : dtype
+        Of the network.
+    seconds : float
+        About how long an epoch takes, pessimistically.
     """
 
-    def __init__(self, learner: Learner, task: Task, incremental: bool) -> None:
+    def __init__(self, learner: Learner, task: Task, incremental: bool, *, together: bool = False) -> None:
         self._learner, self._task, self._incremental = learner, task, incremental
         self._net, self._state = task.net, task.state
         # each `fit` goes through a schedule from its start, all calls of `partial_fit` together through one
@@ -56,21 +69,26 @@ class StochasticFit:
         self._train_rows, self._held_out = self._split()
         n_train = len(task.data) if self._train_rows is None else len(self._train_rows)
         self._order = np.arange(n_train) if self._train_rows is None else self._train_rows
-        batch_rows = self._batch_rows(n_train)
+        batch_rows = batch_rows_of(learner, n_train)
+        if learner.batch_size != "auto" and learner.batch_size > n_train:
+            warn("Got `batch_size` less than 1 or larger than sample size. It is going to be clipped")
+        X, make_frame = task.data.X, task.objective.make_frame
+        frame = make_frame(problem_of(task.net), X, batch_rows, n_train, gradient=True, has_memory=not together)
         self._steps = Steps(
             task.net,
             task.data,
             task.state,
             batch_rows,
-            objective=task.objective,
+            frame=frame,
             rows=self._train_rows,
             shuffles_again=True,
             mean_weight=self._mean_weight(task.data.sample_weight),
             clip_norm=learner.clip_norm or 0.0,
             dropout_seed=self._dropout_seed(),
-            n_threads=learner.n_threads,
+            n_threads=1 if together else learner.n_threads,
         )
-        self._n_train = n_train
+        self.seconds = self._steps.per_epoch * seconds_per_step(task.net.sizes, batch_rows)
+        self.dtype, self._n_train = task.net.dtype, n_train
         self._n_epochs = 1 if incremental else learner.max_iter
         self._done = 0  # epochs of this call
         self._best: NDArray[Any] | None = None
@@ -81,7 +99,7 @@ class StochasticFit:
         """Return the rows to train on (None for all) and the validation data, as early stopping wants them."""
         task, learner = self._task, self._learner
         if not learner.early_stopping or task.held_out is not None:
-            return None, task.held_out
+            return task.rows, task.held_out
         train, test = set_aside(task.data, learner.validation_fraction, task.rng, task.labels_of(task.data))
         return train, task.watch(task.data.rows(test))
 
@@ -96,15 +114,6 @@ class StochasticFit:
             return 1.0
         return float((weights if self._train_rows is None else weights[self._train_rows]).mean(dtype=np.float64))
 
-    def _batch_rows(self, n_train: int) -> int:
-        """Return the rows of a mini-batch."""
-        batch_size = self._learner.batch_size
-        if batch_size == "auto":
-            return min(_DEFAULT_BATCH_ROWS, n_train)
-        if batch_size > n_train:
-            warn("Got `batch_size` less than 1 or larger than sample size. It is going to be clipped")
-        return int(min(batch_size, n_train))
-
     def _dropout_seed(self) -> int:
         """Draw a seed, only where there is dropout: without, the random numbers are scikit-learn's."""
         return int(self._task.rng.randint(1 << 31)) if any(rate > 0 for rate in self._net.dropout) else 0
@@ -116,7 +125,7 @@ class StochasticFit:
         est = self._learner
         est.n_iter_ = 0
         self._note_first_score()
-        is_watched = has_callbacks or self._is_watched()
+        is_watched = has_callbacks or self.is_watched()
         with (
             self._interruptible(),
             progress_bar(self._n_epochs, "epoch", wanted=bool(est.progress and not self._incremental)) as advance,
@@ -126,25 +135,16 @@ class StochasticFit:
                 done = self._done
                 if has_callbacks:
                     on_epoch(done, True)
-                finished = self._epoch(done) if is_watched else self._several(self.most_epochs())
+                finished = self._epoch(done) if is_watched else self._several()
                 advance(self._done - done, **self._shown())
                 finished = (has_callbacks and on_epoch(done, False)) or finished or self._incremental
             if not finished:
                 self._warn_of_the_end()
         self._give_back_best()
 
-    def _is_watched(self) -> bool:
-        """Whether something is looked at after each epoch, or each begins by something that the kernels cannot do."""
-        est, weights = self._learner, self._task.data.sample_weight
-        return bool(
-            self._incremental
-            or est.early_stopping
-            or self._held_out is not None
-            or est.verbose
-            or (est.shuffle and not kernel_shuffles(self._n_train))
-            or is_own_schedule(est.learning_rate)
-            or (weights is not None and weights.min() < 0)  # whose sum may be 0 in the midst of them
-        )
+    def is_watched(self) -> bool:
+        """Whether something is looked at after each epoch."""
+        return self._incremental or self._held_out is not None or needs_python(self._learner, self._task.data)
 
     def _warn_of_the_end(self) -> None:
         warn(
@@ -210,19 +210,39 @@ class StochasticFit:
 
     # --- several epochs in one call of the kernels --------------------------------------------------------------------
 
-    def most_epochs(self) -> int:
-        """Return how many epochs to take at once: a short call of those that are certain, whatever their losses."""
+    def _certain_epochs(self) -> float:
+        """Return how many epochs will be trained, whatever their losses; the last of them may end the training."""
         est = self._learner
-        certain = est.n_iter_no_change - est._no_improvement_count + 1  # the last of them may end the training
-        return int(max(1, min(self._n_epochs - self._done, certain, self._steps.most_epochs(shuffle=False))))
+        return min(self._n_epochs - self._done, est.n_iter_no_change - est._no_improvement_count + 1)
 
-    def _several(self, n_epochs: int) -> bool:
-        """Train some epochs; return whether training is finished."""
+    def _several(self) -> bool:
+        """Train as many of them as make a short call; return whether training is finished."""
+        n_epochs = int(max(1, min(self._certain_epochs(), self._steps.most_epochs(shuffle=False))))
         rates = self._rates(n_epochs)
         _, status = self._steps.epochs(rates, self._bits, functools.partial(self._note_all, rates))
         if status == DIVERGED:
             self._give_up()
         return self._is_finished
+
+    # --- together with the fits of other estimators ---
+
+    def begin(self, seconds: float) -> Member:
+        """Return what takes the next epochs, as many as are certain and take about so long."""
+        certain = self._certain_epochs()
+        n_epochs = int(max(1, min(certain, seconds / self.seconds)))
+        self._begun = self._rates(n_epochs)
+        return self._steps.begin_epochs(self._begun, self._bits)
+
+    def finish(self) -> bool:
+        """Record these epochs; return whether the fit is over."""
+        losses, status = self._steps.finish_epochs()
+        self._note_all(self._begun, losses)
+        if status == DIVERGED:
+            self._give_up()
+        if self._is_finished or self._done < self._n_epochs:
+            return self._is_finished
+        self._warn_of_the_end()
+        return True
 
     @property
     def _bits(self) -> np.random.BitGenerator | None:
@@ -325,3 +345,23 @@ class StochasticFit:
         curve = self._learner.validation_loss_curve_
         losses = {"loss": self._learner.loss_} | ({"val_loss": curve[-1]} if curve else {})
         return {name: f"{loss:.4g}" for name, loss in losses.items()}
+
+
+def needs_python(learner: Learner, data: Data) -> bool:
+    """Whether each epoch of a fit ends with something that the kernels do not do, or begins so."""
+    weights = data.sample_weight
+    return bool(
+        learner.early_stopping
+        or learner.verbose
+        or (learner.shuffle and not kernel_shuffles(len(data)))
+        or is_own_schedule(learner.learning_rate)
+        or (weights is not None and weights.min() < 0)  # whose sum may be 0 in the midst of several epochs
+    )
+
+
+def batch_rows_of(learner: Learner, n_train: int) -> int:
+    """Return the rows of a mini-batch."""
+    batch_size = learner.batch_size
+    if batch_size == "auto":
+        return min(_DEFAULT_BATCH_ROWS, n_train)
+    return int(min(batch_size, n_train))
