@@ -16,7 +16,15 @@ with _explained(__version__):
     from fastbp.neural_network.classifier import MLPClassifier
 
 from fastbp.neural_network.converters import register_onnx_converters
+from fastbp.neural_network.ensembles import MLPEnsembleClassifier, MLPEnsembleRegressor
 from fastbp.neural_network.errors import FitDivergedError
 from fastbp.neural_network.regressor import MLPRegressor
 
-__all__ = ["FitDivergedError", "MLPClassifier", "MLPRegressor", "register_onnx_converters"]
+__all__ = [
+    "FitDivergedError",
+    "MLPClassifier",
+    "MLPEnsembleClassifier",
+    "MLPEnsembleRegressor",
+    "MLPRegressor",
+    "register_onnx_converters",
+]

@@ -229,6 +229,8 @@ class Lessons:
             sizes = [data.X.shape[1], *hidden, estimator._count_outputs(data.targets)]
             if is_shared(sizes, batch_rows_of(estimator, len(data) if rows is None else len(rows)), inputs_of(data.X)):
                 return None
+        if rows is not None and not estimator.shuffle:  # the weights of rows in a row are summed in another order
+            data, rows = data.rows(rows), None
         estimator._begin(hidden, data, True)
         return estimator._stochastic_fit(data, None, False, True, rows, together=True)
 
