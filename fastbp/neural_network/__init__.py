@@ -19,12 +19,14 @@ from fastbp.neural_network.converters import register_onnx_converters
 from fastbp.neural_network.ensembles import MLPEnsembleClassifier, MLPEnsembleRegressor
 from fastbp.neural_network.errors import FitDivergedError
 from fastbp.neural_network.regressor import MLPRegressor
+from fastbp.neural_network.search import MLPGridSearchCV
 
 __all__ = [
     "FitDivergedError",
     "MLPClassifier",
     "MLPEnsembleClassifier",
     "MLPEnsembleRegressor",
+    "MLPGridSearchCV",
     "MLPRegressor",
     "register_onnx_converters",
 ]
