@@ -7,7 +7,9 @@ of that point on these rows is over; so no rows are copied, and what is trained 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import time
+from collections import deque
+from collections.abc import Callable
 from typing import Any, Self
 
 import numpy as np
@@ -26,6 +28,7 @@ from fastbp.neural_network.stochastic import StochasticFit
 from fastbp.neural_network.together import Lessons, SideBySide
 
 _MOST_SEED = np.iinfo(np.int32).max
+_MOST_PARTS = 10  # of X that are kept for scoring: the tests of as many folds are X once more
 _PLAIN = str | bool | int | float | np.number | np.bool_ | None | type
 
 
@@ -122,19 +125,27 @@ class MLPGridSearchCV(GridSearchCV):
         self : MLPGridSearchCV
             The fitted search.
         """
-        if not self._is_known_here(params):
+        fits = self._fits(X, y, params) if self._is_known_here(params) else None
+        if fits is None:
             super().fit(X, y, **params)
             return self
-        X, y = indexable(X, y)
-        groups = params.pop("groups", None)
-        cv = check_cv(self.cv, y, classifier=is_classifier(self.estimator))
-        numbers = np.arange(X.shape[0] if hasattr(X, "shape") else len(X))
-        splits = [(numbers[train], numbers[test]) for train, test in cv.split(X, y, groups)]
-        with _Fits(self, X, y, params.get("sample_weight"), splits) as fits:
+        params.pop("groups", None)
+        with fits:
             search = GridSearchCV(**self.get_params(deep=False) | fits.arguments(self))
-            search.fit(numbers, y, **params)
+            search.fit(fits.numbers, y, **params)
         self._take_over(search, fits)
         return self
+
+    def _fits(self, X: Any, y: Any, params: dict[str, Any]) -> _Fits | None:
+        """Return all fits; None where an argument is wrong, of which scikit-learn's class has more to say."""
+        try:
+            X, y = indexable(X, y)
+            cv = check_cv(self.cv, y, classifier=is_classifier(self.estimator))
+            splits = list(cv.split(X, y, params.get("groups")))
+            points = list(ParameterGrid(self.param_grid))
+            return _Fits(self.estimator, points, X, y, params.get("sample_weight"), splits, _threads_of(self.n_jobs))
+        except Exception:
+            return None
 
     def _is_known_here(self, params: dict[str, Any]) -> bool:
         """Whether the fits may be made side by side."""
@@ -174,18 +185,25 @@ class _Fits:
     """All fits of a search, in the order in which scikit-learn asks for them: the folds of the first point first."""
 
     def __init__(
-        self, search: Any, X: Any, y: Any, sample_weight: Any, splits: Sequence[tuple[NDArray[Any], NDArray[Any]]]
+        self,
+        estimator: Any,
+        points: list[dict[str, Any]],
+        X: Any,
+        y: Any,
+        sample_weight: Any,
+        splits: list[tuple[Any, Any]],
+        n_threads: int,
     ) -> None:
-        self.X, self.y, self.splits = X, y, splits
-        self.estimator, self._points = search.estimator, list(ParameterGrid(search.param_grid))
-        self._templates: dict[int, Any] = {}
+        self.estimator, self.X, self._points = estimator, X, points
+        self.numbers = np.arange(X.shape[0] if hasattr(X, "shape") else len(X))
+        self.splits = [(self.numbers[train], self.numbers[test]) for train, test in splits]
+        self._templates: dict[int, tuple[Any, bool]] = {}
         self._trained: dict[int, Any] = {}
-        n_fits = len(self._points) * len(splits)
-        n_threads = _threads_of(search.n_jobs)
+        n_fits = len(points) * len(splits)
         self._lessons = Lessons(X, y, sample_weight, n_fits=n_fits, n_threads=n_threads)
         self._side_by_side = SideBySide(n_fits, self._prepare, n_threads)
         self._asked = 0
-        self._tests = [None] * len(splits)
+        self._parts = deque[tuple[NDArray[Any], Any]](maxlen=_MOST_PARTS)
 
     def __enter__(self) -> Self:
         self._side_by_side.__enter__()
@@ -220,14 +238,14 @@ class _Fits:
 
     def _estimator_of(self, point: int) -> Any:
         """Return an estimator with the parameters of a point, which were checked once."""
-        template = self._templates.get(point)
-        if template is None:
+        if point not in self._templates:
             template = self.made(self._points[point])
             if not get_config()["skip_parameter_validation"]:
                 template._validate_params()
-            self._templates = {point: template}  # the points come one after the other
-        if all(isinstance(value, _PLAIN) or _is_plain_tuple(value) for value in vars(template).values()):
-            estimator = object.__new__(type(template))  # what `clone` would do, without looking at every parameter
+            self._templates = {point: (template, _is_plain(template))}  # the points come one after the other
+        template, is_plain = self._templates[point]
+        if is_plain:  # what `clone` would do, without looking at every parameter
+            estimator = object.__new__(type(template))
             estimator.__dict__.update(vars(template))
         else:
             estimator = clone(template)
@@ -244,27 +262,39 @@ class _Fits:
         number = self._asked
         self._asked += 1
         point, fold = divmod(number, len(self.splits))
-        if point < len(self._points) and np.array_equal(rows, self.splits[fold][0]):
-            if self._side_by_side.train(number):
-                return self._trained.pop(number)
-        return self.made(parameters).fit(self.inputs(rows), y, **keywords)
+        is_next = point < len(self._points) and np.array_equal(rows, self.splits[fold][0])
+        if is_next and self._side_by_side.train(number):
+            return self._trained.pop(number)
+        began = time.perf_counter()
+        try:
+            return self.made(parameters).fit(self.inputs(rows), y, **keywords)
+        finally:
+            if is_next:
+                self.seconds[number] = time.perf_counter() - began
 
     def inputs(self, rows: NDArray[Any]) -> Any:
-        """Return rows of X."""
-        if len(rows) == len(self.y) and np.array_equal(rows, np.arange(len(rows))):
+        """Return rows of X; those of the last few folds are kept."""
+        if np.array_equal(rows, self.numbers):
             return self.X
-        return safe_indexing(self.X, rows)
+        for known, part in self._parts:
+            if np.array_equal(rows, known):
+                return part
+        part = safe_indexing(self.X, rows)
+        self._parts.append((rows, part))
+        return part
 
 
-def _is_plain_tuple(value: Any) -> bool:
-    return isinstance(value, tuple) and all(isinstance(part, _PLAIN) for part in value)
+def _is_plain(estimator: Any) -> bool:
+    """Whether no parameter is anything that can be changed, so that estimators may have it in common."""
+    parts = [value if isinstance(value, tuple) else (value,) for value in vars(estimator).values()]
+    return all(isinstance(part, _PLAIN) for value in parts for part in value)
 
 
 def _threads_of(n_jobs: int | None) -> int:
     """Return the threads that an argument `n_jobs` asks for."""
     if n_jobs is None or n_jobs == -1:
         return thread_count(None)
-    return thread_count(n_jobs) if n_jobs > 0 else max(1, thread_count(None) + 1 + n_jobs)
+    return thread_count(n_jobs) if n_jobs >= 0 else max(1, thread_count(None) + 1 + n_jobs)
 
 
 class _Point:
@@ -296,12 +326,21 @@ class _Point:
 
     def score(self, rows: NDArray[Any], y: Any, **keywords: Any) -> float:
         """Return the estimator's own score."""
-        score: float = self.fitted.score(self._fits.inputs(rows), y, **keywords)
-        return score
+        return _score(self.fitted, self._fits.inputs(rows), y, keywords)
 
     def inputs(self, rows: NDArray[Any]) -> Any:
         """Return rows of X."""
         return self._fits.inputs(rows)
+
+
+def _score(estimator: Any, X: Any, y: Any, keywords: dict[str, Any]) -> float:
+    """Return an estimator's own score; the accuracy of plain labels without its checks, which take ten times longer."""
+    if isinstance(estimator, MLPClassifier) and not keywords and type(y) is np.ndarray and y.dtype.kind in "biuU":
+        predicted = estimator.predict(X)
+        if predicted.shape == y.shape == (len(y),) and predicted.dtype == y.dtype:
+            return float(np.mean(predicted == y))
+    score: float = estimator.score(X, y, **keywords)
+    return score
 
 
 class _OnRows:
@@ -309,6 +348,9 @@ class _OnRows:
 
     def __init__(self, scorer: str | Callable[..., Any]) -> None:
         self._scorer = get_scorer(scorer) if isinstance(scorer, str) else scorer
+        self._is_accuracy = isinstance(scorer, str) and scorer == "accuracy"
 
     def __call__(self, point: _Point, rows: NDArray[Any], y: Any, **keywords: Any) -> Any:
+        if self._is_accuracy and isinstance(point.fitted, MLPClassifier):
+            return point.score(rows, y, **keywords)
         return self._scorer(point.fitted, point.inputs(rows), y, **keywords)

@@ -29,12 +29,14 @@ from fastbp.neural_network.classifier import MLPClassifier
 from fastbp.neural_network.parameters import STOCHASTIC_SOLVERS
 from fastbp.neural_network.regressor import MLPRegressor
 from fastbp.neural_network.stochastic import StochasticFit, batch_rows_of, needs_python
+from fastbp.validation.data import Targets
 
 # A call is to be long beside the 0.1 ms that Python takes to begin and to end a fit's part of it, and short beside the
 # whole, since the threads end it at different times and the first one comes after its fits were prepared.
 _FITS_PER_THREAD = 8
 _FIRST_FITS_PER_THREAD = 2
-_SECONDS_PER_CALL = 0.1
+_SECONDS_PER_CALL = 0.3
+_MOST_FOLDS = 50  # of which it is known whether they have all classes
 _CALLS_AHEAD = 2  # one that runs, and one that begins when it is over
 
 
@@ -100,8 +102,9 @@ class SideBySide:
             if self._begun:
                 self._start()
                 return
-        if self._calls:
-            self._finish(self._calls.popleft())
+        if not self._calls:
+            raise KeyError(wanted)  # which was asked for before
+        self._finish(self._calls.popleft())
 
     def _fill(self, wanted: int) -> None:
         """Prepare as many fits as a call takes, but not many more than were asked for: their networks take memory."""
@@ -214,6 +217,7 @@ class Lessons:
         self._raw = X, y, sample_weight
         self._threads_are_left = n_threads > n_fits
         self._known: list[tuple[dict[str, Any], Data, dict[str, Any]]] = []
+        self._alike = deque[tuple[NDArray[np.int64], Targets, bool]](maxlen=_MOST_FOLDS)
 
     def fit_of(self, estimator: BaseMLP, rows: NDArray[np.int64] | None = None) -> StochasticFit | None:
         """Return a fit on some of the rows; None, with nothing drawn at random, if it can only be made alone.
@@ -222,8 +226,11 @@ class Lessons:
         """
         if not _is_plain(estimator):
             return None
-        hidden, data = estimator._hidden_sizes(), self._data_for(estimator)
-        if needs_python(estimator, data) or not _are_alike(estimator, data, rows):
+        try:
+            hidden, data = estimator._hidden_sizes(), self._data_for(estimator)
+        except (TypeError, ValueError):  # which may come of rows that it is not to be fitted to
+            return None
+        if needs_python(estimator, data) or not self._are_alike(estimator, data, rows):
             return None
         if self._threads_are_left:
             sizes = [data.X.shape[1], *hidden, estimator._count_outputs(data.targets)]
@@ -233,6 +240,19 @@ class Lessons:
             data, rows = data.rows(rows), None
         estimator._begin(hidden, data, True)
         return estimator._stochastic_fit(data, None, False, True, rows, together=True)
+
+    def _are_alike(self, estimator: BaseMLP, data: Data, rows: NDArray[np.int64] | None) -> bool:
+        """Whether some of the rows are encoded and weighted as they are among all."""
+        if rows is None or isinstance(estimator, MLPRegressor):
+            return True
+        if isinstance(estimator.class_weight, str):
+            return False
+        for known, labels, answer in self._alike:
+            if known is rows and labels is data.targets:
+                return answer
+        answer = _has_all_classes(estimator, data.targets, rows)
+        self._alike.append((rows, data.targets, answer))
+        return answer
 
     def _data_for(self, estimator: BaseMLP) -> Data:
         """Return the data, and let the estimator know what the checks have learned of them."""
@@ -265,12 +285,9 @@ def _is_plain(estimator: BaseMLP) -> bool:
     )
 
 
-def _are_alike(estimator: BaseMLP, data: Data, rows: NDArray[np.int64] | None) -> bool:
-    """Whether some of the rows are encoded and weighted as they are among all."""
-    if rows is None or isinstance(estimator, MLPRegressor):
-        return True
-    if isinstance(estimator.class_weight, str) or estimator._label_binarizer.y_type_.startswith("multilabel"):
+def _has_all_classes(estimator: Any, targets: Targets, rows: NDArray[np.int64]) -> bool:
+    """Whether each class is among some of the rows, so that they are encoded in the same way."""
+    known = targets.array if targets.labels is None else targets.labels
+    if known is None or estimator._label_binarizer.y_type_.startswith("multilabel"):
         return False
-    array, labels = data.targets
-    known = array if labels is None else labels
-    return known is not None and len(np.unique(known[rows])) == len(estimator.classes_)
+    return len(np.unique(known[rows])) == len(estimator.classes_)
