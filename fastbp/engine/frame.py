@@ -17,6 +17,7 @@ from fastbp.engine.calls import (
     FINISHED,
     UnknownCodeError,
     address_of,
+    call_with_helpers,
     make_ready,
     matrix,
     other_shapes,
@@ -24,14 +25,12 @@ from fastbp.engine.calls import (
     run_kernel,
 )
 from fastbp.engine.cutting import DENSE, Inputs
-from fastbp.engine.helpers import helpers
 from fastbp.engine.interruption import LONG_CALL, StepTime, call_interruptibly
 from fastbp.engine.problem import Problem
 from fastbp.engine.settings import Settings
 from fastbp.engine.threads import blas_threads, thread_count
 from fastbp.engine.workspace import Workspace, control_vector, make_workspace
 from fastbp.functions.own import Own, counts_of, raising_for, require_none_raised
-from fastbp.kernels.machine.team import MOST_QUEUES, N_QUEUES, STOP
 from fastbp.kernels.roots import entry
 from fastbp.kernels.tables import data as in_data
 from fastbp.kernels.tables import layer as in_layer
@@ -208,10 +207,10 @@ class Frame(Settings):
         with blas_threads.held_at_one() if self.workspace.calls_blas else contextlib.nullcontext():
             if is_long:
                 owned = self, self.held_arrays, self.in_use, self.recorded, out
-                call = functools.partial(lend_helpers, owned, self.kernel, control, task, tail, n_threads)
+                call = functools.partial(call_with_helpers, owned, self.kernel, control, task, tail, n_threads)
                 call_interruptibly(call, control, deadline)
             else:
-                lend_helpers(None, self.kernel, control, task, tail, n_threads)
+                call_with_helpers(None, self.kernel, control, task, tail, n_threads)
 
     def train(
         self,
@@ -313,22 +312,6 @@ class Frame(Settings):
         if not is_shared:
             return 1
         return min(wanted, self.workspace.most_pieces)
-
-
-def lend_helpers(
-    owned: Any, kernel: Any, control: NDArray[np.int64], task: int, tail: tuple[Any, ...], n_threads: int
-) -> None:
-    """Call a kernel with helpers; `owned` is what must live until it returns, whatever becomes of the caller."""
-    control[N_QUEUES] = min(n_threads, MOST_QUEUES)
-    control[STOP] = 0  # the end of a call without helpers is noted as well
-    jobs = [functools.partial(kernel.run, task, slot, *tail) for slot in range(n_threads - 1, 0, -1)]
-    try:
-        if jobs:
-            helpers.lend(jobs)
-        run_kernel(task, *tail, kernel=kernel)
-    finally:
-        control[STOP] = 1
-        jobs.clear()
 
 
 class WatchedFrame(Frame):

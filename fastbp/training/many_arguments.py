@@ -171,7 +171,7 @@ class _DataOfNetworks:
             plan.optimizer.require(net)
         else:
             _ = task.batch_rows  # refuses a wrong one
-        return _without_sparse_rows(task)
+        return _with_copies(task)
 
     def _data(self, i: int, net: TrainedModel) -> Data:
         values = [value[i] if own else value for value, own in zip(self._arguments, self._own, strict=True)]
@@ -188,11 +188,16 @@ class _DataOfNetworks:
         return known
 
 
-def _without_sparse_rows(task: Task) -> Task:
-    """Return a task without choices among sparse rows, which are copied: they are multiplied as full as they are."""
-    if task.rows is not None and not isinstance(task.data.X, np.ndarray):
+def _with_copies(task: Task) -> Task:
+    """Return a task with copies of the rows that are chosen, where the choice among all of them could change a bit.
+
+    Sparse rows are multiplied as full as they are; and validation weights are added up in an order of their own where
+    they lie side by side.
+    """
+    is_sparse = not isinstance(task.data.X, np.ndarray)
+    if task.rows is not None and is_sparse:
         task.data, task.rows = task.own_data(), None
-    if task.validation_rows is not None and not isinstance(task.data.X, np.ndarray):
+    if task.validation_rows is not None and (is_sparse or task.data.sample_weight is not None):
         task.validation_data, task.validation_rows = task.own_validation_data(), None
     return task
 
