@@ -23,7 +23,7 @@ from fastbp.system.progress import Advance
 from fastbp.training.checkpoint import Checkpoints, Record
 from fastbp.training.early_stopping import Best
 from fastbp.training.epochs import Epochs
-from fastbp.training.fit import frame_of_rows
+from fastbp.training.frames import Frames
 from fastbp.training.many_arguments import Task
 from fastbp.training.saved_fit import SavedFit
 from fastbp.training.trained import keep_training_state
@@ -42,6 +42,8 @@ class Run:
         What it goes on from.
     description : dict
         What its checkpoints say of it.
+    frames : Frames
+        Where it gets a frame for its validation data.
 
     Attributes
     ----------
@@ -49,25 +51,26 @@ class Run:
         About how long one of its epochs takes.
     """
 
-    def __init__(self, task: Task, epochs: Epochs, saved: SavedFit | None, description: dict[str, Any]) -> None:
+    def __init__(
+        self, task: Task, epochs: Epochs, saved: SavedFit | None, description: dict[str, Any], frames: Frames
+    ) -> None:
         plan: Any = task.plan
         self.net, self.epochs, self.saved = task.net, epochs, saved
         self._task, self._plan = task, plan
         self.record = Record(Best(task.net.params, plan.early_stopping) if plan.early_stopping else None)
         self.checkpoints = Checkpoints(plan.checkpoint, plan.checkpoint_every, description, epochs, self.record)
-        self._validation = self._make_validation()
+        self._validation = self._make_validation(frames)
         sizes, data = task.net.sizes, task.validation_data
         self.seconds = epochs.steps.per_epoch * seconds_per_step(sizes, epochs.steps.batch_rows)
         if data is not None:
             self.seconds += len(data) * DENSE.seconds_per_row(sizes)
 
-    def _make_validation(self) -> Validation | None:
+    def _make_validation(self, frames: Frames) -> Validation | None:
         """Return what is looked at after each epoch."""
         data, rows = self._task.validation_data, self._task.validation_rows
         if data is None:
             return None
-        n_rows = len(data) if rows is None else len(rows)
-        frame = frame_of_rows(self.net, data, n_rows, n_rows, gradient=False)
+        frame = frames.take(self.net, data, rows)
         frame.set_data(data.X, data.targets, data.sample_weight, rows)
         return Validation(frame, np.empty(0))
 
