@@ -32,7 +32,7 @@ from fastbp.training.optimizers import Optimizer
 from fastbp.training.rounds import Run, train_in_rounds
 from fastbp.training.saved_fit import SavedFit
 from fastbp.training.state import TrainingDivergedError
-from fastbp.training.trained import TrainedModel, training_state_of
+from fastbp.training.trained import TrainedModel, history_of, training_state_of
 from fastbp.training.whole_batch import WholeBatchOptimizer
 
 _MOST_SHOWN = 10  # networks named in a warning
@@ -193,8 +193,8 @@ def _fit(tasks: list[Task], n_threads: int, progress: bool) -> list[History]:
             task.plan.progress = False  # there is one bar
             with contextlib.suppress(TrainingDivergedError):  # its history says so
                 fit_checked(task.net, task.own_data(), task.plan, task.own_validation_data(), task.names)
-            advance(len(task.net.history or ()))
-    return [task.net.history or History() for task in tasks]
+            advance(len(history_of(task.net)))
+    return [history_of(task.net) for task in tasks]
 
 
 def _prepared(tasks: list[Task], n_threads: int) -> list[Run | Task]:
@@ -243,14 +243,14 @@ def _run_of(task: Task, frames: Frames, threads_are_left: bool) -> Run | Task:
 @contextlib.contextmanager
 def _ending(runs: Sequence[Run]) -> Iterator[None]:
     """Say in each history why it ended, and write the last checkpoints, also where an exception ends the training."""
-    with ExitStack() as stack:
-        for run in runs:
-            stack.enter_context(run.checkpoints.on_the_way_out())
-        try:
-            yield
-        except BaseException:
+    try:
+        yield
+    except BaseException:
+        with ExitStack() as stack:
             for run in runs:
                 run.record.history.stopped_by = run.record.stopped_by or "interruption"
+                if run.record.stopped_by != "divergence":
+                    stack.enter_context(run.checkpoints.on_the_way_out())
             raise
     for run in runs:
         run.end()
