@@ -220,7 +220,9 @@ def _rows_of(data: Data, lists: Sequence[Any] | None, i: int, name: str) -> NDAr
     if lists is None or lists[i] is None:
         return None
     n = len(data)
-    given = as_array(lists[i], name, np.dtype(np.int64))
+    given = as_array(lists[i], name, np.dtype(np.float64))
+    if given.shape == (0,):
+        raise ValueError(f"`{name}` must name at least one row; got none.")
     if given.ndim != 1 or given.dtype.kind not in "biu":
         raise ValueError(
             f"`{name}` must be row numbers (n,) or a boolean mask ({n},); got an array of {given.dtype} with shape "
