@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from fastbp.engine.cutting import inputs_of
-from fastbp.engine.frame import Frame, make_frame
+from fastbp.engine.frame import Frame
 from fastbp.engine.problem import Problem
+from fastbp.engine.problem_frames import make_frame
 from fastbp.engine.rows import Data
 from fastbp.model.definition import Definition, problem_of
 
@@ -34,8 +34,4 @@ class Frames:
         if first is None:
             arguments: dict[str, Any] = {"gradient": batch_rows is not None, "inputs": inputs, "has_memory": False}
             first = self._made[key] = make_frame(problem, batch_rows or n_rows, n_rows, **arguments)
-        workspace = replace(first.workspace, plan=first.workspace.plan.copy())
-        frame = Frame(workspace, first.dtype, first.grads, first.form)
-        frame.loss_parameter = problem.loss_parameter
-        frame.set_penalties(*problem.penalties)
-        return frame
+        return first.twin()
