@@ -89,3 +89,21 @@ def many_predictions_section(results: Results) -> str:
         "`loop` and `pool` call `Network.predict`."
     )
     return f"## Predictions of many networks\n\n{text}\n\n{table(['network, rows', *header], rows)}\n"
+
+
+def search_section(results: Results) -> str:
+    """Searches over a grid with folds."""
+    names = ("scikit-learn", "fastbp in GridSearchCV", "fastbp")
+    rows = []
+    for shape, row in by_shape(records(results, "grid search")).items():
+        beside = _without(row, "fastbp in GridSearchCV")
+        info = next(iter(row.values()))["extra_info"]
+        texts = [shape, *(time_text(seconds(row.get(name))) for name in names)]
+        texts += [number_text(speed_up(beside)), number_text(median_ratio(beside))]
+        rows.append([*texts, number_text(info["target"]), str(info["n_jobs"])])
+    text = (
+        "`MLPGridSearchCV` of fastbp's `MLPClassifier`, beside scikit-learn's `GridSearchCV` of both libraries' own. "
+        "`n_jobs` are joblib's processes, which are there already, or threads. Scores and best point are the same."
+    )
+    table_text = table(["search", *names, "times faster", BY_TURNS, "target", "n_jobs"], rows)
+    return f"## A grid of points with folds\n\n{text}\n\n{table_text}\n"

@@ -4,7 +4,7 @@ import numba
 import numpy as np
 import pytest
 
-from bench import agreement, many, many_peers, registry, report, shapes
+from bench import agreement, many, many_peers, registry, report, searches, shapes
 from bench.bench_many import WAYS
 from bench.peers import flat
 from tests.test_bench import RESULTS, cells, record
@@ -85,6 +85,21 @@ def test_a_share_is_of_the_whole_work():
     assert len(chosen.order) == many_peers.TORCH_STEPS
 
 
+@pytest.mark.skipif(numba.config.DISABLE_JIT, reason="150 epochs take too long")
+@pytest.mark.parametrize("search", searches.SEARCHES)
+def test_both_searches_give_one_fingerprint(search):
+    if searches.why_not(search):
+        pytest.skip(searches.why_not(search))
+    expected, found = (searches.Server(library, n_threads=1) for library in ("scikit-learn", "fastbp"))
+    answers = [
+        server.prepare("2 points", name, "float64", seconds=0.001)["fingerprint"]
+        for server, name in ((expected, "GridSearchCV"), (found, search))
+    ]
+    assert answers[0][0] == answers[1][0] == 1  # 0.01
+    agreement.check("fastbp", answers[1][1:], "scikit-learn", answers[0][1:])
+    assert found.round()["seconds"] > 0
+
+
 def test_the_report_has_its_sections():
     fits = {"scikit-learn, loky": 12.0, "jax, vmap": 1.5, "loop": 0.6, "fastbp, 1 thread": 0.5, "fastbp": 0.25}
     rows = [
@@ -99,9 +114,14 @@ def test_the_report_has_its_sections():
         record("many validated fits", "g", name, seconds, shape="2-4", target=4)
         for name, seconds in (("pool", 0.8), ("fastbp", 0.2))
     ]
+    rows += [
+        record("grid search", "g", name, seconds, shape="digits, float64", target=8, n_jobs=2)
+        for name, seconds in (("scikit-learn", 9.0), ("fastbp in GridSearchCV", 2.0), ("fastbp", 1.0))
+    ]
     text = report.render(RESULTS | {"benchmarks": rows})
     assert cells(text, "2-4 ")[1:6] == ["12 s", "1.5 s", "600 ms", "500 ms", "250 ms"]
     assert cells(text, "2-4 ")[6:] == ["6", "-", "2.4", "-", "2", "48", "100 us", "4", "3 s"]
     assert cells(text, "2-4, 1 row")[1:] == ["100 us", "300 us", "20 us", "5", "-", "15", "-", "-"]
+    assert cells(text, "digits, float64")[1:] == ["9 s", "2 s", "1 s", "9", "-", "8", "2"]
     early = text[text.index("## Many networks, early stopping") :]
     assert cells(early, "2-4 ")[1:] == ["800 ms", "200 ms", "4", "-", "-"]
