@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fastbp.engine.calls import FINISHED, UnknownCodeError, address_of, make_ready
-from fastbp.engine.frame import Frame, lend_helpers
+from fastbp.engine.calls import FINISHED, UnknownCodeError, address_of, call_with_helpers, make_ready
+from fastbp.engine.frame import Frame
 from fastbp.engine.interruption import LONG_CALL, call_interruptibly
 from fastbp.engine.threads import blas_threads
 from fastbp.engine.workspace import aligned_empty
@@ -147,7 +147,7 @@ def _run(
     tail = addresses, controls.vector, np.zeros(0, memory.dtype), 0, _NO_RATES
     # what must live until the kernel returns, whatever becomes of the caller
     owned = table, threads, memory, [(member, _held(member)) for member in members]
-    call = functools.partial(lend_helpers, owned, kernel, controls.vector, task, tail, n_threads)
+    call = functools.partial(call_with_helpers, owned, kernel, controls.vector, task, tail, n_threads)
     calls_blas = any(frame.workspace.calls_blas for member in members for frame in member.frames)
     try:
         with blas_threads.held_at_one() if calls_blas else contextlib.nullcontext():

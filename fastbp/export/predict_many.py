@@ -9,9 +9,10 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from fastbp.engine.cutting import DENSE, LEAST_SHARED_FLOPS, MOST_PARAMS_TIMES_ROWS, inputs_of
-from fastbp.engine.frame import Frame, make_frame
+from fastbp.engine.frame import Frame
 from fastbp.engine.many import Member, Memory, outputs_together
 from fastbp.engine.problem import Problem
+from fastbp.engine.problem_frames import make_frame
 from fastbp.engine.threads import thread_count
 from fastbp.export.exported import ExportedModel, evaluator_of
 from fastbp.kernels.roots import rows_of_many

@@ -16,11 +16,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from fastbp.engine.cutting import inputs_of
-from fastbp.engine.frame import Frame, make_frame
 from fastbp.engine.rows import Data
 from fastbp.model.checks import checked_data
-from fastbp.model.definition import problem_of
 from fastbp.model.model import passes_of
 from fastbp.storage.networks import describe
 from fastbp.system.alone import alone
@@ -29,6 +26,7 @@ from fastbp.system.progress import progress_bar
 from fastbp.training.checkpoint import Checkpoints, Record, describe_data
 from fastbp.training.early_stopping import Best
 from fastbp.training.epochs import Epochs
+from fastbp.training.frames import Frames
 from fastbp.training.history import Callback, History, last_losses
 from fastbp.training.optimizers import Optimizer
 from fastbp.training.plan import Plan, batch_rows_for
@@ -96,8 +94,8 @@ class Preparation:
         self._describe(rule, n_rows)
         return Iterations(self.net, rule, self.data, self.plan.n_threads)
 
-    def epochs(self, rule: Optimizer | None, *, together: bool = False) -> Epochs:
-        """Return the epochs of any other optimizer, alone or together with those of other networks."""
+    def epochs(self, rule: Optimizer | None, frames: Frames | None = None) -> Epochs:
+        """Return the epochs of any other optimizer; together with those of other networks, who have such frames."""
         net, plan, saved, data = self.net, self.plan, self.saved, self.data
         n_rows = len(data) if self.rows is None else len(self.rows)
         batch_rows = batch_rows_for(plan.batch_size, n_rows)
@@ -114,12 +112,12 @@ class Preparation:
             state,
             batch_rows,
             rows=self.rows,
-            frame=frame_of_rows(net, data, batch_rows, n_rows, gradient=True) if together else None,
+            frame=None if frames is None else frames.take(net, data, self.rows, batch_rows),
             mean_weight=data.mean_weight_of(self.rows),
             clip_norm=plan.clip_norm,
             tol=plan.tol,
             dropout_seed=state.dropout_seed,
-            n_threads=1 if together else plan.n_threads,
+            n_threads=plan.n_threads if frames is None else 1,
         )
         return Epochs(steps, state, plan.epochs, shuffle=plan.shuffle, tol=plan.tol)
 
@@ -135,12 +133,6 @@ class Preparation:
         self.description = {"network": describe(self.net), "fit": arguments, "epochs": plan.epochs}
         if self.saved is not None:
             self.saved.compare(self.description)
-
-
-def frame_of_rows(net: TrainedModel, data: Data, batch_rows: int, n_rows: int, *, gradient: bool) -> Frame:
-    """Return a frame for so many of the rows, for steps that are taken together with those of other networks."""
-    inputs = inputs_of(data.X)
-    return make_frame(problem_of(net), batch_rows, n_rows, gradient=gradient, inputs=inputs, has_memory=False)
 
 
 def _describe_data(data: Data, suffix: str = "") -> dict[str, Any]:

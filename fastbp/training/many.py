@@ -25,13 +25,14 @@ from fastbp.system.alone import alone_with_all
 from fastbp.system.progress import progress_bar
 from fastbp.training.early_stopping import EarlyStopping
 from fastbp.training.fit import Preparation, fit_checked
+from fastbp.training.frames import Frames
 from fastbp.training.history import Callback, History
 from fastbp.training.many_arguments import Task, checked_tasks
 from fastbp.training.optimizers import Optimizer
 from fastbp.training.rounds import Run, train_in_rounds
 from fastbp.training.saved_fit import SavedFit
 from fastbp.training.state import TrainingDivergedError
-from fastbp.training.trained import TrainedModel, training_state_of
+from fastbp.training.trained import TrainedModel, history_of, training_state_of
 from fastbp.training.whole_batch import WholeBatchOptimizer
 
 _MOST_SHOWN = 10  # networks named in a warning
@@ -192,8 +193,8 @@ def _fit(tasks: list[Task], n_threads: int, progress: bool) -> list[History]:
             task.plan.progress = False  # there is one bar
             with contextlib.suppress(TrainingDivergedError):  # its history says so
                 fit_checked(task.net, task.own_data(), task.plan, task.own_validation_data(), task.names)
-            advance(len(task.net.history or ()))
-    return [task.net.history or History() for task in tasks]
+            advance(len(history_of(task.net)))
+    return [history_of(task.net) for task in tasks]
 
 
 def _prepared(tasks: list[Task], n_threads: int) -> list[Run | Task]:
@@ -201,7 +202,8 @@ def _prepared(tasks: list[Task], n_threads: int) -> list[Run | Task]:
 
     Nothing has changed where an error comes: what checkpoints hold is given to the networks when all of it was read.
     """
-    runs = [_run_of(task, n_threads > len(tasks)) for task in tasks]
+    frames = Frames()
+    runs = [_run_of(task, frames, n_threads > len(tasks)) for task in tasks]
     together = [run for run in runs if isinstance(run, Run)]
     before = [(run.net, run.net.params.copy()) for run in together if run.saved is not None]
     try:
@@ -216,7 +218,7 @@ def _prepared(tasks: list[Task], n_threads: int) -> list[Run | Task]:
     return runs
 
 
-def _run_of(task: Task, threads_are_left: bool) -> Run | Task:
+def _run_of(task: Task, frames: Frames, threads_are_left: bool) -> Run | Task:
     """Return a network's run, or its task if something needs Python after each epoch, or if more threads share it."""
     plan: Any = task.plan
     saved = SavedFit(plan.checkpoint, task.net, plan.optimizer) if plan.resume else None
@@ -235,21 +237,20 @@ def _run_of(task: Task, threads_are_left: bool) -> Run | Task:
         return task
     described = None if plan.checkpoint is None else task.own_validation_data()
     prepare = Preparation(task.net, plan, task.data, described, saved, task.rows)
-    epochs = prepare.epochs(rule, together=True)
-    return Run(task, epochs, saved, prepare.description)
+    return Run(task, prepare.epochs(rule, frames), saved, prepare.description, frames)
 
 
 @contextlib.contextmanager
 def _ending(runs: Sequence[Run]) -> Iterator[None]:
     """Say in each history why it ended, and write the last checkpoints, also where an exception ends the training."""
-    with ExitStack() as stack:
-        for run in runs:
-            stack.enter_context(run.checkpoints.on_the_way_out())
-        try:
-            yield
-        except BaseException:
+    try:
+        yield
+    except BaseException:
+        with ExitStack() as stack:
             for run in runs:
                 run.record.history.stopped_by = run.record.stopped_by or "interruption"
+                if run.record.stopped_by != "divergence":
+                    stack.enter_context(run.checkpoints.on_the_way_out())
             raise
     for run in runs:
         run.end()

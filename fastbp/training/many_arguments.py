@@ -142,14 +142,17 @@ class _DataOfNetworks:
     ) -> None:
         n = len(nets)
         self._nets = nets
-        self._own = [_is_of_many(X, n, 2), _is_of_many(Y, n, 1), _is_of_many(sample_weight, n, 1)]
+        of_X = _is_of_many(X, n, 2)
+        n_rows = X.shape[0] if hasattr(X, "shape") and X.shape else len(X) if isinstance(X, list | tuple) else None
+        may_be_rows = not of_X and n_rows == n  # as many rows as networks: a list of rows
+        self._own = [of_X, *(not may_be_rows and _is_of_many(value, n, 1) for value in (Y, sample_weight))]
         self._arguments = X, Y, sample_weight
         self._rows = _index_lists("rows", choices["rows"], n)
         self._validation_rows = _index_lists("validation_rows", choices["validation_rows"], n)
         given = choices["validation_data"]
         if given is not None and self._validation_rows is not None:
             raise ValueError("`validation_rows` names rows of X, and `validation_data` are others; pass one of them.")
-        many = isinstance(given, list) and len(given) == n and all(isinstance(v, tuple | list | None) for v in given)
+        many = isinstance(given, list) and len(given) == n and all(isinstance(each, tuple | None) for each in given)
         self._validation_data = given if many else [given] * n
         self._known: dict[Any, Any] = {}  # checked data, by what they depend on
 
@@ -171,7 +174,7 @@ class _DataOfNetworks:
             plan.optimizer.require(net)
         else:
             _ = task.batch_rows  # refuses a wrong one
-        return _without_sparse_rows(task)
+        return _with_copies(task)
 
     def _data(self, i: int, net: TrainedModel) -> Data:
         values = [value[i] if own else value for value, own in zip(self._arguments, self._own, strict=True)]
@@ -188,11 +191,16 @@ class _DataOfNetworks:
         return known
 
 
-def _without_sparse_rows(task: Task) -> Task:
-    """Return a task without choices among sparse rows, which are copied: they are multiplied as full as they are."""
-    if task.rows is not None and not isinstance(task.data.X, np.ndarray):
+def _with_copies(task: Task) -> Task:
+    """Return a task with copies of the rows that are chosen, where the choice among all of them could change a bit.
+
+    Sparse rows are multiplied as full as they are; and validation weights are added up in an order of their own where
+    they lie side by side.
+    """
+    is_sparse = not isinstance(task.data.X, np.ndarray)
+    if task.rows is not None and is_sparse:
         task.data, task.rows = task.own_data(), None
-    if task.validation_rows is not None and not isinstance(task.data.X, np.ndarray):
+    if task.validation_rows is not None and (is_sparse or task.data.sample_weight is not None):
         task.validation_data, task.validation_rows = task.own_validation_data(), None
     return task
 
@@ -215,7 +223,9 @@ def _rows_of(data: Data, lists: Sequence[Any] | None, i: int, name: str) -> NDAr
     if lists is None or lists[i] is None:
         return None
     n = len(data)
-    given = as_array(lists[i], name, np.dtype(np.int64))
+    given = as_array(lists[i], name, np.dtype(np.float64))
+    if given.shape == (0,):
+        raise ValueError(f"`{name}` must name at least one row; got none.")
     if given.ndim != 1 or given.dtype.kind not in "biu":
         raise ValueError(
             f"`{name}` must be row numbers (n,) or a boolean mask ({n},); got an array of {given.dtype} with shape "

@@ -23,7 +23,7 @@ from fastbp.system.progress import Advance
 from fastbp.training.checkpoint import Checkpoints, Record
 from fastbp.training.early_stopping import Best
 from fastbp.training.epochs import Epochs
-from fastbp.training.fit import frame_of_rows
+from fastbp.training.frames import Frames
 from fastbp.training.many_arguments import Task
 from fastbp.training.saved_fit import SavedFit
 from fastbp.training.trained import keep_training_state
@@ -42,6 +42,8 @@ class Run:
         What it goes on from.
     description : dict
         What its checkpoints say of it.
+    frames : Frames
+        Where it gets a frame for its validation data.
 
     Attributes
     ----------
@@ -49,25 +51,26 @@ class Run:
         About how long one of its epochs takes.
     """
 
-    def __init__(self, task: Task, epochs: Epochs, saved: SavedFit | None, description: dict[str, Any]) -> None:
+    def __init__(
+        self, task: Task, epochs: Epochs, saved: SavedFit | None, description: dict[str, Any], frames: Frames
+    ) -> None:
         plan: Any = task.plan
         self.net, self.epochs, self.saved = task.net, epochs, saved
         self._task, self._plan = task, plan
         self.record = Record(Best(task.net.params, plan.early_stopping) if plan.early_stopping else None)
         self.checkpoints = Checkpoints(plan.checkpoint, plan.checkpoint_every, description, epochs, self.record)
-        self._validation = self._make_validation()
+        self._validation = self._make_validation(frames)
         sizes, data = task.net.sizes, task.validation_data
         self.seconds = epochs.steps.per_epoch * seconds_per_step(sizes, epochs.steps.batch_rows)
         if data is not None:
             self.seconds += len(data) * DENSE.seconds_per_row(sizes)
 
-    def _make_validation(self) -> Validation | None:
+    def _make_validation(self, frames: Frames) -> Validation | None:
         """Return what is looked at after each epoch."""
         data, rows = self._task.validation_data, self._task.validation_rows
         if data is None:
             return None
-        n_rows = len(data) if rows is None else len(rows)
-        frame = frame_of_rows(self.net, data, n_rows, n_rows, gradient=False)
+        frame = frames.take(self.net, data, rows)
         frame.set_data(data.X, data.targets, data.sample_weight, rows)
         return Validation(frame, np.empty(0))
 
@@ -147,6 +150,21 @@ def train_in_rounds(runs: Sequence[Run], n_threads: int, advance: Advance, *, is
         rounds = [each for each in rounds if each.active]
 
 
+def _note_all(runs: Sequence[Run], scale: float) -> list[int]:
+    """Record what every network has done, also where a signal's handler raises an exception meanwhile."""
+    waiting, done, raised = list(runs)[::-1], list[int](), list[BaseException]()
+    while waiting:
+        try:
+            while waiting:
+                run = waiting.pop()
+                done.append(run.note(scale * run.seconds))
+        except BaseException as error:
+            raised.append(error)
+    if raised:
+        raise raised[0]
+    return done
+
+
 class _Rounds:
     """The rounds of networks of one dtype, the longest first, so that the threads end together."""
 
@@ -178,7 +196,7 @@ class _Rounds:
         finally:
             elapsed = time.perf_counter() - began
             scale = elapsed * min(self._n_threads, len(runs)) / estimated
-            done = [run.note(scale * run.seconds) for run in runs]
+            done = _note_all(runs, scale)
         self._measured = min(1.0, 2.0 * scale)  # with caution
         for run, n in zip(runs, done, strict=True):
             run.write_checkpoint(n)

@@ -17,8 +17,8 @@ from numpy.typing import ArrayLike, NDArray
 from fastbp import validation
 from fastbp.engine.calls import FINISHED, UnknownCodeError
 from fastbp.engine.cutting import Inputs, inputs_of, seconds_per_step
-from fastbp.engine.frame import make_frame
 from fastbp.engine.interruption import LONG_CALL, StepTime
+from fastbp.engine.problem_frames import make_frame
 from fastbp.engine.threads import process_limit, thread_count
 from fastbp.engine.workspace import aligned_empty
 from fastbp.functions.losses import facts_of_loss
