@@ -46,7 +46,7 @@ class MLPEnsembleRegressor(RegressorMixin, Ensemble):
     >>> import numpy as np
     >>> from fastbp.neural_network import MLPEnsembleRegressor, MLPRegressor
     >>> X = np.linspace(-1, 1, 60).reshape(-1, 1)
-    >>> net = MLPRegressor(hidden_layer_sizes=(20,), activation="tanh", learning_rate_init=0.02, tol=0)
+    >>> net = MLPRegressor(hidden_layer_sizes=(50,), learning_rate_init=0.02, max_iter=500, tol=1e-3)
     >>> ensemble = MLPEnsembleRegressor(net, n_estimators=5, random_state=0).fit(X, np.sin(3 * X.ravel()))
     >>> mean, std = ensemble.predict([[0.0], [4.0]], return_std=True)
     >>> bool(std[0] < 0.1 < std[1])  # the second is far from all data

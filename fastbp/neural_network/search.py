@@ -1,34 +1,30 @@
 """`MLPGridSearchCV`: scikit-learn's search over a grid, with the fits of all points and folds made side by side.
 
-scikit-learn's own class does everything but the fits: it splits, scores, averages, ranks, warns and fits the best point
-again.  It is given row numbers instead of X, and in place of the estimator a `_Point`, whose `fit` waits until the fit
-of that point on these rows is over; so no rows are copied, and what is trained next is known beforehand.
+scikit-learn's own class does everything but the fits: it scores, averages, ranks, warns and fits the best point again.
+In place of the estimator it is given a `_Point`, whose `fit` waits until the fit of that point on these rows is over,
+and then is that estimator.  So all scorers see what they always see, and the fits to come are known beforehand.
 """
 
 from __future__ import annotations
 
 import time
-from collections import deque
-from collections.abc import Callable
 from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
 from sklearn import get_config
 from sklearn.base import clone, is_classifier
-from sklearn.metrics import check_scoring, get_scorer
+from sklearn.metrics import check_scoring
 from sklearn.model_selection import GridSearchCV, ParameterGrid, check_cv
 from sklearn.utils import check_random_state, get_tags, indexable
 
 from fastbp.engine.threads import thread_count
 from fastbp.neural_network.classifier import MLPClassifier
 from fastbp.neural_network.regressor import MLPRegressor
-from fastbp.neural_network.sklearn_private import safe_indexing
 from fastbp.neural_network.stochastic import StochasticFit
 from fastbp.neural_network.together import Lessons, SideBySide
 
 _MOST_SEED = np.iinfo(np.int32).max
-_MOST_PARTS = 10  # of X that are kept for scoring: the tests of as many folds are X once more
 _PLAIN = str | bool | int | float | np.number | np.bool_ | None | type
 
 
@@ -98,8 +94,8 @@ class MLPGridSearchCV(GridSearchCV):
     >>> from fastbp.neural_network import MLPClassifier, MLPGridSearchCV
     >>> from sklearn.datasets import load_iris
     >>> X, y = load_iris(return_X_y=True)
-    >>> net = MLPClassifier(max_iter=50, tol=0.1, random_state=0)
-    >>> grid = {"hidden_layer_sizes": [(4,), (16,)], "learning_rate_init": [1e-4, 0.03]}
+    >>> net = MLPClassifier(max_iter=400, tol=0.01, random_state=0)
+    >>> grid = {"hidden_layer_sizes": [(4,), (16,)], "learning_rate_init": [0.001, 0.03]}
     >>> search = MLPGridSearchCV(net, grid).fit(X, y)
     >>> search.best_params_["learning_rate_init"]
     0.03
@@ -130,9 +126,10 @@ class MLPGridSearchCV(GridSearchCV):
             super().fit(X, y, **params)
             return self
         params.pop("groups", None)
+        arguments = {"estimator": _Point(fits), "cv": fits.splits, "n_jobs": 1}
         with fits:
-            search = GridSearchCV(**self.get_params(deep=False) | fits.arguments(self))
-            search.fit(fits.numbers, y, **params)
+            search = GridSearchCV(**self.get_params(deep=False) | arguments)
+            search.fit(X, y, rows=fits.numbers, **params)  # an array that is split as X is: the rows of each fit
         self._take_over(search, fits)
         return self
 
@@ -163,22 +160,11 @@ class MLPGridSearchCV(GridSearchCV):
         results = found["cv_results_"]
         seconds = fits.seconds.reshape(-1, len(fits.splits))
         results["mean_fit_time"], results["std_fit_time"] = seconds.mean(axis=1), seconds.std(axis=1)
-        found["scorer_"] = _scorers(self.estimator, self.scoring)
+        if self.scoring is None:  # its own method, of which the scorer holds the estimator
+            found["scorer_"] = check_scoring(self.estimator)
         for name in ("best_estimator_", "feature_names_in_", "best_score_", "best_index_", "best_params_"):
             self.__dict__.pop(name, None)  # of an earlier fit
         self.__dict__.update(found)
-        if "best_estimator_" in found:
-            self.best_estimator_ = found["best_estimator_"].fitted
-            if hasattr(self.best_estimator_, "feature_names_in_"):
-                self.feature_names_in_ = self.best_estimator_.feature_names_in_
-
-
-def _scorers(estimator: Any, scoring: Any) -> Any:
-    """Return the attribute `scorer_` of a search: a scorer, or a dict of them."""
-    if scoring is None or isinstance(scoring, str) or callable(scoring):
-        return check_scoring(estimator, scoring)
-    names = scoring if isinstance(scoring, dict) else {name: name for name in scoring}
-    return {name: check_scoring(estimator, scorer) for name, scorer in names.items()}
 
 
 class _Fits:
@@ -194,7 +180,7 @@ class _Fits:
         splits: list[tuple[Any, Any]],
         n_threads: int,
     ) -> None:
-        self.estimator, self.X, self._points = estimator, X, points
+        self.estimator, self._points = estimator, points
         self.numbers = np.arange(X.shape[0] if hasattr(X, "shape") else len(X))
         self.splits = [(self.numbers[train], self.numbers[test]) for train, test in splits]
         self._templates: dict[int, tuple[Any, bool]] = {}
@@ -203,7 +189,6 @@ class _Fits:
         self._lessons = Lessons(X, y, sample_weight, n_fits=n_fits, n_threads=n_threads)
         self._side_by_side = SideBySide(n_fits, self._prepare, n_threads)
         self._asked = 0
-        self._parts = deque[tuple[NDArray[Any], Any]](maxlen=_MOST_PARTS)
 
     def __enter__(self) -> Self:
         self._side_by_side.__enter__()
@@ -216,16 +201,6 @@ class _Fits:
     def seconds(self) -> NDArray[np.float64]:
         """How long each fit has trained, (n_points * n_splits,)."""
         return self._side_by_side.seconds
-
-    def arguments(self, search: Any) -> dict[str, Any]:
-        """Return the arguments of scikit-learn's search that are others than the user's."""
-        scoring = search.scoring
-        if isinstance(scoring, str) or callable(scoring):
-            scoring = _OnRows(scoring)
-        elif scoring is not None:
-            names = scoring if isinstance(scoring, dict) else {name: name for name in scoring}
-            scoring = {name: _OnRows(scorer) for name, scorer in names.items()}
-        return {"estimator": _Point(self), "scoring": scoring, "cv": self.splits, "n_jobs": 1}
 
     def _prepare(self, number: int) -> StochasticFit | None:
         """Return the fit of a point on a fold; None if it can only be made alone."""
@@ -257,31 +232,14 @@ class _Fits:
         """Return a new estimator with such parameters."""
         return clone(self.estimator).set_params(**clone(parameters, safe=False))
 
-    def fitted(self, parameters: dict[str, Any], rows: NDArray[Any], y: Any, keywords: dict[str, Any]) -> Any:
-        """Return an estimator that is fitted to some rows: the next one in the order, or else a new one."""
+    def trained(self, rows: NDArray[Any]) -> tuple[Any, int | None]:
+        """Return the estimator of the next fit, where it is one to these rows and was trained, and its number."""
         number = self._asked
         self._asked += 1
         point, fold = divmod(number, len(self.splits))
-        is_next = point < len(self._points) and np.array_equal(rows, self.splits[fold][0])
-        if is_next and self._side_by_side.train(number):
-            return self._trained.pop(number)
-        began = time.perf_counter()
-        try:
-            return self.made(parameters).fit(self.inputs(rows), y, **keywords)
-        finally:
-            if is_next:
-                self.seconds[number] = time.perf_counter() - began
-
-    def inputs(self, rows: NDArray[Any]) -> Any:
-        """Return rows of X; those of the last few folds are kept."""
-        if np.array_equal(rows, self.numbers):
-            return self.X
-        for known, part in self._parts:
-            if np.array_equal(rows, known):
-                return part
-        part = safe_indexing(self.X, rows)
-        self._parts.append((rows, part))
-        return part
+        if point >= len(self._points) or not np.array_equal(rows, self.splits[fold][0]):
+            return None, None
+        return self._trained.pop(number) if self._side_by_side.train(number) else None, number
 
 
 def _is_plain(estimator: Any) -> bool:
@@ -298,7 +256,7 @@ def _threads_of(n_jobs: int | None) -> int:
 
 
 class _Point:
-    """Stands for an estimator where scikit-learn fits it to row numbers; `fitted` is the estimator that was trained."""
+    """Stands for an estimator until it is fitted; then it is that estimator."""
 
     def __init__(self, fits: _Fits) -> None:
         self._fits = fits
@@ -316,41 +274,27 @@ class _Point:
 
     def set_params(self, **parameters: Any) -> _Point:
         """Take the parameters of a point."""
+        if not set(parameters) <= set(vars(self._fits.estimator)):
+            self._fits.made(parameters)  # raises scikit-learn's error
         self._parameters = parameters
         return self
 
-    def fit(self, rows: NDArray[Any], y: Any, **keywords: Any) -> _Point:
+    def fit(self, X: Any, y: Any, *, rows: NDArray[Any], **keywords: Any) -> Any:
         """Wait for the fit to these rows, or make it."""
-        self.fitted = self._fits.fitted(self._parameters, rows, y, keywords)
+        fits = self._fits
+        estimator, number = fits.trained(rows)
+        began = time.perf_counter()
+        try:
+            if estimator is None:
+                estimator = fits.made(self._parameters).fit(X, y, **keywords)
+        finally:
+            if number is not None:
+                fits.seconds[number] += time.perf_counter() - began
+        del self._fits, self._parameters
+        self.__dict__.update(vars(estimator))
+        self.__class__ = type(estimator)
         return self
 
-    def score(self, rows: NDArray[Any], y: Any, **keywords: Any) -> float:
-        """Return the estimator's own score."""
-        return _score(self.fitted, self._fits.inputs(rows), y, keywords)
-
-    def inputs(self, rows: NDArray[Any]) -> Any:
-        """Return rows of X."""
-        return self._fits.inputs(rows)
-
-
-def _score(estimator: Any, X: Any, y: Any, keywords: dict[str, Any]) -> float:
-    """Return an estimator's own score; the accuracy of plain labels without its checks, which take ten times longer."""
-    if isinstance(estimator, MLPClassifier) and not keywords and type(y) is np.ndarray and y.dtype.kind in "biuU":
-        predicted = estimator.predict(X)
-        if predicted.shape == y.shape == (len(y),) and predicted.dtype == y.dtype:
-            return float(np.mean(predicted == y))
-    score: float = estimator.score(X, y, **keywords)
-    return score
-
-
-class _OnRows:
-    """A scorer of a point and row numbers, by a scorer of its estimator and these rows of X."""
-
-    def __init__(self, scorer: str | Callable[..., Any]) -> None:
-        self._scorer = get_scorer(scorer) if isinstance(scorer, str) else scorer
-        self._is_accuracy = isinstance(scorer, str) and scorer == "accuracy"
-
-    def __call__(self, point: _Point, rows: NDArray[Any], y: Any, **keywords: Any) -> Any:
-        if self._is_accuracy and isinstance(point.fitted, MLPClassifier):
-            return point.score(rows, y, **keywords)
-        return self._scorer(point.fitted, point.inputs(rows), y, **keywords)
+    def score(self, X: Any, y: Any, sample_weight: Any = None) -> float:
+        """Say that there is a score, and that it takes weights; it is the estimator's that is called."""
+        raise NotImplementedError

@@ -181,24 +181,6 @@ def _own_check_partial_fit_first_call(estimator: Any, classes: Any = None) -> bo
 )
 
 
-# ---- Rows of what users pass -----------------------------------------------------------------------------------------
-
-
-def _takes_rows(index: Any) -> bool:
-    rows = np.array([1, 0])
-    return bool(index([7, 8], rows) == [8, 7] and index(np.eye(2), rows).tolist() == [[0, 1], [1, 0]])
-
-
-def _own_safe_indexing(X: Any, rows: NDArray[Any]) -> Any:
-    """Return rows of an array, a frame, a sparse matrix or a list, of the same kind."""
-    if hasattr(X, "iloc"):
-        return X.iloc[rows]
-    return X[rows] if hasattr(X, "shape") else [X[row] for row in rows]
-
-
-(safe_indexing,) = _theirs(_takes_rows, "sklearn.utils:_safe_indexing") or (_own_safe_indexing,)
-
-
 # ---- The parameters of a class -------------------------------------------------------------------------------------
 
 

@@ -102,9 +102,10 @@ class SideBySide:
             if self._begun:
                 self._start()
                 return
-        if not self._calls:
-            raise KeyError(wanted)  # which was asked for before
-        self._finish(self._calls.popleft())
+        if self._calls:
+            self._finish(self._calls.popleft())
+        elif wanted not in self._ends:
+            raise KeyError(wanted)  # it was asked for before
 
     def _fill(self, wanted: int) -> None:
         """Prepare as many fits as a call takes, but not many more than were asked for: their networks take memory."""
