@@ -138,7 +138,10 @@ class MLPEnsembleRegressor(RegressorMixin, Ensemble):
         >>> bool((low <= high).all())
         True
         """
-        wanted = np.asarray(quantiles, np.float64)
+        try:
+            wanted = np.asarray(quantiles, np.float64)
+        except (TypeError, ValueError):
+            wanted = np.array(np.nan)
         if wanted.ndim != 1 or not ((wanted >= 0) & (wanted <= 1)).all():
             raise ValueError(
                 f"`quantiles` must be a list of numbers from 0 to 1, shares of the members; got {quantiles!r}."
