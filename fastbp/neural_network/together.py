@@ -30,6 +30,7 @@ from fastbp.neural_network.parameters import STOCHASTIC_SOLVERS
 from fastbp.neural_network.regressor import MLPRegressor
 from fastbp.neural_network.stochastic import StochasticFit, batch_rows_of, needs_python
 from fastbp.validation.data import Targets
+from fastbp.validation.sparse_rows import SparseRows
 
 # A call is to be long beside the 0.1 ms that Python takes to begin and to end a fit's part of it, and short beside the
 # whole, since the threads end it at different times and the first one comes after its fits were prepared.
@@ -237,7 +238,8 @@ class Lessons:
             sizes = [data.X.shape[1], *hidden, estimator._count_outputs(data.targets)]
             if is_shared(sizes, batch_rows_of(estimator, len(data) if rows is None else len(rows)), inputs_of(data.X)):
                 return None
-        if rows is not None and not estimator.shuffle:  # the weights of rows in a row are summed in another order
+        if rows is not None and (isinstance(data.X, SparseRows) or not estimator.shuffle):
+            # how sparse they are decides how they are multiplied; rows in a row have their weights summed otherwise
             data, rows = data.rows(rows), None
         estimator._begin(hidden, data, True)
         return estimator._stochastic_fit(data, None, False, True, rows, together=True)
