@@ -44,6 +44,7 @@ CASES = {
     "no shuffle": (clone(REGRESSOR).set_params(shuffle=False), X, Y, (True, True)),
     "float32": (clone(REGRESSOR).set_params(dtype="float32"), X, Y, (True, True)),
     "sparse": (CLASSIFIER, sparse.csr_matrix(np.where(X > 0, X, 0)), LABELS, (True, True)),
+    "sparse in parts": (CLASSIFIER, sparse.csr_matrix(X * (np.arange(60) < 20)[:, None]), LABELS, (True, True)),
     "early stopping": (clone(REGRESSOR).set_params(early_stopping=True), X, Y, (False, False)),
     "lbfgs": (clone(CLASSIFIER).set_params(solver="lbfgs"), X, LABELS, (False, False)),
     "lm": (clone(REGRESSOR).set_params(solver="lm", max_iter=3), X, Y, (False, False)),
@@ -123,7 +124,7 @@ def test_wrong_quantiles(quantiles):
     if quantiles == []:
         assert ensemble.predict_quantiles(X, []).shape == (0, 60, 2)
         return
-    with pytest.raises(ValueError, match="^`quantiles` must be a list of numbers from 0 to 1, shares of the members"):
+    with pytest.raises(ValueError, match=r"^`quantiles` must be a list of numbers from 0 to 1, shares of the members"):
         ensemble.predict_quantiles(X, quantiles)
 
 

@@ -369,3 +369,16 @@ def test_an_interruption_ends_the_calls_that_are_running(monkeypatch):
     assert n_calls == 1
     assert len(controls) > 1
     assert controls[-1].each[:, REQUEST].all()
+
+
+@pytest.mark.parametrize("n_jobs", [1, 2])
+def test_an_error_of_a_call_is_one_of_its_fits(monkeypatch, n_jobs):
+    def fail(*_, **__):
+        raise MemoryError("no memory")
+
+    monkeypatch.setattr(together, "train_together", fail)
+    with pytest.raises(MemoryError, match=r"^no memory$"):
+        MLPGridSearchCV(CLASSIFIER, GRID, n_jobs=n_jobs, error_score="raise").fit(X, LABELS)
+    with pytest.raises(ValueError, match=r"(?s)All the 20 fits failed.*MemoryError: no memory") as caught:
+        MLPGridSearchCV(CLASSIFIER, GRID, n_jobs=n_jobs).fit(X, LABELS)
+    assert "KeyError" not in str(caught.value)

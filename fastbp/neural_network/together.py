@@ -135,22 +135,28 @@ class SideBySide:
         fits.sort(key=lambda pair: -pair[1].seconds)  # the longest first, so that the threads end together
         members = [fit.begin(_SECONDS_PER_CALL * self._n_threads / n) for _, fit in fits]
         make_ready(dtype, kernel)  # here, where it can be interrupted
-        controls = Controls(self._n_threads)
-        self._calls.append(_Call(fits, controls, self._submit(members, controls)))
+        controls, seconds = Controls(self._n_threads), sum(fit.seconds for _, fit in fits)
+        self._calls.append(_Call(fits, controls, self._submit(members, self._n_threads, controls, seconds)))
 
-    def _submit(self, members: list[Member], controls: Controls) -> Future[float]:
+    def _submit(self, *call: Any) -> Future[float]:
         """Have a call made by another thread, or here if there is to be only one or the system refuses another."""
-        memory = Memory([member.frame for member in members], self._n_threads)
         if self._n_threads > 1:
             with contextlib.suppress(RuntimeError):
-                return self._pool.submit(_timed_call, members, memory, controls)
+                return self._pool.submit(_timed_call, *call)
         done: Future[float] = Future()
-        done.set_result(_timed_call(members, memory, controls))
+        try:
+            done.set_result(_timed_call(*call))
+        except Exception as error:
+            done.set_exception(error)
         return done
 
     def _finish(self, call: _Call) -> None:
         """Record the epochs of a call when it is over."""
-        seconds = call.future.result() * min(self._n_threads, len(call.fits))
+        try:
+            seconds = call.future.result() * min(self._n_threads, len(call.fits))
+        except Exception as error:  # which no fit can be blamed for
+            self._ends |= {number: error for number, _ in call.fits}
+            return
         estimated = sum(fit.seconds for _, fit in call.fits)
         for number, fit in call.fits:
             self.seconds[number] += seconds * fit.seconds / estimated
@@ -165,10 +171,11 @@ class SideBySide:
                     self._begun.append((number, fit))
 
 
-def _timed_call(members: list[Member], memory: Memory, controls: Controls) -> float:
-    """Train, and return how many seconds it took."""
+def _timed_call(members: list[Member], n_threads: int, controls: Controls, seconds: float) -> float:
+    """Train, in a call that is estimated to take so many seconds for each epoch, and return how many it took."""
+    memory = Memory([member.frame for member in members], n_threads)
     began = time.perf_counter()
-    train_together(members, memory, controls=controls)
+    train_together(members, memory, seconds, controls=controls)
     return time.perf_counter() - began
 
 
