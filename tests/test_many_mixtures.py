@@ -88,7 +88,7 @@ class Problem:
             mask[:2] = True
             return mask
         if kind == "repeated":
-            return rng.integers(n, size=int(rng.integers(2, 2 * n)))
+            return rng.integers(-n, n, size=int(rng.integers(2, 2 * n)))  # some from the end
         if kind == "slice":
             return np.arange(n)[1::2].astype(rng.choice([np.int32, np.uint8, np.int64]))
         return rng.permutation(n)[: int(rng.integers(2, n + 1))] if kind == "indices" else None
