@@ -1,5 +1,6 @@
 """Many networks in one call: each ends with the bits of its own `fit` and `predict`, which is the oracle here."""
 
+import importlib
 import os
 import tracemalloc
 from datetime import timedelta
@@ -11,6 +12,8 @@ import fastbp as bp
 from fastbp.system import alone
 from fastbp.training import rounds
 from tests.saved_files import CUBE
+
+predicting = importlib.import_module("fastbp.export.predict_many")  # of the name of a function in it
 
 RNG = np.random.default_rng(0)
 X = RNG.normal(size=(60, 4))
@@ -445,3 +448,10 @@ def test_outputs_of_sparse_rows():
 def test_wrong_predictions_are_refused(networks, rows, kind, message):
     with pytest.raises(kind, match=message):
         bp.predict_many(networks, rows)
+
+
+def test_many_rows_of_tiny_networks_do_not_hold_the_gil(monkeypatch):
+    """Of networks with few parameters, a row takes as long as they do."""
+    monkeypatch.setattr(predicting, "evaluator_of", lambda net: pytest.fail("by an evaluator"))
+    nets, rows = make(2, (1, 2, 1)), np.resize(X, (50_000, 1))
+    assert bp.predict_many(nets, rows).tobytes() == np.array([net.predict(rows) for net in nets]).tobytes()

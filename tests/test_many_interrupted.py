@@ -3,6 +3,7 @@
 import itertools
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 
 import numpy as np
@@ -104,6 +105,24 @@ def test_a_first_step_that_was_abandoned_takes_no_random_order(monkeypatch, tmp_
     for other in others:
         other.fit(X, Y, epochs=3, batch_size=7, seed=0)
     assert all(map(same, nets, others))
+
+
+def test_a_child_that_is_forked_meanwhile_may_train_its_copy(monkeypatch):
+    """It would wait for ever for the lock of random numbers that a thread of its parent's holds."""
+    real, free = rounds.train_together, []
+
+    def look(members, *arguments):
+        for net in nets:
+            lock = net._training_state.rng.bit_generator.lock
+            with ThreadPoolExecutor(1) as pool:
+                free.append(pool.submit(lock.acquire, blocking=False).result())
+                pool.submit(lock.release).result()
+        real(members, *arguments)
+
+    monkeypatch.setattr(rounds, "train_together", look)
+    nets = make()
+    bp.fit_many(nets, X, Y, epochs=1, seed=0)
+    assert free == [True] * 3
 
 
 def test_a_network_at_its_end_has_its_best_parameters_whatever_comes_later(monkeypatch):
