@@ -16,7 +16,7 @@ from fastbp.engine.frame import Frame
 from fastbp.engine.interruption import LONG_CALL, call_interruptibly
 from fastbp.engine.threads import blas_threads
 from fastbp.engine.workspace import aligned_empty
-from fastbp.kernels.machine.team import CONTROL_LENGTH
+from fastbp.kernels.machine.team import ABANDON, CONTROL_LENGTH, REQUEST
 from fastbp.kernels.roots import entry
 from fastbp.kernels.roots import many as kernel
 from fastbp.kernels.tables import member as in_member
@@ -93,8 +93,25 @@ class Memory:
         )
 
 
+class Controls:
+    """The control vectors of a call, by which another thread than the one that calls can ask for its end."""
+
+    def __init__(self, n_threads: int) -> None:
+        self.vector = aligned_empty((1 + n_threads) * CONTROL_LENGTH, np.dtype(np.int64))
+        self.vector.fill(0)
+        self.each = self.vector.reshape(-1, CONTROL_LENGTH)  # the team's, and one for each thread
+
+    def abandon(self) -> None:
+        """Ask the kernel to return soon, wherever it is."""
+        self.each[:, REQUEST] = ABANDON
+
+
 def train_together(
-    members: Sequence[Member], memory: Memory, seconds: float = 0.0, deadline: float | None = None
+    members: Sequence[Member],
+    memory: Memory,
+    seconds: float = 0.0,
+    deadline: float | None = None,
+    controls: Controls | None = None,
 ) -> None:
     """Take the steps of many networks of one dtype, on all threads that have memory.
 
@@ -104,7 +121,7 @@ def train_together(
     for member in members:
         require_writable_arrays(member.params, member.frame.state)
         member.frame.status = FINISHED
-    _run(entry.TRAIN, members, memory, seconds, deadline)
+    _run(entry.TRAIN, members, memory, seconds, deadline, controls)
 
 
 def outputs_together(members: Sequence[Member], memory: Memory, seconds: float = 0.0) -> None:
@@ -112,27 +129,32 @@ def outputs_together(members: Sequence[Member], memory: Memory, seconds: float =
     _run(entry.OUTPUTS, members, memory, seconds, None)
 
 
-def _run(task: int, members: Sequence[Member], memory: Memory, seconds: float, deadline: float | None) -> None:
+def _run(
+    task: int,
+    members: Sequence[Member],
+    memory: Memory,
+    seconds: float,
+    deadline: float | None,
+    controls: Controls | None = None,
+) -> None:
     """Call the kernel."""
     make_ready(memory.dtype, kernel)
     table = np.array([_row(member) for member in members])
     n_threads = min(memory.n_threads, len(members))
-    controls = aligned_empty((1 + memory.n_threads) * CONTROL_LENGTH, np.dtype(np.int64))
-    controls.fill(0)
-    each = controls.reshape(-1, CONTROL_LENGTH)  # the team's, and one for each thread
-    threads = memory.table(each[1:])
+    controls = Controls(memory.n_threads) if controls is None else controls
+    threads = memory.table(controls.each[1:])
     addresses = np.array([address_of(table), len(members), address_of(threads)])
-    tail = addresses, controls, np.zeros(0, memory.dtype), 0, _NO_RATES
+    tail = addresses, controls.vector, np.zeros(0, memory.dtype), 0, _NO_RATES
     # what must live until the kernel returns, whatever becomes of the caller
     owned = table, threads, memory, [(member, _held(member)) for member in members]
-    call = functools.partial(call_with_helpers, owned, kernel, controls, task, tail, n_threads)
+    call = functools.partial(call_with_helpers, owned, kernel, controls.vector, task, tail, n_threads)
     calls_blas = any(frame.workspace.calls_blas for member in members for frame in member.frames)
     for member, row in zip(members, table, strict=True):
         if member.validation is not None:
             member.validation.counted = row[in_member.N_VALIDATED :][:1]
     with blas_threads.held_at_one() if calls_blas else contextlib.nullcontext():
         if seconds >= LONG_CALL:
-            call_interruptibly(call, each.T, deadline)  # a request is written into all of them
+            call_interruptibly(call, controls.each.T, deadline)  # a request is written into all of them
         else:
             call()
     if (table[:, in_member.STATUS] == kernel.UNKNOWN).any():

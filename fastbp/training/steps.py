@@ -64,8 +64,10 @@ class Steps:
     n_train : int or None
         How many rows the order of an epoch names; None for all.
     rows : ndarray of int64 or None
-        The rows of an epoch, which are ours and were checked; None for all.  Only for epochs that are taken together
-        with those of others.
+        The rows of an epoch, which are ours and were checked; None for all.  Only where several epochs are begun at
+        once.
+    shuffles_again : bool
+        Whether each of several epochs shuffles the order of the last one, rather than the rows.
     frame : Frame or None
         A frame for these steps; None for one that is kept for later fits.
     mean_weight : float
@@ -103,6 +105,7 @@ class Steps:
         objective: Objective | None = None,
         n_train: int | None = None,
         rows: NDArray[np.int64] | None = None,
+        shuffles_again: bool = False,
         frame: Frame | None = None,
         mean_weight: float = 0.0,
         clip_norm: float = 0.0,
@@ -113,7 +116,7 @@ class Steps:
         self.model, self.data, self.state, self.batch_rows = model, data, state, batch_rows
         if n_train is None:
             n_train = len(data) if rows is None else len(rows)
-        self.n_train, self._rows = n_train, rows
+        self.n_train, self._rows, self._shuffles_again = n_train, rows, shuffles_again
         self.per_epoch = -(-self.n_train // batch_rows)
         self.is_full_batch = batch_rows == self.n_train
         self._keeps_frame = frame is None and objective is None
@@ -133,7 +136,7 @@ class Steps:
         self._step_time = StepTime(seconds_per_step(model.sizes, batch_rows))
         self.position = 0
         self.before_epoch = model.params.copy()
-        self._order: NDArray[np.int64] | None = None  # of epochs that are taken together with those of others
+        self._order: NDArray[np.int64] | None = None  # of several epochs that are begun at once
 
     def end(self) -> None:
         """Keep the frame for a later fit, unless it is one that no other fit can use."""
@@ -213,12 +216,8 @@ class Steps:
             Called once, whatever ends the call, with the mean cost, the last learning rate and the seconds of each
             finished epoch.
         """
-        frame, sums = self._frame, np.empty((len(rates) // self.per_epoch, 2))
-        order = None if bits is None else np.empty(self.n_train, np.int64)
-        self._set_data(order)
-        if bits is not None:
-            frame.set_random(bits)
-        frame.record_epochs(sums, self.before_epoch, shuffles=bits is not None)
+        frame = self._frame
+        self.begin_epochs(rates, bits)
         began = time.perf_counter()
         try:
             with nullcontext() if bits is None else bits.lock:
@@ -229,7 +228,7 @@ class Steps:
             n = int(frame.epochs_done[0])
             seconds = (time.perf_counter() - began) / max(1, n)
             last_rates = rates[self.per_epoch - 1 :: self.per_epoch][:n]
-            costs = (sums[:n, 0] / sums[:n, 1]).tolist()
+            costs = (self._sums[:n, 0] / self._sums[:n, 1]).tolist()
             record(costs, last_rates.tolist(), [seconds] * n)
         return self._diverged() if status == DIVERGED else (costs[-1], status)
 
@@ -246,12 +245,12 @@ class Steps:
         self._begun = self.position, self.state.step
         self._sums = np.empty((-(-(self.position + len(rates)) // self.per_epoch), 2))
         if bits is not None and self._order is None:
-            self._order = np.empty(self.n_train, np.int64)
+            self._order = np.arange(self.n_train) if self._rows is None else self._rows.copy()
         order = self._rows if bits is None else self._order
         assert order is None or len(order) == self.n_train
         self._set_data(order)
         if bits is not None:
-            frame.set_random(bits, self._rows)
+            frame.set_random(bits, self._order if self._shuffles_again else self._rows)
         frame.record_epochs(self._sums, self.before_epoch, shuffles=bits is not None)
         return Member(frame, self.model.params, self.position, rates, validation)
 
