@@ -84,9 +84,10 @@ _MOST_DENSITY = 0.15
 # The outputs of a few rows are computed by way of arrays whose addresses are known.
 SMALL_INPUT = 1 << 10  # elements of X up to which copying is quicker than asking for its address
 SMALL_FLOPS = 1 << 16  # that no thread would share, and no thread of a BLAS either
-# Outputs of many networks at once go by their evaluators, without a frame for each, up to some 0.2 ms of the kernels;
-# other threads wait so long for the GIL.
-MOST_PARAMS_TIMES_ROWS = 1 << 23
+# Outputs of many networks at once go by their evaluators, without a frame for each, up to some 0.6 ms of the kernels;
+# other threads wait so long for the GIL.  A row takes as long as so many parameters, however few a network has.
+MOST_PARAMS_TIMES_ROWS = 1 << 25
+PARAMS_OF_A_ROW = 1 << 10
 FEWEST_SHUFFLED_ROWS = 1 << 9  # for whose random order a call of the kernel pays
 # A product of at most this many multiply-adds is never shared by a BLAS between its threads (OpenBLAS begins at 2^18).
 _SERIAL_PRODUCT = 1 << 15

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import functools
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -40,15 +40,15 @@ class Validation:
         What early stopping goes by, see `fastbp.kernels.tables.member`; changed in place.
     best : ndarray, shape (n_params,), or None
         Overwritten with the parameters of an epoch whose cost is the lowest so far.
-    n_done : int
-        How many of the losses are written.
+    counted : ndarray of int64, shape (1,)
+        How many of the losses are written; the kernel counts them there.
     """
 
     frame: Frame
     losses: NDArray[np.float64]
     rule: NDArray[np.float64] | None = None
     best: NDArray[Any] | None = None
-    n_done: int = 0
+    counted: NDArray[np.int64] = field(default_factory=lambda: np.zeros(1, np.int64))
 
 
 @dataclass(slots=True)
@@ -149,16 +149,14 @@ def _run(
     owned = table, threads, memory, [(member, _held(member)) for member in members]
     call = functools.partial(call_with_helpers, owned, kernel, controls.vector, task, tail, n_threads)
     calls_blas = any(frame.workspace.calls_blas for member in members for frame in member.frames)
-    try:
-        with blas_threads.held_at_one() if calls_blas else contextlib.nullcontext():
-            if seconds >= LONG_CALL:
-                call_interruptibly(call, controls.each.T, deadline)  # a request is written into all of them
-            else:
-                call()
-    finally:
-        for member, n_validated in zip(members, table[:, in_member.N_VALIDATED].tolist(), strict=True):
-            if member.validation is not None:
-                member.validation.n_done = n_validated
+    for member, row in zip(members, table, strict=True):
+        if member.validation is not None:
+            member.validation.counted = row[in_member.N_VALIDATED :][:1]
+    with blas_threads.held_at_one() if calls_blas else contextlib.nullcontext():
+        if seconds >= LONG_CALL:
+            call_interruptibly(call, controls.each.T, deadline)  # a request is written into all of them
+        else:
+            call()
     if (table[:, in_member.STATUS] == kernel.UNKNOWN).any():
         raise UnknownCodeError
 

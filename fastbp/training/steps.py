@@ -234,24 +234,15 @@ class Steps:
 
     # --- together with the steps of others: what comes before and after `fastbp.engine.many.train_together` -----------
 
-    def begin_epoch(self, rates: NDArray[np.float64], order: NDArray[np.int64] | None = None) -> Member:
-        """Return what takes the rest of an epoch, as `epoch` does, by the arguments that it has."""
-        self._begin_epoch(order)
-        return Member(self._frame, self.model.params, self.position, rates[self.position :])
-
-    def finish_epoch(self) -> tuple[float, int]:
-        """Return cost and status as `epoch` does; an exception may have kept the kernel from taking all steps."""
-        self._count_steps()
-        return self._outcome(self._frame.status)
-
     def begin_epochs(
         self, rates: NDArray[np.float64], bits: np.random.BitGenerator | None, validation: Validation | None = None
     ) -> Member:
         """Return what takes several epochs, as `epochs` does, each followed by a look at the validation data.
 
-        `rates` begins at `position`; the lock of `bits` must be held while the steps are taken.
+        `rates` begins at `position`.  The lock of `bits` need not be held: nobody else trains the network.
         """
         frame = self._frame
+        self._begun = self.position, self.state.step
         self._sums = np.empty((-(-(self.position + len(rates)) // self.per_epoch), 2))
         if bits is not None and self._order is None:
             self._order = np.arange(self.n_train) if self._rows is None else self._rows.copy()
@@ -268,24 +259,24 @@ class Steps:
 
         An epoch after which no validation data were looked at, though that was wanted, is not finished.
         """
-        frame = self._frame
+        frame, (position, step) = self._frame, self._begun
         n = int(frame.epochs_done[0])
         n = n if n_validated is None else min(n, n_validated)
         frame.stop_recording()
-        self._count_steps()
-        self.position -= n * self.per_epoch
+        self._note_steps()
+        self.position = position + self.state.step - step - n * self.per_epoch
         costs = (self._sums[:n, 0] / self._sums[:n, 1]).tolist()
         return costs, self._diverged()[1] if frame.status == DIVERGED else frame.status
+
+    @property
+    def n_unnoted(self) -> int:
+        """Steps that the kernel has taken since they were last noted."""
+        return self._frame.step - self.state.step
 
     def draw_order(self, rng: np.random.Generator) -> None:
         """Draw the order of an epoch that was begun by another process."""
         order = rng.permutation(self.n_train)
         self._order = order if self._rows is None else self._rows[order]
-
-    def _count_steps(self) -> None:
-        before = self.state.step
-        self._note_steps()
-        self.position += self.state.step - before
 
     # --- parts of it --------------------------------------------------------------------------------------------------
 

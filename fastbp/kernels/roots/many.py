@@ -35,13 +35,10 @@ def run(task, slot, addresses, control, like, first_step, rates):
     As the leader (slot 0) until it is done with all of them, or as a helper (slot > 0) until none is left.  `like` is
     an empty array of the networks' dtype, `rates` of float64; `first_step` means nothing here.  Overwrites what `entry`
     overwrites, in each network's arrays and in the threads' memory, and what the table of members says.  Where
-    `control` asks for a pause, no further network is begun; the request must stand in the threads' own control vectors
-    as well.  Returns FINISHED.
+    `control` asks for a pause, no further network is begun but the leader's first, so that every call comes further;
+    the request must stand in the threads' own control vectors as well.  Returns FINISHED.
     """
     team_control = at(control, 0)
-    mode = float_mode()
-    if task == TRAIN:
-        set_float_mode(mode | FLUSH_DENORMALS)
     if slot > LEADER:
         polls = 0
         while not team.is_stopped(team_control):
@@ -54,21 +51,22 @@ def run(task, slot, addresses, control, like, first_step, rates):
         take_members(task, slot, at(addresses, 0), team_control, at(like, 0), at(rates, 0))
         team.close_region(team_control, n_members)
         team.stop(team_control)
-    set_float_mode(mode)
     return in_scalars.FINISHED
 
 
 @leaf
 def take_members(task, slot, table, control, reals, doubles):
     """Do networks of the open region until none is left."""
+    must_begin = slot == LEADER
     while True:
         p = team.take_piece(control, slot, 0)
         if p == team.NONE:
             return
         member = shift(from_address(table[MEMBERS], table), p * in_member.MEMBER_COLUMNS)
         memory = shift(from_address(table[THREADS], table), slot * in_member.THREAD_COLUMNS)
-        if not team.is_asked_to_pause(control):
+        if not team.is_asked_to_pause(control) or (must_begin and not team.is_abandoned(control)):
             do_member(task, member, memory, reals, doubles)
+            must_begin = False
         team.piece_done(control)
 
 
@@ -101,13 +99,22 @@ def do_member(task, member, memory, reals, doubles):
         leader.cost(job)
     elif member[in_member.VALIDATION] == 0:
         rates = from_address(member[in_member.RATES], doubles)
-        leader.train(job, member[in_member.FIRST_STEP], member[in_member.N_STEPS], rates)
+        train(job, member[in_member.FIRST_STEP], member[in_member.N_STEPS], rates)
     else:
         validation = job_in(from_address(member[in_member.VALIDATION], member), memory, reals, doubles)
         if knows(validation.net, False, False):
             train_with_validation(job, validation, member, doubles)
         else:
             member[in_member.STATUS] = in_scalars.UNKNOWN
+
+
+@leaf
+def train(job, first_step, n_steps, rates):
+    """Take steps as `entry` does: with denormals flushed, which costs of validation data are not."""
+    mode = float_mode()
+    set_float_mode(mode | FLUSH_DENORMALS)
+    leader.train(job, first_step, n_steps, rates)
+    set_float_mode(mode)
 
 
 @leaf
@@ -126,7 +133,7 @@ def train_with_validation(job, validation, member, doubles):
     while True:
         m = min(steps_per_epoch - position, n_steps - done)
         if m > 0:
-            leader.train(job, position, m, shift(rates, done))
+            train(job, position, m, shift(rates, done))
             if s[in_scalars.STATUS] != in_scalars.FINISHED and s[in_scalars.STATUS] != in_scalars.CONVERGED:
                 return
         done += m
