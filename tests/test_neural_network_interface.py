@@ -304,6 +304,6 @@ def test_ctrl_c_keeps_what_was_learned(iris, monkeypatch):
 
     monkeypatch.setattr(Steps, "epoch", interrupted)
     with pytest.warns(UserWarning, match=r"^Training interrupted by user\.$"):
-        model = MLPClassifier(**QUICK).fit(*iris)
+        model = MLPClassifier(**QUICK, early_stopping=True).fit(*iris)  # which looks after each epoch
     assert model.n_iter_ == len(model.loss_curve_) == 2
     assert model.predict(iris[0]).shape == (150,)
