@@ -49,8 +49,8 @@ def in_rounds_of(n_epochs, monkeypatch):
 def test_ctrl_c_anywhere_between_the_records_loses_no_step(monkeypatch):
     arguments = {"epochs": 3, "seed": 0, "validation_data": (X, Y), "early_stopping": RULE, "batch_size": 20}
     others = make(2, dropout=0.1)
+    histories = [other.fit(X, Y, **arguments).as_dict() for other in others]
     for other in others:
-        other.fit(X, Y, **arguments)
         other.fit(X, Y, epochs=1)
     for after in itertools.count():
         nets = make(2, dropout=0.1)
@@ -61,6 +61,9 @@ def test_ctrl_c_anywhere_between_the_records_loses_no_step(monkeypatch):
                 break
             except KeyboardInterrupt:
                 assert not alone.trainings
+        for net, history in zip(nets, histories, strict=True):
+            for name in ("loss", "val_loss", "learning_rate"):
+                assert net.history.as_dict()[name].tobytes() == history[name].tobytes(), (after, name)
         bp.fit_many(nets, X, Y, epochs=1)
         assert all(map(same, nets, others))
     assert after > 20
@@ -178,7 +181,10 @@ def test_a_round_is_as_long_as_the_steps_that_were_taken(monkeypatch):
     v = (X, -Y)
     rules = [bp.EarlyStopping(1)] * 9 + [None]
     nets = make(10)
-    bp.fit_many(nets, X, Y, epochs=100, seed=0, validation_data=v, early_stopping=rules, n_threads=1)
+    bp.fit_many(
+        nets, X, Y, epochs=100, seed=0, optimizer=bp.Adam(0.1), validation_data=v, early_stopping=rules, n_threads=1
+    )
+    assert [len(net.history) < 25 for net in nets] == [True] * 9 + [False]
     share = sum(net.history.seconds.sum() for net in nets)
     assert len(seen) == 2
     assert share >= 0.02
