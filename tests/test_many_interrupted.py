@@ -274,3 +274,19 @@ def test_what_the_kernels_do_not_know_is_an_error(monkeypatch):
     before_a_round(change, monkeypatch)
     with pytest.raises(UnknownCodeError):
         bp.fit_many(make(), X, Y, epochs=3, seed=0)
+
+
+@pytest.mark.parametrize("is_interrupted", [False, True])
+def test_a_network_that_has_diverged_writes_no_checkpoint(is_interrupted, monkeypatch, tmp_path):
+    """A fit that goes on from the last one may have another learning rate."""
+
+    def stop(members):
+        if is_interrupted:
+            raise KeyboardInterrupt
+
+    before_a_round(stop, monkeypatch)
+    context = pytest.raises(KeyboardInterrupt) if is_interrupted else pytest.warns(RuntimeWarning)
+    rates = [bp.SGD(1e300), bp.SGD(0.1)]
+    with context:
+        bp.fit_many(make(2), X, Y, epochs=2, seed=0, optimizer=rates, checkpoint=tmp_path, checkpoint_every=1)
+    assert [path.name for path in tmp_path.iterdir()] == ["network-00001.fastbp"]
