@@ -44,7 +44,6 @@ CASES = {
     "no shuffle": (clone(REGRESSOR).set_params(shuffle=False), X, Y, (True, True)),
     "float32": (clone(REGRESSOR).set_params(dtype="float32"), X, Y, (True, True)),
     "sparse": (CLASSIFIER, sparse.csr_matrix(np.where(X > 0, X, 0)), LABELS, (True, True)),
-    "sparse in parts": (CLASSIFIER, sparse.csr_matrix(X * (np.arange(60) < 20)[:, None]), LABELS, (True, True)),
     "early stopping": (clone(REGRESSOR).set_params(early_stopping=True), X, Y, (False, False)),
     "lbfgs": (clone(CLASSIFIER).set_params(solver="lbfgs"), X, LABELS, (False, False)),
     "lm": (clone(REGRESSOR).set_params(solver="lm", max_iter=3), X, Y, (False, False)),
@@ -151,9 +150,9 @@ def test_predictions_of_two_classes_and_of_several_labels():
 
 @pytest.mark.filterwarnings("ignore:The number of unique classes")
 def test_a_class_that_some_members_never_saw():
-    y = np.where(np.arange(60) < 1, "rare", np.where(np.arange(60) < 30, "ant", "bee"))
+    y = np.where(np.arange(60) < 1, "aphid", np.where(np.arange(60) < 30, "ant", "bee"))
     ensemble = ensemble_of(CLASSIFIER, 12, bootstrap=True).fit(X, y)
-    knows = [set(member.classes_) == {"ant", "bee", "rare"} for member in ensemble.estimators_]
+    knows = [set(member.classes_) == {"ant", "aphid", "bee"} for member in ensemble.estimators_]
     assert 0 < sum(knows) < 12
     each = ensemble.predict_proba_members(X)
     assert each.shape == (12, 60, 3)
@@ -161,8 +160,8 @@ def test_a_class_that_some_members_never_saw():
     for probabilities, member, knew in zip(each, ensemble.estimators_, knows, strict=True):
         if not knew:
             assert list(member.classes_) == ["ant", "bee"]
-            assert (probabilities[:, 2] == 0).all()
-            assert same_bits(probabilities[:, :2], member.predict_proba(X))
+            assert (probabilities[:, 1] == 0).all()
+            assert same_bits(probabilities[:, [0, 2]], member.predict_proba(X))
 
 
 def test_one_class():

@@ -11,7 +11,15 @@ from sklearn.base import clone
 from sklearn.exceptions import FitFailedWarning, NotFittedError
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import make_scorer, mean_absolute_error
-from sklearn.model_selection import GridSearchCV, GroupKFold, KFold, RepeatedKFold, ShuffleSplit, cross_val_score
+from sklearn.model_selection import (
+    GridSearchCV,
+    GroupKFold,
+    KFold,
+    ParameterGrid,
+    RepeatedKFold,
+    ShuffleSplit,
+    cross_val_score,
+)
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.utils.estimator_checks import parametrize_with_checks
@@ -34,6 +42,10 @@ Y = np.tanh(X @ RNG.standard_normal((4, 2)))
 LABELS = np.array(["ant", "bee", "cow"])[(X @ RNG.standard_normal((4, 3))).argmax(axis=1)]
 NUMBERS = (LABELS == "ant") + 2 * (LABELS == "bee")
 WEIGHTS = RNG.uniform(0.1, 3, len(X))
+# Some rows are so sparse that their products run over the numbers, as those of all rows do not.
+PARTLY_SPARSE = sparse.csr_matrix(
+    RNG.standard_normal((80, 50)) * (RNG.random((80, 50)) < np.where(np.arange(80) < 40, 0.9, 0.03)[:, None])
+)
 SPARSE = sparse.csr_matrix(np.where(np.abs(X) > 0.5, X, 0))
 CLASSIFIER = MLPClassifier((5,), max_iter=14, batch_size=16, random_state=0)
 REGRESSOR = MLPRegressor(hidden_layer_sizes=(5,), max_iter=14, batch_size=16, random_state=0)
@@ -104,6 +116,7 @@ CASES = {
     "a class in one fold": (CLASSIFIER, SMALL, {"cv": KFold(3)}, (X[NUMBERS.argsort()], np.sort(NUMBERS)), 2),
     "several labels": (CLASSIFIER, SMALL, {"cv": 2}, (X, (Y > 0).astype(int)), 4),
     "sparse": (CLASSIFIER, SMALL, {"cv": 3}, (SPARSE, LABELS), 0),
+    "sparse in parts": (CLASSIFIER, SMALL, {"cv": [(np.arange(40, 80), np.arange(40))]}, (PARTLY_SPARSE, LABELS), 0),
     "lists": (REGRESSOR, SMALL, {"cv": 2}, (X.tolist(), Y.tolist()), 0),
     "float32": (REGRESSOR, {"dtype": [None, "float32", "float64"]}, {"cv": 2}, (X.astype("f4"), Y), 0),
     "no shuffle": (REGRESSOR, {"shuffle": [True, False]}, {"cv": 2}, (X, Y, {"sample_weight": WEIGHTS}), 0),
@@ -232,12 +245,36 @@ def test_rows_that_no_fold_trains_on_may_be_wrong():
 def test_no_seed():
     """Each fit draws a seed of its own; the same with the same state of NumPy's global generator."""
     estimator = clone(CLASSIFIER).set_params(random_state=None)
-    scores = []
+    scores, seeds = [], []
+
+    def score(model, X, y):
+        seeds.append(model.random_state)
+        return model.score(X, y)
+
     for _ in range(2):
         np.random.seed(5)  # it is what scikit-learn draws from
-        scores.append(MLPGridSearchCV(estimator, SMALL).fit(X, LABELS).cv_results_["mean_test_score"])
+        found = MLPGridSearchCV(estimator, SMALL, scoring=score, refit=False).fit(X, LABELS)
+        scores.append(found.cv_results_["mean_test_score"])
     assert same_bits(*scores)
+    assert len(set(seeds[:10])) == 10
+    assert seeds[:10] == seeds[10:]
     assert estimator.random_state is None
+
+
+def test_a_scikit_learn_that_asks_in_another_order(monkeypatch):
+    """Then nothing that was trained is taken for something else."""
+
+    class Backwards(GridSearchCV):
+        def _run_search(self, evaluate_candidates, **keywords):
+            evaluate_candidates(list(ParameterGrid(self.param_grid))[::-1], **keywords)
+
+    monkeypatch.setattr(search, "GridSearchCV", Backwards)
+    ours = MLPGridSearchCV(CLASSIFIER, GRID, cv=2).fit(X, LABELS)
+    require_same(ours, Backwards(CLASSIFIER, GRID, cv=2).fit(X, LABELS))
+    other_folds = [(test, train) for train, test in KFold(2).split(X)]
+    monkeypatch.setattr(search, "GridSearchCV", lambda **arguments: GridSearchCV(**arguments | {"cv": other_folds}))
+    ours = MLPGridSearchCV(CLASSIFIER, GRID, cv=KFold(2)).fit(X, LABELS)
+    require_same(ours, GridSearchCV(CLASSIFIER, GRID, cv=other_folds).fit(X, LABELS))
 
 
 @pytest.mark.parametrize(

@@ -232,12 +232,19 @@ class _Fits:
         """Return a new estimator with such parameters."""
         return clone(self.estimator).set_params(**clone(parameters, safe=False))
 
-    def trained(self, rows: NDArray[Any]) -> tuple[Any, int | None]:
-        """Return the estimator of the next fit, where it is one to these rows and was trained, and its number."""
+    def trained(self, parameters: dict[str, Any], rows: NDArray[Any]) -> tuple[Any, int | None]:
+        """Return the estimator of the next fit, if it is that of this point and these rows and was trained; its number.
+
+        scikit-learn may ask in another order some day: then no fit is taken for another.
+        """
         number = self._asked
         self._asked += 1
         point, fold = divmod(number, len(self.splits))
-        if point >= len(self._points) or not np.array_equal(rows, self.splits[fold][0]):
+        if (
+            point >= len(self._points)
+            or not np.array_equal(rows, self.splits[fold][0])
+            or not _are_same(parameters, self._points[point])
+        ):
             return None, None
         return self._trained.pop(number) if self._side_by_side.train(number) else None, number
 
@@ -246,6 +253,14 @@ def _is_plain(estimator: Any) -> bool:
     """Whether no parameter is anything that can be changed, so that estimators may have it in common."""
     parts = [value if isinstance(value, tuple) else (value,) for value in vars(estimator).values()]
     return all(isinstance(part, _PLAIN) for value in parts for part in value)
+
+
+def _are_same(parameters: dict[str, Any], point: dict[str, Any]) -> bool:
+    """Whether parameters are those of a point, or copies of them."""
+    return parameters.keys() == point.keys() and all(
+        value == point[name] if isinstance(value, _PLAIN | tuple) else type(value) is type(point[name])
+        for name, value in parameters.items()
+    )
 
 
 def _threads_of(n_jobs: int | None) -> int:
@@ -282,7 +297,7 @@ class _Point:
     def fit(self, X: Any, y: Any, *, rows: NDArray[Any], **keywords: Any) -> Any:
         """Wait for the fit to these rows, or make it."""
         fits = self._fits
-        estimator, number = fits.trained(rows)
+        estimator, number = fits.trained(self._parameters, rows)
         began = time.perf_counter()
         try:
             if estimator is None:
