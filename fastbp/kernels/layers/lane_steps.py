@@ -137,12 +137,13 @@ def vectors_to_networks(group):
 
 
 @part
-def step_of_network(group, q, net):
-    """A network's own step, in its own room, and back into its lane."""
+def step_of_network(group, q, net, whole_vectors):
+    """A network's own step, in its own room, and back into its lane; with zeros behind it that make whole vectors."""
     n = net.plan[in_plan.N_PARAMS]
+    length = own_row(n) if whole_vectors else n
     w, g = own_vector(group, q, W), own_vector(group, q, G)
     s1, s2 = own_vector(group, q, S1), own_vector(group, q, S2)
-    update(rule_of(net), Runs(1, n, n, n), g, w, s1, s2)
+    update(rule_of(net), Runs(1, length, length, length), g, w, s1, s2)
     put_lane(n, w, q, group.w)
     if net.plan[in_plan.N_STATE_VECTORS] > 0:
         put_lane(n, s1, q, group.s1)

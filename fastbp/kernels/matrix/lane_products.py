@@ -22,7 +22,7 @@ from fastbp.kernels.machine.vector_writer import INT, Vectors, integer, loop, me
 from fastbp.kernels.matrix.products import share
 
 # Rows and columns of the largest tile: sums, the rows' elements of a, and one of b at a time stay in the registers.
-LANE_ROWS = 4 if TILING in (AVX512, NEON) else 3
+LANE_ROWS = 6 if TILING in (AVX512, NEON) else 3
 LANE_COLUMNS = 4
 NO_START = -1  # a row stride of c0 that stands for c0 = 0
 
@@ -64,9 +64,11 @@ def _tile(module: Any, real: Any, rows: int, columns: int) -> Any:
     b_offsets = [integer(0), *(_opaque(builder, builder.mul(b_column, integer(j))) for j in range(1, columns))]
 
     def step(_: Any, a_here: Any, b_here: Any, *sums: Any) -> list[Any]:
-        left = [v.load(builder.gep(a_here, [offset])) for offset in a_offsets]
-        right = [v.load(builder.gep(b_here, [offset])) for offset in b_offsets]
-        after = [v.fma(left[i], right[j], total) for (i, j), total in zip(grid, sums, strict=True)]
+        left, after = [v.load(builder.gep(a_here, [offset])) for offset in a_offsets], list(sums)
+        for j, offset in enumerate(b_offsets):  # in this order one vector of b is in the registers at a time
+            right = v.load(builder.gep(b_here, [offset]))
+            for i in range(rows):
+                after[i * columns + j] = v.fma(left[i], right, sums[i * columns + j])
         return [builder.gep(a_here, [a_step]), builder.gep(b_here, [b_step]), *after]
 
     _, _, *sums = loop(builder, k, 1, [a, b, *sums], step)

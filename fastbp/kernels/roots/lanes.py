@@ -2,6 +2,8 @@
 
 from typing import Any, NamedTuple
 
+import numpy as np
+
 from fastbp.kernels.compiler.jit import inlined, leaf, root
 from fastbp.kernels.jobs.leader import begin_epoch, divisor_of_rows, has_finite_params
 from fastbp.kernels.layers.lane_steps import (
@@ -28,6 +30,8 @@ from fastbp.kernels.layers.lanes import (
     load_network,
     outputs_to_networks,
 )
+from fastbp.kernels.layers.narrow import trains_narrow
+from fastbp.kernels.layers.narrow_lanes import load_row, narrow_row
 from fastbp.kernels.machine import team
 from fastbp.kernels.machine.denormals import FLUSH_DENORMALS, float_mode, set_float_mode
 from fastbp.kernels.machine.finite import is_finite
@@ -53,6 +57,7 @@ class Crew(NamedTuple):
     networks: Any  # the table of networks
     group: Group
     control: Any
+    is_narrow: Any  # whether alone they are trained as `fastbp.kernels.layers.narrow` does
     costs: Any  # of each network's mini-batch, float64
     divisors: Any
     penalties: Any
@@ -109,7 +114,7 @@ def train_group(networks, n, control, room, first_step, n_steps):
         shift(numbers, n_lanes * N_NUMBERS),
     )  # fmt: skip
     crew = Crew(
-        networks, group, control, doubles, shift(doubles, 16), shift(doubles, 32), shift(doubles, 48)
+        networks, group, control, trains_narrow(net), doubles, shift(doubles, 16), shift(doubles, 32), shift(doubles, 48)
     )
     _enter(crew)
     alive = (1 << n) - 1
@@ -231,7 +236,10 @@ def _steps(crew, alive, first_step, n_steps, rate):
                 stepping |= 1 << q
         if stepping == 0:
             continue
-        _gradients(crew, stepping, first, m)
+        if crew.is_narrow:
+            _narrow_gradients(crew, first, m)
+        else:
+            _gradients(crew, stepping, first, m)
         alive = _take_steps(crew, alive, stepping, m)
         if alive == 0:
             return alive
@@ -260,6 +268,25 @@ def _begin_step(crew, q, first, m, i):
     s[in_scalars.POWER_1] *= s[in_scalars.CONSTANTS]
     s[in_scalars.POWER_2] *= s[in_scalars.CONSTANTS + 1]
     return True
+
+
+@leaf
+def _narrow_gradients(crew, first, m):
+    """Costs and gradients of narrow networks' mini-batches."""
+    group = crew.group
+    terms = scratch(group.w, 3 * 16 * 16)
+    scales, row_costs = scratch(group.w, 17), scratch(group.w, 18)
+    for q in range(group.n):
+        crew.penalties[q] = crew.costs[q] = 0.0
+    for q in range(lanes(group.w)):
+        scales[q] = real(0.0, group.w)
+    for i in range(m):
+        for q in range(group.n):
+            load_row(group, q, net_of(crew, q), first + i, scales)
+        narrow_row(group, i > 0, scales, terms, row_costs)
+        for q in range(group.n):
+            if scales[q] != 0:  # a sample of weight 0 does not count, not even where its cost is infinite
+                crew.costs[q] += np.float64(scales[q]) * np.float64(row_costs[q])
 
 
 @leaf
@@ -308,7 +335,7 @@ def _take_steps(crew, alive, stepping, m):
         vectors_to_networks(group)
         for q in range(group.n):
             if has(taken, q):
-                step_of_network(group, q, net_of(crew, q))
+                step_of_network(group, q, net_of(crew, q), crew.is_narrow)
     for q in range(group.n):
         if has(stepping, q) and not _end_step(crew, q, m):
             _leave(crew, q)
