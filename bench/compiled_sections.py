@@ -7,6 +7,7 @@ from bench.tables import (
     Record,
     Results,
     by_shape,
+    by_what_and_shape,
     median_ratio,
     number_text,
     records,
@@ -26,10 +27,7 @@ def _over_own_code(row: dict[str, Record]) -> float | None:
 
 def _section(results: Results, kind: str, title: str, text: str) -> str:
     """A table of all libraries, a row for each kind of call and network."""
-    groups: dict[tuple[str, str], dict[str, Record]] = {}
-    for record in records(results, kind):
-        info = record["extra_info"]
-        groups.setdefault((info["what"], info["shape"]), {})[record["name"]] = record
+    groups = by_what_and_shape(records(results, kind))
     others = list(dict.fromkeys(name for row in groups.values() for name in row if name != "fastbp"))
     has_own_code = set(OWN_CODE) & set(others)
     rows = [

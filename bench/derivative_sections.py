@@ -7,9 +7,9 @@ from typing import Any
 from bench import least_squares_peers
 from bench.tables import (
     BY_TURNS,
-    Record,
     Results,
     by_shape,
+    by_what_and_shape,
     median_ratio,
     medians,
     number_text,
@@ -24,10 +24,7 @@ from bench.tables import (
 def derivative_section(results: Results) -> str:
     """Derivatives beyond the gradient of the cost."""
     others = ["torch", "jax", "jax by hand"]
-    groups: dict[tuple[str, str], dict[str, Record]] = {}
-    for record in records(results, "derivative"):
-        info = record["extra_info"]
-        groups.setdefault((info["what"], info["shape"]), {})[record["name"]] = record
+    groups = by_what_and_shape(records(results, "derivative"))
     rows = []
     for (what, shape), row in groups.items():
         if "fastbp" not in row:

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import ctypes
 import ctypes.util
+import os
+import tempfile
+from collections.abc import Sequence
 from itertools import pairwise
 from typing import Any
 
@@ -51,17 +54,11 @@ class Fann(Peer):
     def prepare(self, shape: Shape) -> None:
         if not {shape.output, shape.activation} <= set(_ACTIVATIONS) or shape.dtype != "float32":
             raise ValueError(f"FANN is measured with layers of {', '.join(_ACTIVATIONS)} in float32 only; got {shape}")
-        self.shape, self.fann = shape, _library()
-        sizes = (ctypes.c_uint * len(shape.sizes))(*shape.sizes)
-        self.first = self.fann.fann_create_standard_array(len(shape.sizes), sizes)
+        self.shape = shape
+        self.fann, self.first = _network(shape.sizes, (shape.activation, shape.output), shape.initial_layers())
         self.fann.fann_set_train_error_function(self.first, _ERRORFUNC_LINEAR)
         self.fann.fann_set_learning_rate(self.first, ctypes.c_float(ONLINE_RATE))
         self.fann.fann_set_learning_momentum(self.first, ctypes.c_float(0.0))
-        for layer, activation in (("hidden", shape.activation), ("output", shape.output)):
-            code, steepness = _ACTIVATIONS[activation]
-            getattr(self.fann, f"fann_set_activation_function_{layer}")(self.first, code)
-            getattr(self.fann, f"fann_set_activation_steepness_{layer}")(self.first, ctypes.c_float(steepness))
-        self._set_weights(shape.initial_layers())
         self.net: Any = None
         self.X, self.Y, _ = shape.data
         self.data = self._training_data()
@@ -105,24 +102,12 @@ class Fann(Peer):
 
     def layers(self) -> Layers:
         """A neuron's weights lie together, its bias behind them."""
-        weights, start, layers = np.array([c.weight for c in self._connections(self.net)], np.float32), 0, []
+        weights, start, layers = np.array([c.weight for c in _connections(self.fann, self.net)], np.float32), 0, []
         for fan_in, fan_out in pairwise(self.shape.sizes):
             block = weights[start : start + (fan_in + 1) * fan_out].reshape(fan_out, fan_in + 1)
             layers.append((block[:, :-1].T, block[:, -1]))
             start += block.size
         return layers
-
-    def _set_weights(self, layers: Layers) -> None:
-        connections = self._connections(self.first)
-        weights = np.concatenate([np.column_stack([W.T, b]).ravel() for W, b in layers])
-        for connection, weight in zip(connections, weights, strict=True):
-            connection.weight = weight
-        self.fann.fann_set_weight_array(self.first, connections, len(connections))
-
-    def _connections(self, net: Any) -> Any:
-        connections = (_Connection * self.fann.fann_get_total_connections(net))()
-        self.fann.fann_get_connection_array(net, connections)
-        return connections
 
     def _training_data(self) -> Any:
         """FANN's own copy of the data."""
@@ -133,6 +118,54 @@ class Fann(Peer):
 
         n_rows, sizes = len(self.X), self.shape.sizes
         return self.fann.fann_create_train_from_callback(n_rows, sizes[0], sizes[-1], _Fill(fill))
+
+
+def like_fastbp(net: Any) -> tuple[Any, Any]:
+    """The library, and a network in it with the weights of fastbp's; raises LookupError where there is none."""
+    activations = [str(runs[0][0]) for runs in net.activations]
+    if Fann.available() is not None or not set(activations) <= set(_ACTIVATIONS):
+        raise LookupError("FANN is not installed, or has no such network")
+    return _network(net.sizes, (activations[0], activations[-1]), list(zip(net.weights, net.biases, strict=True)))
+
+
+def integers_of(net: Any, X: Array) -> tuple[Array, int, int]:
+    """Outputs of FANN's fixed point for a network of fastbp's, its decimal point, and the bytes of its weights."""
+    library = ctypes.util.find_library("fixedfann")
+    if library is None:
+        raise LookupError("FANN is not installed")
+    (fann, ann), fixed = like_fastbp(net), ctypes.CDLL(library)
+    with tempfile.TemporaryDirectory() as folder:
+        file = os.fsencode(os.path.join(folder, "net.fann"))
+        point = fann.fann_save_to_fixed(ctypes.c_void_p(ann), file)
+        fixed.fann_create_from_file.restype = ctypes.c_void_p
+        integers = fixed.fann_create_from_file(file)
+    fixed.fann_run.argtypes, fixed.fann_run.restype = [ctypes.c_void_p] * 2, ctypes.POINTER(ctypes.c_int)
+    rows = np.floor(np.ldexp(X, point) + 0.5).astype(np.intc)
+    Y = np.array([fixed.fann_run(integers, row.ctypes.data)[: net.sizes[-1]] for row in rows])
+    return np.ldexp(Y.astype(np.float64), -point), point, 4 * net.n_params
+
+
+def _network(sizes: Sequence[int], activations: tuple[str, str], layers: Layers) -> tuple[Any, Any]:
+    """The library, and a network in it with the activations of hidden layers and outputs, and with weights."""
+    fann = _library()
+    net = fann.fann_create_standard_array(len(sizes), (ctypes.c_uint * len(sizes))(*sizes))
+    for place, activation in zip(("hidden", "output"), activations, strict=True):
+        code, steepness = _ACTIVATIONS[activation]
+        getattr(fann, f"fann_set_activation_function_{place}")(net, code)
+        getattr(fann, f"fann_set_activation_steepness_{place}")(net, ctypes.c_float(steepness))
+    connections = _connections(fann, net)
+    weights = np.concatenate([np.column_stack([W.T, b]).ravel() for W, b in layers])
+    for connection, weight in zip(connections, weights, strict=True):
+        connection.weight = weight
+    fann.fann_set_weight_array(net, connections, len(connections))
+    return fann, net
+
+
+def _connections(fann: Any, net: Any) -> Any:
+    """All weights of a network, a neuron's together and its bias behind them."""
+    connections = (_Connection * fann.fann_get_total_connections(net))()
+    fann.fann_get_connection_array(net, connections)
+    return connections
 
 
 def _library() -> Any:

@@ -130,21 +130,30 @@ class _Reference(OfShape):
 # --- fastbp -----------------------------------------------------------------------------------------------------------
 
 
-class _FastBP(OfShape):
-    """Methods of `Network`."""
+class _OfNetwork(OfShape):
+    """Of a `Network`, and its optimizer."""
 
     def __init__(self, peer: Any, what: str) -> None:
         super().__init__(peer.shape, what)
         self.net = peer.net
-        self.X, self.Y = self.x[None], self.y[None]  # views
 
     def restart(self) -> None:
+        import fastbp
+
         self.net.params[...] = flat(self.shape.initial_layers())
-        self.optimizer = _adam()
+        self.optimizer = fastbp.Adam(LEARNING_RATE, BETA_1, BETA_2, EPSILON)
 
     @property
     def params(self) -> Array:  # type: ignore[override]
         return np.asarray(self.net.params)
+
+
+class _FastBP(_OfNetwork):
+    """Methods of `Network`."""
+
+    def __init__(self, peer: Any, what: str) -> None:
+        super().__init__(peer, what)
+        self.X, self.Y = self.x[None], self.y[None]  # views
 
     def predict(self) -> float:
         self.net.predict_one(self.x, self.out)
@@ -159,27 +168,17 @@ class _FastBP(OfShape):
         return float(cost)
 
 
-def _adam() -> Any:
-    import fastbp
-
-    return fastbp.Adam(LEARNING_RATE, BETA_1, BETA_2, EPSILON)
-
-
-class _Compiled(OfShape):
+class _Compiled(_OfNetwork):
     """Methods of what `Network.compiled` returns, in a function that Numba compiles."""
 
     def __init__(self, peer: Any, what: str) -> None:
-        super().__init__(peer.shape, what)
-        self.net, self.loops = peer.net, _compiled_loops()
+        super().__init__(peer, what)
+        self.loops = _compiled_loops()
         self.restart()
 
     def restart(self) -> None:
-        self.net.params[...] = flat(self.shape.initial_layers())
-        self.handle = self.net.compiled(_adam())
-
-    @property
-    def params(self) -> Array:  # type: ignore[override]
-        return np.asarray(self.net.params)
+        super().restart()
+        self.handle = self.net.compiled(self.optimizer)
 
     def calls(self, n: int) -> None:
         left = {"predict": (self.out,), "gradient": (self.y, self.grad, self.cost), "step": (self.y, self.cost)}

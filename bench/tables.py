@@ -41,6 +41,15 @@ def by_shape(chosen: Sequence[Record]) -> dict[str, dict[str, Record]]:
     return shapes
 
 
+def by_what_and_shape(chosen: Sequence[Record]) -> dict[tuple[str, str], dict[str, Record]]:
+    """The same of a kind of which several things are done with each shape."""
+    groups: dict[tuple[str, str], dict[str, Record]] = {}
+    for record in chosen:
+        info = record["extra_info"]
+        groups.setdefault((info["what"], info["shape"]), {})[record["name"]] = record
+    return groups
+
+
 def seconds(record: Record | None) -> float | None:
     """The shortest round, which is the one that other processes disturbed least."""
     return None if record is None else float(record["stats"]["min"])

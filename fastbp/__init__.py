@@ -27,6 +27,7 @@ from fastbp.export.c_source import CReport
 from fastbp.export.fixed_report import FixedPointReport
 from fastbp.export.njit import CompiledNetwork
 from fastbp.export.njit_methods import network_at
+from fastbp.export.predict_many import predict_many
 from fastbp.functions.names import ActivationName, InitializerName, LossName, OutputName
 from fastbp.functions.own import Activation, Loss
 from fastbp.inspection.diagnostics import DiagnosticReport, DiagnosticWatch, LayerDiagnosis, diagnose
@@ -43,6 +44,7 @@ from fastbp.training.history import Callback, History
 from fastbp.training.lbfgs import LBFGS
 from fastbp.training.learning_rate_finder import LearningRateRange, find_learning_rate
 from fastbp.training.levenberg_marquardt import LevenbergMarquardt
+from fastbp.training.many import fit_many
 from fastbp.training.optimizers import SGD, Adam, AdamW, Optimizer, RMSprop
 from fastbp.training.schedules import Constant, Cosine, InverseScaling, OneCycle, Schedule, Step
 from fastbp.training.state import TrainingDivergedError
@@ -103,6 +105,7 @@ __all__ = [
     "diagnose",
     "find_learning_rate",
     "finite_difference_gradient",
+    "fit_many",
     "from_onnx",
     "from_torch_state_dict",
     "get_num_threads",
@@ -110,6 +113,7 @@ __all__ = [
     "network_at",
     "node_perturbation",
     "num_threads",
+    "predict_many",
     "random_weight_search",
     "set_num_threads",
     "warmup",

@@ -205,8 +205,8 @@ def from_onnx(
     a scaler in front, BatchNormalization or a factor behind an activation.  That is folded into the weights in float64
     and rounded once, so that outputs differ by rounding: a little more of it where inputs are far from 0 compared with
     how they vary, since a scaler subtracts before it multiplies.  What is affine behind the last activation becomes an
-    output layer of its own.  An activation is recognised by its values at some hundred points, which must agree to
-    2e-7.
+    output layer of its own; where exp overflows in front of it, the row's other outputs are NaN.  An activation is
+    recognised by its values at some hundred points, which must agree to 2e-7.
 
     LogSoftmax is read as softmax: the network predicts probabilities, and their logarithms are what the model gives.
     Of a classifier the network gives the probabilities; for two classes with one sigmoid, that of the second class.

@@ -9,10 +9,12 @@ from typing import Any
 import numpy as np
 
 from fastbp.derivatives.perturbation import finite_difference_gradient
+from fastbp.export.predict_many import predict_many
 from fastbp.inspection.gradient_check import check_gradient
 from fastbp.network import Network
 from fastbp.training.lbfgs import LBFGS
 from fastbp.training.levenberg_marquardt import LevenbergMarquardt
+from fastbp.training.many import fit_many
 from fastbp.validation.numbers import network_dtype
 
 # How long the kernels of a dtype are compiled for training, predictions and gradients, on the machine of the README's
@@ -93,5 +95,7 @@ def _use_every_kernel(dtype: str) -> float:
     net.input_jacobian(X)
     net.compiled()
     net.predict_one(X[0])
+    fit_many([net], X, Y, epochs=1, batch_size=2)
+    predict_many([net], X)
     check_gradient(net, X, Y)  # in float64, whatever the network's dtype
     return time.perf_counter() - began

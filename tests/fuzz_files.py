@@ -313,12 +313,25 @@ def fuzz(count, seed, folder, *, memory=True):
     return found
 
 
+def arguments(description, of_what=None):
+    """How many files, and the seed, as the command says."""
+    parser = argparse.ArgumentParser(description=description)
+    parser.add_argument("--count", type=int, default=20_000, help=of_what)
+    parser.add_argument("--seed", type=int, default=0)
+    return parser.parse_args()
+
+
+def print_table(found, mutations, what, begin):
+    """Print how often each mutation ended how, since a time."""
+    print(f"{'mutation':<20}{'error':>8}{'network':>9}")
+    for name in dict.fromkeys(mutation.__name__ for mutation in mutations):
+        print(f"{name:<20}{found[name, 'error']:>8}{found[name, 'network']:>9}")
+    print(f"{sum(found.values())} {what} in {time.perf_counter() - begin:.0f} s: nothing else happened")
+
+
 def main():
     """Fuzz as the arguments say, and print a table."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--count", type=int, default=20_000)
-    parser.add_argument("--seed", type=int, default=0)
-    arguments = parser.parse_args()
+    options = arguments(__doc__)
     begin = time.perf_counter()
     with tempfile.TemporaryDirectory() as folder, contextlib.suppress(ImportError):
         import resource  # not on Windows
@@ -326,11 +339,8 @@ def main():
         bp.Network([1, 1]).predict([[1.0]])
         used = int(Path("/proc/self/statm").read_text().split()[0]) * os.sysconf("SC_PAGESIZE")
         resource.setrlimit(resource.RLIMIT_AS, (used + ADDRESS_SPACE,) * 2)
-        found = fuzz(arguments.count, arguments.seed, folder)
-    print(f"{'mutation':<20}{'error':>8}{'network':>9}")
-    for name in dict.fromkeys(mutation.__name__ for mutation in BLIND + KNOWING):
-        print(f"{name:<20}{found[name, 'error']:>8}{found[name, 'network']:>9}")
-    print(f"{sum(found.values())} files in {time.perf_counter() - begin:.0f} s: nothing else happened")
+        found = fuzz(options.count, options.seed, folder)
+    print_table(found, BLIND + KNOWING, "files", begin)
 
 
 if __name__ == "__main__":

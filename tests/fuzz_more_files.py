@@ -5,7 +5,6 @@ the right checksum: what is wrong is the content, chosen with the format in mind
 file, or what the file says can be used; a network that is not loaded from the file is as it was.
 """
 
-import argparse
 import collections
 import contextlib
 import json
@@ -22,7 +21,7 @@ from sklearn.exceptions import ConvergenceWarning
 import fastbp as bp
 from fastbp import nielsen2
 from fastbp.neural_network import MLPClassifier, MLPRegressor
-from tests.fuzz_files import SECONDS_PER_FILE, check_text, join, limited, mutated, split
+from tests.fuzz_files import SECONDS_PER_FILE, arguments, check_text, join, limited, mutated, split
 from tests.saved_files import OPTIMIZERS
 
 X = np.random.default_rng(0).standard_normal((12, 3))
@@ -320,13 +319,10 @@ def fuzz(count, seed, folder):
 
 def main():
     """Fuzz as the arguments say, and print a table."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--count", type=int, default=20_000, help="of all kinds together")
-    parser.add_argument("--seed", type=int, default=0)
-    arguments = parser.parse_args()
+    options = arguments(__doc__, "of all kinds together")
     begin = time.perf_counter()
     with tempfile.TemporaryDirectory() as folder:
-        found = fuzz(arguments.count // (len(KINDS) + 1), arguments.seed, folder)
+        found = fuzz(options.count // (len(KINDS) + 1), options.seed, folder)
     print(f"{'kind':<12}{'error':>8}{'other fit':>11}{'used':>8}")
     for kind in (*KINDS, "state dict"):
         print(f"{kind:<12}{found[kind, 'error']:>8}{found[kind, 'other']:>11}{found[kind, 'used']:>8}")

@@ -5,9 +5,9 @@ bits, bytes, cuts and repetitions. The other half change one thing of the graph:
 shape, a type, the order of the nodes. Memory that Python allocates is measured, and so is the time of a model.
 """
 
-import argparse
 import collections
 import contextlib
+import copy
 import itertools
 import random
 import sys
@@ -24,7 +24,17 @@ from fastbp.export.onnx_functions import OPERATORS
 from fastbp.export.onnx_operators import LAYERS
 from fastbp.export.onnx_shapes import PARTS, SHAPES
 from tests import onnx_graphs
-from tests.fuzz_files import SECONDS_PER_FILE, cut, flip_bits, insert, limited, remove, set_bytes
+from tests.fuzz_files import (
+    SECONDS_PER_FILE,
+    arguments,
+    cut,
+    flip_bits,
+    insert,
+    limited,
+    print_table,
+    remove,
+    set_bytes,
+)
 
 MOST_BYTES = 1 << 23  # allocated for a model of some kilobytes: numbers for each of its nodes
 NUMBERS = (0, 1, -1, 2, 3, 7, 64, 2**31 - 1, 2**31, 2**40, 2**62, 2**63 - 1, -(2**63))
@@ -170,16 +180,14 @@ def other_order(content, rng):
             nodes.insert(rng.randrange(len(nodes)), rng.choice(nodes))
         case 3:
             i = rng.randrange(len(nodes))
-            nodes[i:i] = [parsed(content).graph.node[i] for _ in range(rng.choice((2, 200)))]
+            nodes[i:i] = [copy.deepcopy(nodes[i]) for _ in range(rng.choice((2, 200)))]
             value = nodes[i].input[0] if nodes[i].input else ""
             for number, node in enumerate(nodes[i : i + 200]):
                 if node.input and node.op_type == nodes[i].op_type:
                     node.input[0] = value
                     if node is not nodes[-1] and number < 200 and node.output:
                         value = node.output[0] = f"{node.output[0]}{number}"
-    copies = [parsed(content).graph.node.add() for _ in nodes]
-    for copy, node in zip(copies, nodes, strict=True):
-        copy.CopyFrom(node)
+    copies = [copy.deepcopy(node) for node in nodes]
     del model.graph.node[:]
     model.graph.node.extend(copies)
     return model.SerializeToString()
@@ -284,16 +292,9 @@ def fuzz(count, seed, *, memory=True, compare=True):
 
 def main():
     """Fuzz as the arguments say, and print a table."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--count", type=int, default=20_000)
-    parser.add_argument("--seed", type=int, default=0)
-    arguments = parser.parse_args()
+    options = arguments(__doc__)
     begin = time.perf_counter()
-    found = fuzz(arguments.count, arguments.seed)
-    print(f"{'mutation':<20}{'error':>8}{'network':>9}")
-    for name in dict.fromkeys(mutation.__name__ for mutation in BLIND + KNOWING):
-        print(f"{name:<20}{found[name, 'error']:>8}{found[name, 'network']:>9}")
-    print(f"{sum(found.values())} models in {time.perf_counter() - begin:.0f} s: nothing else happened")
+    print_table(fuzz(options.count, options.seed), BLIND + KNOWING, "models", begin)
 
 
 if __name__ == "__main__":

@@ -77,7 +77,7 @@ WRITERS = {"fastbp.system.whole_files", "fastbp.__main__"}
 # The tables that describe a problem to the kernels, and who beside the kernels knows their columns.
 TABLES = "fastbp.kernels.tables"
 TABLE_IMPORTERS = {
-    "engine": {"codes", "data", "evaluator", "layer", "plan", "scalars", "segment"},
+    "engine": {"codes", "data", "evaluator", "layer", "member", "plan", "scalars", "segment"},
     "functions": {"codes"},
 }
 

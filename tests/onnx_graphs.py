@@ -23,11 +23,11 @@ def model(nodes, constants, n_features, *, dtype="float32", output="y", opset=17
     code = make.np_dtype_to_tensor_dtype(np.dtype(dtype))
     made = []
     for i, (operator, inputs, outputs, *attributes) in enumerate(nodes):
-        domain, _, name = operator.rpartition("ml.")
+        _, is_ml, name = operator.rpartition("ml.")
         outputs = [outputs] if isinstance(outputs, str) else outputs
         settings = attributes[0] if attributes else {}
-        made.append(make.make_node(name, inputs, outputs, f"n{i}", domain="ai.onnx.ml" if domain or "ml." in operator
-                                   else "", **settings))  # fmt: skip
+        domain = "ai.onnx.ml" if is_ml else ""
+        made.append(make.make_node(name, inputs, outputs, f"n{i}", domain=domain, **settings))
     graph = make.make_graph(
         made, "g",
         [make.make_tensor_value_info("x", code, shape or ["n", n_features])],

@@ -212,13 +212,14 @@ def test_short_softmaxes_have_one_order_on_x86(tmp_path, monkeypatch):
 def test_the_benchmark_runs(capsys, monkeypatch):
     monkeypatch.setattr(network_in_c, "SHAPES", network_in_c.SHAPES[:1])
     monkeypatch.setattr(network_in_c, "SECONDS", 0.0)
-    monkeypatch.setattr(network_in_c, "FLAGS", [flag for flag in network_in_c.FLAGS if flag != "-O3"])
     if len(compilers()[0]) > 1:
         pytest.skip("it takes the name of a compiler")
-    network_in_c.main(compilers()[0][0], turns=1)
-    assert re.search(
-        r"^4-32-16-4 tanh, softmax: .*fastbp \d+ \[\S+\]; fastbp, exact=False", capsys.readouterr().out, re.M
-    )
+    network_in_c.main(compilers()[0][0], "-O1 -march=native", turns=1)
+    printed = capsys.readouterr().out
+    assert re.search(r"^4-32-16-4 tanh, softmax: .*fastbp \d+ \[\S+\]; fastbp, exact=False", printed, re.M)
+    errors = re.findall(r"^q(?:15|31): at most (\S+), on average .*; same class (\S+) %", printed, re.M)
+    assert [float(of) < most for (of, _), most in zip(errors, (1e-3, 1e-6), strict=True)] == [True, True]
+    assert [float(same) > 99 for _, same in errors] == [True, True]
 
 
 # ---- The test in the file --------------------------------------------------------------------------------------------
@@ -281,6 +282,15 @@ def test_files_compile_as_cpp(compiler, tmp_path):
         "void use(float *y) { float x[NET_N_INPUTS] = {0}; net_predict(x, y + 0 * NET_N_OUTPUTS); }\n"
     )
     compile_c(compiler, tmp_path, "-x", "c++", "-c", "user.cpp", strict=("-std=c++11", *c_compilers.STRICT[1:]))
+
+
+def test_a_word_of_c_may_begin_all_names(tmp_path):
+    compiler, net = compilers()[0], networks()["small_float32"]
+    for name in ("int", "log"):
+        net.to_c(tmp_path / f"{name}.c", test_vectors=2)
+        assert run(program(compiler, tmp_path, name), tmp_path) == f"{name}: 2 of 2 rows as in Python\n"
+    net.to_c(tmp_path / "new.c", test_vectors=2)
+    compile_c(compiler, tmp_path, "-x", "c++", "-DNEW_TEST", "-c", "new.c", strict=("-std=c++17", "-Werror"))
 
 
 @every_compiler

@@ -1,6 +1,7 @@
 """Estimators as C: classes, labels and probabilities as in Python."""
 
 import ctypes
+import inspect
 
 import numpy as np
 import pandas as pd
@@ -8,6 +9,7 @@ import pytest
 from scipy import sparse
 from sklearn.exceptions import NotFittedError
 
+import fastbp as bp
 from fastbp.neural_network import MLPClassifier, MLPRegressor
 from fastbp.neural_network.c_files import _string
 from tests import c_programs
@@ -140,6 +142,10 @@ def test_sparse_rows_are_taken_as_in_predict(written, tmp_path):
     X = sparse.csr_matrix(inputs(estimators["binary"]))
     report = estimators["binary"].to_c(tmp_path / "net.c", format="q15", calibration=X, test_vectors=X[:3])
     assert np.array_equal(report.max_error, reports["binary", "q15"].max_error)
+
+
+def test_an_estimator_takes_what_a_network_takes():
+    assert inspect.signature(MLPClassifier.to_c) == inspect.signature(bp.Network.to_c)
 
 
 def test_rows_are_checked_as_in_predict(tmp_path):

@@ -377,10 +377,8 @@ x3, x4, y2, out2, grad26 = np.ones(3), np.ones(4), np.ones(2), np.ones(2), np.on
 X_SHAPE = "`x` must have shape (n_inputs,) or (n, n_inputs) to fit the network's first layer."
 Y_SHAPE = "`y` must have shape (n_outputs,) for one row of `x` and (n, n_outputs) for n rows to fit the network."
 OUT_SHAPE = "`out` must have shape (n_outputs,) for one row of `x` and (n, n_outputs) for n rows."
-LABELS = (
-    "`y` must be targets in the network's dtype, 1.0 instead of 1; labels are for softmax with cross-entropy or "
-    "Poisson's loss."
-)
+LABELS = "`y` must be targets in the network's dtype, 1.0 instead of 1; labels are for softmax with cross-entropy."
+NO_OPTIMIZER = "`step` and `set_learning_rate` need an optimizer: make the network by `net.compiled(bp.Adam())`."
 WRONG_SHAPES = {
     "x": ("predict", (x4, out2), X_SHAPE),
     "out": ("predict", (x3, x3.copy()), OUT_SHAPE),
@@ -399,7 +397,8 @@ WRONG_SHAPES = {
         "`out` must have shape (n_outputs, n_inputs) for one row of `x` and (n, n_outputs, n_inputs) for n rows.",
     ),
     "no rows": ("loss_value", (np.ones((0, 3)), np.ones((0, 2))), "`x` must have at least one row."),
-    "no optimizer": ("step", (x3, y2), "`step` needs an optimizer: make the network by `net.compiled(bp.Adam())`."),
+    "no optimizer": ("step", (x3, y2), NO_OPTIMIZER),
+    "no optimizer's rate": ("set_learning_rate", (0.5,), NO_OPTIMIZER),
 }  # fmt: skip
 
 
@@ -474,7 +473,7 @@ def test_another_type(wrong):
     method, arguments, message = WRONG_TYPES[wrong]
     with pytest.raises((TypeError, ValueError)) as error:
         getattr(NET.compiled(), method)(*arguments)
-    assert message in str(error.value) or wrong == "dimensions of out"
+    assert (OUT_SHAPE if wrong == "dimensions of out" else message) in str(error.value)
     if not numba.config.DISABLE_JIT and wrong != "a list":
         with pytest.raises(numba.TypingError) as error:
             calling(method, len(arguments))(NET.compiled(), *arguments)

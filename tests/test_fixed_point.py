@@ -373,6 +373,20 @@ def test_what_is_out_of_range_is_cut_off_and_counted(tmp_path):
     assert report.points[0] == 13
 
 
+def test_far_weighted_inputs_are_cut_off_and_counted(tmp_path):
+    """Beyond 2**14, where tanh is as flat as before; a sine and the shares of a softmax are other numbers."""
+    for name, is_counted in (("sine", True), ("softmax", True), ("tanh", False)):
+        net = bp.Network([1, 2], output=name)
+        net.params = np.array([8000.0, 7000.0, 0.0, 0.0])
+        report = net.to_c(tmp_path / "net.c", format="q31", calibration=[[0.5], [-1.0]], input_range=(-4, 4))
+        assert report.n_cut == (0, 0)
+        far = np.array([[2.4], [1.0]])  # z of the first row: 19,200 and 16,800
+        _, cut = report.network.outputs(report.network.integers(far))
+        assert cut == (2 * is_counted,)
+        wrong = abs(report.predict(far) - net.predict(far)) > report.error_bound
+        assert wrong.any(axis=1).tolist() == [is_counted, False]
+
+
 def test_inputs_of_0_to_1_keep_all_places(tmp_path):
     net = bp.Network([2, 1], seed=0)
     X = [[0.0, 1.0], [1.0, 0.5]]
@@ -496,8 +510,19 @@ WRONG = {
         "`format='q15'` has too few bits for the inputs, which reach 1.798e+308. Scale the data to about -1 to 1, with "
         "scikit-learn's StandardScaler for instance, and train again.",
     ),
-    "tolerance": ({"tolerance": 0}, "`tolerance` must be above 0; got 0."),
-    "tolerance of floats": ({"format": None, "tolerance": 0}, "`tolerance` must be above 0; got 0."),
+    "tolerance": ({"format": "auto", "tolerance": 0}, "`tolerance` must be above 0; got 0."),
+    "tolerance of a format": (
+        {"tolerance": 0.1},
+        "`tolerance` must be None where the format is given. Leave it out, or pass format='auto'.",
+    ),
+    "tolerance of floats": (
+        {"format": None, "calibration": None, "tolerance": 0.1},
+        "`tolerance` must be None where the format is given. Leave it out, or pass format='auto'.",
+    ),
+    "inexact integers": (
+        {"exact": False},
+        "`exact` must be True for a file of integers, which are the same everywhere. Leave it out.",
+    ),
     "small input": (
         {"calibration": [[1.0, 0.001], [-1.0, 0.0]]},
         "`format='q15'` leaves fewer than 6 bits to the input 'x[1]': it reaches 0.00125 where others reach 1.25, and "

@@ -382,6 +382,26 @@ def test_narrow_types_and_other_dtypes():
     assert same_bits(twin.params, bp.Network([3, 2], dtype="float32", seed=0).params.astype(np.float64))
 
 
+def test_a_dropout_that_is_told_not_to_train():
+    import onnx
+
+    ((W, b),) = weights(4, 3)
+    nodes = [("Gemm", ["x", "W", "b"], "z"), ("Dropout", ["z", "", "training"], "d"), ("Tanh", ["d"], "y")]
+    for raw in (True, False):
+        content = onnx_graphs.model(nodes, {"W": W, "b": b}, 4)
+        training = onnx.helper.make_tensor("training", onnx.TensorProto.BOOL, [], b"\0" if raw else [False], raw)
+        content.graph.initializer.append(training)
+        net = agree(content, X.astype(np.float32))
+        assert net.activations == ((("tanh", 3),),)
+
+
+def test_several_outputs_of_scikit_learns_regressor():
+    skl2onnx = pytest.importorskip("skl2onnx")
+    model = sklearn.neural_network.MLPRegressor(hidden_layer_sizes=(5,), tol=1, random_state=0).fit(X, X[:, :2])
+    net = bp.from_onnx(skl2onnx.to_onnx(model, X[:1], target_opset=17), output="add_result1")
+    assert net.predict(X) == pytest.approx(model.predict(X), abs=1e-12)
+
+
 def test_what_a_model_comes_as(tmp_path):
     net = bp.Network([2, 3, 1], seed=0)
     net.to_onnx(tmp_path / "net.onnx")

@@ -20,7 +20,8 @@ CONSTANTS = {"W": W, "b": B, "V": V, "c": C, "one": np.float32(1), "wide": np.on
              "vector": np.array([1, 2, 3], np.float32), "double": np.float64(1), "zero": np.float32(0),
              "three": np.array([1, 3]), "places": np.array([1]), "no_axes": np.array([], np.int64),
              "column": np.ones((3, 1), np.float32), "minus": np.float32(-1), "large": np.float32(1e8),
-             "small": np.float32(1e-8), "hundred": np.float32(100)}  # fmt: skip
+             "small": np.float32(1e-8), "hundred": np.float32(100), "tiny": np.float32(2e-6),
+             "true": np.array(True)}  # fmt: skip
 DENSE = ("Gemm", ["x", "W", "b"], "z")
 NOT_KNOWN = (
     "makes a function that is none of a network's activations. Those have LeakyRelu's slope 0.01, Elu's alpha 1 and "
@@ -127,6 +128,19 @@ def graph(*nodes, **settings):
         ([("MatMul", ["z", "column"], "s"), ("Reshape", ["s", "no_axes"], "y")],
          "its node 'n2' (Reshape) makes the shape () of rows of the shape (1,), which moves numbers from one row to "
          "another. `output` may name a value in front of it."),
+        ([("Dropout", ["z", "", "true"], "y")],
+         "its node 'n1' (Dropout) is that of a network in training; export it for inference."),
+        ([("Add", ["z", "true"], "y")],
+         "its node 'n1' (Add) must have numbers, and not truths, as its input 'true'."),
+        ([("Relu", ["z", "z"], "y")], "its node 'n1' (Relu) must have 1 input; it has ('z', 'z')."),
+        ([("Clip", ["z"] * 4, "y")],
+         "its node 'n1' (Clip) must have 1 to 3 inputs; it has ('z', 'z', 'z', 'z')."),
+        ([("Dropout", ["", "z"], "y")], "its node 'n1' (Dropout) must have 1 to 3 inputs; it has ('', 'z')."),
+        ([("MatMul", ["z"], "y")], "its node 'n1' (MatMul) must have 2 inputs; it has ('z',)."),
+        # tanh, sine and the identity are the same near 0, and farther out this is NaN
+        ([("Mul", ["z", "z"], "s"), ("Div", ["s", "hundred"], "d"), ("Exp", ["d"], "e"), ("Div", ["e", "e"], "q"),
+          ("Mul", ["z", "tiny"], "t"), ("Tanh", ["t"], "a"), ("Mul", ["a", "q"], "y")],
+         f"its node 'n7' (Mul) {NOT_KNOWN}"),
         # tanh and Clip are the same but in a place that is hidden behind a scale or shift
         *[([(operator, ["z", c], "t"), ("Clip", ["t", "minus", "one"], "y")], f"its node 'n2' (Clip) {NOT_KNOWN}")
           for operator, c in (("Mul", "large"), ("Mul", "small"), ("Add", "hundred"))],
@@ -188,7 +202,7 @@ def two_inputs(model):
          "numbers "
          "in one piece; it has the shape (1, 1, 1, 1, 1, 1, 1, 4, 3)."),
         (lambda m: setattr(tensor(m), "data_type", 8), "its constant 'W' has the type 8; read are float16, bfloat16, "
-         "float, double, int32 and int64."),
+         "float, double, int32, int64 and bool."),
         (lambda m: setattr(tensor(m), "raw_data", np.full(12, np.nan, "f4").tobytes()),
          "its constant 'W' holds NaN or infinity."),
         (lambda m: setattr(tensor(m, "b"), "name", "W"), "it has two constants 'W'."),
@@ -315,8 +329,10 @@ SPLIT = [
         (many("Tanh", 10_000), {}, "it has 10001 nodes; at most 10000 are read."),
         ([("Mul", ["z", "two"], "l"), ("Tanh", ["l"], "a"), *many("Mul", 1000, ("a", "two"))], {},
          "would have constants computed for longer"),
-        ([*SPLIT, *many("Abs", 2000, ("k",))], {"up": np.ones((100, 300), np.float32)},
-         "would have constants computed for longer"),
+        *[([*SPLIT, *nodes], {"up": np.ones((100, 300), np.float32)}, "would have constants computed for longer")
+          for nodes in (many("Abs", 2000, ("k",)), many("Cast", 2000, ("k",), to=1),
+                        [("Max", ["m", "k"], "t0"), *[("Max", ["m", f"t{i}"], f"t{i + 1}") for i in range(2000)],
+                         ("Identity", ["t2000"], "y")])],
     ],
 )  # fmt: skip
 def test_little_time_and_memory(nodes, constants, text, monkeypatch):

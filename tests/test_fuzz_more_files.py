@@ -37,7 +37,7 @@ def test_a_file_of_too_many_layers_is_refused(tmp_path, monkeypatch):
     write_arrays(tmp_path / "deep", "network", 1, description, {"params": np.zeros(2 * n)})
     with pytest.raises(bp.FileError, match="its `sizes` say that it has 400000 layers; at most 32768 are allowed"):
         bp.load(tmp_path / "deep")
-    monkeypatch.setattr(networks, "_MOST_LAYERS", 3)
+    monkeypatch.setattr(networks, "MOST_LAYERS", 3)
     bp.Network([1] * 4).save(tmp_path / "net")
     with pytest.raises(ValueError, match="A network must have at most 3 layers to be saved"):
         bp.Network([1] * 5).save(tmp_path / "net")

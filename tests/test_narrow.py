@@ -6,7 +6,7 @@ import pytest
 
 import fastbp as bp
 from fastbp.engine import cutting, workspace
-from fastbp.engine.frame import make_frame
+from fastbp.engine.problem_frames import make_frame
 from fastbp.kernels.layers.narrow import trains_narrow
 from fastbp.kernels.layers.net import Net
 from fastbp.kernels.machine.pointers import at

@@ -11,7 +11,7 @@ from fastbp import neural_network as ours
 from fastbp.derivatives.moves import Moves
 from fastbp.engine import cutting
 from fastbp.engine.calls import UnknownCodeError
-from fastbp.engine.frame import make_frame
+from fastbp.engine.problem_frames import make_frame
 from fastbp.functions import losses
 from fastbp.kernels.jobs import known_codes
 from fastbp.kernels.optimizers import updates

@@ -7,7 +7,7 @@ from scipy import sparse
 import fastbp as bp
 from fastbp.engine import cutting
 from fastbp.engine.calls import UnknownCodeError
-from fastbp.engine.frame import make_frame
+from fastbp.engine.problem_frames import make_frame
 from fastbp.kernels.tables import data as in_data
 from fastbp.kernels.tables import plan as in_plan
 from fastbp.model.definition import problem_of

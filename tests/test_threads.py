@@ -10,8 +10,8 @@ import pytest
 
 import fastbp as bp
 from fastbp.engine import cutting
-from fastbp.engine.frame import make_frame
 from fastbp.engine.helpers import helpers
+from fastbp.engine.problem_frames import make_frame
 from fastbp.engine.threads import thread_count
 from fastbp.kernels.machine.team import CONTROL_LENGTH, STOP
 from fastbp.kernels.matrix.tiles import TILES

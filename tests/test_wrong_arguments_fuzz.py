@@ -178,6 +178,11 @@ RIGHT = {
     "fit": (bp.Network.fit, {"X": X, "Y": Y, "epochs": 1, "batch_size": 2, "optimizer": None, "shuffle": True,
                              "seed": 0, "validation_data": None, "sample_weight": None, "early_stopping": None,
                              "tol": None, "clip_norm": None, "callbacks": (), "progress": False, "n_threads": 1}),
+    "fit_many": (bp.fit_many, {"networks": None, "X": X, "Y": Y, "epochs": 1, "batch_size": 2, "optimizer": None,
+                               "shuffle": True, "seed": 0, "rows": None, "sample_weight": None,
+                               "validation_data": None, "validation_rows": None, "early_stopping": None, "tol": None,
+                               "clip_norm": None, "callbacks": (), "progress": False, "n_threads": 1}),
+    "predict_many": (bp.predict_many, {"networks": None, "X": X, "n_threads": 1}),
     "step": (bp.Network.step, {"X": X, "Y": Y, "sample_weight": None, "optimizer": None, "clip_norm": None,
                                "n_threads": 1}),
     "find_learning_rate": (bp.find_learning_rate,
@@ -205,7 +210,7 @@ RIGHT = {
     "to_onnx": (bp.Network.to_onnx, {"path": None}),
     "to_c": (
         bp.Network.to_c,
-        {"path": None, "name": "net", "format": "q15", "calibration": X, "input_range": None, "tolerance": 0.01}
+        {"path": None, "name": "net", "format": "auto", "calibration": X, "input_range": None, "tolerance": 0.01}
         | {"test_vectors": 2, "exact": True},
     ),
     "compiled": (bp.Network.compiled, {"optimizer": bp.SGD(0.1)}),
@@ -217,6 +222,7 @@ CHANGING = {
     "step",
     "random_weight_search",
     "load_torch_state_dict",
+    "fit_many",
 }  # a call that succeeds may change the network
 
 
@@ -265,6 +271,8 @@ def check(name, changed, tmp_path):
     arguments = dict(right)
     if "net" in arguments:
         arguments["net"] = net
+    if "networks" in arguments:
+        arguments["networks"] = [net, bp.Network([3, 2], seed=1)]
     if "path" in arguments:
         arguments["path"] = tmp_path / ("file.c" if name == "to_c" else "file")
         if name == "load":

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import functools
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from fastbp.kernels.machine.team import CONTROL_LENGTH, STOP
+from fastbp.engine.helpers import helpers
+from fastbp.kernels.machine.team import CONTROL_LENGTH, MOST_QUEUES, N_QUEUES, STOP
 from fastbp.kernels.roots import entry
 from fastbp.kernels.tables import scalars as in_scalars
 
@@ -61,6 +63,22 @@ def run_kernel(task: int, *tail: Any, kernel: Any = entry) -> None:
     """Do a task as the leader; what the kernels do not know is an error, never another result."""
     if kernel.run(task, entry.LEADER, *tail) != FINISHED:
         raise UnknownCodeError
+
+
+def call_with_helpers(
+    owned: Any, kernel: Any, control: NDArray[np.int64], task: int, tail: tuple[Any, ...], n_threads: int
+) -> None:
+    """Call a kernel with helpers; `owned` is what must live until it returns, whatever becomes of the caller."""
+    control[N_QUEUES] = min(n_threads, MOST_QUEUES)
+    control[STOP] = 0  # the end of a call without helpers is noted as well
+    jobs = [functools.partial(kernel.run, task, slot, *tail) for slot in range(n_threads - 1, 0, -1)]
+    try:
+        if jobs:
+            helpers.lend(jobs)
+        run_kernel(task, *tail, kernel=kernel)
+    finally:
+        control[STOP] = 1
+        jobs.clear()
 
 
 def address_of(array: NDArray[Any]) -> int:

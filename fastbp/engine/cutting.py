@@ -84,6 +84,9 @@ _MOST_DENSITY = 0.15
 # The outputs of a few rows are computed by way of arrays whose addresses are known.
 SMALL_INPUT = 1 << 10  # elements of X up to which copying is quicker than asking for its address
 SMALL_FLOPS = 1 << 16  # that no thread would share, and no thread of a BLAS either
+# Outputs of many networks at once go by their evaluators, without a frame for each, up to some 0.2 ms of the kernels;
+# other threads wait so long for the GIL.
+MOST_PARAMS_TIMES_ROWS = 1 << 23
 FEWEST_SHUFFLED_ROWS = 1 << 9  # for whose random order a call of the kernel pays
 # A product of at most this many multiply-adds is never shared by a BLAS between its threads (OpenBLAS begins at 2^18).
 _SERIAL_PRODUCT = 1 << 15
@@ -107,6 +110,11 @@ _SECONDS_PER_UPDATE = 1e-9  # of one parameter, from memory
 # How long measuring one move of a parameter or a neuron is estimated to take: pessimistic, for the first call only.
 _MOVED_FLOPS_PER_SECOND = 5e9
 _SECONDS_PER_MOVE = 1e-6
+# A round of many networks' training, after which the progress bar moves, and the steps that it takes at most: 8 MiB of
+# learning rates.
+SECONDS_OF_ROUND = 1.0
+SECONDS_OF_SHOWN_ROUND = 0.2
+STEPS_OF_ROUND = 1 << 20
 # A call of the perturbation kernel takes about this long, so that Ctrl-C is obeyed soon.
 SECONDS_OF_MOVES = 0.05
 
@@ -223,6 +231,13 @@ def most_pieces(sizes: Sequence[int], mode: int, n_pieces: int) -> int:
 def least_shared_flops(mode: int) -> int:
     """Flops of a call from which on threads share it; a first layer is cut along its inputs where that pays."""
     return 0 if mode == in_plan.BY_FEATURES else LEAST_SHARED_FLOPS
+
+
+def is_shared(sizes: Sequence[int], batch_rows: int, inputs: Inputs) -> bool:
+    """Whether several threads share a step."""
+    mode, n_pieces = gradient_pieces(sizes, batch_rows, inputs)
+    is_large = inputs.flops_per_step(sizes, batch_rows) >= least_shared_flops(mode)
+    return is_large and most_pieces(sizes, mode, n_pieces) > 1
 
 
 def forward_pieces(n_rows: int, block_rows: int) -> int:

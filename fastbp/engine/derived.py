@@ -7,8 +7,8 @@ from typing import Never, TypeVar
 
 from fastbp.engine.calls import make_ready
 from fastbp.engine.cutting import DENSE, Inputs
-from fastbp.engine.frame import WatchedFrame
 from fastbp.engine.problem import Problem
+from fastbp.engine.problem_frames import WatchedFrame
 from fastbp.engine.threads import thread_count
 from fastbp.engine.workspace import RowPieces, aligned_empty, make_workspace
 from fastbp.kernels.tables import codes

@@ -66,11 +66,6 @@ def evaluator_at(address: int) -> Evaluator | None:
     return _made.get(address)
 
 
-def evaluator_of(table: NDArray[np.int64]) -> Evaluator | None:
-    """Return the evaluator that a table belongs to; None if there is none any more."""
-    return _made.get(address_of(table))
-
-
 class Evaluator(Settings):
     """Everything that an evaluator takes of one network.
 
@@ -109,13 +104,9 @@ class Evaluator(Settings):
         self._work, self._claims = aligned_empty(n_slots * size, dtype), np.zeros((n_slots + 1) * 8, np.int64)
         self.state = self.grad = np.zeros(0, dtype)
         self.values = values = np.zeros(at.LENGTH, np.int64)
-        values[[at.VERSION, at.FUNCTION, at.ITEMSIZE, at.TAKES_LABELS]] = (
-            ABI,
-            self.function,
-            dtype.itemsize,
-            takes_labels,
-        )
+        values[[at.VERSION, at.FUNCTION, at.ITEMSIZE]] = ABI, self.function, dtype.itemsize
         values[[at.N_INPUTS, at.N_OUTPUTS, at.N_PARAMS]] = sizes[0], sizes[-1], problem.n_params
+        values[at.TAKES_LABELS] = takes_labels
         self.pointer = address_of(values)
         values[[at.WORK_SIZE, at.N_SLOTS, at.PITCH]] = size, n_slots, pitch
         places = {at.LAYERS: made.layers, at.SEGMENTS: made.segments, at.PLAN: made.plan, at.SCALARS: self.scalars}

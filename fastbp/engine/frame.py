@@ -3,40 +3,37 @@
 from __future__ import annotations
 
 import contextlib
+import copy
 import ctypes
 import functools
 import time
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
 from fastbp.engine.calls import (
-    DIVERGED,
     FINISHED,
     UnknownCodeError,
     address_of,
-    make_ready,
+    call_with_helpers,
     matrix,
     other_shapes,
     require_room,
     run_kernel,
 )
-from fastbp.engine.cutting import DENSE, Inputs
-from fastbp.engine.helpers import helpers
+from fastbp.engine.cutting import Inputs
 from fastbp.engine.interruption import LONG_CALL, StepTime, call_interruptibly
-from fastbp.engine.problem import Problem
 from fastbp.engine.settings import Settings
 from fastbp.engine.threads import blas_threads, thread_count
-from fastbp.engine.workspace import Workspace, control_vector, make_workspace
-from fastbp.functions.own import Own, counts_of, raising_for, require_none_raised
-from fastbp.kernels.machine.team import MOST_QUEUES, N_QUEUES, STOP
+from fastbp.engine.workspace import Workspace, control_vector
+from fastbp.functions.own import Own
 from fastbp.kernels.roots import entry
 from fastbp.kernels.tables import data as in_data
 from fastbp.kernels.tables import layer as in_layer
 from fastbp.kernels.tables import plan as in_plan
-from fastbp.system.memory import require_memory, require_writable_arrays
+from fastbp.system.memory import require_writable_arrays
 from fastbp.validation.data import Targets
 from fastbp.validation.sparse_rows import Rows, SparseRows
 
@@ -44,6 +41,16 @@ from fastbp.validation.sparse_rows import Rows, SparseRows
 # were made.
 Key = tuple[str, int, int, Inputs, int | None]
 
+
+class _Functions(ctypes.Structure):
+    """The head of `bitgen_t` in NumPy's C API, which a bit generator's `capsule` holds; `bits.ctypes` takes 20 us."""
+
+    _fields_ = [("state", ctypes.c_void_p), ("next_uint64", ctypes.c_void_p), ("next_uint32", ctypes.c_void_p)]
+
+
+_pointer_of = ctypes.PYFUNCTYPE(ctypes.c_void_p, ctypes.py_object, ctypes.c_char_p)(
+    ("PyCapsule_GetPointer", ctypes.pythonapi)
+)
 _NOWHERE = 0, 0, 0  # address and strides of an array that there is not
 
 
@@ -84,6 +91,20 @@ class Frame(Settings):
         places |= {entry.DATA: self.data, entry.SCALARS: self.scalars, entry.COSTS: w.costs}
         for place, array in places.items():
             self._point(place, array)
+
+    def twin(self) -> Self:
+        """Return a frame for another network of the same problem; it shares the tables that are only read, and memory.
+
+        A frame and its twins must not be used at the same time unless they have no memory.
+        """
+        frame = copy.copy(self)
+        frame.workspace = copy.copy(self.workspace)
+        frame.workspace.plan = frame._plan = self._plan.copy()
+        frame.data, frame.scalars, frame.addresses = self.data.copy(), self.scalars.copy(), self.addresses.copy()
+        frame._arrays = self._arrays.copy()
+        for place, array in ((entry.PLAN, frame._plan), (entry.DATA, frame.data), (entry.SCALARS, frame.scalars)):
+            frame._point(place, array)
+        return frame
 
     def forget(self) -> None:
         """Let go of the caller's arrays."""
@@ -152,12 +173,15 @@ class Frame(Settings):
         with bits.lock:
             run_kernel(entry.SHUFFLE, self.addresses, self.control, self.nothing, 0, self.no_rates)
 
-    def set_random(self, bits: np.random.BitGenerator) -> None:
-        """Point the kernels to a random generator, whose lock must be held while they draw."""
-        self.in_use += (bits,)
-        interface = bits.ctypes
-        self.data[in_data.NEXT_UINT32] = ctypes.cast(interface.next_uint32, ctypes.c_void_p).value or 0
-        self.data[in_data.RANDOM_STATE] = interface.state_address
+    def set_random(self, bits: np.random.BitGenerator, rows: NDArray[np.int64] | None = None) -> None:
+        """Point the kernels to a random generator, whose lock must be held while they draw.
+
+        They shuffle `rows`, as many as the order has, or 0, 1, ...; these are indices into the data, and ours.
+        """
+        self.in_use += (bits, rows)
+        self.data[in_data.ROWS] = 0 if rows is None else address_of(rows)
+        functions = _Functions.from_address(_pointer_of(bits.capsule, b"BitGenerator"))
+        self.data[in_data.NEXT_UINT32], self.data[in_data.RANDOM_STATE] = functions.next_uint32, functions.state or 0
 
     def small_outputs(self, X: NDArray[Any], params: NDArray[Any], n_outputs: int) -> NDArray[Any]:
         """Return the outputs for a few rows, by way of arrays of the frame's own, whose addresses are known."""
@@ -203,11 +227,11 @@ class Frame(Settings):
             return
         with blas_threads.held_at_one() if self.workspace.calls_blas else contextlib.nullcontext():
             if is_long:
-                owned = self, tuple(self._arrays), self.in_use, self.recorded, out
-                call = functools.partial(_call, owned, self.kernel, control, task, tail, n_threads)
+                owned = self, self.held_arrays, self.in_use, self.recorded, out
+                call = functools.partial(call_with_helpers, owned, self.kernel, control, task, tail, n_threads)
                 call_interruptibly(call, control, deadline)
             else:
-                _call(None, self.kernel, control, task, tail, n_threads)
+                call_with_helpers(None, self.kernel, control, task, tail, n_threads)
 
     def train(
         self,
@@ -289,6 +313,11 @@ class Frame(Settings):
         self._point(entry.GRADS, self.grads)
         self._point(entry.STATE, self.state)
 
+    @property
+    def held_arrays(self) -> tuple[NDArray[Any] | None, ...]:
+        """The arrays whose addresses stand in the table."""
+        return tuple(self._arrays)
+
     def _point(self, place: int, array: NDArray[Any]) -> None:
         """Have the kernels find an array at a place of the table of addresses."""
         if self._arrays[place] is not array:
@@ -304,94 +333,3 @@ class Frame(Settings):
         if not is_shared:
             return 1
         return min(wanted, self.workspace.most_pieces)
-
-
-def _call(
-    owned: Any, kernel: Any, control: NDArray[np.int64], task: int, tail: tuple[Any, ...], n_threads: int
-) -> None:
-    """Call a kernel with helpers; `owned` is what must live until it returns, whatever becomes of the caller."""
-    control[N_QUEUES] = min(n_threads, MOST_QUEUES)
-    control[STOP] = 0  # the end of a call without helpers is noted as well
-    jobs = [functools.partial(kernel.run, task, slot, *tail) for slot in range(n_threads - 1, 0, -1)]
-    try:
-        if jobs:
-            helpers.lend(jobs)
-        run_kernel(task, *tail, kernel=kernel)
-    finally:
-        control[STOP] = 1
-        jobs.clear()
-
-
-class WatchedFrame(Frame):
-    """A frame of a network with functions of the user's own: an exception of theirs is an error of the call.
-
-    While it trains, such an exception ends the steps as a cost that is not finite does, so that whoever takes the steps
-    gives back the parameters from before them; then `raise_own_error` raises it.
-    """
-
-    def __init__(self, own: Sequence[Own], *arguments: Any) -> None:
-        super().__init__(*arguments)
-        self.own, self._counts = own, counts_of(own)
-
-    def run(self, task: int, params: NDArray[Any], **keywords: Any) -> None:
-        """Call the root kernel."""
-        self._counts = counts_of(self.own)
-        super().run(task, params, **keywords)
-        if task != entry.TRAIN or self.kernel is not entry:  # other roots have tasks of their own by that number
-            self.raise_own_error()
-        elif counts_of(self.own) != self._counts:
-            self.status = DIVERGED
-
-    def run_step(self, *call: Any) -> int:
-        """Have the root take a step."""
-        self._counts = counts_of(self.own)
-        returned = super().run_step(*call)
-        if counts_of(self.own) != self._counts:
-            self.status = DIVERGED
-        return returned
-
-    def small_outputs(self, X: NDArray[Any], params: NDArray[Any], n_outputs: int) -> NDArray[Any]:
-        """Return the outputs for a few rows."""
-        with raising_for(self.own):
-            return super().small_outputs(X, params, n_outputs)
-
-    def raise_own_error(self) -> None:
-        """Raise if one of the user's functions has raised an exception in the last call."""
-        require_none_raised(self.own, self._counts)
-
-
-def make_frame(
-    problem: Problem,
-    batch_rows: int,
-    n_rows: int,
-    *,
-    gradient: bool,
-    keep_z: bool = False,
-    whole_block: bool = False,
-    inputs: Inputs = DENSE,
-) -> Frame:
-    """Allocate the frame of a problem for batches of `batch_rows` of a data set of `n_rows`.
-
-    `inputs` is what X is like; for the others see `make_workspace`.
-    """
-    workspace = make_workspace(
-        problem,
-        batch_rows=batch_rows,
-        n_rows=n_rows,
-        n_threads=thread_count(None),
-        gradient=gradient,
-        keep_z=keep_z,
-        whole_block=whole_block,
-        shares_blocks=True,
-        inputs=inputs,
-    )
-    make_ready(problem.dtype)
-    n_params, n_gradients = problem.n_params, workspace.n_gradients if gradient else 0
-    n_bytes = n_gradients * n_params * problem.dtype.itemsize
-    require_memory(n_bytes, f"A gradient of {n_params} parameters", "Make the layers smaller.")
-    grads = np.empty(max(1, n_gradients * n_params), problem.dtype)
-    arguments = workspace, problem.dtype, grads, inputs.form
-    frame = WatchedFrame(problem.own, *arguments) if problem.own else Frame(*arguments)
-    frame.loss_parameter = problem.loss_parameter
-    frame.set_penalties(*problem.penalties)
-    return frame

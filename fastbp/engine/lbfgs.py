@@ -9,8 +9,8 @@ from numpy.typing import NDArray
 
 from fastbp.engine.calls import make_ready, require_room
 from fastbp.engine.cutting import inputs_of
-from fastbp.engine.frame import WatchedFrame
 from fastbp.engine.problem import Problem
+from fastbp.engine.problem_frames import WatchedFrame
 from fastbp.engine.threads import thread_count
 from fastbp.engine.workspace import make_workspace
 from fastbp.kernels.roots import lbfgs as kernel

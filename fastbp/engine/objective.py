@@ -5,8 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 from fastbp.engine.cutting import inputs_of
-from fastbp.engine.frame import Frame, make_frame
+from fastbp.engine.frame import Frame
 from fastbp.engine.problem import Problem
+from fastbp.engine.problem_frames import make_frame
 from fastbp.validation.sparse_rows import Rows
 
 

@@ -9,8 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastbp.engine.cutting import DENSE, SMALL_FLOPS, SMALL_INPUT, inputs_of
-from fastbp.engine.frame import Frame, Key, make_frame
+from fastbp.engine.frame import Frame, Key
 from fastbp.engine.problem import Problem
+from fastbp.engine.problem_frames import make_frame
 from fastbp.engine.threads import process_limit, thread_count
 from fastbp.kernels.roots import entry
 from fastbp.system.memory import require_memory

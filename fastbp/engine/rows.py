@@ -26,7 +26,14 @@ class Data:
     @property
     def mean_weight(self) -> float:
         """Mean sample weight; 0 without weights."""
-        return 0.0 if self.sample_weight is None else float(self.sample_weight.mean(dtype=np.float64))
+        return self.mean_weight_of(None)
+
+    def mean_weight_of(self, rows: NDArray[np.int64] | None) -> float:
+        """Mean sample weight of some rows, None for all; 0 without weights."""
+        weight = self.sample_weight
+        if weight is None:
+            return 0.0
+        return float((weight if rows is None else weight[rows]).mean(dtype=np.float64))
 
     def rows(self, index: Any) -> Data:
         """Return some rows."""

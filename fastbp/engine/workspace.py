@@ -135,7 +135,7 @@ def make_workspace(
     n_rows : int
         Rows of the data set.
     n_threads : int
-        Threads that will share the work; each needs a slot where rows are shared.
+        Threads that will share the work; each needs a slot where rows are shared.  0 if the slots lie elsewhere.
     gradient : bool
         Whether deltas are needed, or a forward pass only.
     keep_z : bool
@@ -184,7 +184,7 @@ def make_workspace(
     n_forward = n_pieces if cut is not None else cutting.forward_pieces(n_rows, rows)
     plan[in_plan.FORWARD_PIECES] = n_forward
     most_useful = max(n_pieces, 1 if gradient else n_forward)
-    n_slots = min(n_threads, most_useful) if mode == in_plan.BY_ROWS and not whole_block else 1
+    n_slots = min(n_threads, most_useful) if mode == in_plan.BY_ROWS and not whole_block else min(n_threads, 1)
     n_bytes = n_slots * offset * np.dtype(dtype).itemsize
     cure = "Pass fewer rows, or make the layers smaller."
     require_memory(n_bytes, f"The activations of {n_slots} x {rows} rows", cure)

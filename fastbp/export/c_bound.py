@@ -2,25 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from fastbp.export.real_functions import REAL_FUNCTIONS, SLOPES, Reals
 from fastbp.model.model import Model
 
 __all__ = ["error_bounds"]
 
-_Array = NDArray[Any]
-# The largest slope of the activations that have one above 1, and of sigmoid.
-_SLOPES = {"gelu": 1.129, "silu": 1.0999, "sigmoid": 0.25}
 # Roundings of both formulas together: that of `elementary`'s docstring, 0.4 ulp more without fused multiply-adds.
 _ROUNDINGS = 16.0
 _ROUNDINGS_OF_A_SUM = 2.0  # of both sums together, for each term
 
 
-def error_bounds(net: Model, X: _Array) -> _Array:
+def error_bounds(net: Model, X: NDArray[Any]) -> Reals:
     """Return a bound of the distance of each output from that of `predict`, by running error analysis.
 
     Each layer passes on the errors of its inputs, through |W| and the largest slope of its activation, and adds its own
@@ -62,39 +59,12 @@ def error_bounds(net: Model, X: _Array) -> _Array:
     return error
 
 
-def _passed(name: str, z: _Array, error: _Array, unit: float) -> tuple[_Array, _Array]:
+def _passed(name: str, z: Reals, error: Reals, unit: float) -> tuple[Reals, Reals]:
     """Return f(z), and a bound of its error from that of z."""
-    value = _VALUES[name](z)
+    value = REAL_FUNCTIONS[name](z)
     roundings = _ROUNDINGS * unit * (1 + (z * z / 2 if name == "gelu" else 0))
     if name in ("exp", "softmax"):
         spread = error if name == "exp" else 2 * error.max(axis=1, keepdims=True)
         return value, value * (np.expm1(spread) + roundings * (1 if name == "exp" else z.shape[1]))
     size = np.maximum(np.abs(value), 1) if name == "sine" else np.abs(value)
-    return value, _SLOPES.get(name, 1.0) * error + roundings * size
-
-
-def _softmax(z: _Array) -> _Array:
-    powers = np.exp(z - z.max(axis=1, keepdims=True))
-    return np.asarray(powers / powers.sum(axis=1, keepdims=True))
-
-
-def _normal_cdf(z: _Array) -> _Array:
-    from scipy.special import ndtr  # takes a tenth of a second to import, and is needed here only
-
-    return np.asarray(ndtr(z))
-
-
-_VALUES: dict[str, Callable[[_Array], _Array]] = {
-    "identity": lambda z: z,
-    "relu": lambda z: np.maximum(z, 0),
-    "leaky_relu": lambda z: np.maximum(z, z / 100),
-    "elu": lambda z: np.where(z > 0, z, np.expm1(np.minimum(z, 0))),
-    "sigmoid": lambda z: 1 / (1 + np.exp(-z)),
-    "tanh": np.tanh,
-    "softplus": lambda z: np.logaddexp(z, 0),
-    "gelu": lambda z: z * _normal_cdf(z),
-    "silu": lambda z: z / (1 + np.exp(-z)),
-    "sine": np.sin,
-    "exp": np.exp,
-    "softmax": _softmax,
-}
+    return value, SLOPES.get(name, 1.0) * error + roundings * size

@@ -22,6 +22,8 @@ from fastbp.version import __version__
 
 __all__ = ["write_c"]
 
+_TOLERANCE = 0.01  # of an error, in the distance between the largest and the smallest output
+
 
 def write_c(
     net: Model,
@@ -30,7 +32,7 @@ def write_c(
     format: str | None = None,
     calibration: ArrayLike | None = None,
     input_range: tuple[ArrayLike, ArrayLike] | None = None,
-    tolerance: float = 0.01,
+    tolerance: float | None = None,
     test_vectors: int | ArrayLike = 0,
     exact: bool = True,
     add: Callable[[CFile, str, int | None], None] | None = None,
@@ -56,10 +58,11 @@ def write_c(
     TypeError, ValueError, OSError
         As `Network.to_c`.
     """
-    validation.flag(exact, "exact")
-    tolerance = validation.real_number(tolerance, "tolerance", 0.0, open_low=True)
+    exact = validation.flag(exact, "exact")
     if format is not None and (not isinstance(format, str) or format not in (*FORMATS, "auto")):
         raise ValueError(f"`format` must be None for floats, or 'q15', 'q31' or 'auto' for integers; got {format!r}.")
+    if tolerance is not None and format != "auto":
+        raise ValueError("`tolerance` must be None where the format is given. Leave it out, or pass format='auto'.")
     if format is None:
         for argument, value in (("calibration", calibration), ("input_range", input_range)):
             if value is not None:
@@ -68,10 +71,13 @@ def write_c(
                     "format='q15', 'q31' or 'auto'."
                 )
         return to_c(net, path, name, test_vectors=test_vectors, exact=exact, add=add)
+    if not exact:
+        raise ValueError("`exact` must be True for a file of integers, which are the same everywhere. Leave it out.")
     require_network(net)
     source, header = paths_of(path)
     file = CFile(checked_name(name, source))
     require_writable_in_c(net)
+    tolerance = validation.real_number(_TOLERANCE if tolerance is None else tolerance, "tolerance", 0.0, open_low=True)
     fixed, errors, rows = chosen_network(net, format, calibration, input_range, tolerance)
     buffers = _network(file, fixed)
     X = fixed.integers(rows_of_test(net, test_vectors, rows))

@@ -71,18 +71,17 @@ def to_c(
     require_network(net)
     source, header = paths_of(path)
     name = checked_name(name, source)
-    exact = validation.flag(exact, "exact")
     require_writable_in_c(net)
     X = rows_of_test(net, test_vectors)
     file = CFile(name)
-    buffer_bytes = _network(file, Formulas(file, net.dtype, exact=exact), net)
+    formulas = Formulas(file, net.dtype, exact=exact)
+    buffer_bytes = _network(file, formulas, net)
     if len(X):
         Y = np.concatenate([net.predict(row[np.newaxis]) for row in X])
-        c_type = "float" if net.dtype == np.float32 else "double"
-        add_test(file, X, Y, c_type, "predict", None if exact and HAS_SAME_BITS else error_bounds(net, X))
-    _describe(file, net, os.path.basename(source), buffer_bytes, exact=exact)
+        add_test(file, X, Y, formulas.type, "predict", None if exact and HAS_SAME_BITS else error_bounds(net, X))
+    _describe(file, net, formulas.type, os.path.basename(source), buffer_bytes, exact=exact)
     if add is not None:
-        add(file, "float" if net.dtype == np.float32 else "double", None)
+        add(file, formulas.type, None)
     file.write(source, header)
     return CReport(source, header, file.constant_bytes, buffer_bytes)
 
@@ -100,9 +99,8 @@ def require_writable_in_c(net: Model) -> None:
 def _network(file: CFile, formulas: Formulas, net: Model) -> int:
     """Write everything but the test and the head; return the bytes of the buffers."""
     sizes, t, p = net.sizes, formulas.type, file.name
-    file.includes += ["<float.h>", "<math.h>", "<stdint.h>"]
+    file.includes += ["<float.h>", "<math.h>", "<stddef.h>", "<stdint.h>"]
     file.conditions.append(formulas.conditions())
-    file.header_includes += ["<stddef.h>"]
     file.declarations += [
         f"#define {file.macro}_N_INPUTS {sizes[0]}",
         f"#define {file.macro}_N_OUTPUTS {sizes[-1]}",
@@ -138,9 +136,9 @@ def _statements(file: CFile, formulas: Formulas, net: Model) -> tuple[list[str],
     return body, ["size_t j;"] * any(line.startswith("for") for line in body)
 
 
-def _describe(file: CFile, net: Model, file_name: str, buffer_bytes: int, *, exact: bool) -> None:
+def _describe(file: CFile, net: Model, t: str, file_name: str, buffer_bytes: int, *, exact: bool) -> None:
     """Write the head: what this is, what it takes, what it promises, how to compile it."""
-    m, c, t = file.macro, shlex.quote(file_name), "float" if net.dtype == np.float32 else "double"
+    m, c = file.macro, shlex.quote(file_name)
     layers = [" ".join(f"{count} {name}" for name, count in runs) for runs in net.activations]
     file.comment += [
         f"{file.name}: a feed-forward network of {net.n_params} parameters in {t}, written by fastbp {__version__}.",

@@ -19,31 +19,16 @@ __all__ = ["CFile", "CReport", "checked_name", "literal", "paths_of", "quoted"]
 
 _LINE = 116  # characters of a line of numbers
 _SHORT = 1000.0  # halves below it are written in decimals, which are as exact
-_MOST_NAME = 40  # characters: behind it stand up to 22 more, _WRITTEN_WITH_12345678, and C promises 63
-# of C and C++ with <math.h> and <stdio.h>; the functions of <math.h> also with f or l behind
-_WORDS = """\
-alignas alignof and and_eq asm atomic_cancel auto bitand bitor bool break case catch char class compl concept const
-constexpr const_cast continue decltype default delete do double dynamic_cast else enum explicit export extern false
-float for friend goto if inline int long main mutable namespace new noexcept not not_eq nullptr operator or or_eq
-private protected public register reinterpret_cast requires restrict return short signed sizeof static
-static_assert static_cast struct switch template this thread_local throw true try typedef typeid typename typeof
-typeof_unqual union unsigned using virtual void volatile wchar_t while xor xor_eq
-acos acosh asin asinh atan atan2 atanh cbrt ceil copysign cos cosh erf erfc exp exp2 expm1 fabs fdim floor fma fmax
-fmin fmod frexp gamma hypot ilogb infinity isfinite isgreater isinf isless isnan isnormal j0 j1 jn ldexp lgamma
-llrint llround log log10 log1p log2 logb lrint lround modf nan nearbyint nextafter nexttoward pow remainder remquo
-rint round scalbln scalbn signbit signgam sin sinh sqrt tan tanh tgamma trunc y0 y1 yn
-errno free malloc null offsetof printf putchar puts scanf size_t stdin stdout"""
-_RESERVED = frozenset(_WORDS.split())
+_MOST_NAME = 40  # characters: behind it stand up to 22 more, _WRITTEN_WITH_12345678, and C promises 63 of a macro
 _AVR_READERS = {  # from flash, which is another address space there
     "float": "pgm_read_float({})",
-    "int8_t": "((int8_t)pgm_read_byte({}))",
     "int16_t": "((int16_t)pgm_read_word({}))",
     "int32_t": "((int32_t)pgm_read_dword({}))",
 }
 _NO_DOUBLE_ON_AVR = '#error "AVR reads no number of 64 bits from flash: write the network in float32"'
 _MOST_ON_AVR = 60_000
 _TOO_MUCH_FOR_AVR = '#error "AVR reads only 64 KiB of flash without far pointers: there are more constants"'
-_BYTES = {"float": 4, "double": 8, "int8_t": 1, "int16_t": 2, "int32_t": 4}
+_BYTES = {"float": 4, "double": 8, "int16_t": 2, "int32_t": 4}
 
 
 class CReport(NamedTuple):
@@ -95,9 +80,12 @@ def paths_of(path: PathLike) -> tuple[str, str]:
             "`path` must have a file name of letters, digits, spaces and _ . + - because the C file includes its "
             f"header by it; got {os.path.basename(source)!r}."
         )
-    for file in (source, f"{stem}.h"):
+    header = f"{stem}.h"
+    for file in (source, header):
         file_status(file)
-    return source, f"{stem}.h"
+    if os.path.realpath(source) == os.path.realpath(header):
+        raise ValueError(f"`path` must not be a link to its own header, or the header one to it; got {source!r}.")
+    return source, header
 
 
 def checked_name(name: Any, source: str) -> str:
@@ -126,10 +114,6 @@ def checked_name(name: Any, source: str) -> str:
         )
     if len(name) > _MOST_NAME:
         raise ValueError(f"{argument} must have at most {_MOST_NAME} characters; got {len(name)}.{cure}")
-    if name.lower() in _RESERVED or name.lower().removesuffix("f") in _RESERVED:
-        raise ValueError(
-            f"{argument} must be none of the words and standard functions of C and C++; got {name!r}.{cure}"
-        )
     return str(name)
 
 

@@ -7,6 +7,7 @@ from typing import Any, ClassVar, Literal, Self, overload
 
 from numpy.typing import ArrayLike, NDArray
 
+from fastbp.engine.evaluator import Evaluator
 from fastbp.export.c_fixed_point import write_c
 from fastbp.export.c_source import CReport
 from fastbp.export.fixed_report import FixedPointReport
@@ -148,7 +149,7 @@ class ExportedModel(Model):
         format: Literal["q15", "q31", "auto"],
         calibration: ArrayLike | None = None,
         input_range: tuple[ArrayLike, ArrayLike] | None = None,
-        tolerance: float = 0.01,
+        tolerance: float | None = None,
         test_vectors: int | ArrayLike = 0,
     ) -> FixedPointReport: ...
 
@@ -160,7 +161,7 @@ class ExportedModel(Model):
         format: Literal["q15", "q31", "auto"] | None = None,
         calibration: ArrayLike | None = None,
         input_range: tuple[ArrayLike, ArrayLike] | None = None,
-        tolerance: float = 0.01,
+        tolerance: float | None = None,
         test_vectors: int | ArrayLike = 0,
         exact: bool = True,
     ) -> CReport | FixedPointReport:
@@ -188,8 +189,9 @@ class ExportedModel(Model):
         input_range : (low, high), optional
             Bounds of the inputs, numbers or arrays (n_features,), known without data.  Without `calibration` the
             ranges of all layers are proven from them, which are wider than those that occur.
-        tolerance : float
-            Largest error of ``'auto'``, as a share of the distance between the largest and the smallest output.
+        tolerance : float, optional
+            Largest error of ``'auto'``, as a share of the distance between the largest and the smallest output; by
+            default 0.01.
         test_vectors : int or array_like, shape (n, n_features)
             Rows of a test in the file, or how many random ones: compiled with ``-DNAME_TEST`` it is a program that
             compares its outputs with those that `predict` gave for them, in fixed point with the twin's in NumPy.
@@ -197,6 +199,7 @@ class ExportedModel(Model):
             Whether sums are made of fused multiply-adds, as here: then the outputs have the same bits on every
             processor, but one without that instruction takes long (and AVR has none at all).  False leaves it to the
             compiler; then the last bits differ, and the test allows each output a bound worked out from the parameters.
+            Integers are exact always.
 
         Returns
         -------
@@ -275,3 +278,10 @@ class ExportedModel(Model):
         """
         load_torch_state_dict(self, state)
         return self
+
+
+def evaluator_of(net: ExportedModel) -> Evaluator | None:
+    """Return what makes the outputs of a row of a network; None for wide ones, and for functions of the user's own."""
+    if net._one_row is None:
+        net._one_row = one_row_of(net)
+    return getattr(net._one_row, "evaluator", None)

@@ -16,9 +16,10 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from fastbp.export.real_functions import Reals, normal_cdf
 from fastbp.kernels.functions.activations import LEAKY_SLOPE
 
-__all__ = ["FORMATS", "INTEGER_FUNCTIONS", "REAL_FUNCTIONS", "TABLE_OF", "Format", "Table", "shifted", "table"]
+__all__ = ["FORMATS", "INTEGER_FUNCTIONS", "TABLE_OF", "Format", "Table", "shifted", "table"]
 
 Integers = NDArray[np.int64]
 
@@ -66,42 +67,14 @@ class Format(NamedTuple):
 FORMATS = {"q15": Format("q15", 16, 2, 0.25, 2.0), "q31": Format("q31", 32, 3, 4.0, 8.0)}
 
 
-# --- real functions ---------------------------------------------------------------------------------------------------
+# --- tables -----------------------------------------------------------------------------------------------------------
 
-Reals = NDArray[np.float64]
-
-
-def _normal_cdf(z: Reals) -> Reals:
-    from scipy.special import ndtr  # takes a tenth of a second to import, and is needed here only
-
-    return np.asarray(ndtr(z))
-
-
-def _softmax(z: Reals) -> Reals:
-    e = np.exp(z - z.max(axis=-1, keepdims=True))
-    return np.asarray(e / e.sum(axis=-1, keepdims=True))
-
-
-REAL_FUNCTIONS: dict[str, Callable[[Reals], Reals]] = {
-    "identity": lambda z: z,
-    "relu": lambda z: np.maximum(z, 0.0),
-    "leaky_relu": lambda z: np.maximum(z, LEAKY_SLOPE * z),
-    "tanh": np.tanh,
-    "sigmoid": lambda z: 0.5 + 0.5 * np.tanh(z / 2),
-    "elu": lambda z: np.where(z < 0, np.expm1(np.minimum(z, 0.0)), z),
-    "softplus": lambda z: np.logaddexp(z, 0.0),
-    "gelu": lambda z: z * _normal_cdf(z),
-    "silu": lambda z: z * (0.5 + 0.5 * np.tanh(z / 2)),
-    "sine": np.sin,
-    "exp": np.exp,
-    "softmax": _softmax,
-}
 # What is in a table, as a function of u >= 0, and its end; None where it is flat to half a unit of the last place.
 _TABLED: dict[str, tuple[Callable[[Reals], Reals], float | None]] = {
     "tanh": (np.tanh, None),
     "elu": (lambda u: -np.expm1(-u), None),
     "softplus": (lambda u: np.log1p(np.exp(-u)), None),
-    "gelu": (lambda u: -u * _normal_cdf(-u), None),
+    "gelu": (lambda u: -u * normal_cdf(-u), None),
     "silu": (lambda u: u * (0.5 * np.tanh(u / 2) - 0.5), None),
     "sine": (np.sin, math.pi / 2),
     "exp": (
@@ -110,9 +83,6 @@ _TABLED: dict[str, tuple[Callable[[Reals], Reals], float | None]] = {
     ),  # so that all of them are within -1 to 1, also those beside its ends
 }
 TABLE_OF = {name: name for name in _TABLED} | {"sigmoid": "tanh", "softmax": "exp"}
-
-
-# --- tables -----------------------------------------------------------------------------------------------------------
 
 
 class Table(NamedTuple):

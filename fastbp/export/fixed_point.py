@@ -22,10 +22,10 @@ from fastbp.export.fixed_functions import (
     Z_REACH,
     Format,
     Integers,
-    Reals,
     shifted,
 )
 from fastbp.export.fixed_ranges import OF_UNIT, POSITIVE, Ranges
+from fastbp.export.real_functions import SLOPES, Reals
 from fastbp.model.model import Model
 
 __all__ = ["FixedLayer", "FixedNetwork", "fixed_network"]
@@ -36,7 +36,7 @@ _MOST_EXTRA = 15  # places more than `Format.places` that small numbers get
 _MOST_SHIFT = 30  # of a layer's sum to its z
 _MOST_OUTPUTS = 65_535  # of a softmax of q15, whose sum of exponentials has 32 bits
 _PARTS = (8, 4, 2)  # more than 8 save little, as they are written out one by one
-_LIPSCHITZ = {"sigmoid": 0.25, "gelu": 1.13, "silu": 1.1, "softmax": 0.5}  # largest slopes; of the others 1
+_STEEP_FAR_OUT = ("sine", "softmax")  # within -1 to 1, but other numbers where z is cut off
 
 
 @dataclass(frozen=True, eq=False)
@@ -78,7 +78,10 @@ class FixedLayer:
         for name, count in self.runs:
             z = _scaled(sums[:, begin : begin + count], self.shift(name, form), form)
             found = _activated(name, z, self.out_point, form)
-            cut += 0 if name in OF_UNIT else int((abs(found) == form.limit).sum())
+            if name in _STEEP_FAR_OUT:
+                cut += int((abs(z) == 1 << (form.bits + Z_REACH)).sum())
+            elif name not in OF_UNIT:
+                cut += int((abs(found) == form.limit).sum())
             columns.append(found)
             begin += count
         return np.hstack(columns), cut
@@ -180,7 +183,7 @@ class FixedNetwork:
                 of_z, own = of_z + 2.0**-self.form.bits, self.form.error * max(unit, 2.0**-self.form.places)
             if name == "softmax":  # of the sum of all exponentials, each is rounded
                 of_z, own = of_z.max(keepdims=True), own + count * unit
-            spread = most * np.expm1(of_z) if name == "exp" else _LIPSCHITZ.get(name, 1.0) * of_z
+            spread = most * np.expm1(of_z) if name == "exp" else SLOPES.get(name, 1.0) * of_z
             errors.append(np.broadcast_to(spread + own + 8 * eps * most, (count,)))
             begin += count
         return np.concatenate(errors)

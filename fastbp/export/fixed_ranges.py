@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from fastbp.export.fixed_functions import REAL_FUNCTIONS, Reals
+from fastbp.export.real_functions import REAL_FUNCTIONS, Reals
 from fastbp.model.model import Model
 
 __all__ = ["OF_UNIT", "POSITIVE", "Ranges", "find_ranges"]

@@ -9,9 +9,10 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from fastbp import validation
-from fastbp.export.fixed_functions import FORMATS, Reals
+from fastbp.export.fixed_functions import FORMATS
 from fastbp.export.fixed_point import FixedNetwork, fixed_network
 from fastbp.export.fixed_ranges import find_ranges
+from fastbp.export.real_functions import Reals
 from fastbp.model.checks import checked_inputs
 from fastbp.model.model import Model
 from fastbp.validation.sparse_rows import as_dense
@@ -142,7 +143,8 @@ class FixedPointReport:
     agreement : float or None
         Share of the rows with the same class, where the outputs are a softmax or sigmoids.
     n_cut : tuple of int
-        How many of the inputs, and of each layer's outputs, were beyond their range and cut off.
+        How many of the inputs, and of each layer's outputs, were beyond their range and cut off; of a sine or a softmax
+        how many of its weighted inputs were beyond 2**14.
     network : FixedNetwork
         The network of integers: ``report.network.outputs(report.network.integers(X))``.
 

@@ -80,9 +80,6 @@ class CompiledNetwork:
 
     _table: Any = None  # what compiled code takes of it
     _evaluator: ev.Evaluator
-    _dtype: np.dtype
-    _n_inputs: int
-    _n_outputs: int
 
     def __init__(self) -> None:
         raise TypeError("A bp.CompiledNetwork must be made by `Network.compiled`.")
@@ -101,17 +98,17 @@ class CompiledNetwork:
     @property
     def dtype(self) -> np.dtype:
         """Type of the network and of all arrays."""
-        return self._dtype
+        return self._evaluator.dtype
 
     @property
     def n_inputs(self) -> int:
         """Numbers of a row of `x`."""
-        return self._n_inputs
+        return self._evaluator.sizes[0]
 
     @property
     def n_outputs(self) -> int:
         """Numbers of a row of outputs."""
-        return self._n_outputs
+        return self._evaluator.sizes[1]
 
     @property
     def n_params(self) -> int:
@@ -146,6 +143,11 @@ class CompiledNetwork:
         rate : float
             The learning rate per step, 0 or above; in compiled code it is not checked.
 
+        Raises
+        ------
+        ValueError
+            If `rate` is negative or no finite number, or the network was compiled without an optimizer.
+
         Examples
         --------
         >>> import fastbp as bp
@@ -154,7 +156,10 @@ class CompiledNetwork:
         >>> compiled.learning_rate
         0.05
         """
-        self._evaluator.rate = real_number(rate, "rate", 0.0)
+        rate = real_number(rate, "rate", 0.0)
+        if not self._evaluator.takes_steps:
+            raise ValueError(say.NO_OPTIMIZER)
+        self._evaluator.rate = rate
 
     # --- what it computes ---------------------------------------------------------------------------------------------
 
@@ -177,7 +182,7 @@ class CompiledNetwork:
         array([0.5])
         """
         n, rows = self._rows(x)
-        self._require(out, "out", (*rows, self._n_outputs), say.OUTPUTS_SHAPE, written=True)
+        self._require(out, "out", (*rows, self.n_outputs), say.OUTPUTS_SHAPE, written=True)
         self._call(ev.OUTPUTS, x, None, out, n)
 
     def loss_value(self, x: NDArray[Any], y: Any) -> float:
@@ -271,7 +276,7 @@ class CompiledNetwork:
         array([[1., 2.]])
         """
         n, rows = self._rows(x)
-        shape = *rows, self._n_outputs, self.n_inputs
+        shape = *rows, self.n_outputs, self.n_inputs
         self._require(out, "out", shape, say.JACOBIAN_SHAPE, written=True)
         self._call(ev.JACOBIAN, x, None, out, n)
 
@@ -336,7 +341,7 @@ class CompiledNetwork:
     def _require(self, array: Any, name: str, shape: tuple[int, ...], rule: str, *, written: bool = False) -> None:
         """Refuse what is no array of the network's dtype, or has another shape than this."""
         is_array = isinstance(array, np.ndarray) and not isinstance(array, np.ma.MaskedArray)
-        is_array = is_array and array.dtype == self._dtype and array.flags.c_contiguous and array.flags.aligned
+        is_array = is_array and array.dtype == self.dtype and array.flags.c_contiguous and array.flags.aligned
         if not is_array or (written and not array.flags.writeable):
             raise TypeError(say.typing_message(name, self.dtype, (len(shape),), say.kind_of(array), written=written))
         if array.shape != shape:
@@ -345,7 +350,7 @@ class CompiledNetwork:
     def _rows(self, x: Any) -> tuple[int, tuple[int, ...]]:
         """Return how many rows x has, and the shape of the rows."""
         rows = x.shape[:1] if isinstance(x, np.ndarray) and x.ndim == 2 else ()
-        self._require(x, "x", (*rows, self._n_inputs), say.X_SHAPE)
+        self._require(x, "x", (*rows, self.n_inputs), say.X_SHAPE)
         return (rows[0] if rows else 1), rows
 
     def _targets(self, x: Any, y: Any, *, mean: bool = True) -> tuple[int, NDArray[Any], int]:
@@ -357,10 +362,10 @@ class CompiledNetwork:
         if (isinstance(y, int | np.integer) and not isinstance(y, bool)) or (is_array and y.dtype == np.int64):
             return n, self._labels(y, rows), ev.LABELS
         if isinstance(y, float | np.floating) and rows == ():
-            if self._n_outputs != 1:
-                raise ValueError(f"{say.Y_SHAPE} It must be ({self._n_outputs},); got a number.")
-            return n, np.array([y], self._dtype), 0
-        self._require(y, "y", (*rows, self._n_outputs), say.Y_SHAPE)
+            if self.n_outputs != 1:
+                raise ValueError(f"{say.Y_SHAPE} It must be ({self.n_outputs},); got a number.")
+            return n, np.array([y], self.dtype), 0
+        self._require(y, "y", (*rows, self.n_outputs), say.Y_SHAPE)
         return n, y, 0
 
     def _labels(self, y: Any, rows: tuple[int, ...]) -> NDArray[np.int64]:
@@ -369,10 +374,10 @@ class CompiledNetwork:
             raise ValueError(say.NO_LABELS)
         if np.shape(y) != rows:
             raise ValueError(f"{say.LABELS_SHAPE} It must be {rows}; got {np.shape(y)}.")
-        if isinstance(y, int) and not 0 <= y < self._n_outputs:  # it may be too large for int64
+        if isinstance(y, int) and not 0 <= y < self.n_outputs:  # it may be too large for int64
             raise ValueError(say.LABEL_RANGE)
         labels = np.array(y, np.int64, order="C")
-        if not ((labels >= 0) & (labels < self._n_outputs)).all():
+        if not ((labels >= 0) & (labels < self.n_outputs)).all():
             raise ValueError(say.LABEL_RANGE)
         return labels
 
@@ -386,6 +391,5 @@ class CompiledNetwork:
 def handle_of(evaluator: ev.Evaluator) -> CompiledNetwork:
     """Return a handle of what an evaluator takes."""
     handle = CompiledNetwork.__new__(CompiledNetwork)
-    handle._evaluator, handle._table, handle._dtype = evaluator, evaluator.table, evaluator.dtype
-    handle._n_inputs, handle._n_outputs = evaluator.sizes
+    handle._evaluator, handle._table = evaluator, evaluator.table
     return handle

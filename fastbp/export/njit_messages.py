@@ -16,10 +16,7 @@ JACOBIAN_SHAPE = (
     "`out` must have shape (n_outputs, n_inputs) for one row of `x` and (n, n_outputs, n_inputs) for n rows."
 )
 LABELS_SHAPE = "`y` must be one label for one row of `x`, and labels of shape (n,) for n rows."
-NO_LABELS = (
-    "`y` must be targets in the network's dtype, 1.0 instead of 1; labels are for softmax with cross-entropy or "
-    "Poisson's loss."
-)
+NO_LABELS = "`y` must be targets in the network's dtype, 1.0 instead of 1; labels are for softmax with cross-entropy."
 LABEL_RANGE = "`y` must hold labels from 0 to n_outputs - 1."
 NO_NETWORK = "`pointer` must be the pointer of a compiled network that is alive."
 CONSTANT = (
@@ -29,7 +26,7 @@ CONSTANT = (
 OTHER_NETWORK = "`pointer` must be that of a compiled network of this `dtype`, and of this version of fastbp."
 NO_ROWS = "`x` must have at least one row."
 READ_ONLY = "`net.params` must be writable for a step; it is read-only. That of `copy.copy(net)` is not."
-NO_OPTIMIZER = "`step` needs an optimizer: make the network by `net.compiled(bp.Adam())`."
+NO_OPTIMIZER = "`step` and `set_learning_rate` need an optimizer: make the network by `net.compiled(bp.Adam())`."
 _DIMENSIONS = {1: "one", 2: "two", 3: "three"}
 
 

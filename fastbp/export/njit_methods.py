@@ -40,6 +40,7 @@ from fastbp.export.njit_typing import (
     number,
     rows_of,
 )  # fmt: skip
+from fastbp.kernels.machine.pointers import float64_from_address, int64_from_address
 from fastbp.validation.numbers import network_dtype
 
 # --- types of arguments -----------------------------------------------------------------------------------------------
@@ -139,7 +140,7 @@ def _pointer(net):  # type: ignore[no-untyped-def]
 @numba.njit
 def _scalars(net):  # type: ignore[no-untyped-def]
     """Return where steps and learning rates lie."""
-    return numba.carray(_doubles_at(number(net, ev.SCALARS)), (max(ev.LEARNING_RATE, ev.STEPS) + 1,))
+    return numba.carray(float64_from_address(number(net, ev.SCALARS)), (max(ev.LEARNING_RATE, ev.STEPS) + 1,))
 
 
 @overload_method(CompiledNetworkType, "set_learning_rate")
@@ -148,6 +149,8 @@ def _set_learning_rate(net, rate):  # type: ignore[no-untyped-def]
         raise numba.TypingError(f"`rate` of a compiled network must be a number; got {rate}.")
 
     def set_learning_rate(net, rate):  # type: ignore[no-untyped-def]
+        if number(net, ev.HAS_OPTIMIZER) == 0:
+            raise ValueError(NO_OPTIMIZER)
         _scalars(net)[ev.LEARNING_RATE] = rate
 
     return set_learning_rate
@@ -310,25 +313,6 @@ def network_at(pointer: int, dtype: Any) -> CompiledNetwork:
     return handle_of(evaluator)
 
 
-def _pointer_to(numbers: Any) -> Any:
-    """Make what makes a pointer to numbers of an address."""
-
-    @intrinsic
-    def pointer_to(typingctx, address):  # type: ignore[no-untyped-def]
-        result = types.CPointer(numbers)
-
-        def codegen(context, builder, signature, args):  # type: ignore[no-untyped-def]
-            to = context.get_value_type(result)
-            return builder.inttoptr(args[0], to) if isinstance(address, types.Integer) else builder.bitcast(args[0], to)
-
-        return result(address), codegen
-
-    return pointer_to
-
-
-_words_at, _doubles_at = _pointer_to(types.int64), _pointer_to(types.float64)
-
-
 @intrinsic
 def _is_null(typingctx, pointer):  # type: ignore[no-untyped-def]
     """Whether it is 0."""
@@ -373,7 +357,7 @@ def _network_at(pointer, dtype):  # type: ignore[no-untyped-def]
     def found(pointer, dtype):  # type: ignore[no-untyped-def]
         if _is_null(pointer):
             raise ValueError(NO_NETWORK)
-        table = numba.carray(_words_at(pointer), (ev.LENGTH,))
+        table = numba.carray(int64_from_address(pointer), (ev.LENGTH,))
         if table[ev.VERSION] != ev.ABI or table[ev.ITEMSIZE] != itemsize:
             raise ValueError(OTHER_NETWORK)
         return _borrowed(table, dtype)

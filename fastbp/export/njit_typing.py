@@ -19,6 +19,7 @@ from numba.extending import NativeValue, box, intrinsic, models, register_model,
 from numpy.typing import NDArray
 
 from fastbp.engine import evaluator as ev
+from fastbp.engine.calls import address_of
 from fastbp.export import njit_messages as say
 from fastbp.export.njit import CompiledNetwork, handle_of
 
@@ -46,7 +47,7 @@ def _typeof(handle: CompiledNetwork, context: Any) -> CompiledNetworkType:
     """Tell Numba the type of a handle, which is no constant."""
     if context.purpose.name == "constant":
         raise numba.TypingError(say.CONSTANT)
-    return type_of(handle._dtype)
+    return type_of(handle.dtype)
 
 
 @register_model(CompiledNetworkType)
@@ -77,7 +78,7 @@ def _boxed(numba_type, value, c):  # type: ignore[no-untyped-def]
 
 def _handle_of_table(table: NDArray[np.int64]) -> CompiledNetwork:
     """Return a handle of the network whose table it is."""
-    evaluator = ev.evaluator_of(table)
+    evaluator = ev.evaluator_at(address_of(table))
     if evaluator is None:  # of `network_at`, which does not keep alive what it found
         raise ValueError(say.NO_NETWORK)
     return handle_of(evaluator)

@@ -10,14 +10,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastbp.export import onnx_functions
-from fastbp.export.onnx_tensors import BFLOAT16, DOUBLE, FLOAT, FLOAT16, Node, UnreadableError
+from fastbp.export.onnx_tensors import DOUBLE, FLOAT, IN_FLOAT32, Node, UnreadableError
 from fastbp.export.onnx_values import IDENTITY, Dims, Layer, Named, Neurons, Run, affine, applied, closed, of_numbers
 
-__all__ = ["LAYERS", "Budget", "Value", "elementwise", "of_rows", "of_vector"]
+__all__ = ["LAYERS", "Budget", "Operator", "Value", "elementwise", "of_rows"]
 
 Array = NDArray[Any]
 Value = Array | Neurons | Dims
-_IN_FLOAT32 = (FLOAT, FLOAT16, BFLOAT16)  # computed in float32
 _AFFINE = ("Add", "Sub", "Mul", "Div")
 _OF_TRUTHS = ("And", "Not", "Or")
 
@@ -35,6 +34,10 @@ class Budget:
         if self.numbers < 0:
             node.fail("would have constants computed for longer than a model of this size may.")
 
+    def pass_on(self, runs: Sequence[Run], node: Node) -> None:
+        """Take numbers off for runs that are neither computed nor named: handling one takes as long as computing it."""
+        self.compute(onnx_functions.cost_of(() for _ in runs), node)
+
     def grow(self, count: int, label: str) -> None:
         """Take parameters off."""
         self.parameters -= count
@@ -43,6 +46,9 @@ class Budget:
                 f"{label} would give the network more parameters than a model of this size can hold: it uses the same "
                 "weights too often."
             )
+
+
+Operator = Callable[[Node, Sequence[Value | None], Budget], Value]
 
 
 def of_rows(node: Node, value: Any, *, is_flat: bool = True) -> Neurons:
@@ -65,7 +71,7 @@ def elementwise(node: Node, inputs: Sequence[Value | None], budget: Budget) -> V
     settings = dict(zip(defaults, node.only(**defaults), strict=True))
     named = inputs[:1] if node.operator == "Clip" else inputs
     if not least <= len(inputs) <= most or any(value is None for value in named):
-        node.fail(f"must have {least} inputs; it has {node.inputs}.")
+        node.fail_inputs(least, most)
     values = [value for value in inputs if isinstance(value, Neurons)]
     if any(isinstance(value, Dims) for value in inputs):
         node.fail("computes with the shape of a value.")
@@ -76,7 +82,7 @@ def elementwise(node: Node, inputs: Sequence[Value | None], budget: Budget) -> V
     for value in values[1:]:
         of_rows(node, value, is_flat=False)
     constants = [_fitting(node, value, first) for value in inputs if isinstance(value, np.ndarray)]
-    budget.compute(first.count + onnx_functions.cost_of(run.inner for run in first.runs), node)
+    budget.compute(first.count + onnx_functions.cost_of(run.inner for value in values for run in value.runs), node)
     if node.operator in _AFFINE and len(constants) == 1 and not (node.operator == "Div" and inputs[1] is first):
         return _affine(node, first, constants[0], is_reversed=inputs[1] is first)
     if node.operator == "Neg":
@@ -128,8 +134,8 @@ def _folded(
 
 def _fitting(node: Node, array: Array, value: Neurons) -> Array:
     """Return a constant beside neurons as float64, with one number or one for each column."""
-    if array.dtype != dtype_of(node, value):
-        node.fail(f"takes values of {dtype_of(node, value)} and a constant of {array.dtype}.")
+    if array.dtype != _dtype_of(node, value):
+        node.fail(f"takes values of {_dtype_of(node, value)} and a constant of {array.dtype}.")
     rows = (1, *value.dims)
     try:
         fits = np.broadcast_shapes(rows, array.shape) == rows
@@ -142,9 +148,9 @@ def _fitting(node: Node, array: Array, value: Neurons) -> Array:
     return np.broadcast_to(numbers, rows).reshape(-1) if array.size > 1 or is_bias else numbers.reshape(())
 
 
-def dtype_of(node: Node, value: Neurons) -> np.dtype[Any]:
+def _dtype_of(node: Node, value: Neurons) -> np.dtype[Any]:
     """Return the dtype in which neurons are computed."""
-    if value.element in _IN_FLOAT32:
+    if value.element in IN_FLOAT32:
         return np.dtype(np.float32)
     if value.element != DOUBLE:
         node.fail("takes an input that is no floating number; a Cast has to make it one.")
@@ -173,7 +179,7 @@ def _affine(node: Node, value: Neurons, constant: Array, *, is_reversed: bool) -
     return affine(value, c, 0.0, node.label)
 
 
-def of_vector(node: Node, value: Neurons, scale: Array, shift: Array) -> Neurons:
+def _of_vector(node: Node, value: Neurons, scale: Array, shift: Array) -> Neurons:
     """Return scale * value + shift for vectors of one number, or of one for each column."""
     n_features = value.count
     if scale.size not in (1, n_features) or shift.size not in (1, n_features):
@@ -190,8 +196,8 @@ def _layer(node: Node, value: Any, W: Any, budget: Budget) -> Neurons:
     before = of_rows(node, value)
     if not isinstance(W, np.ndarray) or W.ndim != 2 or not W.size:
         node.fail("must have a constant matrix as its second input; a network is one chain of layers.")
-    if W.dtype != dtype_of(node, before):
-        node.fail(f"takes values of {dtype_of(node, before)} and weights of {W.dtype}.")
+    if W.dtype != _dtype_of(node, before):
+        node.fail(f"takes values of {_dtype_of(node, before)} and weights of {W.dtype}.")
     if W.shape[0] != before.count:
         node.fail(f"has weights for {W.shape[0]} columns; there are {before.count}.")
     if not before.is_whole:
@@ -237,7 +243,7 @@ def _batch_normalization(node: Node, inputs: Sequence[Value | None], budget: Bud
     shift = beta - mean * scale
     if not np.isfinite([scale, shift]).all():
         node.fail("must have positive variances.")
-    return of_vector(node, made, scale, shift)
+    return _of_vector(node, made, scale, shift)
 
 
 def _scaler(node: Node, inputs: Sequence[Value | None], budget: Budget) -> Value:
@@ -245,11 +251,11 @@ def _scaler(node: Node, inputs: Sequence[Value | None], budget: Budget) -> Value
     (value,) = _exactly(node, inputs, 1)
     made = of_rows(node, value)
     budget.compute(made.count, node)
-    element = made.element if made.element in _IN_FLOAT32 else FLOAT  # it always makes that
+    element = made.element if made.element in IN_FLOAT32 else FLOAT  # it always makes that
     if made.layer.W is not None and element != made.element:
         node.fail("changes the dtype between layers.")
     shift = -offset * scale if 1 in (offset.size, scale.size) or offset.size == scale.size else offset
-    return replace(of_vector(node, made, scale, shift), element=element)
+    return replace(_of_vector(node, made, scale, shift), element=element)
 
 
 def _softmax(node: Node, inputs: Sequence[Value | None], budget: Budget) -> Value:
@@ -270,11 +276,10 @@ def _softmax(node: Node, inputs: Sequence[Value | None], budget: Budget) -> Valu
 
 def _exactly(node: Node, inputs: Sequence[Any], count: int) -> Sequence[Any]:
     if len(inputs) != count or any(value is None for value in inputs[: 2 if count == 3 else count]):
-        node.fail(f"must have {count} inputs; it has {node.inputs}.")
+        node.fail_inputs(count, count)
     return inputs
 
 
-Operator = Callable[[Node, Sequence[Value | None], Budget], Value]
 LAYERS: dict[str, Operator] = {
     "BatchNormalization": _batch_normalization,
     "Gemm": _gemm,

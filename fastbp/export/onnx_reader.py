@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import errno
+import math
 import os
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -16,20 +17,11 @@ from fastbp.export.onnx import MOST_ONNX_BYTES, import_onnx
 from fastbp.export.onnx_functions import OPERATORS
 from fastbp.export.onnx_operators import LAYERS, Budget, Value, elementwise
 from fastbp.export.onnx_shapes import PARTS, SHAPES
-from fastbp.export.onnx_tensors import (
-    BFLOAT16,
-    DOUBLE,
-    FLOAT,
-    FLOAT16,
-    Node,
-    UnreadableError,
-    constant,
-    domain_of,
-    node_of,
-)
-from fastbp.export.onnx_values import IDENTITY, Layer, Named, Neurons, closed, of_numbers
+from fastbp.export.onnx_tensors import DOUBLE, IN_FLOAT32, Node, UnreadableError, constant, domain_of, node_of
+from fastbp.export.onnx_values import Affine, Layer, Named, Neurons, closed, composed, of_numbers, vectors
 from fastbp.functions.names import OutputName
 from fastbp.storage.atomic import FileError, checked_path, file_status, path_named, printable
+from fastbp.storage.networks import MOST_LAYERS
 from fastbp.validation.data import all_finite
 
 __all__ = ["ReadNetwork", "read_onnx"]
@@ -37,8 +29,6 @@ __all__ = ["ReadNetwork", "read_onnx"]
 Array = NDArray[Any]
 _OLDEST_OPSET = 7  # of 2017: before it, constants had to be told how to fit beside other values
 _MOST_NODES = 1 << 18
-_MOST_LAYERS = 32768  # as in files of fastbp's own
-_FLOATS = (FLOAT, FLOAT16, BFLOAT16, DOUBLE)
 _FREE_NUMBERS, _FREE_PARAMETERS = 1 << 25, 1 << 22  # that a model of any size may make
 _NUMBERS_FOR_A_BYTE = 16
 _UNDERSTOOD = (
@@ -194,7 +184,7 @@ def _chosen_output(graph: Any, output: str | None) -> str:
     floats = [
         name
         for name, kind in kinds
-        if len(kinds) == 1 or kind.HasField("sequence_type") or kind.tensor_type.elem_type in _FLOATS
+        if len(kinds) == 1 or kind.HasField("sequence_type") or kind.tensor_type.elem_type in (*IN_FLOAT32, DOUBLE)
     ]
     if len(floats) != 1:
         raise UnreadableError(f"it has the outputs {', '.join(map(repr, names))}; choose one by `output`.")
@@ -228,16 +218,14 @@ def _add_input(
     if len(lengths) in (0, 2) and not all(dims or [0]):
         dims = (_first_width(graph, needed, tensors),)
     label = f"its input {inputs[0].name!r}"
-    n_features = 1
-    for n in dims:
-        n_features *= n
+    n_features = math.prod(dims)
     if not dims or not n_features:
         raise UnreadableError(f"{label} must have rows with a number of features that is known; it has {lengths}.")
     if n_features > budget.parameters:
         raise UnreadableError(f"{label} has {n_features} features, for which a model of this size has no weights.")
-    layer = Layer(None, None, n_features)
-    value = of_numbers(layer, kind.elem_type, label, lengths[0] if lengths and lengths[0] else None)
-    values[inputs[0].name] = Neurons(layer, value.runs, value.element, dims, n_rows=value.n_rows)
+    n_rows = lengths[0] if lengths and lengths[0] else None
+    value = of_numbers(Layer(None, None, n_features), kind.elem_type, label, n_rows)
+    values[inputs[0].name] = replace(value, dims=dims)
 
 
 def _first_width(graph: Any, needed: _Needed, tensors: Mapping[str, Any]) -> int:
@@ -305,11 +293,11 @@ def _joined(final: Neurons, dtype: np.dtype[Any] | None, budget: Budget) -> Read
         budget.grow((final.count + 1) * final.count, "a scale or shift of the outputs")
         unit = Layer(final, np.eye(final.count, dtype=stored), final.count)
         chain.append((unit, ((final.count, Named("identity")),)))
-    if len(chain) > _MOST_LAYERS:
-        raise UnreadableError(f"it has {len(chain)} layers; at most {_MOST_LAYERS} are read.")
+    if len(chain) > MOST_LAYERS:
+        raise UnreadableError(f"it has {len(chain)} layers; at most {MOST_LAYERS} are read.")
     sizes = [layer.width, *(each.width for each, _ in chain)]
     params = np.empty(parameters.count_params(sizes), dtype or stored)
-    before = _composed((layer.scale, layer.shift), _lines(named), _ends(named))
+    before = composed((layer.scale, layer.shift), _lines(named), _ends(named))
     for (each, names), W, b in zip(chain, *parameters.views(params, sizes), strict=True):
         _fold(each, before, _lines(names), W, b)
         before = _ends(names)
@@ -318,47 +306,21 @@ def _joined(final: Neurons, dtype: np.dtype[Any] | None, budget: Budget) -> Read
     return ReadNetwork(params, sizes, [_runs(named) for _, named in chain])
 
 
-_Affine = tuple[Array | None, Array | None]  # a scale and a shift
-
-
-def _lines(named: Sequence[tuple[int, Named]]) -> _Affine:
+def _lines(named: Sequence[tuple[int, Named]]) -> Affine:
     """Return what is affine between z and the activations."""
-    return _vectors([(count, each.line) for count, each in named])
+    return vectors([(count, each.line) for count, each in named])
 
 
-def _ends(named: Sequence[tuple[int, Named]]) -> _Affine:
+def _ends(named: Sequence[tuple[int, Named]]) -> Affine:
     """Return what is affine behind the activations."""
-    return _vectors([(count, (each.scale, each.shift)) for count, each in named])
+    return vectors([(count, (each.scale, each.shift)) for count, each in named])
 
 
-def _composed(*parts: _Affine) -> _Affine:
-    """Return what is affine one after the other as one."""
-    scale, shift = parts[0]
-    for times, plus in parts[1:]:
-        if times is not None:
-            scale = times if scale is None else scale * times
-            shift = None if shift is None else shift * times
-        if plus is not None:
-            shift = plus if shift is None else shift + plus
-    return scale, shift
-
-
-def _vectors(parts: Sequence[tuple[int, tuple[Any, Any]]]) -> _Affine:
-    """Return scales and shifts of runs as vectors, None where all are 1 or 0."""
-    vectors: list[Array | None] = []
-    for i, nothing in enumerate(IDENTITY):
-        if all(isinstance(part[i], float) and part[i] == nothing for _, part in parts):
-            vectors.append(None)
-        else:
-            vectors.append(np.concatenate([np.full(n, part[i], np.float64) for n, part in parts]))
-    return vectors[0], vectors[1]
-
-
-def _fold(layer: Layer, before: _Affine, after: _Affine, W: Array, b: Array) -> None:
+def _fold(layer: Layer, before: Affine, after: Affine, W: Array, b: Array) -> None:
     """Write a layer's weights and biases, with a scale and shift of its inputs and one of its z."""
     assert layer.W is not None
     scale, shift = before
-    times, plus = _composed((layer.scale, layer.shift), after)
+    times, plus = composed((layer.scale, layer.shift), after)
     weights, bias = layer.W, plus
     if shift is not None:
         bias = shift @ weights.astype(np.float64)

@@ -10,14 +10,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fastbp.export.onnx_operators import Budget, Value, of_rows
-from fastbp.export.onnx_tensors import BFLOAT16, DOUBLE, FLOAT, FLOAT16, INT32, INT64, Node, constant, is_possible
+from fastbp.export.onnx_operators import Budget, Operator, Value, of_rows
+from fastbp.export.onnx_tensors import DOUBLE, FLOAT, FLOAT16, IN_FLOAT32, INT32, INT64, Node, constant, is_possible
 from fastbp.export.onnx_values import Dims, Neurons, Run, cut
 
 __all__ = ["PARTS", "SHAPES"]
 
 Array = NDArray[Any]
-_FLOATS = (FLOAT, FLOAT16, BFLOAT16)
 _DTYPES = {FLOAT: np.float32, FLOAT16: np.float32, DOUBLE: np.float64, INT32: np.int32, INT64: np.int64}
 _MOST_DIMS = 64  # numbers that are computed from a shape
 _SAME = 1e-6  # of probabilities that add up to 1
@@ -26,7 +25,7 @@ _SAME = 1e-6  # of probabilities that add up to 1
 def _one_of(node: Node, inputs: Sequence[Value | None], most: int = 1) -> Value:
     """Return the first input; there may be others up to a number."""
     if not 1 <= len(inputs) <= most or inputs[0] is None:
-        node.fail(f"must have {most} inputs; it has {node.inputs}.")
+        node.fail_inputs(1, most)
     return inputs[0]
 
 
@@ -201,9 +200,10 @@ def _converted(node: Node, value: Value, to: int, budget: Budget) -> Value:
             node.fail("makes other numbers of a shape.")
         return value
     if isinstance(value, Neurons):
-        is_input = value.layer.W is None and to in (*_FLOATS, DOUBLE)
-        if value.element != to and not is_input and not {value.element, to} <= set(_FLOATS):
+        is_input = value.layer.W is None and to in (*IN_FLOAT32, DOUBLE)
+        if value.element != to and not is_input and not {value.element, to} <= set(IN_FLOAT32):
             node.fail("makes another type of the neurons; understood is the same type, and that of the input.")
+        budget.pass_on(value.runs, node)
         return replace(value, element=to, runs=tuple(_as_numbers(run) for run in value.runs))
     if to not in _DTYPES or (value.dtype.kind == "f" and to in (INT32, INT64)):
         node.fail("makes a type of a constant that is not read here.")
@@ -283,7 +283,7 @@ def _concat(node: Node, inputs: Sequence[Value | None], budget: Budget) -> Value
     if [value.begin for value in values[1:]] != ends[:-1]:
         node.fail("joins the parts of a layer in another order, or not all of them.")
     runs = tuple(run for value in values for run in value.runs)
-    budget.compute(len(runs), node)
+    budget.pass_on(runs, node)
     return replace(first, runs=runs, dims=(sum(value.count for value in values),))
 
 
@@ -311,7 +311,7 @@ def _split(node: Node, inputs: Sequence[Value | None], budget: Budget) -> list[V
     is_cut = len(sizes) == n == n_outputs and min(sizes) > 0 and sum(sizes) == value.count
     if axis not in (1, -1) or not is_cut or any(run.samples is None for run in value.runs):
         node.fail(f"must cut the {value.count} columns of a layer into {n} parts.")
-    budget.compute(len(value.runs) + n, node)
+    budget.pass_on(value.runs, node)
     return _parts(value, sizes)
 
 
@@ -329,7 +329,6 @@ def _parts(value: Neurons, sizes: Sequence[int]) -> list[Value]:
     return parts
 
 
-Operator = Callable[[Node, Sequence[Value | None], Budget], Value]
 SHAPES: dict[str, Operator] = {
     "Cast": _cast,
     "CastLike": _cast_like,

@@ -20,6 +20,7 @@ __all__ = [
     "FLOAT16",
     "INT32",
     "INT64",
+    "IN_FLOAT32",
     "Node",
     "UnreadableError",
     "constant",
@@ -29,11 +30,13 @@ __all__ = [
 ]
 
 # onnx.TensorProto.DataType
-FLOAT, INT32, INT64, FLOAT16, DOUBLE, BFLOAT16 = 1, 6, 7, 10, 11, 16
+FLOAT, INT32, INT64, BOOL, FLOAT16, DOUBLE, BFLOAT16 = 1, 6, 7, 9, 10, 11, 16
+IN_FLOAT32 = (FLOAT, FLOAT16, BFLOAT16)  # computed in float32
 _STORED: dict[int, tuple[np.dtype[Any], str]] = {  # how raw bytes are read, and the field that holds numbers else
     FLOAT: (np.dtype("<f4"), "float_data"),
     INT32: (np.dtype("<i4"), "int32_data"),
     INT64: (np.dtype("<i8"), "int64_data"),
+    BOOL: (np.dtype("u1"), "int32_data"),
     FLOAT16: (np.dtype("<f2"), "int32_data"),
     DOUBLE: (np.dtype("<f8"), "double_data"),
     BFLOAT16: (np.dtype("<u2"), "int32_data"),
@@ -61,6 +64,11 @@ class Node:
     def fail(self, reason: str) -> NoReturn:
         """Raise an error that names the node."""
         raise UnreadableError(f"{self.label} {reason}")
+
+    def fail_inputs(self, least: int, most: int) -> NoReturn:
+        """Raise an error that says how many inputs there must be."""
+        count = str(least) if least == most else f"{least} to {most}"
+        self.fail(f"must have {count} {'input' if count == '1' else 'inputs'}; it has {self.inputs}.")
 
     def only(self, **defaults: Any) -> list[Any]:
         """Return the values of attributes, in the order of their defaults; there must be no others."""
@@ -123,8 +131,8 @@ def constant(tensor: Any, name: str) -> NDArray[Any]:
         )
     if tensor.data_type not in _STORED:
         raise UnreadableError(
-            f"its constant {name!r} has the type {tensor.data_type}; read are float16, bfloat16, float, double, int32 "
-            "and int64."
+            f"its constant {name!r} has the type {tensor.data_type}; read are float16, bfloat16, float, double, int32, "
+            "int64 and bool."
         )
     dims = tuple(tensor.dims)
     if len(dims) > _MOST_DIMENSIONS or any(n < 0 for n in dims) or tensor.HasField("segment"):
@@ -157,13 +165,14 @@ def _numbers(tensor: Any, name: str, count: int) -> NDArray[Any]:
         raise UnreadableError(f"its constant {name!r} has a shape for {count} numbers and holds {found}.")
     if n_bytes:
         array = np.frombuffer(raw, stored)
-    elif tensor.data_type in _IN_BITS:
-        bits = np.fromiter(typed, np.int32, count)
-        if ((bits < 0) | (bits > 0xFFFF)).any():
-            raise UnreadableError(f"its constant {name!r} holds what are no 16 bits.")
-        array = bits.astype("<u2").view(stored)
     else:
-        array = np.fromiter(typed, stored, count)
+        array = np.fromiter(typed, np.int32 if field == "int32_data" else stored, count)
+        if tensor.data_type in _IN_BITS:
+            if ((array < 0) | (array > 0xFFFF)).any():
+                raise UnreadableError(f"its constant {name!r} holds what are no 16 bits.")
+            array = array.astype("<u2").view(stored)
+    if tensor.data_type == BOOL:
+        return np.asarray(array != 0)
     if tensor.data_type == BFLOAT16:
         return (array.astype(np.uint32) << 16).view(np.float32)
     dtype = np.dtype(np.float32) if tensor.data_type == FLOAT16 else stored.newbyteorder("=")

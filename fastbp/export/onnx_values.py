@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -18,10 +18,26 @@ from fastbp.export.onnx_functions import Line, name_of, samples_of
 from fastbp.export.onnx_tensors import UnreadableError
 from fastbp.functions.names import OutputName
 
-__all__ = ["IDENTITY", "Dims", "Layer", "Named", "Neurons", "Run", "affine", "applied", "closed", "cut", "of_numbers"]
+__all__ = [
+    "IDENTITY",
+    "Affine",
+    "Dims",
+    "Layer",
+    "Named",
+    "Neurons",
+    "Run",
+    "affine",
+    "applied",
+    "closed",
+    "composed",
+    "cut",
+    "of_numbers",
+    "vectors",
+]
 
 Array = NDArray[Any]
 IDENTITY: Line = (1.0, 0.0)
+Affine = tuple[Array | None, Array | None]  # a scale and a shift, None for what does nothing
 _MOST_LINES = 4  # that may stand in front of an activation: a spelling of gelu has one
 _NOT_KNOWN = (
     "a function that is none of a network's activations. Those have LeakyRelu's slope 0.01, Elu's alpha 1 and Gelu "
@@ -106,7 +122,7 @@ class Dims:
     """Numbers that are computed from the shape of a value: None is the number of rows."""
 
     numbers: tuple[int | None, ...]
-    is_list: bool = field(default=True)
+    is_list: bool = True
 
 
 def of_numbers(layer: Layer, element: int, label: str, n_rows: int | None) -> Neurons:
@@ -152,26 +168,32 @@ def _affine_run(run: Run, scale: Any, shift: Any, label: str) -> Run:
 def _affine_layer(value: Neurons, scale: Any, shift: Any) -> Layer:
     """Return a layer whose z is that of another times scale plus shift."""
     layer = value.layer
-    for run_scale, run_shift in (_lines_of(value), (scale, shift)):
-        new_scale, new_shift = layer.scale, layer.shift
-        if not (isinstance(run_scale, float) and run_scale == 1.0):
-            times = np.broadcast_to(np.asarray(run_scale, np.float64), (layer.width,))
-            new_scale = times if new_scale is None else new_scale * times
-            new_shift = None if new_shift is None else new_shift * times
-        if not (isinstance(run_shift, float) and run_shift == 0.0):
-            plus = np.broadcast_to(np.asarray(run_shift, np.float64), (layer.width,))
-            new_shift = plus if new_shift is None else new_shift + plus
-        layer = replace(layer, scale=new_scale, shift=new_shift)
-    return layer
+    lines = vectors([(run.count, run.line or IDENTITY) for run in value.runs])
+    new = composed((layer.scale, layer.shift), lines, vectors([(layer.width, (scale, shift))]))
+    return replace(layer, scale=new[0], shift=new[1])
 
 
-def _lines_of(value: Neurons) -> tuple[Any, Any]:
-    """Return alpha and beta of runs that are all straight: numbers, or vectors where they differ."""
-    lines = [run.line or IDENTITY for run in value.runs]
-    if len(set(lines)) == 1:
-        return lines[0]
-    counts = [run.count for run in value.runs]
-    return np.repeat([alpha for alpha, _ in lines], counts), np.repeat([beta for _, beta in lines], counts)
+def composed(*parts: Affine) -> Affine:
+    """Return what is affine one after the other as one."""
+    scale, shift = parts[0]
+    for times, plus in parts[1:]:
+        if times is not None:
+            scale = times if scale is None else scale * times
+            shift = None if shift is None else shift * times
+        if plus is not None:
+            shift = plus if shift is None else shift + plus
+    return scale, shift
+
+
+def vectors(parts: Sequence[tuple[int, tuple[Any, Any]]]) -> Affine:
+    """Return scales and shifts of runs, numbers or vectors, as vectors; None where all are 1 or 0."""
+    found: list[Array | None] = []
+    for i, nothing in enumerate(IDENTITY):
+        if all(isinstance(part[i], float) and part[i] == nothing for _, part in parts):
+            found.append(None)
+        else:
+            found.append(np.concatenate([np.full(n, part[i], np.float64) for n, part in parts]))
+    return found[0], found[1]
 
 
 # --- what is bent -----------------------------------------------------------------------------------------------------

@@ -21,24 +21,7 @@ _NUMBER = re.compile(r"[0-9]+")
 
 
 def torch_state_dict(net: Model) -> dict[str, NDArray[Any]]:
-    """Return the parameters as a ``torch.nn.Sequential(Linear, activation, Linear, ...)`` names them.
-
-    Parameters
-    ----------
-    net : Network
-        Any network.
-
-    Returns
-    -------
-    dict of str to ndarray
-        ``"0.weight"`` (fan_out, fan_in), ``"0.bias"`` (fan_out,), ``"2.weight"`` and so on: copies.
-
-    Examples
-    --------
-    >>> import fastbp as bp
-    >>> torch_state_dict(bp.Network([2, 1], initializer="zeros"))
-    {'0.weight': array([[0., 0.]]), '0.bias': array([0.])}
-    """
+    """Return the parameters as torch names them: `Network.torch_state_dict`, which says more."""
     require_network(net)
     state: dict[str, NDArray[Any]] = {}
     for layer, (W, b) in enumerate(zip(net.weights, net.biases, strict=True)):
@@ -48,29 +31,7 @@ def torch_state_dict(net: Model) -> dict[str, NDArray[Any]]:
 
 
 def load_torch_state_dict(net: Model, state: Mapping[str, Any]) -> None:
-    """Give a network the parameters of a torch model that has the same layers.
-
-    Parameters
-    ----------
-    net : Network
-        The network, which keeps its activations, loss and penalties.
-    state : mapping of str to tensor or ndarray
-        What ``model.state_dict()`` returns for a model whose only layers with parameters are `Linear`; of the
-        network's dtype.  For the order of the layers see `from_torch_state_dict`.
-
-    Raises
-    ------
-    TypeError, ValueError
-        If a layer is missing, of another size or dtype, or not finite; the network is as it was.
-
-    Examples
-    --------
-    >>> import fastbp as bp
-    >>> net = bp.Network([2, 1])
-    >>> load_torch_state_dict(net, {"0.weight": np.array([[3.0, 4.0]]), "0.bias": np.array([5.0])})
-    >>> net.params
-    array([3., 4., 5.])
-    """
+    """Give a network the parameters of a torch model: `Network.load_torch_state_dict`, which says more."""
     require_network(net)
     params, sizes = torch_params(state)
     if sizes != list(net.sizes):

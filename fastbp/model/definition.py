@@ -21,8 +21,10 @@ __all__ = [
     "Definition",
     "OutputSpec",
     "checked_network",
+    "has_own_functions",
     "problem_of",
     "require_network",
+    "require_networks",
     "settings_of",
 ]
 
@@ -155,10 +157,26 @@ def _own_functions(all_runs: Sequence[_Runs], loss: LossName | Loss) -> tuple[Ac
     return tuple({id(each): each for each in functions if isinstance(each, Activation | Loss)}.values())
 
 
+def has_own_functions(net: Definition) -> bool:
+    """Whether an activation or the loss is the user's own."""
+    runs = net._runs
+    return isinstance(net.loss, Loss) or any(isinstance(name, Activation) for layer in runs for name, _ in layer)
+
+
 def require_network(net: object) -> None:
     """Raise unless it is a network."""
     if not isinstance(net, Definition):
         raise TypeError(f"`net` must be a bp.Network; got {type(net).__name__}.")
+
+
+def require_networks(networks: Any) -> list[Any]:
+    """Return a list of networks, or raise."""
+    if isinstance(networks, Definition) or not isinstance(networks, Sequence):
+        raise TypeError(f"`networks` must be a list of bp.Network; got {type(networks).__name__}.")
+    for i, net in enumerate(networks):
+        if not isinstance(net, Definition):
+            raise TypeError(f"`networks` must be a list of bp.Network; networks[{i}] is {type(net).__name__}.")
+    return list(networks)
 
 
 def checked_network(net: _Network) -> _Network:

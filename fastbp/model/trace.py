@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastbp.engine import parameters
-from fastbp.engine.frame import make_frame
+from fastbp.engine.problem_frames import make_frame
 from fastbp.model.definition import Definition, problem_of
 from fastbp.validation.data import Targets
 

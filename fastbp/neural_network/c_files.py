@@ -33,7 +33,7 @@ class CWriter:
         format: Literal["q15", "q31", "auto"] | None = None,
         calibration: ArrayLike | None = None,
         input_range: tuple[ArrayLike, ArrayLike] | None = None,
-        tolerance: float = 0.01,
+        tolerance: float | None = None,
         test_vectors: int | ArrayLike = 0,
         exact: bool = True,
     ) -> CReport | FixedPointReport:
@@ -57,7 +57,8 @@ class CWriter:
         Returns
         -------
         CReport or FixedPointReport
-            What was written; in fixed point also the binary points and the errors.
+            What was written; in fixed point also the binary points and the errors.  Its ``buffer_bytes`` are those of
+            the network's function; ``NAME_class`` and ``NAME_labels`` have one more array, of its outputs.
 
         Raises
         ------

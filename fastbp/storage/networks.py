@@ -29,7 +29,7 @@ _Net = TypeVar("_Net", bound=Model)
 
 NETWORK_VERSION = 1  # of the description below; a release that adds a field adds 1, and still reads the earlier ones
 _MOST_NEURONS = 1 << 48  # of a layer; the weights of a larger one would fit into no address space
-_MOST_LAYERS = 1 << 15  # more would take minutes of Python for each layer's tables and views
+MOST_LAYERS = 1 << 15  # more would take minutes of Python for each layer's tables and views
 ESTIMATOR_VERSION = 1  # the same for what `fastbp.neural_network.files` adds to it
 _FIELDS = (
     "sizes",
@@ -128,9 +128,9 @@ def describe(net: Model) -> dict[str, Any]:
     [[['tanh', 3]], [['identity', 1]]]
     """
     own: dict[tuple[type, str], Activation | Loss] = {}
-    if len(net.sizes) - 1 > _MOST_LAYERS:
+    if len(net.sizes) - 1 > MOST_LAYERS:
         raise ValueError(
-            f"A network must have at most {_MOST_LAYERS} layers to be saved, because a file with more is refused as "
+            f"A network must have at most {MOST_LAYERS} layers to be saved, because a file with more is refused as "
             f"hostile; it has {len(net.sizes) - 1}."
         )
 
@@ -203,8 +203,8 @@ def rebuild(
         content.fail(f"its `sizes` must be two or more positive integers; they are {sizes!r}.")
     if dtype not in ("float32", "float64"):
         content.fail(f"its `dtype` must be 'float32' or 'float64'; it is {dtype!r}.")
-    if len(sizes) - 1 > _MOST_LAYERS:
-        content.fail(f"its `sizes` say that it has {len(sizes) - 1} layers; at most {_MOST_LAYERS} are allowed.")
+    if len(sizes) - 1 > MOST_LAYERS:
+        content.fail(f"its `sizes` say that it has {len(sizes) - 1} layers; at most {MOST_LAYERS} are allowed.")
     vector = content.take(params, (parameters.count_params(sizes),), dtype)
     if not isinstance(description.get("initializer"), str) or description["initializer"] not in INITIALIZERS:
         content.fail(f"its `initializer` is unknown: {description.get('initializer')!r}.")

@@ -7,9 +7,12 @@ forked from this one are free.
 
 from __future__ import annotations
 
+import operator
 import os
 import threading
-from collections.abc import Callable
+from collections import deque
+from collections.abc import Callable, Sequence
+from itertools import compress, repeat
 from typing import TypeVar
 
 _Result = TypeVar("_Result")
@@ -41,6 +44,20 @@ def alone(owner: object, call: str, work: Callable[[], _Result]) -> _Result:
                 del trainings[key]
         except KeyError:  # a fork has emptied it
             pass
+
+
+def alone_with_all(owners: Sequence[object], call: str, work: Callable[[], _Result]) -> _Result:
+    """Return ``work()``, a training of several objects at once; see `alone`."""
+    turn, noted = (call, threading.current_thread()), list[int]()
+    try:
+        for owner in owners:
+            noted.append(id(owner))
+            while trainings.setdefault(id(owner), turn) is not turn:
+                require_idle(owner, call)
+        return work()
+    finally:  # in one call of C's, for the same reason
+        mine = compress(noted, map(operator.is_, map(trainings.get, noted), repeat(turn)))
+        deque(map(trainings.pop, mine, repeat(None)), maxlen=0)
 
 
 def require_idle(owner: object, call: str) -> None:

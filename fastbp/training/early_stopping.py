@@ -82,6 +82,26 @@ class Best:
             self._is_lowest(val_loss)
         self.params = params
 
+    # --- where the kernel takes note ----------------------------------------------------------------------------------
+
+    def as_vector(self) -> NDArray[np.float64]:
+        """Return what the kernel goes by, see `fastbp.kernels.tables.member`: it changes that as `_is_lowest` does."""
+        rule = self._rule
+        return np.array([self._lowest, self._counted, self._waited, rule.min_delta, rule.patience, 0.0])
+
+    @property
+    def keeps_params(self) -> bool:
+        """Whether the best parameters are wanted at the end."""
+        return self._rule.restore_best
+
+    def take_over(self, vector: NDArray[np.float64], params: NDArray[Any] | None) -> bool:
+        """Take note of what the kernel has, and of the best parameters that it found; whether patience has run out."""
+        self._lowest, self._counted, waited, *_, improved = vector.tolist()
+        self._waited = int(waited)
+        if improved and params is not None:
+            self.params = params
+        return self._waited >= self._rule.patience
+
     def restore(self) -> None:
         """Give the network its best parameters back."""
         if self.params is not None:

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastbp.engine.calls import CONVERGED, DIVERGED
+from fastbp.engine.many import Member, Validation
 from fastbp.model.model import passes_of
 from fastbp.training.history import Epoch, History
 from fastbp.training.state import TrainingDivergedError, TrainingState
@@ -86,6 +87,35 @@ class Epochs:
         if status == DIVERGED:
             give_up(steps, len(history), float(rates[(len(history) - first) * steps.per_epoch]))
         self._note(status == CONVERGED)
+
+    # --- together with the epochs of others ---------------------------------------------------------------------------
+
+    def begin(self, epoch: int, n_epochs: int, validation: Validation | None = None) -> Member:
+        """Return what takes some epochs, or what is left of the first of them and then the others."""
+        steps, rng = self.steps, self.state.rng
+        if steps.position == 0:
+            self._rng_state = rng.bit_generator.state if n_epochs == 1 else None
+        elif self._rng_state is None and self._shuffles:  # it was begun by an earlier fit, whose checkpoint this is
+            self._rng_state = rng.bit_generator.state
+            steps.draw_order(rng)
+        self._begun = self._rates(epoch, n_epochs)
+        rates = self._begun[steps.position :]
+        return steps.begin_epochs(rates, rng.bit_generator if self._shuffles else None, validation)
+
+    def finish(self, n_validated: int | None = None) -> tuple[list[float], list[float], int]:
+        """Return mean cost and last learning rate of each finished epoch, and the status; these are to be recorded."""
+        costs, status = self.steps.finish_epochs(n_validated)
+        n = self.steps.per_epoch
+        rates = self._begun[n - 1 :: n][: len(costs)].tolist()
+        if self.steps.position == 0:
+            self._rng_state = None
+        self._note(status == CONVERGED)
+        return costs, rates, status
+
+    @property
+    def lock(self) -> Any:
+        """What must be held while the kernel draws random numbers."""
+        return self.state.rng.bit_generator.lock
 
     def _note(self, converged: bool) -> None:
         self.stopped_by = "tolerance" if converged else None

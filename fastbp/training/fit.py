@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
 from fastbp.engine.rows import Data
 from fastbp.model.checks import checked_data
@@ -26,6 +26,7 @@ from fastbp.system.progress import progress_bar
 from fastbp.training.checkpoint import Checkpoints, Record, describe_data
 from fastbp.training.early_stopping import Best
 from fastbp.training.epochs import Epochs
+from fastbp.training.frames import Frames
 from fastbp.training.history import Callback, History, last_losses
 from fastbp.training.optimizers import Optimizer
 from fastbp.training.plan import Plan, batch_rows_for
@@ -49,46 +50,55 @@ def _fit(net: TrainedModel, X: ArrayLike, data: Any, plan: Plan) -> History:
     """Do that, while no other training of the network runs."""
     require_writable(net)
     names = column_names(X) or net.feature_names
-    validation_set = None if plan.validation_data is None else _validation_set(net, plan.validation_data, names)
+    chosen = None if plan.validation_data is None else validation_set(net, plan.validation_data, names)
+    return fit_checked(net, Data(*data), plan, chosen, names)
+
+
+def fit_checked(
+    net: TrainedModel, data: Data, plan: Plan, validation_data: Data | None, names: tuple[str, ...] | None
+) -> History:
+    """Train a network that nobody else trains, whose data were checked and have columns of these names."""
     path: Any = plan.checkpoint
     saved = SavedFit(path, net, plan.optimizer) if plan.resume else None
     rule = plan.optimizer if saved is None else saved.optimizer
-    prepare = _Preparation(net, plan, data, validation_set, saved)
+    prepare = Preparation(net, plan, data, validation_data, saved)
     epochs = prepare.iterations(rule) if isinstance(rule, WholeBatchOptimizer) else prepare.epochs(rule)
     stopping, ends_as = plan.early_stopping, "early_stopping"
-    if isinstance(rule, WholeBatchOptimizer) and stopping is None and validation_set is not None:
+    if isinstance(rule, WholeBatchOptimizer) and stopping is None and validation_data is not None:
         stopping, ends_as = rule.validation_rule(), "max_fail"
     record = Record(Best(net.params, stopping) if stopping else None)
     if saved is not None:
         saved.restore(epochs, record)
     net.feature_names = names
-    run = _Run(net, epochs, plan, validation_set, record, ends_as)
+    run = _Run(net, epochs, plan, validation_data, record, ends_as)
     return run.train(Checkpoints(path, plan.checkpoint_every, prepare.description, epochs, record))
 
 
 @dataclass(slots=True)
-class _Preparation:
+class Preparation:
     """What comes before the first epoch: the optimizer's state, compared with a checkpoint's if there is one."""
 
     net: TrainedModel
     plan: Plan
-    data: Any
-    validation_set: Any
+    data: Data
+    validation_data: Data | None
     saved: SavedFit | None
+    rows: NDArray[np.int64] | None = None  # to train on, checked; None for all
     description: dict[str, Any] = field(default_factory=dict)  # of a checkpoint
 
     def iterations(self, rule: WholeBatchOptimizer) -> Iterations:
         """Return the epochs of a whole-batch optimizer."""
-        n_rows = len(self.data[0])
+        n_rows = len(self.data)
         self.plan.require_whole_batch(rule, n_rows)
         rule.require(self.net)
         self._describe(rule, n_rows)
-        return Iterations(self.net, rule, Data(*self.data), self.plan.n_threads)
+        return Iterations(self.net, rule, self.data, self.plan.n_threads)
 
-    def epochs(self, rule: Optimizer | None) -> Epochs:
-        """Return the epochs of any other optimizer."""
-        net, plan, saved = self.net, self.plan, self.saved
-        batch_rows = batch_rows_for(plan.batch_size, len(self.data[0]))
+    def epochs(self, rule: Optimizer | None, frames: Frames | None = None) -> Epochs:
+        """Return the epochs of any other optimizer; together with those of other networks, who have such frames."""
+        net, plan, saved, data = self.net, self.plan, self.saved, self.data
+        n_rows = len(data) if self.rows is None else len(self.rows)
+        batch_rows = batch_rows_for(plan.batch_size, n_rows)
         if saved is None:
             state = continued_state(net, training_state_of(net), rule, plan.seed)
             self._describe(state.optimizer, batch_rows)
@@ -96,31 +106,37 @@ class _Preparation:
             assert rule is not None
             self._describe(rule, batch_rows)
             state = saved.training_state(rule)
-        rows = Data(*self.data)
         steps = Steps(
             net,
-            rows,
+            data,
             state,
             batch_rows,
-            mean_weight=rows.mean_weight,
+            rows=self.rows,
+            frame=None if frames is None else frames.take(net, data, self.rows, batch_rows),
+            mean_weight=data.mean_weight_of(self.rows),
             clip_norm=plan.clip_norm,
             tol=plan.tol,
             dropout_seed=state.dropout_seed,
-            n_threads=plan.n_threads,
+            n_threads=plan.n_threads if frames is None else 1,
         )
         return Epochs(steps, state, plan.epochs, shuffle=plan.shuffle, tol=plan.tol)
 
     def _describe(self, rule: Optimizer | WholeBatchOptimizer, batch_rows: int) -> None:
         """Note how a checkpoint describes this fit, and compare it with one."""
-        plan, validation_set = self.plan, self.validation_set
+        plan, validation_data = self.plan, self.validation_data
         if plan.checkpoint is None:
             return
-        arguments = {**describe_data(*self.data), **plan.describe(len(self.data[0]), batch_rows, rule)}
-        if validation_set is not None:
-            arguments |= describe_data(validation_set[0], validation_set[1], validation_set[2], "_val")
+        data = self.data if self.rows is None else self.data.rows(self.rows)
+        arguments = {**_describe_data(data), **plan.describe(len(data), batch_rows, rule)}
+        if validation_data is not None:
+            arguments |= _describe_data(validation_data, "_val")
         self.description = {"network": describe(self.net), "fit": arguments, "epochs": plan.epochs}
         if self.saved is not None:
             self.saved.compare(self.description)
+
+
+def _describe_data(data: Data, suffix: str = "") -> dict[str, Any]:
+    return describe_data(data.X, data.targets, data.sample_weight, suffix)
 
 
 # --- the loop over epochs ---------------------------------------------------------------------------------------------
@@ -133,7 +149,7 @@ class _Run:
     net: TrainedModel
     epochs: Epochs | Iterations
     plan: Plan
-    validation_set: Any
+    validation_data: Data | None
     record: Record
     ends_as: str  # when the validation loss ends it
 
@@ -183,8 +199,8 @@ class _Run:
             record.stopped_by = epochs.stopped_by
             return
         val_loss = None
-        if self.validation_set is not None:
-            val_loss = passes_of(self.net).cost(*self.validation_set, n_threads=epochs.n_threads)
+        if (data := self.validation_data) is not None:
+            val_loss = passes_of(self.net).cost(data.X, data.targets, data.sample_weight, n_threads=epochs.n_threads)
         exhausted = record.best is not None and val_loss is not None and record.best.should_stop(val_loss)
         history.append(epoch.loss, epoch.learning_rate, time.perf_counter() - began, val_loss, epoch.columns)
         epochs.end_one()
@@ -217,13 +233,13 @@ def _saying_why(history: History) -> Iterator[None]:
         raise
 
 
-def _validation_set(net: TrainedModel, validation_data: Any, names: tuple[str, ...] | None) -> Any:
-    """Return checked validation inputs, targets and weights."""
+def validation_set(net: TrainedModel, validation_data: Any, names: tuple[str, ...] | None) -> Data:
+    """Return checked validation data."""
     if not isinstance(validation_data, tuple | list) or len(validation_data) not in (2, 3):
         raise TypeError("`validation_data` must be (X_val, Y_val) or (X_val, Y_val, sample_weight_val).")
     try:
         if names is not None:
             require_columns(validation_data[0], names)
-        return checked_data(net, *validation_data, *([None] * (3 - len(validation_data))))
+        return Data(*checked_data(net, *validation_data, *([None] * (3 - len(validation_data)))))
     except (TypeError, ValueError) as error:
         raise type(error)(f"In `validation_data`: {error}") from None

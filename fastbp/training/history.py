@@ -173,8 +173,10 @@ class History:
         learning_rates: Sequence[float],
         seconds: Sequence[float],
         columns: Mapping[str, Sequence[float]] = MappingProxyType({}),
+        val_losses: Sequence[float] = (),
     ) -> None:
         """Record several epochs."""
+        self._val_loss += val_losses
         self._loss += losses
         self._learning_rate += learning_rates
         self._seconds += seconds

@@ -17,8 +17,8 @@ from numpy.typing import ArrayLike, NDArray
 from fastbp import validation
 from fastbp.engine.calls import FINISHED, UnknownCodeError
 from fastbp.engine.cutting import Inputs, inputs_of, seconds_per_step
-from fastbp.engine.frame import make_frame
 from fastbp.engine.interruption import LONG_CALL, StepTime
+from fastbp.engine.problem_frames import make_frame
 from fastbp.engine.threads import process_limit, thread_count
 from fastbp.engine.workspace import aligned_empty
 from fastbp.functions.losses import facts_of_loss
@@ -70,8 +70,13 @@ class Stepper:
         if trainings:  # of any network
             require_idle(self._net, "step")
         state: TrainingState | None = self._net._training_state
-        if type(X) is type(Y) is np.ndarray and X.dtype is self._dtype is Y.dtype and Y.ndim == 2:
-            key = X.shape if sample_weight is None else _kind(self._dtype, X, Y, sample_weight)
+        if (
+            sample_weight is None
+            and type(X) is type(Y) is np.ndarray
+            and X.dtype is self._dtype is Y.dtype
+            and Y.ndim == 2
+        ):
+            key = X.shape  # what `_kind` would say, without its call
         else:
             key = _kind(self._dtype, X, Y, sample_weight)
         spare = self._spare.get(key)
@@ -153,13 +158,18 @@ def _kind(dtype: np.dtype, X: Any, Y: Any, sample_weight: Any) -> Key | None:
     """
     if type(X) is not np.ndarray or type(Y) is not np.ndarray:
         return None
+    if _are_of_dtype(dtype, X, Y, sample_weight):
+        return X.shape
     if sample_weight is None:
-        if X.dtype is dtype is Y.dtype and Y.ndim == 2:
-            return X.shape
         return X.shape, X.dtype, Y.shape, Y.dtype
     if type(sample_weight) is not np.ndarray:
         return None
     return X.shape, X.dtype, Y.shape, Y.dtype, sample_weight.shape, sample_weight.dtype
+
+
+def _are_of_dtype(dtype: np.dtype, X: NDArray[Any], Y: NDArray[Any], sample_weight: Any) -> bool:
+    """Whether arrays are rows and targets of the network's dtype, without weights: then a kernel copies them."""
+    return sample_weight is None and X.dtype is dtype is Y.dtype and Y.ndim == 2
 
 
 class _Place:
@@ -274,8 +284,7 @@ class _Copies(_Place):
         self._targets = Targets(None if has_labels else y.reshape(n_rows, n_outputs), self._labels)
         self._has_range = not has_labels and facts_of_loss(net.loss).targets != "any"
         self._is_plain = sample_weight is None and not has_labels and not self._has_range  # finite values will do
-        is_of_dtype = sample_weight is None and X.dtype is net.dtype is Y.dtype and Y.ndim == 2
-        self._take = copies.run.of(net.dtype) if is_of_dtype else None
+        self._take = copies.run.of(net.dtype) if _are_of_dtype(net.dtype, X, Y, sample_weight) else None
         self._frame.set_data(self._x, self._targets, self._weights)
 
     def let_go(self) -> None:

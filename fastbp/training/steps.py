@@ -15,6 +15,7 @@ from fastbp.engine.calls import DIVERGED, FINISHED, INTERRUPTED
 from fastbp.engine.cutting import inputs_of, seconds_per_step
 from fastbp.engine.frame import Frame
 from fastbp.engine.interruption import StepTime
+from fastbp.engine.many import Member, Validation
 from fastbp.engine.objective import Objective
 from fastbp.engine.rows import Data
 from fastbp.engine.shuffling import kernel_draws_permutation, permutation
@@ -62,6 +63,11 @@ class Steps:
         What is minimised; None for the network's own loss and penalties.
     n_train : int or None
         How many rows the order of an epoch names; None for all.
+    rows : ndarray of int64 or None
+        The rows of an epoch, which are ours and were checked; None for all.  Only for epochs that are taken together
+        with those of others.
+    frame : Frame or None
+        A frame for these steps; None for one that is kept for later fits.
     mean_weight : float
         What the weights of a mini-batch's rows are compared with; 0 for the mean of the mini-batch itself.
     clip_norm : float
@@ -75,6 +81,8 @@ class Steps:
 
     Attributes
     ----------
+    n_train : int
+        Rows of an epoch.
     per_epoch : int
         Steps of an epoch.
     position : int
@@ -94,6 +102,8 @@ class Steps:
         *,
         objective: Objective | None = None,
         n_train: int | None = None,
+        rows: NDArray[np.int64] | None = None,
+        frame: Frame | None = None,
         mean_weight: float = 0.0,
         clip_norm: float = 0.0,
         tol: float | None = None,
@@ -101,14 +111,17 @@ class Steps:
         n_threads: int | None = None,
     ) -> None:
         self.model, self.data, self.state, self.batch_rows = model, data, state, batch_rows
-        self._n_train = len(data) if n_train is None else n_train
-        self.per_epoch = -(-self._n_train // batch_rows)
-        self.is_full_batch = batch_rows == self._n_train
-        self._keeps_frame = objective is None
-        if objective is None:
+        if n_train is None:
+            n_train = len(data) if rows is None else len(rows)
+        self.n_train, self._rows = n_train, rows
+        self.per_epoch = -(-self.n_train // batch_rows)
+        self.is_full_batch = batch_rows == self.n_train
+        self._keeps_frame = frame is None and objective is None
+        if frame is None and objective is None:
             frame = passes_of(model).training_frame(batch_rows, data.X)
-        else:
-            frame = objective.make_frame(problem_of(model), data.X, batch_rows, self._n_train, gradient=True)
+        elif frame is None:
+            assert objective is not None
+            frame = objective.make_frame(problem_of(model), data.X, batch_rows, self.n_train, gradient=True)
         self._frame = frame
         prepare_frame(frame, model, state, batch_rows, dropout_seed)
         frame.mean_weight, frame.clip_norm = mean_weight, clip_norm
@@ -118,9 +131,10 @@ class Steps:
         self._step_time = StepTime(seconds_per_step(model.sizes, batch_rows))
         self.position = 0
         self.before_epoch = model.params.copy()
+        self._order: NDArray[np.int64] | None = None  # of epochs that are taken together with those of others
 
     def end(self) -> None:
-        """Keep the frame for a later fit, unless an objective was given, whose frame no other fit can use."""
+        """Keep the frame for a later fit, unless it is one that no other fit can use."""
         if self._keeps_frame:
             passes_of(self.model).keep_training_frame(self._frame)
 
@@ -148,15 +162,21 @@ class Steps:
             FINISHED, CONVERGED, or DIVERGED: then the parameters are those from before the epoch, and it is for the
             caller to reset the optimizer.
         """
-        frame = self._frame
+        self._begin_epoch(order)
+        return self._outcome(self._take_all(rates, pauses))
+
+    def _begin_epoch(self, order: NDArray[np.int64] | None) -> None:
+        """Note the parameters from before an epoch that begins, and point the kernel to the rows."""
         if self.position == 0:
             self.before_epoch[...] = self.model.params
-            frame.sums = 0.0
+            self._frame.sums = 0.0
         self._set_data(order)
-        status = self._take_all(rates, pauses)
+
+    def _outcome(self, status: int) -> tuple[float, int]:
+        """Return what `epoch` does, when the kernel has taken the steps."""
         if status == DIVERGED or not all_finite(self.model.params):
             return self._diverged()
-        cost, weight = frame.sums
+        cost, weight = self._frame.sums
         return float(cost / weight) if weight else math.nan, status
 
     def end_epoch(self) -> None:
@@ -165,7 +185,7 @@ class Steps:
 
     def most_epochs(self, *, shuffle: bool) -> int:
         """Return how many epochs `epochs` may take: as many as make a short call, or 1 if it cannot take several."""
-        draws = not shuffle or self.is_full_batch or kernel_draws_permutation(self._n_train)
+        draws = not shuffle or self.is_full_batch or kernel_draws_permutation(self.n_train)
         if self.position or not draws:
             return 1
         n_steps = min(self._step_time.steps_of_short_call(), _MOST_STEPS_TOGETHER)
@@ -192,7 +212,7 @@ class Steps:
             finished epoch.
         """
         frame, sums = self._frame, np.empty((len(rates) // self.per_epoch, 2))
-        order = None if bits is None else np.empty(self._n_train, np.int64)
+        order = None if bits is None else np.empty(self.n_train, np.int64)
         self._set_data(order)
         if bits is not None:
             frame.set_random(bits)
@@ -211,6 +231,61 @@ class Steps:
             record(costs, last_rates.tolist(), [seconds] * n)
         return self._diverged() if status == DIVERGED else (costs[-1], status)
 
+    # --- together with the steps of others: what comes before and after `fastbp.engine.many.train_together` -----------
+
+    def begin_epoch(self, rates: NDArray[np.float64], order: NDArray[np.int64] | None = None) -> Member:
+        """Return what takes the rest of an epoch, as `epoch` does, by the arguments that it has."""
+        self._begin_epoch(order)
+        return Member(self._frame, self.model.params, self.position, rates[self.position :])
+
+    def finish_epoch(self) -> tuple[float, int]:
+        """Return cost and status as `epoch` does; an exception may have kept the kernel from taking all steps."""
+        self._count_steps()
+        return self._outcome(self._frame.status)
+
+    def begin_epochs(
+        self, rates: NDArray[np.float64], bits: np.random.BitGenerator | None, validation: Validation | None = None
+    ) -> Member:
+        """Return what takes several epochs, as `epochs` does, each followed by a look at the validation data.
+
+        `rates` begins at `position`; the lock of `bits` must be held while the steps are taken.
+        """
+        frame = self._frame
+        self._sums = np.empty((-(-(self.position + len(rates)) // self.per_epoch), 2))
+        if bits is not None and self._order is None:
+            self._order = np.empty(self.n_train, np.int64)
+        order = self._rows if bits is None else self._order
+        assert order is None or len(order) == self.n_train
+        self._set_data(order)
+        if bits is not None:
+            frame.set_random(bits, self._rows)
+        frame.record_epochs(self._sums, self.before_epoch, shuffles=bits is not None)
+        return Member(frame, self.model.params, self.position, rates, validation)
+
+    def finish_epochs(self, n_validated: int | None = None) -> tuple[list[float], int]:
+        """Return the mean cost of each finished epoch, and the status; where it diverged, as `epoch` does.
+
+        An epoch after which no validation data were looked at, though that was wanted, is not finished.
+        """
+        frame = self._frame
+        n = int(frame.epochs_done[0])
+        n = n if n_validated is None else min(n, n_validated)
+        frame.stop_recording()
+        self._count_steps()
+        self.position -= n * self.per_epoch
+        costs = (self._sums[:n, 0] / self._sums[:n, 1]).tolist()
+        return costs, self._diverged()[1] if frame.status == DIVERGED else frame.status
+
+    def draw_order(self, rng: np.random.Generator) -> None:
+        """Draw the order of an epoch that was begun by another process."""
+        order = rng.permutation(self.n_train)
+        self._order = order if self._rows is None else self._rows[order]
+
+    def _count_steps(self) -> None:
+        before = self.state.step
+        self._note_steps()
+        self.position += self.state.step - before
+
     # --- parts of it --------------------------------------------------------------------------------------------------
 
     def single_step(self, index: int, rate: float, order: NDArray[np.int64] | None) -> float:
@@ -226,7 +301,7 @@ class Steps:
 
     def random_order(self, rng: np.random.Generator) -> NDArray[np.int64]:
         """Return ``rng.permutation(n_train)``, which the kernel draws faster."""
-        return permutation(rng, self._n_train, self._frame)
+        return permutation(rng, self.n_train, self._frame)
 
     def forget(self) -> None:
         """Reset the optimizer."""

@@ -29,6 +29,12 @@ class TrainedModel(OutputDerivatives, SampleDerivatives, SecondOrder, Derivative
             self._training_state = self._training_state.copy()
 
 
+def history_of(net: TrainedModel) -> History:
+    """Return the record of the last fit, of a network that was fitted."""
+    assert net.history is not None
+    return net.history
+
+
 def training_state_of(net: TrainedModel) -> TrainingState | None:
     """Return the state from which another fit continues, if there is one."""
     return net._training_state

@@ -32,17 +32,12 @@ if numba.config.DISABLE_JIT:
         length = 1 << 40
         return np.ctypeslib.as_array((code * length).from_address(int(address)))
 
-    def int32_from_address(address: int) -> Any:
-        """View of the int32 numbers at `address`."""
-        return from_address(address, np.zeros(0, np.int32))
+    def _to(numbers: Any) -> Any:
+        """Make a function from an address to a view of the numbers of a dtype there."""
+        return lambda address: from_address(address, np.zeros(0, numbers))
 
-    def int64_from_address(address: int) -> Any:
-        """View of the int64 numbers at `address`."""
-        return from_address(address, np.zeros(0, np.int64))
-
-    def float32_from_address(address: int) -> Any:
-        """View of the float32 numbers at `address`."""
-        return from_address(address, np.zeros(0, np.float32))
+    int32_from_address, int64_from_address = _to(np.int32), _to(np.int64)
+    float32_from_address, float64_from_address = _to(np.float32), _to(np.float64)
 
     def nowhere() -> Any:
         """No float64 numbers."""
@@ -84,35 +79,22 @@ else:
 
         return pointer_type(address, like), codegen
 
-    @intrinsic
-    def int32_from_address(typingctx, address):
-        """Pointer to the int32 numbers at an integer address."""
-        pointer_type = types.CPointer(types.int32)
+    def _to(numbers: Any) -> Any:
+        """Make a function from an address, an integer or a pointer to anything, to a pointer to numbers of a type."""
+        pointer_type = types.CPointer(numbers)
 
-        def codegen(context, builder, signature, args):
-            return builder.inttoptr(args[0], context.get_value_type(pointer_type))
+        @intrinsic
+        def numbers_from_address(typingctx, address):
+            def codegen(context, builder, signature, args):
+                convert = builder.inttoptr if isinstance(address, types.Integer) else builder.bitcast
+                return convert(args[0], context.get_value_type(pointer_type))
 
-        return pointer_type(address), codegen
+            return pointer_type(address), codegen
 
-    @intrinsic
-    def int64_from_address(typingctx, address):
-        """Pointer to the int64 numbers at an integer address."""
-        pointer_type = types.CPointer(types.int64)
+        return numbers_from_address
 
-        def codegen(context, builder, signature, args):
-            return builder.inttoptr(args[0], context.get_value_type(pointer_type))
-
-        return pointer_type(address), codegen
-
-    @intrinsic
-    def float32_from_address(typingctx, address):
-        """Pointer to the float32 numbers at an integer address."""
-        pointer_type = types.CPointer(types.float32)
-
-        def codegen(context, builder, signature, args):
-            return builder.inttoptr(args[0], context.get_value_type(pointer_type))
-
-        return pointer_type(address), codegen
+    int32_from_address, int64_from_address = _to(types.int32), _to(types.int64)
+    float32_from_address, float64_from_address = _to(types.float32), _to(types.float64)
 
     @intrinsic
     def nowhere(typingctx):

@@ -10,6 +10,8 @@ from fastbp.kernels.tables import data as in_data
 def shuffle_rows(net):
     """Overwrite the order of rows with a random one, by the random generator that the data table points to.
 
+    The rows are 0, 1, ..., or those that the table names as ROWS.
+
     Each entry, from the last one down, is exchanged with one of those up to it (Knuth, TAOCP 2, algorithm 3.4.2 P).  A
     place up to i is drawn as NumPy does: as many random bits as the number i has, again until they make at most i.
     That is one branch which no processor can predict; so here a place that is too large exchanges i with itself and
@@ -18,8 +20,13 @@ def shuffle_rows(net):
     data = net.data
     order = from_address(data[in_data.ORDER], net.layers)
     function, state, n_rows = data[in_data.NEXT_UINT32], data[in_data.RANDOM_STATE], data[in_data.N_ROWS]
-    for i in range(n_rows):
-        order[i] = i
+    if data[in_data.ROWS] == 0:
+        for i in range(n_rows):
+            order[i] = i
+    else:
+        rows = from_address(data[in_data.ROWS], net.layers)
+        for i in range(n_rows):
+            order[i] = rows[i]
     i, mask = n_rows - 1, 1
     while mask < i:
         mask = 2 * mask + 1

@@ -15,7 +15,8 @@ RANDOM_STATE = 11
 FORM = 12  # of X, see below; of sparse rows X holds the numbers, and has no strides
 INDPTR = 13  # int64: where each row's numbers begin, and where the last one's end
 INDICES = 14  # int32: the columns of the numbers, rising within a row
-DATA_LENGTH = 15
+ROWS = 15  # int64 (N_ROWS,): the rows that are shuffled, where they are not all of them; 0 for 0, 1, ...
+DATA_LENGTH = 16
 
 # forms of X
 DENSE = 0

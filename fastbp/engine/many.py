@@ -1,0 +1,165 @@
+"""Many networks in one call of the kernels: each is trained or applied by one thread, in memory of the thread's own."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fastbp.engine.calls import FINISHED, UnknownCodeError, address_of, call_with_helpers, make_ready
+from fastbp.engine.frame import Frame
+from fastbp.engine.interruption import LONG_CALL, call_interruptibly
+from fastbp.engine.threads import blas_threads
+from fastbp.engine.workspace import aligned_empty
+from fastbp.kernels.machine.team import CONTROL_LENGTH
+from fastbp.kernels.roots import entry
+from fastbp.kernels.roots import many as kernel
+from fastbp.kernels.tables import member as in_member
+from fastbp.kernels.tables import plan as in_plan
+from fastbp.system.memory import require_memory, require_writable_arrays
+
+_NO_RATES = np.zeros(0)
+
+
+@dataclass(slots=True)
+class Validation:
+    """What is looked at after each epoch of a network.
+
+    Attributes
+    ----------
+    frame : Frame
+        With the validation data.
+    losses : ndarray of float64, shape (n_epochs,)
+        Overwritten with their cost after each epoch.
+    rule : ndarray of float64 or None
+        What early stopping goes by, see `fastbp.kernels.tables.member`; changed in place.
+    best : ndarray, shape (n_params,), or None
+        Overwritten with the parameters of an epoch whose cost is the lowest so far.
+    n_done : int
+        How many of the losses are written.
+    """
+
+    frame: Frame
+    losses: NDArray[np.float64]
+    rule: NDArray[np.float64] | None = None
+    best: NDArray[Any] | None = None
+    n_done: int = 0
+
+
+@dataclass(slots=True)
+class Member:
+    """One of many networks: a frame that has been told of its data, and what is to be done with it."""
+
+    frame: Frame
+    params: NDArray[Any]
+    first_step: int = 0  # of an epoch
+    rates: NDArray[np.float64] | None = None  # one for each step to take
+    validation: Validation | None = None
+    out: NDArray[Any] | None = None  # outputs (n, n_outputs)
+
+    @property
+    def frames(self) -> tuple[Frame, ...]:
+        """Its frames."""
+        return (self.frame,) if self.validation is None else (self.frame, self.validation.frame)
+
+
+class Memory:
+    """Memory in which each thread works, large enough for the largest network; made once for many calls."""
+
+    def __init__(self, frames: Sequence[Frame], n_threads: int) -> None:
+        self.dtype, self.n_threads = frames[0].dtype, n_threads
+        plans = [frame.workspace.plan for frame in frames]
+        work = max(int(plan[in_plan.SLOT_SIZE]) for plan in plans)
+        grads = max(frame.workspace.n_gradients * frame.n_params for frame in frames)
+        costs = max(len(frame.workspace.costs) for frame in frames)
+        n_bytes = n_threads * ((work + grads) * self.dtype.itemsize + 8 * costs)
+        cure = "Make the layers or the mini-batches smaller, or use fewer threads."
+        require_memory(n_bytes, f"What {n_threads} threads need to train networks in", cure)
+        kinds = (work, self.dtype), (grads, self.dtype), (costs, np.dtype(np.float64))
+        self._arrays = [[aligned_empty(size, kind) for size, kind in kinds] for _ in range(n_threads)]
+
+    def table(self, controls: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Return what the kernels must know of it; each thread has a row of `controls`, too."""
+        return np.array(
+            [
+                [*map(address_of, arrays), address_of(control)]
+                for arrays, control in zip(self._arrays, controls, strict=True)
+            ]
+        )
+
+
+def train_together(
+    members: Sequence[Member], memory: Memory, seconds: float = 0.0, deadline: float | None = None
+) -> None:
+    """Take the steps of many networks of one dtype, on all threads that have memory.
+
+    Each frame says what became of its steps, as after `Frame.train`, with the very bits.  A call that is estimated to
+    take long can be interrupted; for `deadline` see `call_interruptibly`.
+    """
+    for member in members:
+        require_writable_arrays(member.params, member.frame.state)
+        member.frame.status = FINISHED
+    _run(entry.TRAIN, members, memory, seconds, deadline)
+
+
+def outputs_together(members: Sequence[Member], memory: Memory, seconds: float = 0.0) -> None:
+    """Write the outputs of many networks of one dtype for the rows that their frames were told of."""
+    _run(entry.OUTPUTS, members, memory, seconds, None)
+
+
+def _run(task: int, members: Sequence[Member], memory: Memory, seconds: float, deadline: float | None) -> None:
+    """Call the kernel."""
+    make_ready(memory.dtype, kernel)
+    table = np.array([_row(member) for member in members])
+    n_threads = min(memory.n_threads, len(members))
+    controls = aligned_empty((1 + memory.n_threads) * CONTROL_LENGTH, np.dtype(np.int64))
+    controls.fill(0)
+    each = controls.reshape(-1, CONTROL_LENGTH)  # the team's, and one for each thread
+    threads = memory.table(each[1:])
+    addresses = np.array([address_of(table), len(members), address_of(threads)])
+    tail = addresses, controls, np.zeros(0, memory.dtype), 0, _NO_RATES
+    # what must live until the kernel returns, whatever becomes of the caller
+    owned = table, threads, memory, [(member, _held(member)) for member in members]
+    call = functools.partial(call_with_helpers, owned, kernel, controls, task, tail, n_threads)
+    calls_blas = any(frame.workspace.calls_blas for member in members for frame in member.frames)
+    try:
+        with blas_threads.held_at_one() if calls_blas else contextlib.nullcontext():
+            if seconds >= LONG_CALL:
+                call_interruptibly(call, each.T, deadline)  # a request is written into all of them
+            else:
+                call()
+    finally:
+        for member, n_validated in zip(members, table[:, in_member.N_VALIDATED].tolist(), strict=True):
+            if member.validation is not None:
+                member.validation.n_done = n_validated
+    if (table[:, in_member.STATUS] == kernel.UNKNOWN).any():
+        raise UnknownCodeError
+
+
+def _held(member: Member) -> list[Any]:
+    """Return the arrays whose addresses a network's frames have."""
+    return [(frame.held_arrays, frame.in_use, frame.recorded) for frame in member.frames]
+
+
+def _row(member: Member) -> list[int]:
+    """Return a network's row of the table, and have its frames find their vectors."""
+    frame, validation = member.frame, member.validation
+    frame.point_to_vectors(member.params)
+    frame.addresses[entry.OUT] = 0 if member.out is None else address_of(member.out)
+    row = [0] * in_member.MEMBER_COLUMNS
+    row[in_member.ADDRESSES], row[in_member.STATUS] = address_of(frame.addresses), kernel.WAITING
+    if member.rates is not None:
+        row[in_member.FIRST_STEP], row[in_member.N_STEPS] = member.first_step, len(member.rates)
+        row[in_member.RATES] = address_of(member.rates)
+    if validation is not None:
+        validation.frame.point_to_vectors(member.params)
+        row[in_member.VALIDATION] = address_of(validation.frame.addresses)
+        row[in_member.VAL_LOSSES] = address_of(validation.losses)
+        row[in_member.STOPPING] = 0 if validation.rule is None else address_of(validation.rule)
+        row[in_member.BEST] = 0 if validation.best is None else address_of(validation.best)
+    return row
