@@ -3,7 +3,7 @@
 import math
 
 from fastbp.kernels.compiler.jit import leaf, part
-from fastbp.kernels.layers.lanes import G, S1, S2, W, own_row, own_vector
+from fastbp.kernels.layers.lanes import S1, S2, G, W, own_row, own_vector
 from fastbp.kernels.layers.net import field
 from fastbp.kernels.machine.pointers import real, shift
 from fastbp.kernels.matrix.lane_order import from_lanes, put_lane, to_lanes
@@ -91,10 +91,10 @@ def takes_equal_step(net, other):
 
 
 @part
-def step_of_all(group):
-    """The step, with the first network's numbers for all of them; overwrites w, s1, s2."""
+def step_of_all(group, net):
+    """The step, with the numbers of one network for all of them; overwrites w, s1, s2."""
     n = group.net.plan[in_plan.N_PARAMS] * lanes(group.w)
-    update(rule_of(group.net), Runs(1, n, n, n), group.g, group.w, group.s1, group.s2)
+    update(rule_of(net), Runs(1, n, n, n), group.g, group.w, group.s1, group.s2)
 
 
 @leaf

@@ -28,7 +28,6 @@ from fastbp.kernels.tables import scalars as in_scalars
 from fastbp.kernels.tables import segment as in_segment
 from fastbp.kernels.vectors.values import lanes
 
-
 # vectors of parameters in a network's own room
 W, G, S1, S2 = 0, 1, 2, 3
 

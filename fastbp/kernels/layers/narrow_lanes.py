@@ -226,9 +226,7 @@ def _sigmoid_cross_entropy(n, z, y, clip, is_clipped, scale, terms, delta):
             q = choose(a < low, low, choose(a > high, high, a))
             store(zero - vm.log(y_j * q + (one - y_j) * (one - q)), number(terms, j))
         else:
-            store(
-                vm.log1p(vm.exp(-abs(z_j))) + (choose(z_j > zero, z_j, zero) - y_j * z_j), number(terms, j)
-            )
+            store(vm.log1p(vm.exp(-abs(z_j))) + (choose(z_j > zero, z_j, zero) - y_j * z_j), number(terms, j))
         store(times(scale, minus(a, y_j)), number(delta, j))
     return sum_in_pairs(n, terms)
 

@@ -84,9 +84,7 @@ def _tiles(module: Any, real: Any) -> Any:
     if name in module.globals:
         return module.globals[name]
     entries = [
-        _tile(module, real, rows, columns)
-        for rows in range(1, LANE_ROWS + 1)
-        for columns in range(1, LANE_COLUMNS + 1)
+        _tile(module, real, rows, columns) for rows in range(1, LANE_ROWS + 1) for columns in range(1, LANE_COLUMNS + 1)
     ]
     table_type = ir.ArrayType(entries[0].type, len(entries))
     table = ir.GlobalVariable(module, table_type, name)

@@ -12,8 +12,14 @@ from numba.extending import intrinsic
 
 from fastbp.kernels.machine.vector_writer import Vectors, call_operation, loop
 from fastbp.kernels.optimizers.adam_step import adam_vector, is_in_vectors
+from fastbp.kernels.optimizers.updates import ADAM
 
 N_NUMBERS = 6  # rate, beta_1, gain_1, beta_2, gain_2 and epsilon, a vector of each
+
+
+def may_differ(optimizer: int, itemsize: int) -> bool:
+    """Return whether networks whose steps have different numbers take them at once, on numbers of so many bytes."""
+    return optimizer == ADAM and is_in_vectors(types.float32 if itemsize == 4 else types.float64)
 
 
 def _adam(builder: ir.IRBuilder, real: Any, arguments: list[Any]) -> None:

@@ -1,11 +1,18 @@
-"""The door for networks that are trained side by side, one in each lane of the vectors."""
+"""Networks of one architecture trained side by side, each in a lane of the vectors, with the bits that each has alone.
+
+The networks of a group take their steps together; each has rows, random numbers, learning rates and costs of its own.
+One that diverges or stops early leaves: it is written back as it then is, and what goes on in its lane is nobody's.
+Which networks may form a group is decided by `fastbp.engine.lanes`.
+"""
 
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from fastbp.kernels.compiler.jit import inlined, leaf, root
+from fastbp.kernels.compiler.jit import inlined, leaf
+from fastbp.kernels.jobs.addresses import net_at
 from fastbp.kernels.jobs.leader import begin_epoch, divisor_of_rows, has_finite_params
+from fastbp.kernels.jobs.members import job_in, notes_validation
 from fastbp.kernels.layers.lane_steps import (
     add_penalties,
     gradients_from_networks,
@@ -33,28 +40,28 @@ from fastbp.kernels.layers.lanes import (
 from fastbp.kernels.layers.narrow import trains_narrow
 from fastbp.kernels.layers.narrow_lanes import load_row, narrow_row
 from fastbp.kernels.machine import team
-from fastbp.kernels.machine.denormals import FLUSH_DENORMALS, float_mode, set_float_mode
 from fastbp.kernels.machine.finite import is_finite
-from fastbp.kernels.machine.pointers import at, from_address, nowhere, real, shift
+from fastbp.kernels.machine.pointers import from_address, real, shift
 from fastbp.kernels.matrix.lane_order import put_lane, take_lane
 from fastbp.kernels.matrix.tiles import scratch
 from fastbp.kernels.optimizers.lane_steps import N_NUMBERS
-from fastbp.kernels.roots.entry import job_at, net_at
 from fastbp.kernels.tables import data as in_data
+from fastbp.kernels.tables import member as in_member
 from fastbp.kernels.tables import plan as in_plan
 from fastbp.kernels.tables import scalars as in_scalars
 from fastbp.kernels.vectors.values import lanes
 
-# of a network in the table of networks
-ADDRESSES = 0  # address of its table of addresses
-RATES = 1  # address of its learning rates
-COLUMNS = 2
+_MOST_LANES = 16
+_N_NOTES = 5 * _MOST_LANES
+_TERMS = 2 * _MOST_LANES * _MOST_LANES  # elements of two vectors for each neuron of a narrow layer
+_ROW = 2 * _MOST_LANES
 
 
 class Crew(NamedTuple):
     """The networks of a group, and what is noted of each."""
 
-    networks: Any  # the table of networks
+    members: Any  # their rows of the table of members
+    memory: Any  # the thread's row of the table of threads
     group: Group
     control: Any
     is_narrow: Any  # whether alone they are trained as `fastbp.kernels.layers.narrow` does
@@ -66,20 +73,26 @@ class Crew(NamedTuple):
 
 def lane_elements(slot_size: int, n_params: int, n_lanes: int) -> int:
     """Elements of the room that a group takes."""
-    return n_lanes * (2 * slot_size + 4 * n_params + N_NUMBERS + 4 * ((n_params + 15) // 16 * 16))
+    return n_lanes * (2 * slot_size + 4 * n_params + N_NUMBERS + 4 * (-(-n_params // 16) * 16))
 
 
 @inlined
-def job_of(crew, q):
-    """The job of a network."""
-    table = from_address(crew.networks[COLUMNS * q + ADDRESSES], crew.networks)
-    return job_at(net_at(table, crew.group.w, crew.costs, crew.control), table, crew.group.w, crew.costs)
+def member_of(crew, q):
+    """A network's row of the table of members."""
+    return shift(crew.members, q * in_member.MEMBER_COLUMNS)
+
+
+@inlined
+def job_of(crew, q, column):
+    """The job of a network, with the data that it is trained on or with those for its validation."""
+    table = from_address(member_of(crew, q)[column], crew.members)
+    return job_in(table, crew.memory, crew.group.w, crew.costs)
 
 
 @inlined
 def net_of(crew, q):
     """The tables of a network."""
-    table = from_address(crew.networks[COLUMNS * q + ADDRESSES], crew.networks)
+    table = from_address(member_of(crew, q)[in_member.ADDRESSES], crew.members)
     return net_at(table, crew.group.w, crew.costs, crew.control)
 
 
@@ -89,42 +102,53 @@ def has(networks, q):
     return (networks >> q) & 1 != 0
 
 
-@root
-def run(networks, control, like, room, first_step, n_steps):
-    """Train the networks of a group, see `fastbp.kernels.roots.entry`."""
-    mode = float_mode()
-    set_float_mode(mode | FLUSH_DENORMALS)
-    train_group(at(networks, 0), networks.size // COLUMNS, at(control, 0), at(room, 0), first_step, n_steps)
-    set_float_mode(mode)
-    return in_scalars.FINISHED
+@leaf
+def first_of(networks):
+    """The first network of a set that is not empty."""
+    q = 0
+    while not has(networks, q):
+        q += 1
+    return q
+
+
+# --- the whole --------------------------------------------------------------------------------------------------------
 
 
 @leaf
-def train_group(networks, n, control, room, first_step, n_steps):
-    """Steps [first_step, first_step + n_steps) of n networks, as `fastbp.kernels.jobs.leader.train` takes them."""
-    doubles = scratch(nowhere(), 80)
-    table = from_address(networks[ADDRESSES], networks)
-    net = net_at(table, room, doubles, control)
-    n_lanes, size, n_params = lanes(room), net.plan[in_plan.SLOT_SIZE], net.plan[in_plan.N_PARAMS]
-    slots = shift(room, n_lanes * size)
-    w, length = shift(slots, n_lanes * size), n_lanes * n_params
-    numbers = shift(w, 4 * length)
-    group = Group(
-        net, n, room, slots, w, shift(w, length), shift(w, 2 * length), shift(w, 3 * length), numbers,
-        shift(numbers, n_lanes * N_NUMBERS),
-    )  # fmt: skip
-    crew = Crew(
-        networks, group, control, trains_narrow(net), doubles, shift(doubles, 16), shift(doubles, 32), shift(doubles, 48)
-    )
+def train_group(members, n, memory, reals, doubles):
+    """Train n networks, as `fastbp.kernels.jobs.leader.train` or with validation data trains each."""
+    crew = _crew_of(members, n, memory, reals, scratch(doubles, _N_NOTES))
     _enter(crew)
-    alive = (1 << n) - 1
-    if net.plan[in_plan.EPOCH_SUMS] != 0:
-        alive = _epochs(crew, alive, first_step, n_steps)
+    first_step, n_steps = members[in_member.FIRST_STEP], members[in_member.N_STEPS]
+    everyone = (1 << n) - 1
+    if crew.group.net.plan[in_plan.EPOCH_SUMS] != 0:
+        left = _epochs(crew, everyone, first_step, n_steps)
     else:
-        alive = _steps(crew, alive, first_step, n_steps, 0)
+        left = _steps(crew, everyone, first_step, n_steps, 0)
     for q in range(n):
-        if has(alive, q):
+        if has(left, q):
             _leave(crew, q)
+
+
+@inlined
+def _crew_of(members, n, memory, reals, notes):
+    """Lay out the room of a group; see `lane_elements`."""
+    room, control = from_address(memory[in_member.LANES], reals), from_address(memory[in_member.CONTROL], members)
+    net = net_at(from_address(members[in_member.ADDRESSES], members), reals, notes, control)
+    n_lanes, size = lanes(room), net.plan[in_plan.SLOT_SIZE]
+    length = n_lanes * net.plan[in_plan.N_PARAMS]
+    slots = shift(room, n_lanes * size)
+    w = shift(slots, n_lanes * size)
+    numbers = shift(w, 4 * length)
+    own = shift(numbers, n_lanes * N_NUMBERS)
+    vectors = w, shift(w, length), shift(w, 2 * length), shift(w, 3 * length)
+    group = Group(net, n, room, slots, *vectors, numbers, own)
+    divisors, penalties, powers = (
+        shift(notes, _MOST_LANES),
+        shift(notes, 2 * _MOST_LANES),
+        shift(notes, 3 * _MOST_LANES),
+    )
+    return Crew(members, memory, group, control, trains_narrow(net), notes, divisors, penalties, powers)
 
 
 @leaf
@@ -137,7 +161,7 @@ def _enter(crew):
     for i in range(N_NUMBERS * lanes(group.w)):
         group.numbers[i] = real(1.0, group.w)
     for q in range(group.n):
-        job = job_of(crew, q)
+        job = job_of(crew, q, in_member.ADDRESSES)
         put_lane(n, job.net.params, q, group.w)
         if job.net.plan[in_plan.N_STATE_VECTORS] > 0:
             put_lane(n, job.state, q, group.s1)
@@ -148,7 +172,7 @@ def _enter(crew):
 @leaf
 def _leave(crew, q):
     """Parameters and the optimizer's vectors of a network from its lane."""
-    group, job = crew.group, job_of(crew, q)
+    group, job = crew.group, job_of(crew, q, in_member.ADDRESSES)
     n = job.net.plan[in_plan.N_PARAMS]
     take_lane(n, group.w, q, job.net.params)
     if job.net.plan[in_plan.N_STATE_VECTORS] > 0:
@@ -157,69 +181,65 @@ def _leave(crew, q):
         take_lane(n, group.s2, q, shift(job.state, n))
 
 
+# --- epochs -----------------------------------------------------------------------------------------------------------
+
+
 @leaf
 def _epochs(crew, alive, first_step, n_steps):
-    """Steps of several epochs, see `fastbp.kernels.jobs.leader`; the networks that have not diverged."""
+    """Steps of several epochs, see `fastbp.kernels.jobs.leader`; the networks that are still in their lanes."""
     group = crew.group
-    net, n = group.net, group.net.plan[in_plan.N_PARAMS]
-    batch_size = net.plan[in_plan.BATCH_SIZE]
+    net, batch_size = group.net, group.net.plan[in_plan.BATCH_SIZE]
     steps_per_epoch = (net.data[in_data.N_ROWS] + batch_size - 1) // batch_size
     done, position = 0, first_step
     while done < n_steps and alive != 0:
         if position == 0:
             for q in range(group.n):
                 if has(alive, q):
-                    job = job_of(crew, q)
+                    job = job_of(crew, q, in_member.ADDRESSES)
                     begin_epoch(job, False, from_address(job.net.plan[in_plan.BEFORE], group.w))
         m = min(steps_per_epoch - position, n_steps - done)
         alive = _steps(crew, alive, position, m, done)
-        if _is_interrupted(crew, alive):
+        if alive == 0 or net_of(crew, first_of(alive)).scalars[in_scalars.STATUS] == in_scalars.INTERRUPTED:
             return alive
         done += m
         position += m
         if position == steps_per_epoch:
             for q in range(group.n):
-                if has(alive, q):
-                    take_lane(n, group.w, q, net_of(crew, q).params)
-                    if not _end_epoch(crew, q):
-                        _leave(crew, q)
-                        alive &= ~(1 << q)
+                if has(alive, q) and not _ends_epoch(crew, q):
+                    alive &= ~(1 << q)
             position = 0
         if done < n_steps and team.is_asked_to_pause(crew.control):
-            _interrupt(crew, alive)
+            _interrupt(crew, alive, True)
             return alive
     return alive
 
 
 @leaf
-def _end_epoch(crew, q):
-    """Record a network's epoch; whether its parameters are finite."""
-    job = job_of(crew, q)
+def _ends_epoch(crew, q):
+    """Record a network's epoch; whether it goes on.  If not, its parameters and so on are taken from its lane."""
+    job, member = job_of(crew, q, in_member.ADDRESSES), member_of(crew, q)
     s = job.net.scalars
+    _leave(crew, q)
     if not has_finite_params(job, False):
         s[in_scalars.STATUS] = in_scalars.DIVERGED
         return False
-    sums, k = from_address(job.net.plan[in_plan.EPOCH_SUMS], crew.costs), 2 * int(s[in_scalars.EPOCHS])
+    sums, k = from_address(job.net.plan[in_plan.EPOCH_SUMS], crew.costs), 2 * np.int64(s[in_scalars.EPOCHS])
     sums[k], sums[k + 1] = s[in_scalars.COST_SUM], s[in_scalars.WEIGHT_SUM]
     s[in_scalars.EPOCHS] += 1.0
-    return True
+    if member[in_member.VALIDATION] == 0:
+        return True
+    return not notes_validation(job, job_of(crew, q, in_member.VALIDATION), member, crew.costs)
 
 
 @leaf
-def _is_interrupted(crew, alive):
-    """Whether the networks that go on were interrupted: all of them are."""
+def _interrupt(crew, alive, between_epochs):
+    """Note that the networks that go on were interrupted, as each would have noted it alone."""
     for q in range(crew.group.n):
-        if has(alive, q):
-            return net_of(crew, q).scalars[in_scalars.STATUS] == in_scalars.INTERRUPTED
-    return False
-
-
-@leaf
-def _interrupt(crew, alive):
-    """Note that the networks that go on were interrupted."""
-    for q in range(crew.group.n):
-        if has(alive, q):
+        if has(alive, q) and not (between_epochs and member_of(crew, q)[in_member.VALIDATION] != 0):
             net_of(crew, q).scalars[in_scalars.STATUS] = in_scalars.INTERRUPTED
+
+
+# --- steps ------------------------------------------------------------------------------------------------------------
 
 
 @leaf
@@ -239,12 +259,12 @@ def _steps(crew, alive, first_step, n_steps, rate):
         if crew.is_narrow:
             _narrow_gradients(crew, first, m)
         else:
-            _gradients(crew, stepping, first, m)
+            _gradients(crew, first, m)
         alive = _take_steps(crew, alive, stepping, m)
         if alive == 0:
             return alive
         if i < n_steps - 1 and team.is_asked_to_pause(crew.control):
-            _interrupt(crew, alive)
+            _interrupt(crew, alive, False)
             return alive
     return alive
 
@@ -257,8 +277,8 @@ def _begin_step(crew, q, first, m, i):
     divisor = divisor_of_rows(net, first, m)
     crew.divisors[q] = divisor
     s[in_scalars.STEP] += 1.0
-    s[in_scalars.LEARNING_RATE] = from_address(crew.networks[COLUMNS * q + RATES], crew.costs)[i]
-    if divisor == 0.0:
+    s[in_scalars.LEARNING_RATE] = from_address(member_of(crew, q)[in_member.RATES], crew.costs)[i]
+    if divisor == 0.0:  # no gradient to follow, but the schedule goes on
         return False
     s[in_scalars.WEIGHT_FACTOR] = 1.0 / divisor
     if net.plan[in_plan.PER_BATCH] != 0:
@@ -274,8 +294,8 @@ def _begin_step(crew, q, first, m, i):
 def _narrow_gradients(crew, first, m):
     """Costs and gradients of narrow networks' mini-batches."""
     group = crew.group
-    terms = scratch(group.w, 3 * 16 * 16)
-    scales, row_costs = scratch(group.w, 17), scratch(group.w, 18)
+    terms, scales = scratch(group.w, _TERMS), scratch(group.w, _ROW)
+    row_costs = shift(scales, _MOST_LANES)
     for q in range(group.n):
         crew.penalties[q] = crew.costs[q] = 0.0
     for q in range(lanes(group.w)):
@@ -290,7 +310,7 @@ def _narrow_gradients(crew, first, m):
 
 
 @leaf
-def _gradients(crew, stepping, first, m):
+def _gradients(crew, first, m):
     """Costs and gradients of the networks' mini-batches."""
     group = crew.group
     penalized = False
@@ -319,41 +339,51 @@ def _gradients(crew, stepping, first, m):
 def _take_steps(crew, alive, stepping, m):
     """The steps of the networks whose cost is finite, and what is noted of them; those that go on."""
     group = crew.group
-    taken, equal = 0, True
+    taken, diverged = 0, 0
     for q in range(group.n):
-        net = net_of(crew, q)
-        if has(stepping, q) and is_finite(crew.costs[q]):
-            taken |= 1 << q
-        equal = equal and takes_equal_step(net, group.net)
-    if taken == (1 << group.n) - 1 and equal:
-        step_of_all(group)
-    elif taken == (1 << group.n) - 1 and _have_numbers(crew):
+        if has(stepping, q):
+            if is_finite(crew.costs[q]):
+                taken |= 1 << q
+            else:
+                diverged |= 1 << q
+                _leave(crew, q)  # as it was before the step
+    if taken != 0:
+        _update(crew, taken, alive & ~diverged)
+    for q in range(group.n):
+        if has(stepping, q) and not _ends_step(crew, q, m):
+            if not has(diverged, q):
+                _leave(crew, q)
+            alive &= ~(1 << q)
+    return alive
+
+
+@leaf
+def _update(crew, taken, alive):
+    """The steps of some of the networks that are alive; what becomes of the others' lanes does not matter."""
+    group = crew.group
+    first = net_of(crew, first_of(taken))
+    equal, numbers = True, True
+    for q in range(group.n):
+        if has(taken, q):
+            net = net_of(crew, q)
+            equal = equal and takes_equal_step(net, first)
+            numbers = numbers and has_vector_of_numbers(net, group.w)
+    if taken == alive and equal:
+        step_of_all(group, first)
+    elif taken == alive and numbers:
         for q in range(group.n):
-            set_numbers(group, q, net_of(crew, q))
+            if has(taken, q):
+                set_numbers(group, q, net_of(crew, q))
         step_by_numbers(group)
     else:
         vectors_to_networks(group)
         for q in range(group.n):
             if has(taken, q):
                 step_of_network(group, q, net_of(crew, q), crew.is_narrow)
-    for q in range(group.n):
-        if has(stepping, q) and not _end_step(crew, q, m):
-            _leave(crew, q)
-            alive &= ~(1 << q)
-    return alive
 
 
 @leaf
-def _have_numbers(crew):
-    """Whether networks whose steps differ can take them at once."""
-    for q in range(crew.group.n):
-        if not has_vector_of_numbers(net_of(crew, q), crew.group.w):
-            return False
-    return True
-
-
-@leaf
-def _end_step(crew, q, m):
+def _ends_step(crew, q, m):
     """Note a network's cost; whether it is finite."""
     net = net_of(crew, q)
     s = net.scalars
@@ -364,7 +394,7 @@ def _end_step(crew, q, m):
         s[in_scalars.POWER_1], s[in_scalars.POWER_2] = crew.powers[2 * q], crew.powers[2 * q + 1]
         return False
     s[in_scalars.STATUS] = in_scalars.FINISHED
-    counted = float(m) if net.plan[in_plan.PER_BATCH] != 0 else crew.divisors[q]
+    counted = np.float64(m) if net.plan[in_plan.PER_BATCH] != 0 else crew.divisors[q]
     s[in_scalars.COST_SUM] += cost * counted
     s[in_scalars.WEIGHT_SUM] += counted
     return True
