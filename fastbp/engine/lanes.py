@@ -17,7 +17,7 @@ from fastbp.engine.cutting import (
     LANE_FIXED_SHARE,
     LANE_GAIN,
     LANE_LATENESS,
-    MOST_LANE_VECTORS,
+    MOST_LANE_NUMBERS,
     MOST_NARROW_PARAMS,
 )
 from fastbp.engine.frame import Frame
@@ -117,12 +117,12 @@ def _knows(plan: list[Any], layers: NDArray[np.int64], segments: NDArray[np.int6
 
 
 def _pays(plan: list[Any], layers: NDArray[np.int64], dtype: np.dtype) -> bool:
-    """Whether full lanes are worth it: all that a step reads must stay in a core's second-level cache."""
-    n_params, batch_rows = plan[in_plan.N_PARAMS], plan[in_plan.BATCH_SIZE]
+    """Whether a network in a lane is trained more quickly than alone."""
+    n_params = plan[in_plan.N_PARAMS]
     if plan[in_plan.NARROW]:
         return bool(n_params <= MOST_NARROW_PARAMS * lanes_of(dtype.itemsize))
     width = int(layers[0, in_layer.FAN_IN]) + 2 * int(layers[:, in_layer.FAN_OUT].sum())
-    return bool(4 * n_params + batch_rows * width <= MOST_LANE_VECTORS)
+    return bool(plan[in_plan.BATCH_SIZE] * width + n_params <= MOST_LANE_NUMBERS[dtype.itemsize])
 
 
 def pieces_of(

@@ -82,19 +82,18 @@ def at_layer(group, layer, column):
 
 @leaf
 def sum_in_pairs(n, terms):
-    """The sum of n vectors at `terms`, which are overwritten: neighbours first, then neighbouring pairs, and so on."""
-    if n == 1:
-        return load(terms)
-    if n == 2:
-        return plus(load(terms), load(number(terms, 1)))
-    while n > 2:
+    """The sum of n vectors at `terms`, which are overwritten: neighbours first, then neighbouring pairs, and so on.
+
+    Where one has no neighbour it gets a 0, as from an empty lane: that makes 0 of -0.
+    """
+    while n > 1:
         half = n >> 1
         for i in range(half):
             store(plus(load(number(terms, 2 * i)), load(number(terms, 2 * i + 1))), number(terms, i))
         if n & 1:
-            store(load(number(terms, n - 1)), number(terms, half))
+            store(plus(load(number(terms, n - 1)), zeros(terms)), number(terms, half))
         n = half + (n & 1)
-    return plus(load(terms), load(number(terms, 1)))
+    return load(terms)
 
 
 # --- samples ----------------------------------------------------------------------------------------------------------
