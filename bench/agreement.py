@@ -24,6 +24,7 @@ DERIVATIVES = (  # of `derivative_peers`
     "laplacian",
     "physics_gradient",
 )
+OF_MANY = ("many_fit", "many_predict", "many_validated")  # of `many`
 OF_ONE_ROW = ("predict", "gradient", "step")  # of `one_row`
 SWEEP_ROWS = 100  # whose outputs are compared in the sweep over shapes
 _STEP = 1e-5  # of central differences of a float64 cost: rounding and truncation are both below TOLERANCE
@@ -70,6 +71,11 @@ def reference(task: str, shape: shapes.Shape) -> list[float]:
         from bench import one_row  # which compares by this module's projections
 
         return one_row.reference(task.removeprefix("one_row_"), shape)
+    if task in OF_MANY:
+        from bench import many  # which compares by this module's projections
+
+        assert isinstance(shape, shapes.Many)
+        return many.reference(task, shape)
     if task == "digits":
         from bench import nielsen_peers  # which compares by this module's projections
 
@@ -106,6 +112,12 @@ def _slope(shape: shapes.Shape, direction: NDArray[np.float64]) -> float:
         return layers
 
     return (shapes.cost(shape, moved(_STEP)) - shapes.cost(shape, moved(-_STEP))) / (2 * _STEP)
+
+
+def tolerance(library: str, task: str) -> float:
+    """How much a library's result may differ from NumPy's, as a part of the largest number."""
+    # Of parameters that have moved, not of costs: scikit-learn's Adam adds epsilon before it corrects the moments.
+    return 5 * TOLERANCE if library == "scikit-learn" and task in OF_MANY else TOLERANCE
 
 
 def check(

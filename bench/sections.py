@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 from bench.compiled_sections import compiled_section, python_section, user_code_section
 from bench.derivative_sections import derivative_section, goal_section, lbfgs_section, levenberg_marquardt_section
+from bench.many_sections import many_predictions_section, many_section, many_validated_section, search_section
 from bench.peers import LIBRARIES
 from bench.sweep_sections import narrow_section, sweep_section
 from bench.tables import (
@@ -303,6 +304,10 @@ SECTIONS: dict[str, Callable[[Results], str]] = {
     "one row, compiled": compiled_section,
     "one row, python": python_section,
     "user's function": user_code_section,
+    "many fits": many_section,
+    "many validated fits": many_validated_section,
+    "many predictions": many_predictions_section,
+    "grid search": search_section,
     "estimators": estimators_section,
     "perturbation": perturbation_section,
     "published code": published_section,

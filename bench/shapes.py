@@ -122,9 +122,9 @@ class Shape:
             Y = 0.5 + 0.4 * Y  # inside its range
         return Data(X.astype(self.dtype), Y.astype(self.dtype), labels)
 
-    def initial_layers(self) -> Layers:
+    def initial_layers(self, seed: int = 21) -> Layers:
         """Fresh arrays of the initial weights (Glorot) and biases (small, not 0, so that they are compared too)."""
-        rng = np.random.default_rng(21)
+        rng = np.random.default_rng(seed)
         layers = []
         for fan_in, fan_out in pairwise(self.sizes):
             W = rng.standard_normal((fan_in, fan_out)) * np.sqrt(2 / (fan_in + fan_out))
@@ -169,6 +169,17 @@ class Regression(Shape):
             W, b = rng.uniform(-bound, bound, (fan_in, fan_out)), rng.uniform(-bound, bound, fan_out)
             layers.append((W.astype(self.dtype), b.astype(self.dtype)))
         return layers
+
+
+@dataclass(frozen=True)
+class Many(Shape):
+    """Networks of one shape that learn the same data, each from weights of its own."""
+
+    n_networks: int = 96
+
+    def many_layers(self) -> list[Layers]:
+        """Fresh arrays of the initial weights of each network."""
+        return [self.initial_layers(seed=1000 + k) for k in range(self.n_networks)]
 
 
 class Data(NamedTuple):
@@ -319,6 +330,22 @@ ONLINE_RATE = 0.1
 # From 784-128-10 up: networks that are worth a second thread.
 THREADS = TRAINING[4:7]
 
+# Ensembles, seeds, folds and grids of small networks: rows are whole batches.
+MANY = tuple(
+    Many(
+        sizes, batch, rows, target=4, activation=activation, output="identity", loss="quadratic", epochs=20
+    )
+    for sizes, batch, rows, activation in (
+        ((10, 32, 32, 1), 32, 2016, "relu"),
+        ((2, 16, 16, 2), 32, 2016, "relu"),
+        ((2, 4, 4, 2), 1, 500, "tanh"),
+        ((1, 10, 1), 50, 500, "tanh"),
+    )
+)  # fmt: skip
+MANY_PREDICTED = tuple(
+    Many((10, 32, 32, 1), rows, rows, target=4, output="identity", loss="quadratic") for rows in (1, 32, 1000)
+)
+
 SWEEP_WIDTHS = tuple(2**i for i in range(1, 12))
 SWEEP_BATCHES = tuple(4**i for i in range(6))
 
@@ -364,7 +391,7 @@ ALL = {f"{group}: {shape.name}": shape for group, shapes in (
     ("training", TRAINING), ("gradient", GRADIENT), ("perturbation", PERTURBATION), ("prediction", PREDICTION),
     ("few digits", DIGITS[:1]), ("digits", DIGITS[1:]), ("million", (MILLION,)), ("online", ONLINE), ("sweep", SWEEP),
     ("small", SMALL), ("narrow", NARROW), ("derivatives", (*OF_OUTPUTS, OF_SAMPLES, FIELD)),
-    ("least squares", LEAST_SQUARES),
+    ("least squares", LEAST_SQUARES), ("many", MANY), ("many predicted", MANY_PREDICTED),
     *((f"one row {dtype}", [shape for shape in ONE_ROW if shape.dtype == dtype]) for dtype in ("float32", "float64")),
     *((f"product {dtype}", [shape for shape in PRODUCTS if shape.dtype == dtype]) for dtype in ("float32", "float64")),
 ) for shape in shapes}  # fmt: skip

@@ -32,6 +32,7 @@ from bench import (
     derivative_references,
     instruction_sets,
     least_squares_peers,
+    many,
     one_row,
     shapes,
 )
@@ -51,6 +52,7 @@ class Task:
     fingerprint: Callable[[], list[float]]
     restart: Callable[[], Any]
     n_first: int = 1  # units of the first call
+    share: float = 1.0  # of a unit, that is done for it
 
 
 def training(peer: Peer, **options: Any) -> Task:
@@ -184,6 +186,20 @@ def _one_row(what: str) -> Callable[..., Task]:
     return task
 
 
+def _many(what: str) -> Callable[..., Task]:
+    def task(peer: Peer, *, way: str) -> Task:
+        together = many.of(peer, way)
+        call = {"many_fit": together.fit, "many_predict": together.predict, "many_validated": together.validated}[what]
+
+        def run(n: int) -> None:
+            for _ in range(n):
+                call()
+
+        return Task(run, lambda: many.fingerprint(together, what), together.restart, share=together.share)
+
+    return task
+
+
 def perturbation(peer: Any, **options: Any) -> Task:
     """The gradient by perturbation; the options are those of `finite_difference_gradient`."""
     return _calls(lambda: peer.perturbation(**options), agreement.projections)
@@ -224,6 +240,7 @@ TASKS: dict[str, Callable[..., Task]] = {
     )
 } | {what: _derivative(what) for what in agreement.DERIVATIVES}
 TASKS |= {f"one_row_{what}": _one_row(what) for what in agreement.OF_ONE_ROW}
+TASKS |= {what: _many(what) for what in agreement.OF_MANY}
 
 
 class Server:
@@ -278,6 +295,8 @@ class Server:
             return int(self.peer.epochs_per_round)
         if task == "online":
             return shape.rows
+        if task in ("many_fit", "many_validated"):
+            return 1
         affordable = max(1, int(seconds / unit_s))
         if task == "least_squares":
             return min(max(affordable, least_squares_peers.FIRST), least_squares_peers.MOST)
@@ -292,7 +311,7 @@ class Server:
         """Time one round."""
         task, units = self.parts[part]
         task.restart()
-        return {"seconds": self._time(lambda: task.run(units)) / units}
+        return {"seconds": self._time(lambda: task.run(units)) / (units * task.share)}
 
     @staticmethod
     def _time(call: Callable[[], Any]) -> float:

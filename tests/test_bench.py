@@ -38,6 +38,7 @@ def test_shapes_have_names_of_their_own():
     groups = (shapes.TRAINING, shapes.GRADIENT, shapes.PERTURBATION, shapes.PREDICTION, shapes.DIGITS, shapes.ONLINE)
     groups += (shapes.SWEEP, shapes.SMALL, [shapes.MILLION], shapes.NARROW, shapes.PRODUCTS)
     groups += (shapes.OF_OUTPUTS, [shapes.OF_SAMPLES, shapes.FIELD], shapes.LEAST_SQUARES, shapes.ONE_ROW)
+    groups += (shapes.MANY, shapes.MANY_PREDICTED)
     assert len(shapes.ALL) == sum(map(len, groups))
     assert shapes.MILLION.n_params == 1_000_000
     assert shapes.TRAINING[2].name == "784-30-10, batch 10"

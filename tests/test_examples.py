@@ -12,6 +12,7 @@ from types import ModuleType
 import numpy as np
 import pytest
 
+import fastbp as bp
 from fastbp.export.c_formulas import HAS_SAME_BITS
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
@@ -35,7 +36,7 @@ def shown(value: float, printed: str) -> bool:
 
 
 def test_examples_are_numbered_from_one_and_named_in_their_readme() -> None:
-    assert [int(name[:2]) for name in PROGRAMS] == list(range(1, 20))
+    assert [int(name[:2]) for name in PROGRAMS] == list(range(1, 21))
     text = (EXAMPLES / "README.md").read_text(encoding="utf-8")
     for name in PROGRAMS:
         assert f"]({name}.py)" in text, name
@@ -293,6 +294,31 @@ def test_a_network_in_c(capsys: pytest.CaptureFixture[str]) -> None:
         assert "there is no C compiler here" in printed
 
 
+# ---- Many at once ----------------------------------------------------------------------------------------------------
+
+
+def test_many_networks(capsys: pytest.CaptureFixture[str]) -> None:
+    example = load("20_many_networks")
+    found = example.main(networks=30, epochs=200)
+    gap, near = example.in_gap(found.x), example.near(found.x)
+    error = np.abs(np.median(found.predicted, axis=0) - example.curve(found.x))
+    spread = found.predicted.std(axis=0)
+    assert error[near].mean() < 0.1
+    assert spread[gap].mean() > 3 * spread[near].mean()
+    lost = example.lost(found.losses)
+    assert lost[0] == 0
+    assert lost[-1] > 0.5
+    medians = np.median(found.losses, axis=1)
+    assert medians[example.best(found.losses)] < 0.2 * medians[0]
+    (X, Y), seed = found.points, 7  # one of them trained alone
+    rng = np.random.default_rng(1)
+    rows = [rng.integers(len(X), size=len(X)) for _ in range(seed + 1)][seed]
+    net = bp.Network([1, 16, 16, 1], "tanh", seed=seed)
+    net.fit(X[rows], Y[rows], epochs=200, batch_size=16, optimizer=bp.Adam(0.01), seed=seed)
+    np.testing.assert_array_equal(found.predicted[seed], net.predict(found.x[:, None])[:, 0])
+    assert f"best learning rate: {example.RATES[example.best(found.losses)]:.2g}" in capsys.readouterr().out
+
+
 # ---- As programs -----------------------------------------------------------------------------------------------------
 
 
@@ -325,6 +351,7 @@ SMALLER = {
     "17_a_network_in_c": {"epochs": 20},
     "18_learned_dynamics": {"starts": 5},
     "19_balanced_pole": {"episodes": 40},
+    "20_many_networks": {"networks": 10, "epochs": 5},
 }
 
 

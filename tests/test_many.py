@@ -75,6 +75,15 @@ def test_data_of_their_own():
     assert all(map(same, nets, others))
 
 
+def test_lists_of_rows_are_no_lists_of_data():
+    rows, targets = list(X[:3]), list(Y[:3])  # three networks, three rows
+    nets, others = make(), make()
+    bp.fit_many(nets, rows, targets, epochs=2, seed=0, validation_data=[X[:5].tolist(), Y[:5].tolist()])
+    for other in others:
+        other.fit(rows, targets, epochs=2, seed=0, validation_data=(X[:5], Y[:5]))
+    assert all(map(same, nets, others))
+
+
 def test_different_kinds_share_a_call():
     labels = RNG.integers(0, 3, 60)
     kinds = [
@@ -234,6 +243,30 @@ def interrupted_after(n_steps, monkeypatch):
         raise KeyboardInterrupt
 
     monkeypatch.setattr(rounds, "train_together", stop)
+
+
+def test_ctrl_c_between_two_records_loses_no_step(monkeypatch):
+    real, calls = rounds.Run.note, []
+
+    def note(run, seconds):
+        n = real(run, seconds)
+        calls.append(run)
+        if len(calls) == 1:
+            raise KeyboardInterrupt
+        return n
+
+    monkeypatch.setattr(rounds.Run, "note", note)
+    nets, others = make(), make()
+    with pytest.raises(KeyboardInterrupt):
+        bp.fit_many(nets, X, Y, epochs=3, seed=0)
+    monkeypatch.undo()
+    assert len(calls) == 3
+    for other in others:
+        other.fit(X, Y, epochs=3, seed=0)
+    for net, other in zip(nets, others, strict=True):
+        net.fit(X, Y, epochs=2)
+        other.fit(X, Y, epochs=2)
+        assert same(net, other)
 
 
 def test_ctrl_c_leaves_networks_that_go_on(monkeypatch):

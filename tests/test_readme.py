@@ -57,7 +57,10 @@ def test_the_readmes_program_runs():
     assert names["grad"].shape == (names["net"].n_params,)
 
 
-@pytest.mark.parametrize("page", ["c.md", "compiled.md", "derivatives.md", "fixed-point.md", "matlab.md", "onnx.md"])
+PAGES = ["c.md", "compiled.md", "derivatives.md", "fixed-point.md", "many.md", "matlab.md", "onnx.md"]
+
+
+@pytest.mark.parametrize("page", PAGES)
 def test_the_programs_of_the_pages_run(page, capsys):
     text = (ROOT / "docs" / page).read_text(encoding="utf-8")
     programs = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
@@ -67,7 +70,7 @@ def test_the_programs_of_the_pages_run(page, capsys):
         exec(compile(program, page, "exec"), names)
 
 
-@pytest.mark.parametrize("page", ["compiled.md", "derivatives.md", "matlab.md", "onnx.md"])
+@pytest.mark.parametrize("page", ["compiled.md", "derivatives.md", "many.md", "matlab.md", "onnx.md"])
 def test_the_pages_name_what_there_is(page):
     """Every method after `net.`, `at.` and `history.`, and every name after `bp.`."""
     text = (ROOT / "docs" / page).read_text(encoding="utf-8")

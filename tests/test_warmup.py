@@ -45,6 +45,7 @@ def use(dtype):
     net.laplacian(X), net.input_hessian(X)
     net.predict(X), net.loss_value(X, labels), net.trace(X, labels)
     net.compiled(bp.Adam())
+    bp.fit_many([net], X, labels, epochs=2), bp.predict_many([net], X)
     bp.finite_difference_gradient(net, X, labels)
     bp.check_gradient(net, X, labels)
     bp.node_perturbation(net, X, labels)

@@ -414,6 +414,31 @@ PROMISES = (
         ),
         ("python -m tests.fuzz_onnx --count 20000",),
     ),
+    Promise(
+        "many networks",
+        "each of many networks that are trained in one call ends with the bits, the history and the optimizer's state of "
+        "its own `fit`, whatever the others and the threads do; on rows of its own with those of a copy of these rows",
+        (
+            "test_many.py::test_each_network_is_that_of_its_own_fit",
+            "test_many.py::test_rows_are_those_of_a_copy",
+            "test_many.py::test_each_stops_early_by_itself",
+            "test_many.py::test_what_needs_python_between_epochs",
+            "test_many.py::test_outputs_are_those_of_predict",
+            "test_many_mixtures.py::test_networks_have_the_bits_of_their_own_fits",
+        ),
+    ),
+    Promise(
+        "many networks",
+        "one that diverges does not stop the others, Ctrl-C and a pause lose no step, a run that goes on from checkpoints "
+        "ends with the bits of one that was never interrupted, and a wrong argument changes nothing",
+        (
+            "test_many.py::test_one_that_diverges_does_not_stop_the_others",
+            "test_many.py::test_ctrl_c_between_two_records_loses_no_step",
+            "test_many.py::test_a_checkpoint_ends_with_the_same_bits",
+            "test_many.py::test_pauses_for_checkpoints_change_no_bit",
+            "test_many.py::test_wrong_arguments_change_nothing",
+        ),
+    ),
 )
 # Commands whose results have a table of their own in the page.
 ELSEWHERE = {"python -m tests.with_versions --pre": "see [versions](#versions)"}

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import copy
 import ctypes
 import functools
 import time
@@ -97,9 +96,11 @@ class Frame(Settings):
 
         A frame and its twins must not be used at the same time unless they have no memory.
         """
-        frame = copy.copy(self)
-        frame.workspace = copy.copy(self.workspace)
-        frame.workspace.plan = frame._plan = self._plan.copy()
+        frame, workspace = object.__new__(type(self)), object.__new__(Workspace)  # `copy.copy` takes 4 us longer each
+        vars(frame).update(vars(self))
+        vars(workspace).update(vars(self.workspace))
+        workspace.plan = frame._plan = self._plan.copy()
+        frame.workspace = workspace
         frame.data, frame.scalars, frame.addresses = self.data.copy(), self.scalars.copy(), self.addresses.copy()
         frame._arrays = self._arrays.copy()
         for place, array in ((entry.PLAN, frame._plan), (entry.DATA, frame.data), (entry.SCALARS, frame.scalars)):

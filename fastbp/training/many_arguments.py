@@ -142,14 +142,17 @@ class _DataOfNetworks:
     ) -> None:
         n = len(nets)
         self._nets = nets
-        self._own = [_is_of_many(X, n, 2), _is_of_many(Y, n, 1), _is_of_many(sample_weight, n, 1)]
+        of_X = _is_of_many(X, n, 2)
+        n_rows = X.shape[0] if hasattr(X, "shape") and X.shape else len(X) if isinstance(X, list | tuple) else None
+        may_be_rows = not of_X and n_rows == n  # as many rows as networks: a list of rows
+        self._own = [of_X, *(not may_be_rows and _is_of_many(value, n, 1) for value in (Y, sample_weight))]
         self._arguments = X, Y, sample_weight
         self._rows = _index_lists("rows", choices["rows"], n)
         self._validation_rows = _index_lists("validation_rows", choices["validation_rows"], n)
         given = choices["validation_data"]
         if given is not None and self._validation_rows is not None:
             raise ValueError("`validation_rows` names rows of X, and `validation_data` are others; pass one of them.")
-        many = isinstance(given, list) and len(given) == n and all(isinstance(v, tuple | list | None) for v in given)
+        many = isinstance(given, list) and len(given) == n and all(isinstance(each, tuple | None) for each in given)
         self._validation_data = given if many else [given] * n
         self._known: dict[Any, Any] = {}  # checked data, by what they depend on
 

@@ -150,6 +150,21 @@ def train_in_rounds(runs: Sequence[Run], n_threads: int, advance: Advance, *, is
         rounds = [each for each in rounds if each.active]
 
 
+def _note_all(runs: Sequence[Run], scale: float) -> list[int]:
+    """Record what every network has done, also where a signal's handler raises an exception meanwhile."""
+    waiting, done, raised = list(runs)[::-1], list[int](), list[BaseException]()
+    while waiting:
+        try:
+            while waiting:
+                run = waiting.pop()
+                done.append(run.note(scale * run.seconds))
+        except BaseException as error:
+            raised.append(error)
+    if raised:
+        raise raised[0]
+    return done
+
+
 class _Rounds:
     """The rounds of networks of one dtype, the longest first, so that the threads end together."""
 
@@ -181,7 +196,7 @@ class _Rounds:
         finally:
             elapsed = time.perf_counter() - began
             scale = elapsed * min(self._n_threads, len(runs)) / estimated
-            done = [run.note(scale * run.seconds) for run in runs]
+            done = _note_all(runs, scale)
         self._measured = min(1.0, 2.0 * scale)  # with caution
         for run, n in zip(runs, done, strict=True):
             run.write_checkpoint(n)

@@ -126,8 +126,10 @@ class Steps:
         prepare_frame(frame, model, state, batch_rows, dropout_seed)
         frame.mean_weight, frame.clip_norm = mean_weight, clip_norm
         frame.tolerance = -1.0 if tol is None or not self.is_full_batch else tol
-        flops = inputs_of(data.X).flops_per_step(model.sizes, batch_rows)
-        self.n_threads = frame.useful_threads(n_threads, flops)
+        self.n_threads = 1
+        if n_threads != 1:
+            flops = inputs_of(data.X).flops_per_step(model.sizes, batch_rows)
+            self.n_threads = frame.useful_threads(n_threads, flops)
         self._step_time = StepTime(seconds_per_step(model.sizes, batch_rows))
         self.position = 0
         self.before_epoch = model.params.copy()
