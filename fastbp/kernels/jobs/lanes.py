@@ -28,17 +28,20 @@ from fastbp.kernels.layers.lane_steps import (
     takes_equal_step,
     vectors_to_networks,
 )
+from fastbp.kernels.layers.lane_values import cost_of_network, errors_of_values, has_one_value, load_values
 from fastbp.kernels.layers.lanes import (
     Group,
     errors_from_networks,
     finish_network,
+    gather_inputs,
     lane_backward,
     lane_forward,
-    load_network,
     outputs_to_networks,
+    slot_of,
 )
 from fastbp.kernels.layers.narrow import trains_narrow
 from fastbp.kernels.layers.narrow_lanes import load_row, narrow_row
+from fastbp.kernels.layers.samples import load_targets
 from fastbp.kernels.machine import team
 from fastbp.kernels.machine.finite import is_finite
 from fastbp.kernels.machine.pointers import from_address, real, shift
@@ -158,6 +161,8 @@ def _enter(crew):
     n = group.net.plan[in_plan.N_PARAMS]
     for i in range(4 * n * lanes(group.w)):
         group.w[i] = real(0.0, group.w)
+    for i in range(group.net.plan[in_plan.SLOT_SIZE] * lanes(group.w)):
+        group.work[i] = real(0.0, group.w)  # what lies in the lanes of no network
     for i in range(N_NUMBERS * lanes(group.w)):
         group.numbers[i] = real(1.0, group.w)
     for q in range(group.n):
@@ -313,21 +318,30 @@ def _narrow_gradients(crew, first, m):
 def _gradients(crew, first, m):
     """Costs and gradients of the networks' mini-batches."""
     group = crew.group
-    penalized = False
+    penalized, by_lanes = False, has_one_value(group.net)
     for q in range(group.n):
         net = net_of(crew, q)
-        load_network(group, q, net, first, m)
+        gather_inputs(net, first, m, slot_of(group, q))
+        if by_lanes:
+            load_values(group, q, net, first, m)
+        else:
+            load_targets(net, first, 0, m, net.scalars[in_scalars.WEIGHT_FACTOR], slot_of(group, q))
         penalized = penalized or has_penalties(net)
     if penalized:
         params_to_networks(group)
-    lane_forward(group, m)
-    outputs_to_networks(group, m)
     for q in range(group.n):
-        net = net_of(crew, q)
-        crew.penalties[q] = penalty_of_network(group, q, net)
-        crew.costs[q] = finish_network(group, q, net, first, m)
-    errors_from_networks(group, m)
-    lane_backward(group, m)
+        crew.penalties[q] = penalty_of_network(group, q, net_of(crew, q))
+    lane_forward(group, m)
+    if by_lanes:
+        errors_of_values(group, m)
+        for q in range(group.n):
+            crew.costs[q] = cost_of_network(group, q, m)
+    else:
+        outputs_to_networks(group, m)
+        for q in range(group.n):
+            crew.costs[q] = finish_network(group, q, net_of(crew, q), first, m)
+        errors_from_networks(group, m)
+    lane_backward(group, m, by_lanes)
     if penalized:
         gradients_to_networks(group)
         for q in range(group.n):

@@ -14,7 +14,7 @@ from fastbp.kernels.compiler.jit import inlined, leaf, part
 from fastbp.kernels.functions.activations import activation_backward, activation_forward
 from fastbp.kernels.layers.net import Net, field, starts_from_logits
 from fastbp.kernels.layers.passes import activate, finish_softmax, output_error, weighted_cost
-from fastbp.kernels.layers.samples import load_targets, row_of
+from fastbp.kernels.layers.samples import row_of
 from fastbp.kernels.machine.pointers import from_address, shift
 from fastbp.kernels.machine.processor import TINY_PRODUCT
 from fastbp.kernels.matrix.dense import tiny_backward_error
@@ -24,7 +24,6 @@ from fastbp.kernels.matrix.rows import column_sums, gather_rows
 from fastbp.kernels.tables import data as in_data
 from fastbp.kernels.tables import layer as in_layer
 from fastbp.kernels.tables import plan as in_plan
-from fastbp.kernels.tables import scalars as in_scalars
 from fastbp.kernels.tables import segment as in_segment
 from fastbp.kernels.vectors.values import lanes
 
@@ -54,7 +53,7 @@ def slot_of(group, q):
 
 
 @inlined
-def _place(group, offset, p):
+def place_of(group, offset, p):
     """Pointer to the vectors of an element of a slot, or of the parameters."""
     return shift(p, offset * lanes(p))
 
@@ -76,8 +75,8 @@ def own_vector(group, q, vector):
 def _inputs(group, layer):
     """Pointer to the inputs of a layer."""
     if layer == 0:
-        return _place(group, group.net.plan[in_plan.INPUT], group.work)
-    return _place(group, field(group.net, layer - 1, in_layer.A), group.work)
+        return place_of(group, group.net.plan[in_plan.INPUT], group.work)
+    return place_of(group, field(group.net, layer - 1, in_layer.A), group.work)
 
 
 # --- samples ----------------------------------------------------------------------------------------------------------
@@ -98,14 +97,6 @@ def gather_inputs(net, first, m, work):
             row[j] = source[j * column]
 
 
-@leaf
-def load_network(group, q, net, first, m):
-    """Gather the samples of a network into its slot."""
-    work = slot_of(group, q)
-    gather_inputs(net, first, m, work)
-    load_targets(net, first, 0, m, net.scalars[in_scalars.WEIGHT_FACTOR], work)
-
-
 # --- forward ----------------------------------------------------------------------------------------------------------
 
 
@@ -118,8 +109,8 @@ def lane_forward(group, m):
     to_lanes(m * field(net, 0, in_layer.FAN_IN), group.n, source, net.plan[in_plan.SLOT_SIZE], _inputs(group, 0))
     for layer in range(last + 1):
         fan_in, n = field(net, layer, in_layer.FAN_IN), field(net, layer, in_layer.FAN_OUT)
-        weights = _place(group, field(net, layer, in_layer.WEIGHTS), group.w)
-        b, z = shift(weights, fan_in * n * n_lanes), _place(group, field(net, layer, in_layer.Z), group.work)
+        weights = place_of(group, field(net, layer, in_layer.WEIGHTS), group.w)
+        b, z = shift(weights, fan_in * n * n_lanes), place_of(group, field(net, layer, in_layer.Z), group.work)
         a_prev = Grid(_inputs(group, layer), fan_in * n_lanes, n_lanes)
         weights, z_grid = Grid(weights, n * n_lanes, n_lanes), Grid(z, n * n_lanes, n_lanes)
         lane_product(m, n, fan_in, a_prev, weights, Grid(b, 0, n_lanes), z_grid)
@@ -133,8 +124,8 @@ def _activate(group, layer, m):
     net = group.net
     n = field(net, layer, in_layer.FAN_OUT) * lanes(group.w)
     z, a = (
-        _place(group, field(net, layer, in_layer.Z), group.work),
-        _place(group, field(net, layer, in_layer.A), group.work),
+        place_of(group, field(net, layer, in_layer.Z), group.work),
+        place_of(group, field(net, layer, in_layer.A), group.work),
     )
     if field(net, layer, in_layer.Z) != field(net, layer, in_layer.A):
         for i in range(m * n):
@@ -158,7 +149,7 @@ def outputs_to_networks(group, m):
     """The output layer's z into the networks' slots."""
     net = group.net
     last = net.plan[in_plan.N_LAYERS] - 1
-    here = _place(group, field(net, last, in_layer.Z), group.work)
+    here = place_of(group, field(net, last, in_layer.Z), group.work)
     there = shift(group.slots, field(net, last, in_layer.Z))
     from_lanes(m * field(net, last, in_layer.FAN_OUT), group.n, here, there, net.plan[in_plan.SLOT_SIZE])
 
@@ -179,7 +170,7 @@ def errors_from_networks(group, m):
     """The output layer's delta from the networks' slots."""
     net = group.net
     last = net.plan[in_plan.N_LAYERS] - 1
-    there = _place(group, field(net, last, in_layer.DELTA), group.work)
+    there = place_of(group, field(net, last, in_layer.DELTA), group.work)
     here = shift(group.slots, field(net, last, in_layer.DELTA))
     to_lanes(m * field(net, last, in_layer.FAN_OUT), group.n, here, net.plan[in_plan.SLOT_SIZE], there)
 
@@ -188,8 +179,11 @@ def errors_from_networks(group, m):
 
 
 @part
-def lane_backward(group, m):
-    """From the output layer's delta to all gradients; overwrites g."""
+def lane_backward(group, m, by_lanes):
+    """From the output layer's delta to all gradients; overwrites g.
+
+    That delta lies in the networks' slots as well, unless it was computed `by_lanes`.
+    """
     net = group.net
     n_lanes = lanes(group.w)
     for i in range(net.plan[in_plan.N_LAYERS]):
@@ -197,8 +191,8 @@ def lane_backward(group, m):
         fan_in, n = field(net, layer, in_layer.FAN_IN), field(net, layer, in_layer.FAN_OUT)
         weights = field(net, layer, in_layer.WEIGHTS)
         delta, dW = (
-            _place(group, field(net, layer, in_layer.DELTA), group.work),
-            _place(group, weights, group.g),
+            place_of(group, field(net, layer, in_layer.DELTA), group.work),
+            place_of(group, weights, group.g),
         )
         rows, nothing = Grid(delta, n * n_lanes, n_lanes), Grid(delta, NO_START, 0)
         columns = Grid(_inputs(group, layer), n_lanes, fan_in * n_lanes)
@@ -206,11 +200,11 @@ def lane_backward(group, m):
         if n % n_lanes == 0:
             column_sums(m, n * n_lanes, delta, n * n_lanes, 0, shift(dW, fan_in * n * n_lanes))
         else:
-            _biases_of_networks(group, layer, m, delta)
+            _biases_of_networks(group, layer, m, delta, by_lanes)
         if layer > 0:
-            error = _place(group, field(net, layer - 1, in_layer.DELTA), group.work)
+            error = place_of(group, field(net, layer - 1, in_layer.DELTA), group.work)
             if m * fan_in * n > TINY_PRODUCT:
-                W_T = Grid(_place(group, weights, group.w), n_lanes, n * n_lanes)
+                W_T = Grid(place_of(group, weights, group.w), n_lanes, n * n_lanes)
                 lane_product(m, fan_in, n, rows, W_T, nothing, Grid(error, fan_in * n_lanes, n_lanes))
             else:
                 _error_of_networks(group, layer, m, delta, error)
@@ -218,7 +212,7 @@ def lane_backward(group, m):
 
 
 @leaf
-def _biases_of_networks(group, layer, m, delta):
+def _biases_of_networks(group, layer, m, delta, by_lanes):
     """db network by network, where a row is no whole vectors: then the compiler adds its rows in another order."""
     net = group.net
     n, here, size = (
@@ -227,12 +221,12 @@ def _biases_of_networks(group, layer, m, delta):
         net.plan[in_plan.SLOT_SIZE],
     )
     biases = field(net, layer, in_layer.WEIGHTS) + field(net, layer, in_layer.FAN_IN) * n
-    if layer < net.plan[in_plan.N_LAYERS] - 1:  # the output layer's delta is there
+    if by_lanes or layer < net.plan[in_plan.N_LAYERS] - 1:  # else the output layer's delta is there
         from_lanes(m * n, group.n, delta, shift(group.slots, here), size)
     for q in range(group.n):
         column_sums(m, n, shift(slot_of(group, q), here), n, 0, shift(own_vector(group, q, G), biases))
     sums, row = shift(own_vector(group, 0, G), biases), own_row(net.plan[in_plan.N_PARAMS])
-    to_lanes(n, group.n, sums, row, _place(group, biases, group.g))
+    to_lanes(n, group.n, sums, row, place_of(group, biases, group.g))
 
 
 @leaf
@@ -246,7 +240,7 @@ def _error_of_networks(group, layer, m, delta, error):
     )
     here, there = field(net, layer, in_layer.DELTA), field(net, layer - 1, in_layer.DELTA)
     from_lanes(m * n, group.n, delta, shift(group.slots, here), size)
-    from_lanes(fan_in * n, group.n, _place(group, weights, group.w), own_vector(group, 0, G), row)
+    from_lanes(fan_in * n, group.n, place_of(group, weights, group.w), own_vector(group, 0, G), row)
     for q in range(group.n):
         work = slot_of(group, q)
         tiny_backward_error(m, fan_in, n, shift(work, here), n, own_vector(group, q, G), shift(work, there), fan_in)
@@ -259,8 +253,8 @@ def _multiply_by_derivative(group, layer, m, delta):
     net = group.net
     n = field(net, layer, in_layer.FAN_OUT) * lanes(group.w)
     z, a = (
-        _place(group, field(net, layer, in_layer.Z), group.work),
-        _place(group, field(net, layer, in_layer.A), group.work),
+        place_of(group, field(net, layer, in_layer.Z), group.work),
+        place_of(group, field(net, layer, in_layer.A), group.work),
     )
     has_z = field(net, layer, in_layer.Z) != field(net, layer, in_layer.A)
     for segment in range(field(net, layer, in_layer.FIRST_SEGMENT), field(net, layer, in_layer.END_SEGMENT)):

@@ -8,7 +8,7 @@ bits that it has alone.
 
 import numpy as np
 
-from fastbp.kernels.compiler.jit import formula, inlined, leaf, part
+from fastbp.kernels.compiler.jit import inlined, leaf, part
 from fastbp.kernels.functions.activations import LEAKY_SLOPE
 from fastbp.kernels.layers.narrow_rows import activation, code_of
 from fastbp.kernels.layers.net import field
@@ -20,31 +20,8 @@ from fastbp.kernels.tables import layer as in_layer
 from fastbp.kernels.tables import plan as in_plan
 from fastbp.kernels.tables import scalars as in_scalars
 from fastbp.kernels.vectors import elementary as vm
+from fastbp.kernels.vectors.in_order import minus, over, plus, times
 from fastbp.kernels.vectors.values import choose, lanes, load, multiply_add, splat, store, zeros
-
-
-@formula
-def plus(x, y):
-    """x + y, in this order among other sums."""
-    return x + y
-
-
-@formula
-def minus(x, y):
-    """x - y, likewise."""
-    return x - y
-
-
-@formula
-def times(x, y):
-    """x y, likewise."""
-    return x * y
-
-
-@formula
-def over(x, y):
-    """x / y, likewise."""
-    return x / y
 
 
 @leaf
