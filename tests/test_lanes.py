@@ -83,6 +83,21 @@ def test_activations(activation, dtype, groups):
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_sums_over_many_rows(dtype, groups):
+    X, Y = data((3, 5, 9, 1), dtype)
+    for n_outputs in (1, 2):  # one has a way of its own
+        compare(
+            lambda i, n_outputs=n_outputs: bp.Network([3, 5, 9, n_outputs], "tanh", dtype=dtype, seed=i),
+            X,
+            np.repeat(Y, n_outputs, axis=1),
+            rules=lambda i: bp.SGD(0.01),
+            epochs=2,
+            batch_size=36,
+        )
+    assert len(groups) == 4
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize(
     ("output", "loss", "kind"),
     [
