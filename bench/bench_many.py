@@ -23,7 +23,7 @@ WAYS = {
     "fastbp": ("fastbp", "together"),
 }
 OF_FASTBP = tuple(name for name, (library, _) in WAYS.items() if library == "fastbp")
-TURNS = 4
+TURNS = 3
 
 
 def measure_many(task, shape, contestant, workers, measure, reasons, turns=TURNS):

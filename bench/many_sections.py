@@ -68,7 +68,7 @@ def many_section(results: Results) -> str:
         "quadratic cost. `fastbp` is `fit_many` on all threads; `loop` calls `Network.fit` for one network after the "
         "other, `pool` in a pool of threads. jax makes all steps of all networks in one jitted `lax.scan` under "
         "`vmap`; the orders of its rows are drawn beforehand, and compiling is in a column of its own. torch under "
-        "`torch.func.vmap` takes 63 steps, and scikit-learn trains 12 networks, 4 with batch size 1, in joblib's "
+        "`torch.func.vmap` takes 63 steps, and scikit-learn trains 8 networks, 4 with batch size 1, in joblib's "
         "processes, which are there already: what is shown is their time for so much more work."
     )
     return f"## Many networks in one call\n\n{text}\n\n{table(header, rows)}\n"

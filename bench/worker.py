@@ -41,6 +41,7 @@ from bench.registry import PEERS
 
 LEAST_STEPS = 10  # of a round of training, so that the fixed cost of an epoch stays small beside them
 _PR_SET_PDEATHSIG = 1  # Linux's prctl: the signal that a process gets when its parent ends
+WHOLE_FITS = ("many_fit", "many_validated")  # a round is one of them, the same each time
 LONG = 2.0  # seconds; a gradient by perturbation that takes longer is not repeated without need
 
 
@@ -270,7 +271,7 @@ class Server:
         fingerprint = self.task.fingerprint()
         units = self._units(chosen, task, second / self.task.n_first, seconds)
         self.parts[part] = self.task, units
-        if not is_long:
+        if not (is_long or task in WHOLE_FITS):
             # Rounds in advance: a short call is mostly its fixed cost, so that a round has room for more.
             for _ in range(2 if self.peer.compiles_each_shape else 1):  # the first one may compile this number of steps
                 unit_s = self.round(part)["seconds"]
@@ -295,7 +296,7 @@ class Server:
             return int(self.peer.epochs_per_round)
         if task == "online":
             return shape.rows
-        if task in ("many_fit", "many_validated"):
+        if task in WHOLE_FITS:
             return 1
         affordable = max(1, int(seconds / unit_s))
         if task == "least_squares":

@@ -56,13 +56,14 @@ def test_a_warning_points_at_the_users_line(name):
         assert first <= warning.lineno < first + len(lines)
 
 
-def test_ctrl_c_points_at_the_users_line(monkeypatch):
-    def interrupt(self, epoch):
+@pytest.mark.parametrize("early_stopping", [False, True])
+def test_ctrl_c_points_at_the_users_line(monkeypatch, early_stopping):
+    def interrupt(*_):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("fastbp.neural_network.stochastic.StochasticFit._epoch", interrupt)
+    monkeypatch.setattr("fastbp.training.steps.Steps._take_all", interrupt)
     with recorded() as caught:
-        MLPClassifier(**QUICK).fit(X, y)
+        MLPClassifier(**QUICK, early_stopping=early_stopping).fit(X, y)
     assert [(str(w.message), w.filename) for w in caught] == [("Training interrupted by user.", __file__)]
 
 

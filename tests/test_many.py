@@ -1,5 +1,6 @@
 """Many networks in one call: each ends with the bits of its own `fit` and `predict`, which is the oracle here."""
 
+import importlib
 import os
 import tracemalloc
 from datetime import timedelta
@@ -11,6 +12,8 @@ import fastbp as bp
 from fastbp.system import alone
 from fastbp.training import rounds
 from tests.saved_files import CUBE
+
+predicting = importlib.import_module("fastbp.export.predict_many")  # of the name of a function in it
 
 RNG = np.random.default_rng(0)
 X = RNG.normal(size=(60, 4))
@@ -203,6 +206,29 @@ def test_rows_are_the_users_own_until_the_call_returns():
 # --- ends -------------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_the_cost_of_validation_data_has_the_denormals_that_it_has_alone(dtype):
+    tiny, large = np.finfo(dtype).tiny / 4, np.sqrt(np.finfo(dtype).max)
+    nets, others = ([bp.Network([1, 1], loss="absolute", initializer="zeros", dtype=dtype)] for _ in range(2))
+    zeros, v = np.zeros((3, 1), dtype), (np.full((3, 1), tiny, dtype), np.zeros((3, 1), dtype))
+    for net in (*nets, *others):
+        net.params[0] = large
+    bp.fit_many(nets, zeros, zeros, epochs=2, seed=0, validation_data=v)
+    others[0].fit(zeros, zeros, epochs=2, seed=0, validation_data=v)
+    assert others[0].history.val_loss[0] > 0
+    assert all(map(same, nets, others))
+
+
+@pytest.mark.parametrize(
+    "rule", [bp.EarlyStopping(10**400), bp.EarlyStopping(1, 10**30)], ids=["patience", "min_delta"]
+)
+def test_early_stopping_by_numbers_that_are_no_float64(rule):
+    nets, others = make(1), make(1)
+    bp.fit_many(nets, X, Y, epochs=4, seed=0, validation_data=(X, Y), early_stopping=rule)
+    others[0].fit(X, Y, epochs=4, seed=0, validation_data=(X, Y), early_stopping=rule)
+    assert all(map(same, nets, others))
+
+
 @pytest.mark.parametrize("restore_best", [True, False])
 def test_each_stops_early_by_itself(restore_best):
     rule = bp.EarlyStopping(patience=2, min_delta=1e-3, restore_best=restore_best)
@@ -243,30 +269,6 @@ def interrupted_after(n_steps, monkeypatch):
         raise KeyboardInterrupt
 
     monkeypatch.setattr(rounds, "train_together", stop)
-
-
-def test_ctrl_c_between_two_records_loses_no_step(monkeypatch):
-    real, calls = rounds.Run.note, []
-
-    def note(run, seconds):
-        n = real(run, seconds)
-        calls.append(run)
-        if len(calls) == 1:
-            raise KeyboardInterrupt
-        return n
-
-    monkeypatch.setattr(rounds.Run, "note", note)
-    nets, others = make(), make()
-    with pytest.raises(KeyboardInterrupt):
-        bp.fit_many(nets, X, Y, epochs=3, seed=0)
-    monkeypatch.undo()
-    assert len(calls) == 3
-    for other in others:
-        other.fit(X, Y, epochs=3, seed=0)
-    for net, other in zip(nets, others, strict=True):
-        net.fit(X, Y, epochs=2)
-        other.fit(X, Y, epochs=2)
-        assert same(net, other)
 
 
 def test_ctrl_c_leaves_networks_that_go_on(monkeypatch):
@@ -446,3 +448,10 @@ def test_outputs_of_sparse_rows():
 def test_wrong_predictions_are_refused(networks, rows, kind, message):
     with pytest.raises(kind, match=message):
         bp.predict_many(networks, rows)
+
+
+def test_many_rows_of_tiny_networks_do_not_hold_the_gil(monkeypatch):
+    """Of networks with few parameters, a row takes as long as they do."""
+    monkeypatch.setattr(predicting, "evaluator_of", lambda net: pytest.fail("by an evaluator"))
+    nets, rows = make(2, (1, 2, 1)), np.resize(X, (50_000, 1))
+    assert bp.predict_many(nets, rows).tobytes() == np.array([net.predict(rows) for net in nets]).tobytes()

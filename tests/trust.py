@@ -416,8 +416,8 @@ PROMISES = (
     ),
     Promise(
         "many networks",
-        "each of many networks that are trained in one call ends with the bits, the history and the optimizer's state of "
-        "its own `fit`, whatever the others and the threads do; on rows of its own with those of a copy of these rows",
+        "each of many networks that are trained in one call ends with the bits, the history and the optimizer's state "
+        "of its own `fit`, whatever the others and the threads do; on rows of its own with those of a copy of these",
         (
             "test_many.py::test_each_network_is_that_of_its_own_fit",
             "test_many.py::test_rows_are_those_of_a_copy",
@@ -425,12 +425,15 @@ PROMISES = (
             "test_many.py::test_what_needs_python_between_epochs",
             "test_many.py::test_outputs_are_those_of_predict",
             "test_many_mixtures.py::test_networks_have_the_bits_of_their_own_fits",
+            "test_lanes.py::test_activations",
+            "test_lanes.py::test_narrow_networks",
+            "test_lanes.py::test_one_that_diverges_disturbs_no_other",
         ),
     ),
     Promise(
         "many networks",
-        "one that diverges does not stop the others, Ctrl-C and a pause lose no step, a run that goes on from checkpoints "
-        "ends with the bits of one that was never interrupted, and a wrong argument changes nothing",
+        "one that diverges does not stop the others, Ctrl-C and a pause lose no step, a run that goes on from "
+        "checkpoints ends with the bits of one that was never interrupted, and a wrong argument changes nothing",
         (
             "test_many.py::test_one_that_diverges_does_not_stop_the_others",
             "test_many.py::test_ctrl_c_between_two_records_loses_no_step",

@@ -93,9 +93,10 @@ LANE_FILL = 0.75  # share of the lanes that must have a network: empty ones take
 LANE_GAIN = 1.5  # what full lanes gain, about; and which share of a group's time does not depend on their number
 LANE_FIXED_SHARE = 0.75
 LANE_LATENESS = 4 / 3  # how much longer than all work shared by all threads a group may take
-# Outputs of many networks at once go by their evaluators, without a frame for each, up to some 0.2 ms of the kernels;
-# other threads wait so long for the GIL.
-MOST_PARAMS_TIMES_ROWS = 1 << 23
+# Outputs of many networks at once go by their evaluators, without a frame for each, up to some 0.6 ms of the kernels;
+# other threads wait so long for the GIL.  A row takes as long as so many parameters, however few a network has.
+MOST_PARAMS_TIMES_ROWS = 1 << 25
+PARAMS_OF_A_ROW = 1 << 10
 FEWEST_SHUFFLED_ROWS = 1 << 9  # for whose random order a call of the kernel pays
 # A product of at most this many multiply-adds is never shared by a BLAS between its threads (OpenBLAS begins at 2^18).
 _SERIAL_PRODUCT = 1 << 15

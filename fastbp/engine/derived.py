@@ -9,7 +9,7 @@ from fastbp.engine.calls import make_ready
 from fastbp.engine.cutting import DENSE, Inputs
 from fastbp.engine.problem import Problem
 from fastbp.engine.problem_frames import WatchedFrame
-from fastbp.engine.threads import thread_count
+from fastbp.engine.threads import most_threads
 from fastbp.engine.workspace import RowPieces, aligned_empty, make_workspace
 from fastbp.kernels.tables import codes
 from fastbp.kernels.tables import data as in_data
@@ -76,7 +76,7 @@ def make_derived(
         problem,
         batch_rows=n_rows,
         n_rows=n_rows,
-        n_threads=thread_count(None),
+        n_threads=most_threads(),
         gradient=True,
         keep_z=keep_z,
         inputs=inputs,

@@ -11,7 +11,7 @@ from fastbp.engine.calls import make_ready, require_room
 from fastbp.engine.cutting import inputs_of
 from fastbp.engine.problem import Problem
 from fastbp.engine.problem_frames import WatchedFrame
-from fastbp.engine.threads import thread_count
+from fastbp.engine.threads import most_threads
 from fastbp.engine.workspace import make_workspace
 from fastbp.kernels.roots import lbfgs as kernel
 from fastbp.system.memory import require_memory, require_writable_arrays
@@ -68,7 +68,7 @@ def make_lbfgs(problem: Problem, X: Rows) -> LbfgsFrame:
         problem,
         batch_rows=n_rows,
         n_rows=n_rows,
-        n_threads=thread_count(None),
+        n_threads=most_threads(),
         gradient=True,
         inputs=inputs,
     )

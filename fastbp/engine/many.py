@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import functools
 from collections.abc import Hashable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -19,7 +19,7 @@ from fastbp.engine.lanes import lane_key, pieces_of
 from fastbp.engine.threads import blas_threads
 from fastbp.engine.workspace import aligned_empty
 from fastbp.kernels.jobs.lanes import lane_elements
-from fastbp.kernels.machine.team import CONTROL_LENGTH
+from fastbp.kernels.machine.team import ABANDON, CONTROL_LENGTH, REQUEST
 from fastbp.kernels.roots import entry
 from fastbp.kernels.roots import many as kernel
 from fastbp.kernels.tables import layer as in_layer
@@ -45,15 +45,15 @@ class Validation:
         What early stopping goes by, see `fastbp.kernels.tables.member`; changed in place.
     best : ndarray, shape (n_params,), or None
         Overwritten with the parameters of an epoch whose cost is the lowest so far.
-    n_done : int
-        How many of the losses are written.
+    counted : ndarray of int64, shape (1,)
+        How many of the losses are written; the kernel counts them there.
     """
 
     frame: Frame
     losses: NDArray[np.float64]
     rule: NDArray[np.float64] | None = None
     best: NDArray[Any] | None = None
-    n_done: int = 0
+    counted: NDArray[np.int64] = field(default_factory=lambda: np.zeros(1, np.int64))
 
 
 @dataclass(slots=True)
@@ -106,8 +106,25 @@ class Memory:
         )
 
 
+class Controls:
+    """The control vectors of a call, by which another thread than the one that calls can ask for its end."""
+
+    def __init__(self, n_threads: int) -> None:
+        self.vector = aligned_empty((1 + n_threads) * CONTROL_LENGTH, np.dtype(np.int64))
+        self.vector.fill(0)
+        self.each = self.vector.reshape(-1, CONTROL_LENGTH)  # the team's, and one for each thread
+
+    def abandon(self) -> None:
+        """Ask the kernel to return soon, wherever it is."""
+        self.each[:, REQUEST] = ABANDON
+
+
 def train_together(
-    members: Sequence[Member], memory: Memory, seconds: float = 0.0, deadline: float | None = None
+    members: Sequence[Member],
+    memory: Memory,
+    seconds: float = 0.0,
+    deadline: float | None = None,
+    controls: Controls | None = None,
 ) -> None:
     """Take the steps of many networks of one dtype, on all threads that have memory.
 
@@ -117,7 +134,7 @@ def train_together(
     for member in members:
         require_writable_arrays(member.params, member.frame.state)
         member.frame.status = FINISHED
-    _run(entry.TRAIN, members, memory, seconds, deadline)
+    _run(entry.TRAIN, members, memory, seconds, deadline, controls)
 
 
 def outputs_together(members: Sequence[Member], memory: Memory, seconds: float = 0.0) -> None:
@@ -125,32 +142,35 @@ def outputs_together(members: Sequence[Member], memory: Memory, seconds: float =
     _run(entry.OUTPUTS, members, memory, seconds, None)
 
 
-def _run(task: int, members: Sequence[Member], memory: Memory, seconds: float, deadline: float | None) -> None:
+def _run(
+    task: int,
+    members: Sequence[Member],
+    memory: Memory,
+    seconds: float,
+    deadline: float | None,
+    controls: Controls | None = None,
+) -> None:
     """Call the kernel."""
     make_ready(memory.dtype, kernel)
     members, pieces = _cut(task, members, memory)
     table = np.array([_row(member) for member in members])
     n_threads = min(memory.n_threads, len(pieces))
-    controls = aligned_empty((1 + memory.n_threads) * CONTROL_LENGTH, np.dtype(np.int64))
-    controls.fill(0)
-    each = controls.reshape(-1, CONTROL_LENGTH)  # the team's, and one for each thread
-    threads = memory.table(each[1:])
+    controls = Controls(memory.n_threads) if controls is None else controls
+    threads = memory.table(controls.each[1:])
     addresses = np.array([address_of(table), len(pieces), address_of(threads), address_of(pieces)])
-    tail = addresses, controls, np.zeros(0, memory.dtype), 0, _NO_RATES
+    tail = addresses, controls.vector, np.zeros(0, memory.dtype), 0, _NO_RATES
     # what must live until the kernel returns, whatever becomes of the caller
     owned = table, pieces, threads, memory, [(member, _held(member)) for member in members]
-    call = functools.partial(call_with_helpers, owned, kernel, controls, task, tail, n_threads)
+    call = functools.partial(call_with_helpers, owned, kernel, controls.vector, task, tail, n_threads)
     calls_blas = any(frame.workspace.calls_blas for member in members for frame in member.frames)
-    try:
-        with blas_threads.held_at_one() if calls_blas else contextlib.nullcontext():
-            if seconds >= LONG_CALL:
-                call_interruptibly(call, each.T, deadline)  # a request is written into all of them
-            else:
-                call()
-    finally:
-        for member, n_validated in zip(members, table[:, in_member.N_VALIDATED].tolist(), strict=True):
-            if member.validation is not None:
-                member.validation.n_done = n_validated
+    for member, row in zip(members, table, strict=True):
+        if member.validation is not None:
+            member.validation.counted = row[in_member.N_VALIDATED :][:1]
+    with blas_threads.held_at_one() if calls_blas else contextlib.nullcontext():
+        if seconds >= LONG_CALL:
+            call_interruptibly(call, controls.each.T, deadline)  # a request is written into all of them
+        else:
+            call()
     if (table[:, in_member.STATUS] == kernel.UNKNOWN).any():
         raise UnknownCodeError
 
@@ -159,7 +179,7 @@ def _cut(task: int, members: Sequence[Member], memory: Memory) -> tuple[Sequence
     """Return the networks in the order of the pieces, and the table of these; see to it that there is room for them."""
     n_lanes = lanes_of(memory.dtype.itemsize)
     if task != entry.TRAIN or len(members) < LANE_FILL * n_lanes:
-        return members, np.array([[i, 1] for i in range(len(members))])
+        return members, np.array([[i, 1] for i in range(len(members))], np.int64)
     keys, seconds, elements = list[Hashable | None](), list[float](), 0
     for member in members:
         frame, rates = member.frame, member.rates
@@ -173,7 +193,7 @@ def _cut(task: int, members: Sequence[Member], memory: Memory) -> tuple[Sequence
             slot_size = int(frame.workspace.plan[in_plan.SLOT_SIZE])
             elements = max(elements, lane_elements(slot_size, frame.n_params, n_lanes))
     memory.make_lanes(elements)
-    counts = np.array([len(piece) for piece in pieces])
+    counts = np.array([len(piece) for piece in pieces], np.int64)
     table = np.stack([np.cumsum(counts) - counts, counts], axis=1)
     return [members[i] for piece in pieces for i in piece], table
 

@@ -15,7 +15,7 @@ from fastbp.engine.derived import DerivedFrame, make_derived
 from fastbp.engine.parameters import count_params, weight_offsets
 from fastbp.engine.problem import Problem
 from fastbp.engine.rows import Data
-from fastbp.engine.threads import blas_threads, thread_count
+from fastbp.engine.threads import blas_threads, most_threads, thread_count
 from fastbp.engine.workspace import RowPieces, aligned_empty, rounded
 from fastbp.kernels.jobs import normal_equations as in_sizes
 from fastbp.kernels.layers import normal_equations as in_pairs
@@ -153,7 +153,7 @@ class NormalEquations:
         left = rounded(rooms.n_low) if is_mixed else 0
         right = left + rounded(shape.most_inputs * rows)
         low_size = right + rounded(shape.most_outputs * rows)
-        n_low = min(thread_count(None), n_pieces) * low_size
+        n_low = min(most_threads(), n_pieces) * low_size
         n_bytes = 16 * n * n + 8 * n_pieces * n + (n_pieces * shape.n_sums + n_low) * low_dtype.itemsize
         cure = "Make the layers smaller, or train with bp.LBFGS(), which keeps some vectors as long as the parameters."
         require_memory(n_bytes, f"J^T J and its factor for {n} parameters", cure)

@@ -21,10 +21,12 @@ class Objective:
     l2: float  # penalties of a batch as a whole
     l1: float
 
-    def make_frame(self, problem: Problem, X: Rows, batch_rows: int, n_rows: int, *, gradient: bool) -> Frame:
+    def make_frame(
+        self, problem: Problem, X: Rows, batch_rows: int, n_rows: int, *, gradient: bool, has_memory: bool = True
+    ) -> Frame:
         """Return a frame whose kernel calls follow this objective: its tables are made for the loss they will name."""
         loss = problem.loss if self.loss_code is None else (self.loss_code, 0, 0)
         own = replace(problem, loss=loss, loss_parameter=self.loss_parameter, penalties=(0.0, 0.0))
-        frame = make_frame(own, batch_rows, n_rows, gradient=gradient, inputs=inputs_of(X))
+        frame = make_frame(own, batch_rows, n_rows, gradient=gradient, inputs=inputs_of(X), has_memory=has_memory)
         frame.set_objective(self.cost_factor, self.l2, self.l1)
         return frame

@@ -12,7 +12,7 @@ from fastbp.engine.calls import DIVERGED, make_ready
 from fastbp.engine.cutting import DENSE, Inputs
 from fastbp.engine.frame import Frame
 from fastbp.engine.problem import Problem
-from fastbp.engine.threads import thread_count
+from fastbp.engine.threads import most_threads
 from fastbp.engine.workspace import make_workspace
 from fastbp.functions.own import Own, counts_of, raising_for, require_none_raised
 from fastbp.kernels.roots import entry
@@ -77,7 +77,7 @@ def make_frame(
         problem,
         batch_rows=batch_rows,
         n_rows=n_rows,
-        n_threads=thread_count(None) if has_memory else 0,
+        n_threads=most_threads() if has_memory else 0,
         gradient=gradient,
         keep_z=keep_z,
         whole_block=whole_block,

@@ -70,6 +70,12 @@ def thread_count(n_threads: Any) -> int:
     """Return the number of threads that an argument `n_threads` asks for; None means `get_num_threads`."""
     if n_threads is not None:
         return min(positive_integer(n_threads, "n_threads"), MOST_HELPERS + 1)
+    most = most_threads()
+    return most if process_limit.n_threads is not None else max(1, most // pool_workers())
+
+
+def most_threads() -> int:
+    """Return how many threads the process uses where no number is given: what memory that is kept has to be for."""
     limit = process_limit.n_threads
     if limit is None:
         return _usual_threads()
@@ -79,10 +85,22 @@ def thread_count(n_threads: Any) -> int:
 
 
 def _usual_threads() -> int:
-    """Return how many threads are used where no number is given."""
+    """Return how many threads are used where none were set either."""
     if _is_worker() and not any(os.environ.get(variable) for variable in _THREAD_VARIABLES):
         return 1
     return min(available_threads(), MOST_HELPERS + 1)
+
+
+def pool_workers() -> int:
+    """Return how many worker threads of multiprocessing's pools there are, in one of them; elsewhere 1.
+
+    joblib's backend 'threading' is such a pool.  Its worker processes are told how many threads each may use, its
+    worker threads are not; so they share the processors in the same way.
+    """
+    dummy = sys.modules.get("multiprocessing.dummy")  # which every such pool has imported
+    if dummy is None or not isinstance(threading.current_thread(), dummy.DummyProcess):
+        return 1
+    return sum(isinstance(thread, dummy.DummyProcess) for thread in threading.enumerate())
 
 
 def _is_worker() -> bool:
@@ -138,7 +156,8 @@ def get_num_threads() -> int:
         variables ``OMP_NUM_THREADS``, ``NUMBA_NUM_THREADS`` and ``LOKY_MAX_CPU_COUNT``; and what
         ``numba.set_num_threads`` was given.  In a child process of multiprocessing, concurrent.futures, joblib or loky
         it is 1, because its siblings have the other processors; unless ``OMP_NUM_THREADS`` or ``NUMBA_NUM_THREADS`` say
-        otherwise, as joblib does in its workers where there are more processors than workers.
+        otherwise, as joblib does in its workers where there are more processors than workers.  Worker threads of
+        joblib and of multiprocessing's ``ThreadPool`` share what the process may use, each the same part.
 
     See Also
     --------

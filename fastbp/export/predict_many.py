@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from fastbp.engine.cutting import DENSE, LEAST_SHARED_FLOPS, MOST_PARAMS_TIMES_ROWS, inputs_of
+from fastbp.engine.cutting import DENSE, LEAST_SHARED_FLOPS, MOST_PARAMS_TIMES_ROWS, PARAMS_OF_A_ROW, inputs_of
 from fastbp.engine.frame import Frame
 from fastbp.engine.many import Member, Memory, outputs_together
 from fastbp.engine.problem import Problem
@@ -77,7 +77,8 @@ def predict_many(networks: Sequence[ExportedModel], X: ArrayLike, *, n_threads: 
 def _by_evaluators(nets: Sequence[ExportedModel], rows: Rows, out: NDArray[Any]) -> bool:
     """Have a few rows go through the networks' evaluators, with the least that can be done for each network."""
     n_rows, inputs = len(rows), inputs_of(rows)
-    if inputs is not DENSE or n_rows * sum(net.n_params for net in nets) > MOST_PARAMS_TIMES_ROWS:
+    n_params = PARAMS_OF_A_ROW * len(nets) + sum(net.n_params for net in nets)
+    if inputs is not DENSE or n_rows * n_params > MOST_PARAMS_TIMES_ROWS:
         return False
     found = [evaluator_of(net) for net in nets]
     if None in found:

@@ -16,7 +16,17 @@ with _explained(__version__):
     from fastbp.neural_network.classifier import MLPClassifier
 
 from fastbp.neural_network.converters import register_onnx_converters
+from fastbp.neural_network.ensembles import MLPEnsembleClassifier, MLPEnsembleRegressor
 from fastbp.neural_network.errors import FitDivergedError
 from fastbp.neural_network.regressor import MLPRegressor
+from fastbp.neural_network.search import MLPGridSearchCV
 
-__all__ = ["FitDivergedError", "MLPClassifier", "MLPRegressor", "register_onnx_converters"]
+__all__ = [
+    "FitDivergedError",
+    "MLPClassifier",
+    "MLPEnsembleClassifier",
+    "MLPEnsembleRegressor",
+    "MLPGridSearchCV",
+    "MLPRegressor",
+    "register_onnx_converters",
+]

@@ -25,18 +25,19 @@ from fastbp.model.definition import problem_of, settings_of
 from fastbp.model.model import passes_of
 from fastbp.network import Network
 from fastbp.neural_network import callbacks, lbfgs
+from fastbp.neural_network.data import data_of_rows, flat, in_dtype
 from fastbp.neural_network.errors import warn
 from fastbp.neural_network.files import Portable
 from fastbp.neural_network.gradients import SPARSE_FORMATS, Gradients
 from fastbp.neural_network.held_out import Given, HeldOut, ScorerOfRows
 from fastbp.neural_network.initial import initial_parameters
+from fastbp.neural_network.learner import Task, initialise_record, optimizer_for
 from fastbp.neural_network.parameters import NETWORK_NAMES, STOCHASTIC_SOLVERS, Fitted, check_parameters
 from fastbp.neural_network.sklearn_private import check_sample_weight, parameter_names
-from fastbp.neural_network.stochastic import StochasticFit, Task, initialise_record, optimizer_for
+from fastbp.neural_network.stochastic import StochasticFit
 from fastbp.system.alone import alone
 from fastbp.training.state import OptimizerState
 from fastbp.validation.data import Targets, all_finite
-from fastbp.validation.sparse_rows import Rows, sparse_rows
 
 _DTYPES = (np.dtype(np.float32), np.dtype(np.float64))
 _MOST_DOUBLED = 1 << 20  # parameters (8 MiB) up to which a float64 copy is kept, so that it is not made at each call
@@ -131,23 +132,14 @@ class BaseMLP(Fitted, Portable, Gradients, callbacks.Support, BaseEstimator, ABC
         hidden = self._hidden_sizes()
         first_pass = not hasattr(self, "coefs_") or not (self.warm_start or incremental)
         X, y = self._checked(X, y, reset=first_pass)
-        self._learn_targets(y, incremental)
-        weights = self._valid_weights(y, sample_weight, X, incremental)
-        dtype = self._compute_dtype(X.dtype, first_pass)
-        targets = self._encoded(y, dtype)
-        self._random_state = check_random_state(self.random_state)
-        n_outputs = self._count_outputs(targets)
-        self._begin([X.shape[1], *hidden, n_outputs], dtype, first_pass)
-        self.n_outputs_ = n_outputs
-        data = _data(X, targets, weights, dtype)
+        data = self._data_of(X, y, sample_weight, incremental, first_pass)
+        self._begin(hidden, data, first_pass)
         held_out = None if given is None else self._held_out(given)
 
         def run() -> None:
             context = callbacks.begin(self, X, y, sample_weight, 1 if incremental else self.max_iter)
             if self.solver in STOCHASTIC_SOLVERS:
-                initialise_record(self, first_pass, has_losses=held_out is not None)
-                self._optimizer = optimizer_for(self, self._network, getattr(self, "_optimizer", None), incremental)
-                fit = StochasticFit(self, self._task(data, held_out), incremental)
+                fit = self._stochastic_fit(data, held_out, incremental, first_pass)
                 fit.run(context.on_epoch, context.is_wanted)
             else:
                 self._minimise(data, context.on_iteration if context.is_wanted else None)
@@ -155,7 +147,29 @@ class BaseMLP(Fitted, Portable, Gradients, callbacks.Support, BaseEstimator, ABC
 
         return run
 
-    def _task(self, data: Data, held_out: HeldOut | None) -> Task:
+    def _data_of(self, X: Any, y: NDArray[Any], sample_weight: Any, incremental: bool, first_pass: bool) -> Data:
+        """Return checked inputs and targets as the kernels take them, with their weights."""
+        self._learn_targets(y, incremental)
+        weights = self._valid_weights(y, sample_weight, X, incremental)
+        dtype = self._compute_dtype(X.dtype, first_pass)
+        return data_of_rows(X, self._encoded(y, dtype), weights, dtype)
+
+    def _stochastic_fit(
+        self,
+        data: Data,
+        held_out: HeldOut | None,
+        incremental: bool,
+        first_pass: bool,
+        rows: NDArray[np.int64] | None = None,
+        *,
+        together: bool = False,
+    ) -> StochasticFit:
+        """Return a fit of the network that was begun, on all rows or some, alone or together with others."""
+        initialise_record(self, first_pass, has_losses=held_out is not None)
+        self._optimizer = optimizer_for(self, self._network, getattr(self, "_optimizer", None), incremental)
+        return StochasticFit(self, self._task(data, held_out, rows), incremental, together=together)
+
+    def _task(self, data: Data, held_out: HeldOut | None, rows: NDArray[np.int64] | None) -> Task:
         """Return what a stochastic fit works on."""
         return Task(
             self._network,
@@ -167,6 +181,7 @@ class BaseMLP(Fitted, Portable, Gradients, callbacks.Support, BaseEstimator, ABC
             self._weighs_by_all_rows,
             functools.partial(self._watch, with_losses=False),
             self._labels_to_stratify_by,
+            rows,
         )
 
     def _minimise(self, data: Data, callback: Callable[[NDArray[Any]], None] | None) -> None:
@@ -205,8 +220,11 @@ class BaseMLP(Fitted, Portable, Gradients, callbacks.Support, BaseEstimator, ABC
             return np.dtype(np.float64)  # SciPy's L-BFGS-B takes its steps in float64, so scikit-learn's passes are too
         return np.dtype(dtype)
 
-    def _begin(self, sizes: list[int], dtype: np.dtype, first_pass: bool) -> None:
+    def _begin(self, hidden: list[int], data: Data, first_pass: bool) -> None:
         """Make the network, with initial parameters or those to go on from, and the attributes that describe it."""
+        self._random_state = check_random_state(self.random_state)
+        n_outputs = self._count_outputs(data.targets)
+        sizes, dtype = [data.X.shape[1], *hidden, n_outputs], data.X.dtype
         if first_pass:
             self.n_iter_ = 0
             self.t_ = 0
@@ -220,8 +238,9 @@ class BaseMLP(Fitted, Portable, Gradients, callbacks.Support, BaseEstimator, ABC
                     f"A fit that goes on (`warm_start` or `partial_fit`) must have the layer sizes of the one before, "
                     f"{known}; `hidden_layer_sizes` and the data ask for {sizes}. Set warm_start=False to begin afresh."
                 )
-            params = _flat(self.coefs_, self.intercepts_)
+            params = flat(self.coefs_, self.intercepts_)
         self._link(self._make_network(sizes, dtype, params))
+        self.n_outputs_ = n_outputs
 
     def _make_network(self, sizes: list[int], dtype: np.dtype, params: NDArray[Any] | None = None) -> Network:
         """Return the network that computes what this estimator does."""
@@ -268,7 +287,7 @@ class BaseMLP(Fitted, Portable, Gradients, callbacks.Support, BaseEstimator, ABC
         self._check_known(targets)
         weights = self._valid_weights(targets, sample_weight, valid, incremental=False)
         dtype = self._network.dtype
-        return _data(valid, self._encoded(targets, dtype), weights, dtype)
+        return data_of_rows(valid, self._encoded(targets, dtype), weights, dtype)
 
     def _check_known(self, y: NDArray[Any]) -> None:
         """Check that further targets are of the kind that the model was fitted on."""
@@ -296,7 +315,7 @@ class BaseMLP(Fitted, Portable, Gradients, callbacks.Support, BaseEstimator, ABC
             return net
         sizes = [len(self.coefs_[0]), *(W.shape[1] for W in self.coefs_)]
         if tuple(sizes) != net.sizes:
-            return self._make_network(sizes, net.dtype, _flat(self.coefs_, self.intercepts_))
+            return self._make_network(sizes, net.dtype, flat(self.coefs_, self.intercepts_))
         for array, view in zip(mine, views, strict=True):
             view[...] = array
         return net
@@ -321,7 +340,7 @@ class BaseMLP(Fitted, Portable, Gradients, callbacks.Support, BaseEstimator, ABC
         if hasattr(self, "coefs_"):
             sizes = [len(self.coefs_[0]), *(W.shape[1] for W in self.coefs_)]
             dtype = np.dtype(self.coefs_[0].dtype)
-            self._link(self._make_network(sizes, dtype, _flat(self.coefs_, self.intercepts_)))
+            self._link(self._make_network(sizes, dtype, flat(self.coefs_, self.intercepts_)))
 
     # --- predictions --------------------------------------------------------------------------------------------------
 
@@ -350,7 +369,7 @@ class BaseMLP(Fitted, Portable, Gradients, callbacks.Support, BaseEstimator, ABC
             valid = validate_data(self, X, accept_sparse=SPARSE_FORMATS, reset=False)
         if self.dtype is None and np.result_type(valid.dtype, net.dtype) != net.dtype:
             net = self._in_double(net)  # float64 inputs to a float32 model are computed in float64, as NumPy would
-        return passes_of(net).outputs(_in_dtype(valid, net.dtype), self.n_threads)
+        return passes_of(net).outputs(in_dtype(valid, net.dtype), self.n_threads)
 
     def _is_plain_csr(self, X: Any, net: Network) -> bool:
         """Whether scikit-learn's checks would pass sparse inputs unchanged."""
@@ -373,21 +392,3 @@ class BaseMLP(Fitted, Portable, Gradients, callbacks.Support, BaseEstimator, ABC
                 self._double = net, twin
         twin.params[...] = net.params  # at every call, since `coefs_` may be written into at any time
         return twin
-
-
-def _flat(coefs: list[NDArray[Any]], intercepts: list[NDArray[Any]]) -> NDArray[Any]:
-    """Return all parameters as the network's flat vector."""
-    return np.concatenate([part.ravel() for pair in zip(coefs, intercepts, strict=True) for part in pair])
-
-
-def _in_dtype(X: Any, dtype: np.dtype) -> Rows:
-    """Return inputs as the kernels take them: a contiguous array, or sparse rows, of the network's dtype."""
-    if sparse.issparse(X):
-        return sparse_rows(X).astype(dtype)
-    return np.ascontiguousarray(X, dtype).view(np.ndarray)
-
-
-def _data(X: Any, targets: Targets, weights: NDArray[Any] | None, dtype: np.dtype) -> Data:
-    """Return valid data as the kernels take them."""
-    weights = None if weights is None else np.ascontiguousarray(weights, dtype)
-    return Data(_in_dtype(X, dtype), targets, weights)

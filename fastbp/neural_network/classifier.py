@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import math
 from typing import Any, Self
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy import sparse
 from sklearn.base import ClassifierMixin
 from sklearn.preprocessing import LabelBinarizer
 from sklearn.utils import column_or_1d
@@ -20,6 +18,7 @@ from fastbp.neural_network.base import BaseMLP
 from fastbp.neural_network.class_weights import weights_by_class
 from fastbp.neural_network.errors import warn_of_column
 from fastbp.neural_network.held_out import given
+from fastbp.neural_network.labels import check_labels
 from fastbp.neural_network.methods import fit_method, partial_fit_method
 from fastbp.neural_network.parameters import CLASSIFIER_CONSTRAINTS, documented
 from fastbp.neural_network.sklearn_private import check_partial_fit_first_call
@@ -209,7 +208,7 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         if y.dtype.kind in "mM" and np.isnat(y).any():  # it cannot be sorted among the classes
             raise ValueError("`y` must hold class labels, which NaT is not. Leave such rows out.")
         if y.ndim == 2 and y.shape[1] > 1:
-            _check_labels(y)
+            check_labels(y)
         return X, y
 
     def _learn_targets(self, y: NDArray[Any], incremental: bool) -> None:
@@ -342,6 +341,30 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
             np.log(probabilities, out=probabilities)
         return probabilities
 
+    def score(self, X: Any, y: Any, sample_weight: ArrayLike | None = None) -> float:
+        """Return the accuracy of the predicted labels.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix} of shape (n_samples, n_features)
+            Inputs.
+        y : array-like of shape (n_samples,) or (n_samples, n_classes)
+            The right labels; of several labels all must be right.
+        sample_weight : array-like of shape (n_samples,), default=None
+            Sample weights.
+
+        Returns
+        -------
+        float
+            The share of right predictions.
+        """
+        if sample_weight is None and type(y) is np.ndarray and y.ndim == 1 and y.dtype.kind in "biu":
+            predicted = self.predict(X)
+            if predicted.shape == y.shape and predicted.dtype == y.dtype:  # what scikit-learn finds, without its checks
+                return float(np.mean(predicted == y))
+        score: float = super().score(X, y, sample_weight)
+        return score
+
     def _decoded(self, out: NDArray[Any]) -> NDArray[Any]:
         """Return the labels of outputs: what `LabelBinarizer.inverse_transform` does, without its checks."""
         classes: NDArray[Any] = self.classes_
@@ -372,17 +395,3 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         tags.input_tags.sparse = True
         tags.classifier_tags.multi_label = True
         return tags
-
-
-def _check_labels(y: Any) -> None:
-    """Check that one of the two numbers of multilabel targets, sparse or not, is 0: no label."""
-    if sparse.issparse(y):
-        values = set(np.unique(y.data)) | ({0} if y.nnz < math.prod(y.shape) else set())
-    else:
-        values = set(np.unique(y))
-    if len(values) == 2 and 0 not in values:  # targets with more values are no labels, and scikit-learn refuses them
-        low, high = sorted(values)
-        raise ValueError(
-            f"`y` must be 0 where a sample does not have a label, and 1, or one other number, where it has; got {low} "
-            f"and {high}. Pass (y == {high}).astype(int)."
-        )

@@ -3,25 +3,28 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import sys
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from sklearn.exceptions import ConvergenceWarning
 
-from fastbp.engine.objective import Objective
+from fastbp.engine.calls import DIVERGED
+from fastbp.engine.cutting import seconds_per_step
+from fastbp.engine.many import Member
 from fastbp.engine.rows import Data
-from fastbp.model.model import Model
+from fastbp.engine.shuffling import bits_of, kernel_shuffles
+from fastbp.model.definition import problem_of
 from fastbp.neural_network.errors import diverged, warn
 from fastbp.neural_network.held_out import HeldOut, set_aside
+from fastbp.neural_network.learner import Learner, Task
 from fastbp.system import caller
 from fastbp.system.progress import progress_bar
-from fastbp.training.optimizers import SGD, Adam, padded_constants, scheduled_rates
+from fastbp.training.optimizers import is_own_schedule, scheduled_rates
 from fastbp.training.schedules import Schedule
-from fastbp.training.state import OptimizerState, n_numbers
 from fastbp.training.steps import Steps
 
 _LEAST_ADAPTIVE_RATE = 1e-6  # scikit-learn's: below it, 'adaptive' stops instead of dividing by 5
@@ -32,83 +35,6 @@ def say(text: str) -> None:
     """Write a line of `verbose` to standard output, as scikit-learn's print does."""
     if sys.stdout is not None:  # a program without a console, such as pythonw's, has none; print() knows that, too
         sys.stdout.write(f"{text}\n")
-
-
-class Learner(Protocol):
-    """What a stochastic fit uses of an estimator.
-
-    It goes by the parameters, and keeps the record in the attributes, for callbacks to see and for Ctrl-C to leave.
-    """
-
-    solver: str
-    batch_size: Any
-    learning_rate: Any
-    learning_rate_init: float
-    power_t: float
-    max_iter: int
-    shuffle: bool
-    tol: float
-    verbose: Any
-    warm_start: bool
-    warm_start_optimizer: bool
-    momentum: float
-    nesterovs_momentum: bool
-    beta_1: float
-    beta_2: float
-    epsilon: float
-    early_stopping: bool
-    validation_fraction: float
-    n_iter_no_change: float
-    clip_norm: float | None
-    n_threads: int | None
-    progress: bool
-
-    n_iter_: int
-    t_: int
-    loss_: float
-    loss_curve_: list[float]
-    best_loss_: Any
-    validation_scores_: Any
-    best_validation_score_: Any
-    validation_loss_curve_: Any
-    _no_improvement_count: int  # as scikit-learn calls it; a warm fit goes on with it
-
-
-@dataclass(frozen=True)
-class Task:
-    """What a stochastic fit works on.
-
-    Attributes
-    ----------
-    net : Model
-        The network; its parameters are changed in place.
-    data : Data
-        The training data, valid and in the network's dtype.
-    objective : Objective
-        What is minimised.
-    state : OptimizerState
-        The optimizer; changed in place.
-    rng : RandomState
-        Random numbers.
-    held_out : HeldOut or None
-        The user's own validation data.
-    weighs_by_all_rows : bool
-        Whether the weights of a mini-batch are compared with those of all rows, rather than with each other.
-    watch : callable
-        Returns rows that early stopping has set aside as it looks at them.
-    labels_of : callable
-        Returns the classes whose shares both parts keep when rows are set aside, or None.
-    """
-
-    net: Model
-    data: Data
-    objective: Objective
-    state: OptimizerState
-    rng: np.random.RandomState
-    held_out: HeldOut | None
-    weighs_by_all_rows: bool
-    watch: Callable[[Data], HeldOut]
-    labels_of: Callable[[Data], NDArray[Any] | None]
 
 
 class StochasticFit:
@@ -122,9 +48,18 @@ class StochasticFit:
         The network, the data and what belongs to them.
     incremental : bool
         Whether this is one epoch of `partial_fit`.
+    together : bool
+        Whether it is trained together with others, by `begin` and `finish` instead of `run`.
+
+    Attributes
+    ----------
+    dtype : dtype
+        Of the network.
+    seconds : float
+        About how long an epoch takes, pessimistically.
     """
 
-    def __init__(self, learner: Learner, task: Task, incremental: bool) -> None:
+    def __init__(self, learner: Learner, task: Task, incremental: bool, *, together: bool = False) -> None:
         self._learner, self._task, self._incremental = learner, task, incremental
         self._net, self._state = task.net, task.state
         # each `fit` goes through a schedule from its start, all calls of `partial_fit` together through one
@@ -134,19 +69,28 @@ class StochasticFit:
         self._train_rows, self._held_out = self._split()
         n_train = len(task.data) if self._train_rows is None else len(self._train_rows)
         self._order = np.arange(n_train) if self._train_rows is None else self._train_rows
+        batch_rows = batch_rows_of(learner, n_train)
+        if learner.batch_size != "auto" and learner.batch_size > n_train:
+            warn("Got `batch_size` less than 1 or larger than sample size. It is going to be clipped")
+        X, make_frame = task.data.X, task.objective.make_frame
+        frame = make_frame(problem_of(task.net), X, batch_rows, n_train, gradient=True, has_memory=not together)
         self._steps = Steps(
             task.net,
             task.data,
             task.state,
-            self._batch_rows(n_train),
-            objective=task.objective,
-            n_train=n_train,
+            batch_rows,
+            frame=frame,
+            rows=self._train_rows,
+            shuffles_again=True,
             mean_weight=self._mean_weight(task.data.sample_weight),
             clip_norm=learner.clip_norm or 0.0,
             dropout_seed=self._dropout_seed(),
-            n_threads=learner.n_threads,
+            n_threads=1 if together else learner.n_threads,
         )
-        self._n_train = n_train
+        self.seconds = self._steps.per_epoch * seconds_per_step(task.net.sizes, batch_rows)
+        self.dtype, self._n_train = task.net.dtype, n_train
+        self._n_epochs = 1 if incremental else learner.max_iter
+        self._done = 0  # epochs of this call
         self._best: NDArray[Any] | None = None
 
     # --- preparations -------------------------------------------------------------------------------------------------
@@ -155,7 +99,7 @@ class StochasticFit:
         """Return the rows to train on (None for all) and the validation data, as early stopping wants them."""
         task, learner = self._task, self._learner
         if not learner.early_stopping or task.held_out is not None:
-            return None, task.held_out
+            return task.rows, task.held_out
         train, test = set_aside(task.data, learner.validation_fraction, task.rng, task.labels_of(task.data))
         return train, task.watch(task.data.rows(test))
 
@@ -170,15 +114,6 @@ class StochasticFit:
             return 1.0
         return float((weights if self._train_rows is None else weights[self._train_rows]).mean(dtype=np.float64))
 
-    def _batch_rows(self, n_train: int) -> int:
-        """Return the rows of a mini-batch."""
-        batch_size = self._learner.batch_size
-        if batch_size == "auto":
-            return min(_DEFAULT_BATCH_ROWS, n_train)
-        if batch_size > n_train:
-            warn("Got `batch_size` less than 1 or larger than sample size. It is going to be clipped")
-        return int(min(batch_size, n_train))
-
     def _dropout_seed(self) -> int:
         """Draw a seed, only where there is dropout: without, the random numbers are scikit-learn's."""
         return int(self._task.rng.randint(1 << 31)) if any(rate > 0 for rate in self._net.dropout) else 0
@@ -188,28 +123,39 @@ class StochasticFit:
     def run(self, on_epoch: Callable[[int, bool], bool], has_callbacks: bool) -> None:
         """Train until the loss or score no longer improves, a callback says so, or `max_iter` epochs are over."""
         est = self._learner
-        n_epochs = 1 if self._incremental else est.max_iter
         est.n_iter_ = 0
         self._note_first_score()
+        is_watched = has_callbacks or self.is_watched()
         with (
             self._interruptible(),
-            progress_bar(n_epochs, "epoch", wanted=bool(est.progress and not self._incremental)) as advance,
+            progress_bar(self._n_epochs, "epoch", wanted=bool(est.progress and not self._incremental)) as advance,
         ):
-            for epoch in range(n_epochs):
+            finished = False
+            while self._done < self._n_epochs and not finished:
+                done = self._done
                 if has_callbacks:
-                    on_epoch(epoch, True)
-                finished = self._epoch(epoch)
-                advance(1, **self._shown())
-                stopped = on_epoch(epoch, False) if has_callbacks else False
-                if finished or stopped or self._incremental:
-                    break
-            else:
-                warn(
-                    f"Stochastic Optimizer: Maximum iterations ({est.max_iter}) reached and the optimization hasn't "
-                    "converged yet.",
-                    ConvergenceWarning,
-                )
-        if est.early_stopping and self._best is not None:
+                    on_epoch(done, True)
+                finished = self._epoch(done) if is_watched else self._several()
+                advance(self._done - done, **self._shown())
+                finished = (has_callbacks and on_epoch(done, False)) or finished or self._incremental
+            if not finished:
+                self._warn_of_the_end()
+        self._give_back_best()
+
+    def is_watched(self) -> bool:
+        """Whether something is looked at after each epoch."""
+        return self._incremental or self._held_out is not None or needs_python(self._learner, self._task.data)
+
+    def _warn_of_the_end(self) -> None:
+        warn(
+            f"Stochastic Optimizer: Maximum iterations ({self._learner.max_iter}) reached and the optimization hasn't "
+            "converged yet.",
+            ConvergenceWarning,
+        )
+
+    def _give_back_best(self) -> None:
+        """End with the parameters of the best score, if there is one."""
+        if self._learner.early_stopping and self._best is not None:
             self._net.params[...] = self._best
 
     @contextlib.contextmanager
@@ -224,12 +170,28 @@ class StochasticFit:
         """Train one epoch and record it; return whether training is finished."""
         est = self._learner
         order = self._next_order()
-        loss, _ = self._steps.epoch(self._rates(), order)
+        loss, _ = self._steps.epoch(self._rates(1), order)
         self._steps.end_epoch()
         has_diverged = not np.isfinite(loss)
         if has_diverged and not (est.early_stopping and self._best is not None):
-            self._state.vectors.fill(0)
-            raise diverged(f"epoch {epoch + 1} with a learning rate of {self._state.learning_rate:g}")
+            self._give_up()
+        finished = self._note(loss, has_diverged)
+        if has_diverged:
+            caller.warn(
+                f"The loss became NaN or infinite in epoch {epoch + 1}; training stops with the best weights so far.",
+                ConvergenceWarning,
+            )
+        return finished or has_diverged
+
+    def _give_up(self) -> None:
+        """Reset the optimizer after an epoch that diverged, and raise the error."""
+        self._state.vectors.fill(0)
+        raise diverged(f"epoch {self._done + 1} with a learning rate of {self._state.learning_rate:g}")
+
+    def _note(self, loss: float, has_diverged: bool = False) -> bool:
+        """Record an epoch; return whether training is finished."""
+        est = self._learner
+        self._done += 1
         est.n_iter_ += 1
         est.t_ += self._n_train
         est.loss_ = loss
@@ -241,14 +203,60 @@ class StochasticFit:
         improved = self._note_score(has_diverged) if est.early_stopping else self._note_loss()
         est._no_improvement_count = 0 if improved else est._no_improvement_count + 1
         if has_diverged:
-            caller.warn(
-                f"The loss became NaN or infinite in epoch {epoch + 1}; training stops with the best weights so far.",
-                ConvergenceWarning,
-            )
             return True
         if est.solver == "sgd" and est.learning_rate == "invscaling":
-            self._state.learning_rate = float(est.learning_rate_init) / (est.t_ + 1) ** est.power_t
+            self._state.learning_rate = self._inverse_scaled(est.t_)
         return est._no_improvement_count > est.n_iter_no_change and self._should_stop()
+
+    # --- several epochs in one call of the kernels --------------------------------------------------------------------
+
+    def _certain_epochs(self) -> float:
+        """Return how many epochs will be trained, whatever their losses; the last of them may end the training."""
+        est = self._learner
+        return min(self._n_epochs - self._done, est.n_iter_no_change - est._no_improvement_count + 1)
+
+    def _several(self) -> bool:
+        """Train as many of them as make a short call; return whether training is finished."""
+        n_epochs = int(max(1, min(self._certain_epochs(), self._steps.most_epochs(shuffle=False))))
+        rates = self._rates(n_epochs)
+        _, status = self._steps.epochs(rates, self._bits, functools.partial(self._note_all, rates))
+        if status == DIVERGED:
+            self._give_up()
+        return self._is_finished
+
+    # --- together with the fits of other estimators ---
+
+    def begin(self, seconds: float) -> Member:
+        """Return what takes the next epochs, as many as are certain and take about so long."""
+        certain = self._certain_epochs()
+        n_epochs = int(max(1, min(certain, seconds / self.seconds)))
+        self._begun = self._rates(n_epochs)
+        return self._steps.begin_epochs(self._begun, self._bits)
+
+    def finish(self) -> bool:
+        """Record these epochs; return whether the fit is over."""
+        losses, status = self._steps.finish_epochs()
+        self._note_all(self._begun, losses)
+        if status == DIVERGED:
+            self._give_up()
+        if self._is_finished or self._done < self._n_epochs:
+            return self._is_finished
+        self._warn_of_the_end()
+        return True
+
+    @property
+    def _bits(self) -> np.random.BitGenerator | None:
+        """The source of the orders of the epochs' rows, if they are random."""
+        return bits_of(self._task.rng) if self._learner.shuffle else None
+
+    def _note_all(self, rates: NDArray[np.float64], losses: list[float], *_: Any) -> None:
+        """Record the finished epochs of those that were begun with these learning rates."""
+        self._is_finished = False
+        for loss in losses:
+            self._is_finished = self._note(loss)
+        if isinstance(self._learner.learning_rate, Schedule):  # that of the last epoch that was begun
+            n_steps = (len(losses) + 1) * self._steps.per_epoch
+            self._state.learning_rate = float(rates[min(n_steps, len(rates)) - 1])
 
     def _next_order(self) -> NDArray[np.int64] | None:
         """Return the rows in this epoch's order: the last one shuffled again, as scikit-learn does."""
@@ -259,15 +267,25 @@ class StochasticFit:
             return self._order
         return self._train_rows
 
-    def _rates(self) -> NDArray[np.float64]:
-        """Return the learning rate of each step of this epoch."""
+    def _rates(self, n_epochs: int) -> NDArray[np.float64]:
+        """Return the learning rate of each step of so many epochs."""
         est, n_steps = self._learner, self._steps.per_epoch
         if isinstance(est.learning_rate, Schedule):
             first = self._state.step - self._first_step
-            rates = scheduled_rates(est.learning_rate, first, n_steps, est.max_iter * n_steps)
-            self._state.learning_rate = float(rates[-1])
+            rates = scheduled_rates(est.learning_rate, first, n_epochs * n_steps, est.max_iter * n_steps)
+            self._state.learning_rate = float(rates[n_steps - 1])
             return rates
-        return np.full(n_steps, self._state.learning_rate)
+        rates = np.full((n_epochs, n_steps), self._state.learning_rate)
+        if est.solver == "sgd" and est.learning_rate == "invscaling":
+            for epoch in range(1, n_epochs):
+                rates[epoch] = self._inverse_scaled(est.t_ + epoch * self._n_train)
+        return rates.reshape(-1)
+
+    def _inverse_scaled(self, n_seen: int) -> float:
+        """Return the learning rate of 'invscaling' after so many samples."""
+        est = self._learner
+        rate: float = float(est.learning_rate_init) / (n_seen + 1) ** est.power_t
+        return rate
 
     # --- stopping -----------------------------------------------------------------------------------------------------
 
@@ -329,44 +347,21 @@ class StochasticFit:
         return {name: f"{loss:.4g}" for name, loss in losses.items()}
 
 
-def optimizer_for(learner: Learner, net: Model, old: OptimizerState | None, incremental: bool) -> OptimizerState:
-    """Return a fresh optimizer, or the one to go on with."""
-    goes_on = incremental or (learner.warm_start and learner.warm_start_optimizer and learner.loss_curve_)
-    if old is not None and goes_on and old.fits(net):
-        return old
-    if learner.solver == "sgd":
-        constants: tuple[float, ...] = learner.momentum, float(learner.nesterovs_momentum)
-        state = _fresh_state(net, SGD.code, constants, 1 if learner.momentum > 0 else 0)
-    else:
-        # the 1 puts epsilon beside sqrt(v), as in scikit-learn
-        constants = learner.beta_1, learner.beta_2, learner.epsilon, 0.0, 1.0
-        state = _fresh_state(net, Adam.code, constants, 2)
-    state.learning_rate = float(learner.learning_rate_init)
-    return state
+def needs_python(learner: Learner, data: Data) -> bool:
+    """Whether each epoch of a fit ends with something that the kernels do not do, or begins so."""
+    weights = data.sample_weight
+    return bool(
+        learner.early_stopping
+        or learner.verbose
+        or (learner.shuffle and not kernel_shuffles(len(data)))
+        or is_own_schedule(learner.learning_rate)
+        or (weights is not None and weights.min() < 0)  # whose sum may be 0 in the midst of several epochs
+    )
 
 
-def _fresh_state(net: Model, code: int, constants: tuple[float, ...], n_vectors: int) -> OptimizerState:
-    """Return the state of an optimizer that has taken no step."""
-    padded = padded_constants(*constants)
-    return OptimizerState(code, padded, n_vectors, np.zeros(n_numbers(net, n_vectors), net.dtype))
-
-
-def initialise_record(learner: Learner, first_pass: bool, has_losses: bool) -> None:
-    """Set the attributes that a stochastic fit adds to, unless an earlier fit left them.
-
-    `early_stopping` may have been changed between two warm fits, and users may set `coefs_` by hand: what is missing
-    begins afresh.
-    """
-    known = {} if first_pass else vars(learner)
-    fresh = {
-        "loss_curve_": [],
-        "_no_improvement_count": 0,
-        "best_loss_": None if learner.early_stopping else np.inf,
-        "validation_scores_": [] if learner.early_stopping else None,
-        "best_validation_score_": -np.inf if learner.early_stopping else None,
-        "validation_loss_curve_": [] if has_losses else None,
-        "t_": 0,
-    }
-    for name, value in fresh.items():
-        if known.get(name) is None:
-            setattr(learner, name, value)
+def batch_rows_of(learner: Learner, n_train: int) -> int:
+    """Return the rows of a mini-batch."""
+    batch_size = learner.batch_size
+    if batch_size == "auto":
+        return min(_DEFAULT_BATCH_ROWS, n_train)
+    return int(min(batch_size, n_train))

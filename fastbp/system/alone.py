@@ -49,6 +49,8 @@ def alone(owner: object, call: str, work: Callable[[], _Result]) -> _Result:
 def alone_with_all(owners: Sequence[object], call: str, work: Callable[[], _Result]) -> _Result:
     """Return ``work()``, a training of several objects at once; see `alone`."""
     turn, noted = (call, threading.current_thread()), list[int]()
+    mine = compress(noted, map(operator.is_, map(trainings.get, noted), repeat(turn)))  # of all that will be noted
+    taken_back = map(trainings.pop, mine, repeat(None))
     try:
         for owner in owners:
             noted.append(id(owner))
@@ -56,8 +58,7 @@ def alone_with_all(owners: Sequence[object], call: str, work: Callable[[], _Resu
                 require_idle(owner, call)
         return work()
     finally:  # in one call of C's, for the same reason
-        mine = compress(noted, map(operator.is_, map(trainings.get, noted), repeat(turn)))
-        deque(map(trainings.pop, mine, repeat(None)), maxlen=0)
+        deque(taken_back, maxlen=0)
 
 
 def require_idle(owner: object, call: str) -> None:

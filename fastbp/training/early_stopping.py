@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastbp import validation
+from fastbp.validation.numbers import MOST_STEPS
 
 
 @dataclass(frozen=True)
@@ -56,7 +57,7 @@ class Best:
     """The best parameters so far, by validation loss, and how long ago they were found."""
 
     def __init__(self, params: NDArray[Any], rule: EarlyStopping) -> None:
-        self._current, self._rule = params, rule
+        self._current, self._rule, self._min_delta = params, rule, float(rule.min_delta)
         self._lowest = self._counted = math.inf  # of all epochs; at the last improvement that counted
         self._waited = 0
         self.params: NDArray[Any] | None = None
@@ -70,7 +71,7 @@ class Best:
     def _is_lowest(self, val_loss: float) -> bool:
         """Take note of a validation loss; whether it is the lowest one, as `History.best_epoch` has it."""
         is_finite = math.isfinite(val_loss)
-        counts = is_finite and val_loss < self._counted - self._rule.min_delta
+        counts = is_finite and val_loss < self._counted - self._min_delta
         self._counted, self._waited = (val_loss, 0) if counts else (self._counted, self._waited + 1)
         is_lowest = is_finite and val_loss < self._lowest
         self._lowest = val_loss if is_lowest else self._lowest
@@ -86,8 +87,8 @@ class Best:
 
     def as_vector(self) -> NDArray[np.float64]:
         """Return what the kernel goes by, see `fastbp.kernels.tables.member`: it changes that as `_is_lowest` does."""
-        rule = self._rule
-        return np.array([self._lowest, self._counted, self._waited, rule.min_delta, rule.patience, 0.0])
+        patience = min(self._rule.patience, MOST_STEPS)  # any int may come, and no fit has so many epochs
+        return np.array([self._lowest, self._counted, self._waited, self._min_delta, patience, 0.0], np.float64)
 
     @property
     def keeps_params(self) -> bool:

@@ -103,19 +103,17 @@ class Epochs:
         return steps.begin_epochs(rates, rng.bit_generator if self._shuffles else None, validation)
 
     def finish(self, n_validated: int | None = None) -> tuple[list[float], list[float], int]:
-        """Return mean cost and last learning rate of each finished epoch, and the status; these are to be recorded."""
+        """Return mean cost and last learning rate of each finished epoch, and the status; these are to be recorded.
+
+        Once more, it returns the same.
+        """
         costs, status = self.steps.finish_epochs(n_validated)
         n = self.steps.per_epoch
         rates = self._begun[n - 1 :: n][: len(costs)].tolist()
-        if self.steps.position == 0:
+        if costs and self.steps.position == 0:  # else an epoch is at hand, whose order may have been drawn
             self._rng_state = None
         self._note(status == CONVERGED)
         return costs, rates, status
-
-    @property
-    def lock(self) -> Any:
-        """What must be held while the kernel draws random numbers."""
-        return self.state.rng.bit_generator.lock
 
     def _note(self, converged: bool) -> None:
         self.stopped_by = "tolerance" if converged else None

@@ -121,6 +121,12 @@ class Preparation:
         )
         return Epochs(steps, state, plan.epochs, shuffle=plan.shuffle, tol=plan.tol)
 
+    def compare(self, rule: Optimizer | WholeBatchOptimizer) -> None:
+        """Raise unless the checkpoint is one of this fit."""
+        n_rows = len(self.data) if self.rows is None else len(self.rows)
+        is_whole = isinstance(rule, WholeBatchOptimizer)
+        self._describe(rule, n_rows if is_whole else batch_rows_for(self.plan.batch_size, n_rows))
+
     def _describe(self, rule: Optimizer | WholeBatchOptimizer, batch_rows: int) -> None:
         """Note how a checkpoint describes this fit, and compare it with one."""
         plan, validation_data = self.plan, self.validation_data

@@ -13,7 +13,7 @@ from contextlib import ExitStack
 from datetime import timedelta
 from typing import Any, Literal
 
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
 from fastbp.engine.cutting import inputs_of, is_shared
 from fastbp.engine.shuffling import kernel_draws_permutation
@@ -89,14 +89,16 @@ def fit_many(
         same orders.  None draws fresh ones, or goes on with those of the network's last fit.
     rows : list of (array_like or None), or ndarray of shape (n_networks, m), optional
         For each network the rows that it is trained on, numbers (which may repeat, as in a bootstrap) or a boolean mask
-        (n,); None for all.  X is not copied, except for sparse X and for networks that are trained one by one.
+        (n,); None for all.  X is not copied, except for sparse X and for networks that are trained one by one.  All of
+        X, Y and `sample_weight` is checked, also where no network has a row.
     sample_weight : array_like, shape (n,), optional
         How often each row counts; or a list of arrays, one for each network.
     validation_data : tuple, optional
         ``(X_val, Y_val)`` or ``(X_val, Y_val, sample_weight_val)``, whose cost is recorded after each epoch; or a list
         of tuples, one for each network.
     validation_rows : list of (array_like or None), optional
-        For each network the rows of X, Y and sample_weight that are its validation data.
+        For each network the rows of X, Y and sample_weight that are its validation data, in the same way; with
+        `sample_weight` they are copied.
     early_stopping : EarlyStopping, optional
         When a network stops by its validation loss; the others go on.
     tol, clip_norm : float, optional
@@ -140,6 +142,9 @@ def fit_many(
     Trained one by one, each by all threads, are networks with callbacks, a `WholeBatchOptimizer`, functions or a
     schedule of the user's own, or `tol` with mini-batches; and networks so large that threads share a step, where there
     are fewer networks than threads.
+
+    Small networks of one architecture that take equally many steps on equally many rows are trained side by side, each
+    in a lane of the processor's vectors, where there are enough of them: with the same bits, in less time.
 
     Memory: the data once; of each network the parameters, a copy of them, and the optimizer's vectors; for each thread
     what one network's step works in.
@@ -188,6 +193,8 @@ def _fit(tasks: list[Task], n_threads: int, progress: bool) -> list[History]:
     total, begun = sum(task.plan.epochs for task in tasks), sum(len(run.record.history) for run in together)
     with progress_bar(total, "epoch", wanted=progress, begun=begun) as advance:
         with _ending(together):
+            for run in together:
+                run.begin()
             train_in_rounds(together, n_threads, advance, is_shown=progress)
         for task in (run for run in runs if isinstance(run, Task)):
             task.plan.progress = False  # there is one bar
@@ -202,19 +209,21 @@ def _prepared(tasks: list[Task], n_threads: int) -> list[Run | Task]:
 
     Nothing has changed where an error comes: what checkpoints hold is given to the networks when all of it was read.
     """
-    frames = Frames()
-    runs = [_run_of(task, frames, n_threads > len(tasks)) for task in tasks]
-    together = [run for run in runs if isinstance(run, Run)]
-    before = [(run.net, run.net.params.copy()) for run in together if run.saved is not None]
+    frames, before = Frames(), list[tuple[TrainedModel, NDArray[Any]]]()
+    olds = [old.rng.bit_generator for task in tasks if (old := training_state_of(task.net)) is not None]
+    states = [bits.state for bits in olds]  # of which a new optimizer draws its seed
     try:
+        runs = [_run_of(task, frames, n_threads > len(tasks)) for task in tasks]
+        together = [run for run in runs if isinstance(run, Run)]
+        before += [(run.net, run.net.params.copy()) for run in together if run.saved is not None]
         for run in together:
             run.restore()
     except BaseException:
         for net, params in before:
             net.params[...] = params
+        for bits, state in zip(olds, states, strict=True):
+            bits.state = state
         raise
-    for run in together:
-        run.begin()
     return runs
 
 
@@ -225,6 +234,8 @@ def _run_of(task: Task, frames: Frames, threads_are_left: bool) -> Run | Task:
     rule: Any = plan.optimizer if saved is None else saved.optimizer
     old = training_state_of(task.net)
     known = old.optimizer if rule is None and old is not None else rule
+    described = None if plan.checkpoint is None else task.own_validation_data()
+    prepare = Preparation(task.net, plan, task.data, described, saved, task.rows)
     if (
         isinstance(rule, WholeBatchOptimizer)
         or plan.callbacks
@@ -234,9 +245,9 @@ def _run_of(task: Task, frames: Frames, threads_are_left: bool) -> Run | Task:
         or has_own_functions(task.net)
         or (threads_are_left and is_shared(task.net.sizes, task.batch_rows, inputs_of(task.data.X)))
     ):
+        if saved is not None:
+            prepare.compare(rule)  # now, when nothing has changed
         return task
-    described = None if plan.checkpoint is None else task.own_validation_data()
-    prepare = Preparation(task.net, plan, task.data, described, saved, task.rows)
     return Run(task, prepare.epochs(rule, frames), saved, prepare.description, frames)
 
 
@@ -249,6 +260,8 @@ def _ending(runs: Sequence[Run]) -> Iterator[None]:
         with ExitStack() as stack:
             for run in runs:
                 run.record.history.stopped_by = run.record.stopped_by or "interruption"
+                if run.record.stopped_by is not None:  # it has come to its end
+                    stack.callback(run.end)
                 if run.record.stopped_by != "divergence":
                     stack.enter_context(run.checkpoints.on_the_way_out())
             raise

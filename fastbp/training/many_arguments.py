@@ -99,7 +99,7 @@ def _each(name: str, value: Any, n: int) -> Sequence[Any] | None:
         return None
     if len(value) != n:
         raise ValueError(f"`{name}` must be one for all networks, or a list of {n}, one for each; got {len(value)}.")
-    return value
+    return list(value)
 
 
 def _is_of_many(value: Any, n: int, least: int) -> bool:
@@ -146,14 +146,15 @@ class _DataOfNetworks:
         n_rows = X.shape[0] if hasattr(X, "shape") and X.shape else len(X) if isinstance(X, list | tuple) else None
         may_be_rows = not of_X and n_rows == n  # as many rows as networks: a list of rows
         self._own = [of_X, *(not may_be_rows and _is_of_many(value, n, 1) for value in (Y, sample_weight))]
-        self._arguments = X, Y, sample_weight
+        given = zip((X, Y, sample_weight), self._own, strict=True)
+        self._arguments = [list(value) if own else value for value, own in given]  # whatever becomes of the user's list
         self._rows = _index_lists("rows", choices["rows"], n)
         self._validation_rows = _index_lists("validation_rows", choices["validation_rows"], n)
-        given = choices["validation_data"]
-        if given is not None and self._validation_rows is not None:
+        chosen = choices["validation_data"]
+        if chosen is not None and self._validation_rows is not None:
             raise ValueError("`validation_rows` names rows of X, and `validation_data` are others; pass one of them.")
-        many = isinstance(given, list) and len(given) == n and all(isinstance(each, tuple | None) for each in given)
-        self._validation_data = given if many else [given] * n
+        many = isinstance(chosen, list) and len(chosen) == n and all(isinstance(each, tuple | None) for each in chosen)
+        self._validation_data = list(chosen) if many else [chosen] * n
         self._known: dict[Any, Any] = {}  # checked data, by what they depend on
 
     def task(self, i: int, arguments: Mapping[str, Any]) -> Task:
@@ -215,7 +216,7 @@ def _index_lists(name: str, value: Any, n: int) -> Sequence[Any] | None:
         raise ValueError(
             f"`{name}` must be a list of {n}, the row numbers or a boolean mask for each network; got {got}."
         )
-    return value
+    return list(value)
 
 
 def _rows_of(data: Data, lists: Sequence[Any] | None, i: int, name: str) -> NDArray[np.int64] | None:
@@ -223,7 +224,7 @@ def _rows_of(data: Data, lists: Sequence[Any] | None, i: int, name: str) -> NDAr
     if lists is None or lists[i] is None:
         return None
     n = len(data)
-    given = as_array(lists[i], name, np.dtype(np.float64))
+    given = np.array(as_array(lists[i], name, np.dtype(np.float64)))  # first a copy, then a look
     if given.shape == (0,):
         raise ValueError(f"`{name}` must name at least one row; got none.")
     if given.ndim != 1 or given.dtype.kind not in "biu":
@@ -238,7 +239,7 @@ def _rows_of(data: Data, lists: Sequence[Any] | None, i: int, name: str) -> NDAr
     else:
         if given.size and not (-n <= int(given.min()) and int(given.max()) < n):
             raise ValueError(f"`{name}` must be numbers of the {n} rows of X; got {given.min()} to {given.max()}.")
-        rows = given.astype(np.int64)  # a copy
+        rows = given.astype(np.int64, copy=False)
         rows[rows < 0] += n
     if not len(rows):
         raise ValueError(f"`{name}` must name at least one row; got none.")

@@ -87,8 +87,12 @@ class Optimizer(ABC):
     @property
     def has_own_schedule(self) -> bool:
         """Whether the learning rates come from a schedule that a user has written, which may do what it likes."""
-        rate = self.learning_rate
-        return isinstance(rate, Schedule) and type(rate).__module__ != Schedule.__module__
+        return is_own_schedule(self.learning_rate)
+
+
+def is_own_schedule(learning_rate: object) -> bool:
+    """Whether a learning rate is a schedule that a user has written."""
+    return isinstance(learning_rate, Schedule) and type(learning_rate).__module__ != Schedule.__module__
 
 
 def scheduled_rates(schedule: Schedule, first_step: int, n_steps: int, horizon: int) -> NDArray[np.float64]:

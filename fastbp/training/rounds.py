@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from contextlib import ExitStack
 from itertools import groupby
 from typing import Any
 
@@ -18,6 +17,7 @@ from fastbp.engine.cutting import (
     STEPS_OF_ROUND,
     seconds_per_step,
 )
+from fastbp.engine.frame import Frame
 from fastbp.engine.many import Member, Memory, Validation, train_together
 from fastbp.system.progress import Advance
 from fastbp.training.checkpoint import Checkpoints, Record
@@ -27,6 +27,8 @@ from fastbp.training.frames import Frames
 from fastbp.training.many_arguments import Task
 from fastbp.training.saved_fit import SavedFit
 from fastbp.training.trained import keep_training_state
+
+_MOST_TRIES = 100  # to record what a network has done, in a storm of signals
 
 
 class Run:
@@ -59,20 +61,22 @@ class Run:
         self._task, self._plan = task, plan
         self.record = Record(Best(task.net.params, plan.early_stopping) if plan.early_stopping else None)
         self.checkpoints = Checkpoints(plan.checkpoint, plan.checkpoint_every, description, epochs, self.record)
-        self._validation = self._make_validation(frames)
+        self._validation_frame = self._make_validation_frame(frames)
+        self._validation: Validation | None = None  # of the round at hand
+        self._n_recorded = 0  # epochs before it
         sizes, data = task.net.sizes, task.validation_data
         self.seconds = epochs.steps.per_epoch * seconds_per_step(sizes, epochs.steps.batch_rows)
         if data is not None:
             self.seconds += len(data) * DENSE.seconds_per_row(sizes)
 
-    def _make_validation(self, frames: Frames) -> Validation | None:
-        """Return what is looked at after each epoch."""
+    def _make_validation_frame(self, frames: Frames) -> Frame | None:
+        """Return the frame of what is looked at after each epoch."""
         data, rows = self._task.validation_data, self._task.validation_rows
         if data is None:
             return None
         frame = frames.take(self.net, data, rows)
         frame.set_data(data.X, data.targets, data.sample_weight, rows)
-        return Validation(frame, np.empty(0))
+        return frame
 
     def restore(self) -> None:
         """Bring the network to where a checkpoint was."""
@@ -93,21 +97,30 @@ class Run:
 
     def take(self, n_epochs: int) -> Member:
         """Return what takes so many epochs, or those that come before early stopping ends them."""
-        validation, best = self._validation, self.record.best
-        if validation is not None:
-            validation.losses = np.full(n_epochs, np.nan)
+        best, self._n_recorded = self.record.best, len(self.record.history)
+        if self._validation_frame is not None:
+            self._validation = Validation(self._validation_frame, np.full(n_epochs, np.nan))
             if best is not None:
-                validation.rule = best.as_vector()
-                validation.best = np.empty_like(self.net.params) if best.keeps_params else None
-        return self.epochs.begin(len(self.record.history), n_epochs, validation)
+                self._validation.rule = best.as_vector()
+                self._validation.best = np.empty_like(self.net.params) if best.keeps_params else None
+        return self.epochs.begin(self._n_recorded, n_epochs, self._validation)
+
+    @property
+    def seconds_of_steps(self) -> float:
+        """About how long the steps take that the kernel has taken and nobody has noted."""
+        return self.seconds * self.epochs.steps.n_unnoted / self.epochs.steps.per_epoch
 
     def note(self, seconds: float) -> int:
-        """Record the epochs that were taken, each in so many seconds; return their number."""
+        """Record the epochs that were taken, each in so many seconds; return their number.
+
+        Once more, where a signal's handler has ended that by an exception, it records what is missing.
+        """
         validation, record = self._validation, self.record
-        losses, rates, status = self.epochs.finish(None if validation is None else validation.n_done)
+        losses, rates, status = self.epochs.finish(None if validation is None else int(validation.counted[0]))
         n, exhausted = len(losses), False
         val_losses = [] if validation is None else validation.losses[:n].tolist()
-        record.history.extend(losses, rates, [seconds] * n, val_losses=val_losses)
+        if len(record.history) == self._n_recorded:
+            record.history.extend(losses, rates, [seconds] * n, val_losses=val_losses)
         if record.best is not None and validation is not None and validation.rule is not None:
             exhausted = record.best.take_over(validation.rule, validation.best)
         if status == DIVERGED:
@@ -151,17 +164,19 @@ def train_in_rounds(runs: Sequence[Run], n_threads: int, advance: Advance, *, is
 
 
 def _note_all(runs: Sequence[Run], scale: float) -> list[int]:
-    """Record what every network has done, also where a signal's handler raises an exception meanwhile."""
-    waiting, done, raised = list(runs)[::-1], list[int](), list[BaseException]()
-    while waiting:
+    """Record what every network has done, also where handlers of signals raise exceptions meanwhile."""
+    done, i, tries, raised = [0] * len(runs), 0, 0, None
+    while i < len(runs):
         try:
-            while waiting:
-                run = waiting.pop()
-                done.append(run.note(scale * run.seconds))
-        except BaseException as error:
-            raised.append(error)
-    if raised:
-        raise raised[0]
+            while i < len(runs):
+                done[i] = runs[i].note(scale * runs[i].seconds)
+                i, tries = i + 1, 0
+        except BaseException as error:  # no call is made here, after which another handler would run
+            raised, tries = raised or error, tries + 1
+            if tries == _MOST_TRIES:
+                i, tries = i + 1, 0
+    if raised is not None:
+        raise raised
     return done
 
 
@@ -181,21 +196,20 @@ class _Rounds:
             return 0
         counts = self._epochs_of(runs, seconds)
         estimated = sum(n * run.seconds for n, run in zip(counts, runs, strict=True))
+        n_threads = min(self._n_threads, len(runs))
         deadlines = [run.checkpoints.deadline for run in runs]
         deadline = min((time for time in deadlines if time is not None), default=None)
         members = [run.take(n) for n, run in zip(counts, runs, strict=True)]
         if self._memory is None:
-            self._memory = Memory([frame for member in members for frame in member.frames], self._n_threads)
-        expected = estimated * self._measured / min(self._n_threads, len(runs))
+            self._memory = Memory([frame for member in members for frame in member.frames], n_threads)
+        expected = estimated * self._measured / n_threads
         began = time.perf_counter()
         try:
-            with ExitStack() as stack:
-                for lock in {id(run.epochs.lock): run.epochs.lock for run in runs}.values():
-                    stack.enter_context(lock)
-                train_together(members, self._memory, expected, deadline)
+            train_together(members, self._memory, expected, deadline)
         finally:
-            elapsed = time.perf_counter() - began
-            scale = elapsed * min(self._n_threads, len(runs)) / estimated
+            busy = n_threads * (time.perf_counter() - began)
+            taken = sum(run.seconds_of_steps for run in runs)  # less than estimated, where networks have stopped early
+            scale = busy / (taken or estimated)
             done = _note_all(runs, scale)
         self._measured = min(1.0, 2.0 * scale)  # with caution
         for run, n in zip(runs, done, strict=True):

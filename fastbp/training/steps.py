@@ -64,8 +64,10 @@ class Steps:
     n_train : int or None
         How many rows the order of an epoch names; None for all.
     rows : ndarray of int64 or None
-        The rows of an epoch, which are ours and were checked; None for all.  Only for epochs that are taken together
-        with those of others.
+        The rows of an epoch, which are ours and were checked; None for all.  Only where several epochs are begun at
+        once.
+    shuffles_again : bool
+        Whether each of several epochs shuffles the order of the last one, rather than the rows.
     frame : Frame or None
         A frame for these steps; None for one that is kept for later fits.
     mean_weight : float
@@ -103,6 +105,7 @@ class Steps:
         objective: Objective | None = None,
         n_train: int | None = None,
         rows: NDArray[np.int64] | None = None,
+        shuffles_again: bool = False,
         frame: Frame | None = None,
         mean_weight: float = 0.0,
         clip_norm: float = 0.0,
@@ -113,7 +116,7 @@ class Steps:
         self.model, self.data, self.state, self.batch_rows = model, data, state, batch_rows
         if n_train is None:
             n_train = len(data) if rows is None else len(rows)
-        self.n_train, self._rows = n_train, rows
+        self.n_train, self._rows, self._shuffles_again = n_train, rows, shuffles_again
         self.per_epoch = -(-self.n_train // batch_rows)
         self.is_full_batch = batch_rows == self.n_train
         self._keeps_frame = frame is None and objective is None
@@ -133,7 +136,7 @@ class Steps:
         self._step_time = StepTime(seconds_per_step(model.sizes, batch_rows))
         self.position = 0
         self.before_epoch = model.params.copy()
-        self._order: NDArray[np.int64] | None = None  # of epochs that are taken together with those of others
+        self._order: NDArray[np.int64] | None = None  # of several epochs that are begun at once
 
     def end(self) -> None:
         """Keep the frame for a later fit, unless it is one that no other fit can use."""
@@ -213,12 +216,8 @@ class Steps:
             Called once, whatever ends the call, with the mean cost, the last learning rate and the seconds of each
             finished epoch.
         """
-        frame, sums = self._frame, np.empty((len(rates) // self.per_epoch, 2))
-        order = None if bits is None else np.empty(self.n_train, np.int64)
-        self._set_data(order)
-        if bits is not None:
-            frame.set_random(bits)
-        frame.record_epochs(sums, self.before_epoch, shuffles=bits is not None)
+        frame = self._frame
+        self.begin_epochs(rates, bits)
         began = time.perf_counter()
         try:
             with nullcontext() if bits is None else bits.lock:
@@ -229,38 +228,29 @@ class Steps:
             n = int(frame.epochs_done[0])
             seconds = (time.perf_counter() - began) / max(1, n)
             last_rates = rates[self.per_epoch - 1 :: self.per_epoch][:n]
-            costs = (sums[:n, 0] / sums[:n, 1]).tolist()
+            costs = (self._sums[:n, 0] / self._sums[:n, 1]).tolist()
             record(costs, last_rates.tolist(), [seconds] * n)
         return self._diverged() if status == DIVERGED else (costs[-1], status)
 
     # --- together with the steps of others: what comes before and after `fastbp.engine.many.train_together` -----------
-
-    def begin_epoch(self, rates: NDArray[np.float64], order: NDArray[np.int64] | None = None) -> Member:
-        """Return what takes the rest of an epoch, as `epoch` does, by the arguments that it has."""
-        self._begin_epoch(order)
-        return Member(self._frame, self.model.params, self.position, rates[self.position :])
-
-    def finish_epoch(self) -> tuple[float, int]:
-        """Return cost and status as `epoch` does; an exception may have kept the kernel from taking all steps."""
-        self._count_steps()
-        return self._outcome(self._frame.status)
 
     def begin_epochs(
         self, rates: NDArray[np.float64], bits: np.random.BitGenerator | None, validation: Validation | None = None
     ) -> Member:
         """Return what takes several epochs, as `epochs` does, each followed by a look at the validation data.
 
-        `rates` begins at `position`; the lock of `bits` must be held while the steps are taken.
+        `rates` begins at `position`.  The lock of `bits` need not be held: nobody else trains the network.
         """
         frame = self._frame
+        self._begun = self.position, self.state.step
         self._sums = np.empty((-(-(self.position + len(rates)) // self.per_epoch), 2))
         if bits is not None and self._order is None:
-            self._order = np.empty(self.n_train, np.int64)
+            self._order = np.arange(self.n_train) if self._rows is None else self._rows.copy()
         order = self._rows if bits is None else self._order
         assert order is None or len(order) == self.n_train
         self._set_data(order)
         if bits is not None:
-            frame.set_random(bits, self._rows)
+            frame.set_random(bits, self._order if self._shuffles_again else self._rows)
         frame.record_epochs(self._sums, self.before_epoch, shuffles=bits is not None)
         return Member(frame, self.model.params, self.position, rates, validation)
 
@@ -269,24 +259,24 @@ class Steps:
 
         An epoch after which no validation data were looked at, though that was wanted, is not finished.
         """
-        frame = self._frame
+        frame, (position, step) = self._frame, self._begun
         n = int(frame.epochs_done[0])
         n = n if n_validated is None else min(n, n_validated)
         frame.stop_recording()
-        self._count_steps()
-        self.position -= n * self.per_epoch
+        self._note_steps()
+        self.position = position + self.state.step - step - n * self.per_epoch
         costs = (self._sums[:n, 0] / self._sums[:n, 1]).tolist()
         return costs, self._diverged()[1] if frame.status == DIVERGED else frame.status
+
+    @property
+    def n_unnoted(self) -> int:
+        """Steps that the kernel has taken since they were last noted."""
+        return self._frame.step - self.state.step
 
     def draw_order(self, rng: np.random.Generator) -> None:
         """Draw the order of an epoch that was begun by another process."""
         order = rng.permutation(self.n_train)
         self._order = order if self._rows is None else self._rows[order]
-
-    def _count_steps(self) -> None:
-        before = self.state.step
-        self._note_steps()
-        self.position += self.state.step - before
 
     # --- parts of it --------------------------------------------------------------------------------------------------
 

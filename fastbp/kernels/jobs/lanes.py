@@ -43,6 +43,7 @@ from fastbp.kernels.layers.narrow import trains_narrow
 from fastbp.kernels.layers.narrow_lanes import load_row, narrow_row
 from fastbp.kernels.layers.samples import load_targets
 from fastbp.kernels.machine import team
+from fastbp.kernels.machine.denormals import float_mode, set_float_mode
 from fastbp.kernels.machine.finite import is_finite
 from fastbp.kernels.machine.pointers import from_address, real, shift
 from fastbp.kernels.matrix.lane_order import put_lane, take_lane
@@ -68,6 +69,7 @@ class Crew(NamedTuple):
     group: Group
     control: Any
     is_narrow: Any  # whether alone they are trained as `fastbp.kernels.layers.narrow` does
+    mode: Any  # of floating-point numbers outside of training
     costs: Any  # of each network's mini-batch, float64
     divisors: Any
     penalties: Any
@@ -118,9 +120,9 @@ def first_of(networks):
 
 
 @leaf
-def train_group(members, n, memory, reals, doubles):
-    """Train n networks, as `fastbp.kernels.jobs.leader.train` or with validation data trains each."""
-    crew = _crew_of(members, n, memory, reals, scratch(doubles, _N_NOTES))
+def train_group(members, n, memory, reals, doubles, mode):
+    """Train n networks, each as `fastbp.kernels.jobs.members` trains it; costs of validation data in `mode`."""
+    crew = _crew_of(members, n, memory, reals, scratch(doubles, _N_NOTES), mode)
     _enter(crew)
     first_step, n_steps = members[in_member.FIRST_STEP], members[in_member.N_STEPS]
     everyone = (1 << n) - 1
@@ -134,7 +136,7 @@ def train_group(members, n, memory, reals, doubles):
 
 
 @inlined
-def _crew_of(members, n, memory, reals, notes):
+def _crew_of(members, n, memory, reals, notes, mode):
     """Lay out the room of a group; see `lane_elements`."""
     room, control = from_address(memory[in_member.LANES], reals), from_address(memory[in_member.CONTROL], members)
     net = net_at(from_address(members[in_member.ADDRESSES], members), reals, notes, control)
@@ -151,7 +153,7 @@ def _crew_of(members, n, memory, reals, notes):
         shift(notes, 2 * _MOST_LANES),
         shift(notes, 3 * _MOST_LANES),
     )
-    return Crew(members, memory, group, control, trains_narrow(net), notes, divisors, penalties, powers)
+    return Crew(members, memory, group, control, trains_narrow(net), mode, notes, divisors, penalties, powers)
 
 
 @leaf
@@ -233,7 +235,11 @@ def _ends_epoch(crew, q):
     s[in_scalars.EPOCHS] += 1.0
     if member[in_member.VALIDATION] == 0:
         return True
-    return not notes_validation(job, job_of(crew, q, in_member.VALIDATION), member, crew.costs)
+    mode = float_mode()
+    set_float_mode(crew.mode)
+    ends = notes_validation(job, job_of(crew, q, in_member.VALIDATION), member, crew.costs)
+    set_float_mode(mode)
+    return not ends
 
 
 @leaf

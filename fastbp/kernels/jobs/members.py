@@ -5,6 +5,7 @@ from fastbp.kernels.jobs import leader
 from fastbp.kernels.jobs.addresses import OUT, STATE, net_at
 from fastbp.kernels.jobs.job import Job
 from fastbp.kernels.machine import team
+from fastbp.kernels.machine.denormals import FLUSH_DENORMALS, float_mode, set_float_mode
 from fastbp.kernels.machine.finite import is_finite
 from fastbp.kernels.machine.pointers import from_address, shift
 from fastbp.kernels.tables import data as in_data
@@ -29,6 +30,15 @@ def job_in(table, memory, reals, doubles):
 
 
 @leaf
+def train(job, first_step, n_steps, rates):
+    """Take steps as `fastbp.kernels.roots.entry` does: with denormals flushed, unlike costs of validation data."""
+    mode = float_mode()
+    set_float_mode(mode | FLUSH_DENORMALS)
+    leader.train(job, first_step, n_steps, rates)
+    set_float_mode(mode)
+
+
+@leaf
 def train_with_validation(job, validation, member, doubles):
     """Train epoch by epoch; after each comes the cost of the validation data, and perhaps the end."""
     net, s = job.net, job.net.scalars
@@ -41,7 +51,7 @@ def train_with_validation(job, validation, member, doubles):
     while True:
         m = min(steps_per_epoch - position, n_steps - done)
         if m > 0:
-            leader.train(job, position, m, shift(rates, done))
+            train(job, position, m, shift(rates, done))
             if s[in_scalars.STATUS] != in_scalars.FINISHED and s[in_scalars.STATUS] != in_scalars.CONVERGED:
                 return
         done += m

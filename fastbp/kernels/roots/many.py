@@ -9,7 +9,7 @@ from fastbp.kernels.compiler.jit import leaf, part, root
 from fastbp.kernels.jobs import leader
 from fastbp.kernels.jobs.known_codes import knows
 from fastbp.kernels.jobs.lanes import train_group
-from fastbp.kernels.jobs.members import job_in, train_with_validation
+from fastbp.kernels.jobs.members import job_in, train, train_with_validation
 from fastbp.kernels.machine import team
 from fastbp.kernels.machine.denormals import FLUSH_DENORMALS, float_mode, set_float_mode
 from fastbp.kernels.machine.pointers import at, from_address, shift
@@ -35,13 +35,10 @@ def run(task, slot, addresses, control, like, first_step, rates):
     As the leader (slot 0) until it is done with all of them, or as a helper (slot > 0) until none is left.  `like` is
     an empty array of the networks' dtype, `rates` of float64; `first_step` means nothing here.  Overwrites what `entry`
     overwrites, in each network's arrays and in the threads' memory, and what the table of members says.  Where
-    `control` asks for a pause, no further network is begun; the request must stand in the threads' own control vectors
-    as well.  Returns FINISHED.
+    `control` asks for a pause, no further network is begun but the leader's first, so that every call comes further;
+    the request must stand in the threads' own control vectors as well.  Returns FINISHED.
     """
     team_control = at(control, 0)
-    mode = float_mode()
-    if task == TRAIN:
-        set_float_mode(mode | FLUSH_DENORMALS)
     if slot > LEADER:
         polls = 0
         while not team.is_stopped(team_control):
@@ -54,13 +51,13 @@ def run(task, slot, addresses, control, like, first_step, rates):
         take_members(task, slot, at(addresses, 0), team_control, at(like, 0), at(rates, 0))
         team.close_region(team_control, n_pieces)
         team.stop(team_control)
-    set_float_mode(mode)
     return in_scalars.FINISHED
 
 
 @leaf
 def take_members(task, slot, table, control, reals, doubles):
     """Do pieces of the open region until none is left."""
+    must_begin = slot == LEADER
     while True:
         p = team.take_piece(control, slot, 0)
         if p == team.NONE:
@@ -69,11 +66,12 @@ def take_members(task, slot, table, control, reals, doubles):
         first, n = piece[in_member.FIRST_MEMBER], piece[in_member.N_MEMBERS]
         member = shift(from_address(table[MEMBERS], table), first * in_member.MEMBER_COLUMNS)
         memory = shift(from_address(table[THREADS], table), slot * in_member.THREAD_COLUMNS)
-        if not team.is_asked_to_pause(control):
+        if not team.is_asked_to_pause(control) or (must_begin and not team.is_abandoned(control)):
             if n > 1:
                 train_side_by_side(member, n, memory, reals, doubles)
             else:
                 do_member(task, member, memory, reals, doubles)
+            must_begin = False
         team.piece_done(control)
 
 
@@ -91,7 +89,7 @@ def do_member(task, member, memory, reals, doubles):
         leader.cost(job)
     elif member[in_member.VALIDATION] == 0:
         rates = from_address(member[in_member.RATES], doubles)
-        leader.train(job, member[in_member.FIRST_STEP], member[in_member.N_STEPS], rates)
+        train(job, member[in_member.FIRST_STEP], member[in_member.N_STEPS], rates)
     else:
         validation = job_in(from_address(member[in_member.VALIDATION], member), memory, reals, doubles)
         if knows(validation.net, False, False):
@@ -111,7 +109,10 @@ def train_side_by_side(members, n, memory, reals, doubles):
     if known == n:
         for q in range(n):
             members[q * in_member.MEMBER_COLUMNS + in_member.STATUS] = in_scalars.FINISHED
-        train_group(members, n, memory, reals, doubles)
+        mode = float_mode()
+        set_float_mode(mode | FLUSH_DENORMALS)
+        train_group(members, n, memory, reals, doubles, mode)
+        set_float_mode(mode)
     else:
         for q in range(n):
             members[q * in_member.MEMBER_COLUMNS + in_member.STATUS] = in_scalars.UNKNOWN
