@@ -18,7 +18,7 @@ from fastbp.engine.interruption import LONG_CALL, call_interruptibly
 from fastbp.engine.lanes import lane_key, pieces_of
 from fastbp.engine.threads import blas_threads
 from fastbp.engine.workspace import aligned_empty
-from fastbp.kernels.jobs.lanes import lane_elements
+from fastbp.kernels.jobs.crew import lane_elements
 from fastbp.kernels.machine.team import ABANDON, CONTROL_LENGTH, REQUEST
 from fastbp.kernels.roots import entry
 from fastbp.kernels.roots import many as kernel

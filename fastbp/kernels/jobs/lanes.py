@@ -5,14 +5,23 @@ One that diverges or stops early leaves: it is written back as it then is, and w
 Which networks may form a group is decided by `fastbp.engine.lanes`.
 """
 
-from typing import Any, NamedTuple
-
 import numpy as np
 
-from fastbp.kernels.compiler.jit import inlined, leaf
-from fastbp.kernels.jobs.addresses import net_at
+from fastbp.kernels.compiler.jit import leaf
+from fastbp.kernels.jobs.crew import (
+    MOST_LANES,
+    N_NOTES,
+    crew_of,
+    enter,
+    first_of,
+    has,
+    job_of,
+    leave,
+    member_of,
+    net_of,
+)
 from fastbp.kernels.jobs.leader import begin_epoch, divisor_of_rows, has_finite_params
-from fastbp.kernels.jobs.members import job_in, notes_validation
+from fastbp.kernels.jobs.members import notes_validation
 from fastbp.kernels.layers.lane_steps import (
     add_penalties,
     gradients_from_networks,
@@ -30,7 +39,6 @@ from fastbp.kernels.layers.lane_steps import (
 )
 from fastbp.kernels.layers.lane_values import cost_of_network, errors_of_values, has_one_value, load_values
 from fastbp.kernels.layers.lanes import (
-    Group,
     errors_from_networks,
     finish_network,
     gather_inputs,
@@ -39,91 +47,28 @@ from fastbp.kernels.layers.lanes import (
     outputs_to_networks,
     slot_of,
 )
-from fastbp.kernels.layers.narrow import trains_narrow
 from fastbp.kernels.layers.narrow_lanes import load_row, narrow_row
 from fastbp.kernels.layers.samples import load_targets
 from fastbp.kernels.machine import team
 from fastbp.kernels.machine.denormals import float_mode, set_float_mode
 from fastbp.kernels.machine.finite import is_finite
 from fastbp.kernels.machine.pointers import from_address, real, shift
-from fastbp.kernels.matrix.lane_order import put_lane, take_lane
 from fastbp.kernels.matrix.tiles import scratch
-from fastbp.kernels.optimizers.lane_steps import N_NUMBERS
 from fastbp.kernels.tables import data as in_data
 from fastbp.kernels.tables import member as in_member
 from fastbp.kernels.tables import plan as in_plan
 from fastbp.kernels.tables import scalars as in_scalars
 from fastbp.kernels.vectors.values import lanes
 
-_MOST_LANES = 16
-_N_NOTES = 5 * _MOST_LANES
-_TERMS = 2 * _MOST_LANES * _MOST_LANES  # elements of two vectors for each neuron of a narrow layer
-_ROW = 2 * _MOST_LANES
-
-
-class Crew(NamedTuple):
-    """The networks of a group, and what is noted of each."""
-
-    members: Any  # their rows of the table of members
-    memory: Any  # the thread's row of the table of threads
-    group: Group
-    control: Any
-    is_narrow: Any  # whether alone they are trained as `fastbp.kernels.layers.narrow` does
-    mode: Any  # of floating-point numbers outside of training
-    costs: Any  # of each network's mini-batch, float64
-    divisors: Any
-    penalties: Any
-    powers: Any  # from before the step, two of each network
-
-
-def lane_elements(slot_size: int, n_params: int, n_lanes: int) -> int:
-    """Elements of the room that a group takes."""
-    return n_lanes * (2 * slot_size + 4 * n_params + N_NUMBERS + 4 * (-(-n_params // 16) * 16))
-
-
-@inlined
-def member_of(crew, q):
-    """A network's row of the table of members."""
-    return shift(crew.members, q * in_member.MEMBER_COLUMNS)
-
-
-@inlined
-def job_of(crew, q, column):
-    """The job of a network, with the data that it is trained on or with those for its validation."""
-    table = from_address(member_of(crew, q)[column], crew.members)
-    return job_in(table, crew.memory, crew.group.w, crew.costs)
-
-
-@inlined
-def net_of(crew, q):
-    """The tables of a network."""
-    table = from_address(member_of(crew, q)[in_member.ADDRESSES], crew.members)
-    return net_at(table, crew.group.w, crew.costs, crew.control)
-
-
-@inlined
-def has(networks, q):
-    """Whether a network is among those of a set, a number of bits."""
-    return (networks >> q) & 1 != 0
-
-
-@leaf
-def first_of(networks):
-    """The first network of a set that is not empty."""
-    q = 0
-    while not has(networks, q):
-        q += 1
-    return q
-
-
-# --- the whole --------------------------------------------------------------------------------------------------------
+_TERMS = 2 * MOST_LANES * MOST_LANES  # elements of two vectors for each neuron of a narrow layer
+_ROW = 2 * MOST_LANES
 
 
 @leaf
 def train_group(members, n, memory, reals, doubles, mode):
     """Train n networks, each as `fastbp.kernels.jobs.members` trains it; costs of validation data in `mode`."""
-    crew = _crew_of(members, n, memory, reals, scratch(doubles, _N_NOTES), mode)
-    _enter(crew)
+    crew = crew_of(members, n, memory, reals, scratch(doubles, N_NOTES), mode)
+    enter(crew)
     first_step, n_steps = members[in_member.FIRST_STEP], members[in_member.N_STEPS]
     everyone = (1 << n) - 1
     if crew.group.net.plan[in_plan.EPOCH_SUMS] != 0:
@@ -132,60 +77,7 @@ def train_group(members, n, memory, reals, doubles, mode):
         left = _steps(crew, everyone, first_step, n_steps, 0)
     for q in range(n):
         if has(left, q):
-            _leave(crew, q)
-
-
-@inlined
-def _crew_of(members, n, memory, reals, notes, mode):
-    """Lay out the room of a group; see `lane_elements`."""
-    room, control = from_address(memory[in_member.LANES], reals), from_address(memory[in_member.CONTROL], members)
-    net = net_at(from_address(members[in_member.ADDRESSES], members), reals, notes, control)
-    n_lanes, size = lanes(room), net.plan[in_plan.SLOT_SIZE]
-    length = n_lanes * net.plan[in_plan.N_PARAMS]
-    slots = shift(room, n_lanes * size)
-    w = shift(slots, n_lanes * size)
-    numbers = shift(w, 4 * length)
-    own = shift(numbers, n_lanes * N_NUMBERS)
-    vectors = w, shift(w, length), shift(w, 2 * length), shift(w, 3 * length)
-    group = Group(net, n, room, slots, *vectors, numbers, own)
-    divisors, penalties, powers = (
-        shift(notes, _MOST_LANES),
-        shift(notes, 2 * _MOST_LANES),
-        shift(notes, 3 * _MOST_LANES),
-    )
-    return Crew(members, memory, group, control, trains_narrow(net), mode, notes, divisors, penalties, powers)
-
-
-@leaf
-def _enter(crew):
-    """Parameters and the optimizer's vectors of all networks into their lanes."""
-    group = crew.group
-    n = group.net.plan[in_plan.N_PARAMS]
-    for i in range(4 * n * lanes(group.w)):
-        group.w[i] = real(0.0, group.w)
-    for i in range(group.net.plan[in_plan.SLOT_SIZE] * lanes(group.w)):
-        group.work[i] = real(0.0, group.w)  # what lies in the lanes of no network
-    for i in range(N_NUMBERS * lanes(group.w)):
-        group.numbers[i] = real(1.0, group.w)
-    for q in range(group.n):
-        job = job_of(crew, q, in_member.ADDRESSES)
-        put_lane(n, job.net.params, q, group.w)
-        if job.net.plan[in_plan.N_STATE_VECTORS] > 0:
-            put_lane(n, job.state, q, group.s1)
-        if job.net.plan[in_plan.N_STATE_VECTORS] > 1:
-            put_lane(n, shift(job.state, n), q, group.s2)
-
-
-@leaf
-def _leave(crew, q):
-    """Parameters and the optimizer's vectors of a network from its lane."""
-    group, job = crew.group, job_of(crew, q, in_member.ADDRESSES)
-    n = job.net.plan[in_plan.N_PARAMS]
-    take_lane(n, group.w, q, job.net.params)
-    if job.net.plan[in_plan.N_STATE_VECTORS] > 0:
-        take_lane(n, group.s1, q, job.state)
-    if job.net.plan[in_plan.N_STATE_VECTORS] > 1:
-        take_lane(n, group.s2, q, shift(job.state, n))
+            leave(crew, q)
 
 
 # --- epochs -----------------------------------------------------------------------------------------------------------
@@ -226,7 +118,7 @@ def _ends_epoch(crew, q):
     """Record a network's epoch; whether it goes on.  If not, its parameters and so on are taken from its lane."""
     job, member = job_of(crew, q, in_member.ADDRESSES), member_of(crew, q)
     s = job.net.scalars
-    _leave(crew, q)
+    leave(crew, q)
     if not has_finite_params(job, False):
         s[in_scalars.STATUS] = in_scalars.DIVERGED
         return False
@@ -306,7 +198,7 @@ def _narrow_gradients(crew, first, m):
     """Costs and gradients of narrow networks' mini-batches."""
     group = crew.group
     terms, scales = scratch(group.w, _TERMS), scratch(group.w, _ROW)
-    row_costs = shift(scales, _MOST_LANES)
+    row_costs = shift(scales, MOST_LANES)
     for q in range(group.n):
         crew.penalties[q] = crew.costs[q] = 0.0
     for q in range(lanes(group.w)):
@@ -366,13 +258,13 @@ def _take_steps(crew, alive, stepping, m):
                 taken |= 1 << q
             else:
                 diverged |= 1 << q
-                _leave(crew, q)  # as it was before the step
+                leave(crew, q)  # as it was before the step
     if taken != 0:
         _update(crew, taken, alive & ~diverged)
     for q in range(group.n):
         if has(stepping, q) and not _ends_step(crew, q, m):
             if not has(diverged, q):
-                _leave(crew, q)
+                leave(crew, q)
             alive &= ~(1 << q)
     return alive
 
