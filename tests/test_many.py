@@ -287,7 +287,15 @@ def test_ctrl_c_leaves_networks_that_go_on(monkeypatch):
 def test_a_checkpoint_ends_with_the_same_bits(n_steps, monkeypatch, tmp_path):
     stopping = bp.EarlyStopping(patience=3)
     v = [np.arange(20), np.arange(30), np.arange(40)]
-    arguments = {"epochs": 6, "batch_size": 20, "early_stopping": stopping, "validation_rows": v, "seed": 3}
+    rows = [np.arange(60)[::-1], RNG.permutation(60), None]
+    arguments = {
+        "epochs": 6,
+        "batch_size": 20,
+        "early_stopping": stopping,
+        "validation_rows": v,
+        "seed": 3,
+        "rows": rows,
+    }
     nets, others = make(dropout=0.2), make(dropout=0.2)
     bp.fit_many(others, X, Y, **arguments)
     kept = {"checkpoint": tmp_path, "resume": True}

@@ -11,6 +11,8 @@ import pytest
 
 import fastbp as bp
 from fastbp.engine import many
+from fastbp.engine.calls import UnknownCodeError
+from fastbp.engine.settings import N_CONSTANTS
 from fastbp.kernels.machine.team import ABANDON, REQUEST
 from fastbp.system import alone
 from fastbp.training import rounds
@@ -47,8 +49,8 @@ def in_rounds_of(n_epochs, monkeypatch):
 def test_ctrl_c_anywhere_between_the_records_loses_no_step(monkeypatch):
     arguments = {"epochs": 3, "seed": 0, "validation_data": (X, Y), "early_stopping": RULE, "batch_size": 20}
     others = make(2, dropout=0.1)
+    histories = [other.fit(X, Y, **arguments).as_dict() for other in others]
     for other in others:
-        other.fit(X, Y, **arguments)
         other.fit(X, Y, epochs=1)
     for after in itertools.count():
         nets = make(2, dropout=0.1)
@@ -59,6 +61,9 @@ def test_ctrl_c_anywhere_between_the_records_loses_no_step(monkeypatch):
                 break
             except KeyboardInterrupt:
                 assert not alone.trainings
+        for net, history in zip(nets, histories, strict=True):
+            for name in ("loss", "val_loss", "learning_rate"):
+                assert net.history.as_dict()[name].tobytes() == history[name].tobytes(), (after, name)
         bp.fit_many(nets, X, Y, epochs=1)
         assert all(map(same, nets, others))
     assert after > 20
@@ -176,7 +181,10 @@ def test_a_round_is_as_long_as_the_steps_that_were_taken(monkeypatch):
     v = (X, -Y)
     rules = [bp.EarlyStopping(1)] * 9 + [None]
     nets = make(10)
-    bp.fit_many(nets, X, Y, epochs=100, seed=0, validation_data=v, early_stopping=rules, n_threads=1)
+    bp.fit_many(
+        nets, X, Y, epochs=100, seed=0, optimizer=bp.Adam(0.1), validation_data=v, early_stopping=rules, n_threads=1
+    )
+    assert [len(net.history) < 25 for net in nets] == [True] * 9 + [False]
     share = sum(net.history.seconds.sum() for net in nets)
     assert len(seen) == 2
     assert share >= 0.02
@@ -219,3 +227,66 @@ def test_threads_without_a_network_take_no_memory(monkeypatch):
     monkeypatch.setattr(rounds, "Memory", lambda *arguments: (made.append(arguments[1]), real(*arguments))[1])
     bp.fit_many(make(2), X, Y, epochs=1, n_threads=70)
     assert made == [2]
+
+
+@pytest.mark.parametrize("n_epochs", [1, 2, 30])
+def test_rounds_of_any_length_end_with_the_same_bits(n_epochs, monkeypatch):
+    """Early stopping remembers what earlier rounds have found."""
+    in_rounds_of(n_epochs, monkeypatch)
+    arguments = {"epochs": 30, "seed": 0, "validation_data": (X, -Y), "optimizer": bp.Adam(0.05)}
+    rules = [bp.EarlyStopping(5), bp.EarlyStopping(5, 0.1, False), bp.EarlyStopping(20)]
+    nets, others = make(), make()
+    bp.fit_many(nets, X, Y, early_stopping=rules, **arguments)
+    for other, rule in zip(others, rules, strict=True):
+        other.fit(X, Y, early_stopping=rule, **arguments)
+    assert all(map(same, nets, others))
+    assert {net.history.stopped_by for net in nets} == {"early_stopping"}
+
+
+def before_a_round(change, monkeypatch):
+    """Have something happen before the second round."""
+    in_rounds_of(1, monkeypatch)
+    real, calls = rounds.train_together, []
+
+    def train(members, *arguments):
+        calls.append(1)
+        if len(calls) == 2:
+            change(members)
+        real(members, *arguments)
+
+    monkeypatch.setattr(rounds, "train_together", train)
+
+
+def test_parameters_that_were_made_read_only_meanwhile_are_not_written(monkeypatch):
+    nets, other = make(), make()[1]
+    before_a_round(lambda members: nets[1].params.setflags(write=False), monkeypatch)
+    with pytest.raises(ValueError, match=r"`net\.params` must be writable"):
+        bp.fit_many(nets, X, Y, epochs=3, seed=0)
+    other.fit(X, Y, epochs=1, seed=0)
+    assert nets[1].params.tobytes() == other.params.tobytes()
+    assert len(nets[1].history) == 1
+
+
+def test_what_the_kernels_do_not_know_is_an_error(monkeypatch):
+    def change(members):
+        members[1].frame.set_rule(99, np.zeros(N_CONSTANTS), 0, 32)
+
+    before_a_round(change, monkeypatch)
+    with pytest.raises(UnknownCodeError):
+        bp.fit_many(make(), X, Y, epochs=3, seed=0)
+
+
+@pytest.mark.parametrize("is_interrupted", [False, True])
+def test_a_network_that_has_diverged_writes_no_checkpoint(is_interrupted, monkeypatch, tmp_path):
+    """A fit that goes on from the last one may have another learning rate."""
+
+    def stop(members):
+        if is_interrupted:
+            raise KeyboardInterrupt
+
+    before_a_round(stop, monkeypatch)
+    context = pytest.raises(KeyboardInterrupt) if is_interrupted else pytest.warns(RuntimeWarning)
+    rates = [bp.SGD(1e300), bp.SGD(0.1)]
+    with context:
+        bp.fit_many(make(2), X, Y, epochs=2, seed=0, optimizer=rates, checkpoint=tmp_path, checkpoint_every=1)
+    assert [path.name for path in tmp_path.iterdir()] == ["network-00001.fastbp"]

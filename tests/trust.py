@@ -425,6 +425,9 @@ PROMISES = (
             "test_many.py::test_what_needs_python_between_epochs",
             "test_many.py::test_outputs_are_those_of_predict",
             "test_many_mixtures.py::test_networks_have_the_bits_of_their_own_fits",
+            "test_lanes.py::test_activations",
+            "test_lanes.py::test_narrow_networks",
+            "test_lanes.py::test_one_that_diverges_disturbs_no_other",
         ),
     ),
     Promise(

@@ -84,6 +84,15 @@ _MOST_DENSITY = 0.15
 # The outputs of a few rows are computed by way of arrays whose addresses are known.
 SMALL_INPUT = 1 << 10  # elements of X up to which copying is quicker than asking for its address
 SMALL_FLOPS = 1 << 16  # that no thread would share, and no thread of a BLAS either
+# Networks of one architecture are trained side by side in the lanes of vectors where that takes at least a sixth less
+# time than one after the other: measured from 2-4-4-2 to 10-32-32-1, mini-batches of 1 to 128 rows, with AVX2 and
+# AVX-512.  Wider layers fill the vectors alone, and what a group reads must stay in the second-level cache.
+MOST_LANE_NUMBERS = {4: 5000, 8: 2000}  # of a network's parameters, z, a and delta of a mini-batch; by bytes of each
+MOST_NARROW_PARAMS = 10  # of a network that alone is trained row by row, for each lane
+LANE_FILL = 0.75  # share of the lanes that must have a network: empty ones take as long
+LANE_GAIN = 1.5  # what full lanes gain, about; and which share of a group's time does not depend on their number
+LANE_FIXED_SHARE = 0.75
+LANE_LATENESS = 4 / 3  # how much longer than all work shared by all threads a group may take
 # Outputs of many networks at once go by their evaluators, without a frame for each, up to some 0.6 ms of the kernels;
 # other threads wait so long for the GIL.  A row takes as long as so many parameters, however few a network has.
 MOST_PARAMS_TIMES_ROWS = 1 << 25

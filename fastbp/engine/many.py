@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -12,15 +12,20 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastbp.engine.calls import FINISHED, UnknownCodeError, address_of, call_with_helpers, make_ready
+from fastbp.engine.cutting import LANE_FILL, seconds_per_step
 from fastbp.engine.frame import Frame
 from fastbp.engine.interruption import LONG_CALL, call_interruptibly
+from fastbp.engine.lanes import lane_key, pieces_of
 from fastbp.engine.threads import blas_threads
 from fastbp.engine.workspace import aligned_empty
+from fastbp.kernels.jobs.crew import lane_elements
 from fastbp.kernels.machine.team import ABANDON, CONTROL_LENGTH, REQUEST
 from fastbp.kernels.roots import entry
 from fastbp.kernels.roots import many as kernel
+from fastbp.kernels.tables import layer as in_layer
 from fastbp.kernels.tables import member as in_member
 from fastbp.kernels.tables import plan as in_plan
+from fastbp.kernels.vectors.values import lanes_of
 from fastbp.system.memory import require_memory, require_writable_arrays
 
 _NO_RATES = np.zeros(0)
@@ -82,13 +87,21 @@ class Memory:
         require_memory(n_bytes, f"What {n_threads} threads need to train networks in", cure)
         kinds = (work, self.dtype), (grads, self.dtype), (costs, np.dtype(np.float64))
         self._arrays = [[aligned_empty(size, kind) for size, kind in kinds] for _ in range(n_threads)]
+        self._lanes = [np.zeros(0, self.dtype)] * n_threads
+
+    def make_lanes(self, elements: int) -> None:
+        """See to it that each thread has so many numbers for networks side by side."""
+        if self._lanes[0].size < elements:
+            n_bytes = self.n_threads * elements * self.dtype.itemsize
+            require_memory(n_bytes, "What networks side by side are trained in", "Use fewer threads.")
+            self._lanes = [aligned_empty(elements, self.dtype) for _ in range(self.n_threads)]
 
     def table(self, controls: NDArray[np.int64]) -> NDArray[np.int64]:
         """Return what the kernels must know of it; each thread has a row of `controls`, too."""
         return np.array(
             [
-                [*map(address_of, arrays), address_of(control)]
-                for arrays, control in zip(self._arrays, controls, strict=True)
+                [*map(address_of, arrays), address_of(lanes), address_of(control)]
+                for arrays, lanes, control in zip(self._arrays, self._lanes, controls, strict=True)
             ]
         )
 
@@ -139,14 +152,15 @@ def _run(
 ) -> None:
     """Call the kernel."""
     make_ready(memory.dtype, kernel)
+    members, pieces = _cut(task, members, memory)
     table = np.array([_row(member) for member in members])
-    n_threads = min(memory.n_threads, len(members))
+    n_threads = min(memory.n_threads, len(pieces))
     controls = Controls(memory.n_threads) if controls is None else controls
     threads = memory.table(controls.each[1:])
-    addresses = np.array([address_of(table), len(members), address_of(threads)])
+    addresses = np.array([address_of(table), len(pieces), address_of(threads), address_of(pieces)])
     tail = addresses, controls.vector, np.zeros(0, memory.dtype), 0, _NO_RATES
     # what must live until the kernel returns, whatever becomes of the caller
-    owned = table, threads, memory, [(member, _held(member)) for member in members]
+    owned = table, pieces, threads, memory, [(member, _held(member)) for member in members]
     call = functools.partial(call_with_helpers, owned, kernel, controls.vector, task, tail, n_threads)
     calls_blas = any(frame.workspace.calls_blas for member in members for frame in member.frames)
     for member, row in zip(members, table, strict=True):
@@ -159,6 +173,34 @@ def _run(
             call()
     if (table[:, in_member.STATUS] == kernel.UNKNOWN).any():
         raise UnknownCodeError
+
+
+def _cut(task: int, members: Sequence[Member], memory: Memory) -> tuple[Sequence[Member], NDArray[np.int64]]:
+    """Return the networks in the order of the pieces, and the table of these; see to it that there is room for them."""
+    n_lanes = lanes_of(memory.dtype.itemsize)
+    if task != entry.TRAIN or len(members) < LANE_FILL * n_lanes:
+        return members, np.array([[i, 1] for i in range(len(members))], np.int64)
+    keys, seconds, elements = list[Hashable | None](), list[float](), 0
+    for member in members:
+        frame, rates = member.frame, member.rates
+        assert rates is not None
+        keys.append(lane_key(frame, member.first_step, rates))
+        seconds.append(len(rates) * seconds_per_step(_sizes_of(frame), int(frame.workspace.plan[in_plan.BATCH_SIZE])))
+    pieces = pieces_of(keys, seconds, n_lanes, memory.n_threads)
+    for piece in pieces:
+        if len(piece) > 1:
+            frame = members[piece[0]].frame
+            slot_size = int(frame.workspace.plan[in_plan.SLOT_SIZE])
+            elements = max(elements, lane_elements(slot_size, frame.n_params, n_lanes))
+    memory.make_lanes(elements)
+    counts = np.array([len(piece) for piece in pieces], np.int64)
+    table = np.stack([np.cumsum(counts) - counts, counts], axis=1)
+    return [members[i] for piece in pieces for i in piece], table
+
+
+def _sizes_of(frame: Frame) -> list[int]:
+    layers = frame.workspace.layers
+    return [int(layers[0, in_layer.FAN_IN]), *layers[:, in_layer.FAN_OUT].tolist()]
 
 
 def _held(member: Member) -> list[Any]:

@@ -143,6 +143,9 @@ def fit_many(
     schedule of the user's own, or `tol` with mini-batches; and networks so large that threads share a step, where there
     are fewer networks than threads.
 
+    Small networks of one architecture that take equally many steps on equally many rows are trained side by side, each
+    in a lane of the processor's vectors, where there are enough of them: with the same bits, in less time.
+
     Memory: the data once; of each network the parameters, a copy of them, and the optimizer's vectors; for each thread
     what one network's step works in.
 

@@ -273,7 +273,7 @@ def _epochs(job, is_narrow, first_step, n_steps, learning_rates):
     done, position = 0, first_step
     while done < n_steps:
         if position == 0:
-            _begin_epoch(job, is_narrow, before)
+            begin_epoch(job, is_narrow, before)
         m = min(steps_per_epoch - position, n_steps - done)
         _steps(job, is_narrow, position, m, shift(learning_rates, done))
         if s[in_scalars.STATUS] != in_scalars.FINISHED and s[in_scalars.STATUS] != in_scalars.CONVERGED:
@@ -281,7 +281,7 @@ def _epochs(job, is_narrow, first_step, n_steps, learning_rates):
         done += m
         position += m
         if position == steps_per_epoch:
-            if not _has_finite_params(job, is_narrow):
+            if not has_finite_params(job, is_narrow):
                 s[in_scalars.STATUS] = in_scalars.DIVERGED
                 return
             k = 2 * np.int64(s[in_scalars.EPOCHS])
@@ -296,7 +296,7 @@ def _epochs(job, is_narrow, first_step, n_steps, learning_rates):
 
 
 @leaf
-def _begin_epoch(job, is_narrow, before):
+def begin_epoch(job, is_narrow, before):
     """Draw the order of the rows, and keep the parameters, which an epoch that diverges gives back."""
     net = job.net
     net.scalars[in_scalars.COST_SUM] = 0.0
@@ -311,7 +311,7 @@ def _begin_epoch(job, is_narrow, before):
 
 
 @leaf
-def _has_finite_params(job, is_narrow):
+def has_finite_params(job, is_narrow):
     """Whether no parameter is NaN or infinite."""
     if is_narrow:
         return all_finite(job.net.plan[in_plan.PACKED_SIZE], packed_params(job))

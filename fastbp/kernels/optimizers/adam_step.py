@@ -45,7 +45,7 @@ def _adam(builder: ir.IRBuilder, real: Any, arguments: list[Any]) -> None:
         starts = [builder.gep(p, [builder.mul(i, g_row if p is g else row)]) for p in (g, w, m, v)]
 
         def column(j: Any, mask: Mask | None) -> list[Any]:
-            _adam_vector(vectors, constants, [builder.gep(p, [j]) for p in starts], mask)
+            adam_vector(vectors, constants, [builder.gep(p, [j]) for p in starts], mask)
             return []
 
         return over_columns(vectors, columns, [], column)
@@ -53,7 +53,7 @@ def _adam(builder: ir.IRBuilder, real: Any, arguments: list[Any]) -> None:
     loop(builder, rows, 1, [], one_row)
 
 
-def _adam_vector(vectors: Vectors, constants: list[Any], pointers: list[Any], mask: Mask | None) -> None:
+def adam_vector(vectors: Vectors, constants: list[Any], pointers: list[Any], mask: Mask | None) -> None:
     """The step of one vector of parameters."""
     builder = vectors.builder
     rate, beta_1, gain_1, beta_2, gain_2, epsilon = constants

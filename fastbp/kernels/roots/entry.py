@@ -3,17 +3,58 @@
 Leader and helpers enter by the same door, so that the first `fit` ever compiles once.
 """
 
-from fastbp.kernels.compiler.jit import inlined, leaf, root
+from fastbp.kernels.compiler.jit import leaf, root
 from fastbp.kernels.jobs import leader
-from fastbp.kernels.jobs.job import Job
+from fastbp.kernels.jobs.addresses import (
+    COSTS,
+    DATA,
+    GRADS,
+    LAYERS,
+    N_ADDRESSES,
+    OUT,
+    PARAMS,
+    PLAN,
+    SCALARS,
+    SEGMENTS,
+    STATE,
+    WORK,
+    job_at,
+    net_at,
+)
 from fastbp.kernels.jobs.known_codes import knows
 from fastbp.kernels.jobs.regions import help_with
-from fastbp.kernels.layers.net import Net
 from fastbp.kernels.machine import team
 from fastbp.kernels.machine.denormals import FLUSH_DENORMALS, float_mode, set_float_mode
-from fastbp.kernels.machine.pointers import at, from_address
+from fastbp.kernels.machine.pointers import at
 from fastbp.kernels.machine.random_order import shuffle_rows
 from fastbp.kernels.tables import scalars as in_scalars
+
+__all__ = [
+    "COST",
+    "COSTS",
+    "DATA",
+    "DIFFERENTIATING",
+    "GRADS",
+    "LAYERS",
+    "LEADER",
+    "N_ADDRESSES",
+    "OUT",
+    "OUTPUTS",
+    "PARAMS",
+    "PLAN",
+    "SCALARS",
+    "SEGMENTS",
+    "SHUFFLE",
+    "STATE",
+    "TRACE",
+    "TRAIN",
+    "VALUE_AND_GRAD",
+    "WORK",
+    "job_at",
+    "lead",
+    "net_at",
+    "run",
+]
 
 # tasks
 OUTPUTS = 0
@@ -23,20 +64,6 @@ TRAIN = 3
 TRACE = 4
 SHUFFLE = 5
 DIFFERENTIATING = (VALUE_AND_GRAD, TRAIN, TRACE)
-
-# addresses: the tables of `fastbp.kernels.tables`, int64; then float64; then vectors of the network's dtype
-LAYERS = 0
-SEGMENTS = 1
-PLAN = 2
-DATA = 3
-SCALARS = 4
-COSTS = 5
-PARAMS = 6
-GRADS = 7
-STATE = 8
-WORK = 9
-OUT = 10
-N_ADDRESSES = 11
 
 LEADER = 0  # slot of the leader; helpers have slots from 1 on
 
@@ -67,34 +94,6 @@ def run(task, slot, addresses, control, like, first_step, rates):
         team.stop(at(control, 0))
     set_float_mode(mode)
     return in_scalars.FINISHED
-
-
-@inlined
-def net_at(table, reals, doubles, control):
-    """The network that a table of addresses describes; `reals` and `doubles` point to numbers of these types."""
-    return Net(
-        from_address(table[LAYERS], table),
-        from_address(table[SEGMENTS], table),
-        from_address(table[PLAN], table),
-        from_address(table[DATA], table),
-        from_address(table[PARAMS], reals),
-        from_address(table[SCALARS], doubles),
-        control,
-    )
-
-
-@inlined
-def job_at(net, table, reals, doubles):
-    """The job of a network that a table of addresses describes."""
-    return Job(
-        net,
-        from_address(table[GRADS], reals),
-        from_address(table[STATE], reals),
-        from_address(table[WORK], reals),
-        from_address(table[COSTS], doubles),
-        from_address(table[OUT], reals),
-        net.control,
-    )
 
 
 @leaf

@@ -1,28 +1,28 @@
 """Many networks in one call: each is trained or applied by one thread, with the bits that it has alone.
 
-A network is a piece of a region, see `fastbp.kernels.machine.team`: a thread takes one, does all of its steps in memory
-of its own, and takes the next one.  No two threads touch the same numbers, so nothing is shared but the tickets.
+A piece of the region, see `fastbp.kernels.machine.team`, is a network, or some that are trained side by side in the
+lanes of the vectors: a thread takes one, does all of its steps in memory of its own, and takes the next one.  No two
+threads touch the same numbers, so nothing is shared but the tickets.
 """
 
-from fastbp.kernels.compiler.jit import inlined, leaf, part, root
+from fastbp.kernels.compiler.jit import leaf, part, root
 from fastbp.kernels.jobs import leader
-from fastbp.kernels.jobs.job import Job
 from fastbp.kernels.jobs.known_codes import knows
+from fastbp.kernels.jobs.lanes import train_group
+from fastbp.kernels.jobs.members import job_in, train, train_with_validation
 from fastbp.kernels.machine import team
 from fastbp.kernels.machine.denormals import FLUSH_DENORMALS, float_mode, set_float_mode
-from fastbp.kernels.machine.finite import is_finite
 from fastbp.kernels.machine.pointers import at, from_address, shift
-from fastbp.kernels.roots.entry import COST, DIFFERENTIATING, LEADER, OUT, OUTPUTS, STATE, TRAIN, net_at
-from fastbp.kernels.tables import data as in_data
+from fastbp.kernels.roots.entry import COST, DIFFERENTIATING, LEADER, OUTPUTS, TRAIN
 from fastbp.kernels.tables import member as in_member
-from fastbp.kernels.tables import plan as in_plan
 from fastbp.kernels.tables import scalars as in_scalars
 
 # addresses
 MEMBERS = 0  # the tables of `fastbp.kernels.tables.member`
-N_MEMBERS = 1  # a number
+N_PIECES = 1  # a number
 THREADS = 2
-N_ADDRESSES = 3
+PIECES = 3
+N_ADDRESSES = 4
 
 UNKNOWN = in_scalars.UNKNOWN
 WAITING = -1  # status of a network whose turn has not come
@@ -46,43 +46,33 @@ def run(task, slot, addresses, control, like, first_step, rates):
             take_members(task, slot, at(addresses, 0), team_control, at(like, 0), at(rates, 0))
             team.wait(polls)
     else:
-        n_members = addresses[N_MEMBERS]
-        team.open_region(team_control, n_members)
+        n_pieces = addresses[N_PIECES]
+        team.open_region(team_control, n_pieces)
         take_members(task, slot, at(addresses, 0), team_control, at(like, 0), at(rates, 0))
-        team.close_region(team_control, n_members)
+        team.close_region(team_control, n_pieces)
         team.stop(team_control)
     return in_scalars.FINISHED
 
 
 @leaf
 def take_members(task, slot, table, control, reals, doubles):
-    """Do networks of the open region until none is left."""
+    """Do pieces of the open region until none is left."""
     must_begin = slot == LEADER
     while True:
         p = team.take_piece(control, slot, 0)
         if p == team.NONE:
             return
-        member = shift(from_address(table[MEMBERS], table), p * in_member.MEMBER_COLUMNS)
+        piece = shift(from_address(table[PIECES], table), p * in_member.PIECE_COLUMNS)
+        first, n = piece[in_member.FIRST_MEMBER], piece[in_member.N_MEMBERS]
+        member = shift(from_address(table[MEMBERS], table), first * in_member.MEMBER_COLUMNS)
         memory = shift(from_address(table[THREADS], table), slot * in_member.THREAD_COLUMNS)
         if not team.is_asked_to_pause(control) or (must_begin and not team.is_abandoned(control)):
-            do_member(task, member, memory, reals, doubles)
+            if n > 1:
+                train_side_by_side(member, n, memory, reals, doubles)
+            else:
+                do_member(task, member, memory, reals, doubles)
             must_begin = False
         team.piece_done(control)
-
-
-@inlined
-def job_in(table, memory, reals, doubles):
-    """The job of a network, by its own addresses, in the memory of a thread."""
-    control = from_address(memory[in_member.CONTROL], table)
-    return Job(
-        net_at(table, reals, doubles, control),
-        from_address(memory[in_member.GRADS], reals),
-        from_address(table[STATE], reals),
-        from_address(memory[in_member.WORK], reals),
-        from_address(memory[in_member.COSTS], doubles),
-        from_address(table[OUT], reals),
-        control,
-    )
 
 
 @part
@@ -108,73 +98,21 @@ def do_member(task, member, memory, reals, doubles):
             member[in_member.STATUS] = in_scalars.UNKNOWN
 
 
-@leaf
-def train(job, first_step, n_steps, rates):
-    """Take steps as `entry` does: with denormals flushed, which costs of validation data are not."""
-    mode = float_mode()
-    set_float_mode(mode | FLUSH_DENORMALS)
-    leader.train(job, first_step, n_steps, rates)
-    set_float_mode(mode)
-
-
-@leaf
-def train_with_validation(job, validation, member, doubles):
-    """Train epoch by epoch; after each comes the cost of the validation data, and perhaps the end."""
-    net, s = job.net, job.net.scalars
-    rates, losses = (
-        from_address(member[in_member.RATES], doubles),
-        from_address(member[in_member.VAL_LOSSES], doubles),
-    )
-    batch_size, n_steps = net.plan[in_plan.BATCH_SIZE], member[in_member.N_STEPS]
-    steps_per_epoch = (net.data[in_data.N_ROWS] + batch_size - 1) // batch_size
-    position, done, epoch = member[in_member.FIRST_STEP], 0, 0
-    if position == steps_per_epoch:  # an epoch that was interrupted before its validation
-        note_epoch(net, doubles)
-    while True:
-        m = min(steps_per_epoch - position, n_steps - done)
-        if m > 0:
-            train(job, position, m, shift(rates, done))
-            if s[in_scalars.STATUS] != in_scalars.FINISHED and s[in_scalars.STATUS] != in_scalars.CONVERGED:
-                return
-        done += m
-        if position + m < steps_per_epoch:
-            return
-        leader.cost(validation)
-        if team.is_abandoned(job.control):  # before all of it was counted
-            return
-        losses[epoch] = validation.net.scalars[in_scalars.COST_SUM]
-        epoch += 1
-        member[in_member.N_VALIDATED] = epoch
-        stops = member[in_member.STOPPING] != 0 and has_waited_enough(job, member, losses[epoch - 1], doubles)
-        if stops or s[in_scalars.STATUS] == in_scalars.CONVERGED:
-            return
-        if done == n_steps or team.is_asked_to_pause(job.control):
-            return
-        position = 0
-
-
-@leaf
-def note_epoch(net, doubles):
-    """Record the sums of an epoch whose steps are all taken."""
-    s, sums = net.scalars, from_address(net.plan[in_plan.EPOCH_SUMS], doubles)
-    sums[0], sums[1] = s[in_scalars.COST_SUM], s[in_scalars.WEIGHT_SUM]
-    s[in_scalars.EPOCHS] = 1.0
-
-
-@leaf
-def has_waited_enough(job, member, loss, doubles):
-    """Take note of a validation loss; whether early stopping ends the training: see `Best` of the same rule."""
-    rule, best = from_address(member[in_member.STOPPING], doubles), from_address(member[in_member.BEST], job.net.params)
-    finite = is_finite(loss)
-    if finite and loss < rule[in_member.COUNTED] - rule[in_member.MIN_DELTA]:
-        rule[in_member.COUNTED] = loss
-        rule[in_member.WAITED] = 0.0
+@part
+def train_side_by_side(members, n, memory, reals, doubles):
+    """Train n networks whose tables are the same, each in a lane of the vectors; see `fastbp.kernels.jobs.lanes`."""
+    known = 0
+    for q in range(n):
+        member = shift(members, q * in_member.MEMBER_COLUMNS)
+        job = job_in(from_address(member[in_member.ADDRESSES], member), memory, reals, doubles)
+        known += 1 if knows(job.net, True, True) else 0
+    if known == n:
+        for q in range(n):
+            members[q * in_member.MEMBER_COLUMNS + in_member.STATUS] = in_scalars.FINISHED
+        mode = float_mode()
+        set_float_mode(mode | FLUSH_DENORMALS)
+        train_group(members, n, memory, reals, doubles, mode)
+        set_float_mode(mode)
     else:
-        rule[in_member.WAITED] += 1.0
-    if finite and loss < rule[in_member.LOWEST]:
-        rule[in_member.LOWEST] = loss
-        rule[in_member.IMPROVED] = 1.0
-        if member[in_member.BEST] != 0:
-            for i in range(job.net.plan[in_plan.N_PARAMS]):
-                best[i] = job.net.params[i]
-    return rule[in_member.WAITED] >= rule[in_member.PATIENCE]
+        for q in range(n):
+            members[q * in_member.MEMBER_COLUMNS + in_member.STATUS] = in_scalars.UNKNOWN

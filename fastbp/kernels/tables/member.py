@@ -21,9 +21,15 @@ PATIENCE = 4
 IMPROVED = 5  # written: 1 if a lowest loss was found, and BEST written
 STOPPING_LENGTH = 6
 
+# columns of the table of pieces: one row for each piece of the work
+FIRST_MEMBER = 0
+N_MEMBERS = 1  # more than one are trained side by side in the lanes of the vectors: their tables must be the same
+PIECE_COLUMNS = 2
+
 # columns of the table of threads: one row a thread, addresses of memory that is its own
 WORK = 0
 GRADS = 1
 COSTS = 2
-CONTROL = 3
-THREAD_COLUMNS = 4
+LANES = 3  # where networks are trained side by side
+CONTROL = 4
+THREAD_COLUMNS = 5
