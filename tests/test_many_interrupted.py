@@ -276,8 +276,9 @@ def test_what_the_kernels_do_not_know_is_an_error(monkeypatch):
         bp.fit_many(make(), X, Y, epochs=3, seed=0)
 
 
+@pytest.mark.parametrize("every", [1, timedelta(microseconds=1)])
 @pytest.mark.parametrize("is_interrupted", [False, True])
-def test_a_network_that_has_diverged_writes_no_checkpoint(is_interrupted, monkeypatch, tmp_path):
+def test_a_network_that_has_diverged_writes_no_checkpoint(is_interrupted, every, monkeypatch, tmp_path):
     """A fit that goes on from the last one may have another learning rate."""
 
     def stop(members):
@@ -288,5 +289,5 @@ def test_a_network_that_has_diverged_writes_no_checkpoint(is_interrupted, monkey
     context = pytest.raises(KeyboardInterrupt) if is_interrupted else pytest.warns(RuntimeWarning)
     rates = [bp.SGD(1e300), bp.SGD(0.1)]
     with context:
-        bp.fit_many(make(2), X, Y, epochs=2, seed=0, optimizer=rates, checkpoint=tmp_path, checkpoint_every=1)
+        bp.fit_many(make(2), X, Y, epochs=2, seed=0, optimizer=rates, checkpoint=tmp_path, checkpoint_every=every)
     assert [path.name for path in tmp_path.iterdir()] == ["network-00001.fastbp"]
