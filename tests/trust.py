@@ -432,6 +432,16 @@ PROMISES = (
     ),
     Promise(
         "many networks",
+        "a search has the scores of scikit-learn's `GridSearchCV` over the same estimator to the last bit, and each member "
+        "of an ensemble the bits of its own fit",
+        (
+            "test_grid_search.py::test_the_same_results",
+            "test_ensembles.py::test_each_member_has_the_bits_of_its_own_fit",
+            "test_epochs_of_estimators.py::test_several_epochs_are_those_of_single_calls",
+        ),
+    ),
+    Promise(
+        "many networks",
         "one that diverges does not stop the others, Ctrl-C and a pause lose no step, a run that goes on from "
         "checkpoints ends with the bits of one that was never interrupted, and a wrong argument changes nothing",
         (
