@@ -432,8 +432,8 @@ PROMISES = (
     ),
     Promise(
         "many networks",
-        "a search has the scores of scikit-learn's `GridSearchCV` over the same estimator to the last bit, and each member "
-        "of an ensemble the bits of its own fit",
+        "a search has the scores of scikit-learn's `GridSearchCV` over the same estimator to the last bit, and each "
+        "member of an ensemble the bits of its own fit",
         (
             "test_grid_search.py::test_the_same_results",
             "test_ensembles.py::test_each_member_has_the_bits_of_its_own_fit",
