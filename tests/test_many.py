@@ -355,6 +355,7 @@ WRONG = {
     "twice": ({"networks": make(1) * 2}, ValueError, "`networks` must be different ones"),
     "too few seeds": ({"seed": [1, 2]}, ValueError, "`seed` must be one for all networks, or a list of 3"),
     "a wrong one": ({"epochs": [1, -1, 1]}, ValueError, r"For networks\[1\]: `epochs`"),
+    "wrong for all": ({"epochs": -1}, ValueError, "^`epochs`"),
     "row too large": (
         {"rows": [[0, 60], None, None]},
         ValueError,

@@ -25,6 +25,7 @@ from fastbp.validation.data import sample_weights
 
 # which may be a list of one for each network
 EACH = ("epochs", "batch_size", "optimizer", "shuffle", "seed", "early_stopping", "tol", "clip_norm")
+_RIGHT = dict.fromkeys(EACH) | {"epochs": 1, "shuffle": True}  # a right value of each
 
 
 @dataclass(slots=True)
@@ -81,6 +82,12 @@ def checked_tasks(
     n = len(nets)
     data = _DataOfNetworks(nets, X, Y, sample_weight, choices)
     plans = {name: _each(name, value, n) if name in EACH else None for name, value in arguments.items()}
+    for_all: dict[str, Any] = {
+        name: value if plans[name] is None else _RIGHT[name] for name, value in arguments.items()
+    }
+    Plan(
+        **(for_all | {"checkpoint": None, "resume": False}), validation_data=()
+    )  # what is wrong for all is said of all
     paths = _checkpoints(arguments["checkpoint"], n)
     tasks = []
     for i, net in enumerate(nets):

@@ -119,7 +119,7 @@ class Steps:
         self.n_train, self._rows, self._shuffles_again = n_train, rows, shuffles_again
         self.per_epoch = -(-self.n_train // batch_rows)
         self.is_full_batch = batch_rows == self.n_train
-        self._keeps_frame = frame is None and objective is None
+        is_together, self._keeps_frame = frame is not None, frame is None and objective is None
         if frame is None and objective is None:
             frame = passes_of(model).training_frame(batch_rows, data.X)
         elif frame is None:
@@ -130,7 +130,7 @@ class Steps:
         frame.mean_weight, frame.clip_norm = mean_weight, clip_norm
         frame.tolerance = -1.0 if tol is None or not self.is_full_batch else tol
         self.n_threads = 1
-        if n_threads != 1:
+        if not is_together:
             flops = inputs_of(data.X).flops_per_step(model.sizes, batch_rows)
             self.n_threads = frame.useful_threads(n_threads, flops)
         self._step_time = StepTime(seconds_per_step(model.sizes, batch_rows))
