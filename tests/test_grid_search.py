@@ -211,6 +211,11 @@ def test_the_same_warnings():
     assert ours[1] == 1
 
 
+def test_an_error_names_the_search():
+    with pytest.raises(ValueError, match="'verbose' parameter of MLPGridSearchCV must be"):
+        MLPGridSearchCV(CLASSIFIER, SMALL, cv=2, verbose="loud").fit(X, LABELS)
+
+
 def test_a_warning_names_the_search():
     data = X, Y, {"sample_weight": WEIGHTS}
     with pytest.warns(UserWarning, match="does not support sample_weight") as caught:
@@ -405,11 +410,12 @@ def test_a_call_that_was_refused_a_thread_is_not_made_again(monkeypatch):
     assert sum(counts) == 2 * 10  # in 11 epochs that are certain, and the 3 others
 
 
-def test_where_memory_is_short_fits_are_made_alone(monkeypatch, alone):
+@pytest.mark.parametrize(("owner", "name"), [(together, "train_together"), (together.Lessons, "fit_of")])
+def test_where_memory_is_short_fits_are_made_alone(owner, name, monkeypatch, alone):
     def fail(*_, **__):
         raise MemoryError("no memory")
 
-    monkeypatch.setattr(together, "train_together", fail)
+    monkeypatch.setattr(owner, name, fail)
     ours = MLPGridSearchCV(CLASSIFIER, SMALL, n_jobs=2).fit(X, LABELS)
     assert len(alone) == 11
     require_same(ours, GridSearchCV(CLASSIFIER, SMALL).fit(X, LABELS))
