@@ -246,6 +246,20 @@ def test_a_member_that_diverges():
     assert same_bits(ensemble.predict(X), before)
 
 
+@pytest.mark.parametrize("estimator", [CLASSIFIER, REGRESSOR], ids=["classifier", "regressor"])
+def test_a_column_is_warned_of_once(estimator):
+    y = X[:, :1] > 0
+    with pytest.warns(UserWarning, match="A column-vector y was passed") as caught:
+        column = ensemble_of(estimator, bootstrap=True).fit(X, y)
+    assert sum("column-vector" in str(warning.message) for warning in caught) == 1
+    assert same_bits(column.predict(X), ensemble_of(estimator, bootstrap=True).fit(X, y.ravel()).predict(X))
+
+
+def test_a_member_without_weights_is_refused():
+    with pytest.raises(ValueError, match="at least one"):
+        ensemble_of(REGRESSOR, 8, bootstrap=True).fit(X, Y, np.arange(60) == 0)
+
+
 def test_wrong_data():
     with pytest.raises(ValueError, match="inconsistent numbers of samples"):
         ensemble_of(REGRESSOR).fit(X, Y[:-1])

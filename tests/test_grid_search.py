@@ -1,6 +1,7 @@
 """`MLPGridSearchCV` against scikit-learn's GridSearchCV over the same estimators: every score to the last bit."""
 
 import pickle
+import threading
 import warnings
 
 import numpy as np
@@ -113,6 +114,14 @@ CASES = {
         REGRESSOR, SMALL, {"cv": [(np.arange(80) < 50, np.arange(80) >= 60), (np.arange(-40, 0), [0, 1, 2])]},
         (X, Y), 0,
     ),
+    "tuples": (
+        REGRESSOR, SMALL, {"cv": [((*range(40),), (*range(40, 50),)), ((*range(9, 60),), (1, 2))]}, (X, Y), 0,
+    ),
+    "no weight in a fold": (
+        REGRESSOR, {"shuffle": [True, False]},
+        {"cv": [(np.arange(40), np.arange(40, 80)), (np.arange(20, 60), np.arange(60, 80))], "error_score": -7.0},
+        (X, Y, {"sample_weight": np.where(np.arange(80) < 40, 0, WEIGHTS)}), 2,
+    ),
     "a class in one fold": (CLASSIFIER, SMALL, {"cv": KFold(3)}, (X[NUMBERS.argsort()], np.sort(NUMBERS)), 2),
     "several labels": (CLASSIFIER, SMALL, {"cv": 2}, (X, (Y > 0).astype(int)), 4),
     "sparse": (CLASSIFIER, SMALL, {"cv": 3}, (SPARSE, LABELS), 0),
@@ -215,6 +224,20 @@ def test_the_same_warnings():
     assert ours[1] == 1
 
 
+def test_an_error_names_the_search():
+    with pytest.raises(ValueError, match="'verbose' parameter of MLPGridSearchCV must be"):
+        MLPGridSearchCV(CLASSIFIER, SMALL, cv=2, verbose="loud").fit(X, LABELS)
+
+
+def test_a_warning_names_the_search():
+    data = X, Y, {"sample_weight": WEIGHTS}
+    with pytest.warns(UserWarning, match="does not support sample_weight") as caught:
+        fitted(MLPGridSearchCV, REGRESSOR, SMALL, {"cv": 2, "scoring": features_of, "n_jobs": 2}, data)
+    assert f"fitting {MLPGridSearchCV(REGRESSOR, SMALL, cv=2, scoring=features_of, n_jobs=2)} with" in str(
+        next(warning.message for warning in caught if "does not support" in str(warning.message))
+    )
+
+
 def test_warnings_that_are_errors_are_failures():
     estimator = clone(CLASSIFIER).set_params(tol=10.0, n_iter_no_change=2)  # it converges at once
     grid = {"max_iter": [2, 30]}
@@ -277,6 +300,19 @@ def test_a_scikit_learn_that_asks_in_another_order(monkeypatch):
     require_same(ours, GridSearchCV(CLASSIFIER, GRID, cv=other_folds).fit(X, LABELS))
 
 
+@pytest.mark.parametrize("random_state", [None, 0])
+def test_no_seed_and_any_number_of_threads(random_state):
+    grid = {"early_stopping": [False, True], "alpha": [0.0, 0.1], "random_state": [None]}
+    scores = []
+    for n_jobs in (1, 4):
+        np.random.seed(5)
+        estimator = clone(CLASSIFIER).set_params(random_state=random_state)
+        results = MLPGridSearchCV(estimator, grid, n_jobs=n_jobs, scoring=features_of, cv=12).fit(X, NUMBERS == 1)
+        scores.append([results.cv_results_[f"split{split}_test_score"] for split in range(12)])
+    assert same_bits(*map(np.array, scores))
+    assert len(np.unique(scores[0])) == 48
+
+
 @pytest.mark.parametrize(
     ("estimator", "grid", "arguments", "data"),
     [
@@ -313,6 +349,15 @@ WRONG = {
     "y": None,
     "length": LABELS[:-1],
 }
+
+
+def test_folds_that_are_other_than_said():
+    class Folds(KFold):
+        def get_n_splits(self, X=None, y=None, groups=None):
+            return 3
+
+    with pytest.raises(ValueError, match="inconsistent results"):
+        MLPGridSearchCV(REGRESSOR, SMALL, cv=Folds(2)).fit(X, Y)
 
 
 @pytest.mark.parametrize("name", WRONG)
@@ -383,6 +428,49 @@ def test_where_the_system_refuses_a_thread(monkeypatch):
     require_same(ours, GridSearchCV(CLASSIFIER, SMALL).fit(X, LABELS))
 
 
+def test_a_call_that_was_refused_a_thread_is_not_made_again(monkeypatch):
+    counts, n_refused = [], 0
+    train, start = together.train_together, threading.Thread.start
+
+    def refuse_once(self):
+        nonlocal n_refused
+        if self.name.startswith("fastbp-side-by-side") and not n_refused:
+            n_refused += 1
+            raise RuntimeError("can't start new thread")
+        start(self)
+
+    monkeypatch.setattr(threading.Thread, "start", refuse_once)
+    monkeypatch.setattr(together, "train_together", lambda members, *rest, **kw: (
+        counts.append(len(members)), train(members, *rest, **kw))[1])  # fmt: skip
+    MLPGridSearchCV(CLASSIFIER, SMALL, n_jobs=2, refit=False).fit(X, LABELS)
+    assert n_refused == 1
+    assert sum(counts) == 2 * 10  # in 11 epochs that are certain, and the 3 others
+
+
+@pytest.mark.parametrize(("owner", "name"), [(together, "train_together"), (together.Lessons, "fit_of")])
+def test_where_memory_is_short_fits_are_made_alone(owner, name, monkeypatch, alone):
+    def fail(*_, **__):
+        raise MemoryError("no memory")
+
+    monkeypatch.setattr(owner, name, fail)
+    ours = MLPGridSearchCV(CLASSIFIER, SMALL, n_jobs=2).fit(X, LABELS)
+    assert len(alone) == 11
+    require_same(ours, GridSearchCV(CLASSIFIER, SMALL).fit(X, LABELS))
+
+
+def test_data_are_not_kept_in_many_copies():
+    lessons = together.Lessons(X.astype("f2"), LABELS, None, n_fits=30, n_threads=1)
+    rows = np.arange(70)
+    for weight in range(30):
+        estimator = clone(CLASSIFIER).set_params(class_weight={"ant": 1.0 + weight})
+        assert lessons.fit_of(estimator, rows) is not None
+    assert len(lessons._known) <= 4
+    lessons = together.Lessons(SPARSE, LABELS, None, n_fits=3, n_threads=1)
+    first, second, other = (lessons.fit_of(clone(CLASSIFIER), part) for part in (rows, rows, rows[1:]))
+    assert first._task.data is second._task.data
+    assert len(other._task.data) == 69
+
+
 def test_an_interruption_ends_the_calls_that_are_running(monkeypatch):
     controls, n_calls = [], 0
 
@@ -411,11 +499,11 @@ def test_an_interruption_ends_the_calls_that_are_running(monkeypatch):
 @pytest.mark.parametrize("n_jobs", [1, 2])
 def test_an_error_of_a_call_is_one_of_its_fits(monkeypatch, n_jobs):
     def fail(*_, **__):
-        raise MemoryError("no memory")
+        raise OSError("no luck")
 
     monkeypatch.setattr(together, "train_together", fail)
-    with pytest.raises(MemoryError, match=r"^no memory$"):
+    with pytest.raises(OSError, match=r"^no luck$"):
         MLPGridSearchCV(CLASSIFIER, GRID, n_jobs=n_jobs, error_score="raise").fit(X, LABELS)
-    with pytest.raises(ValueError, match=r"(?s)All the 20 fits failed.*MemoryError: no memory") as caught:
+    with pytest.raises(ValueError, match=r"(?s)All the 20 fits failed.*OSError: no luck") as caught:
         MLPGridSearchCV(CLASSIFIER, GRID, n_jobs=n_jobs).fit(X, LABELS)
     assert "KeyError" not in str(caught.value)

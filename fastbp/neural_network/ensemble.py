@@ -131,6 +131,7 @@ class Ensemble(MetaEstimatorMixin, BaseEstimator, ABC):
         probe._validate_params()
         X, y = probe._checked(X, y, reset=True)
         probe._learn_targets(y, False)
+        y = y.ravel() if y.ndim == 2 and y.shape[1] == 1 else y  # of which it has warned
         weights = None if sample_weight is None else check_sample_weight(sample_weight, X)
         n_rows, rng = X.shape[0], check_random_state(self.random_state)
         seeds = rng.randint(_MOST_SEED, size=self.n_estimators)

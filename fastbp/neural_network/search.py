@@ -128,7 +128,8 @@ class MLPGridSearchCV(GridSearchCV):
         params.pop("groups", None)
         arguments = {"estimator": _Point(fits), "cv": fits.splits, "n_jobs": 1}
         with fits:
-            search = GridSearchCV(**self.get_params(deep=False) | arguments)
+            search = _Search(**self.get_params(deep=False) | arguments)
+            search.speaks_for = self
             search.fit(X, y, rows=fits.numbers, **params)  # an array that is split as X is: the rows of each fit
         self._take_over(search, fits)
         return self
@@ -138,7 +139,9 @@ class MLPGridSearchCV(GridSearchCV):
         try:
             X, y = indexable(X, y)
             cv = check_cv(self.cv, y, classifier=is_classifier(self.estimator))
-            splits = list(cv.split(X, y, params.get("groups")))
+            splits = list(cv.split(X, y, groups=params.get("groups")))
+            if len(splits) != cv.get_n_splits(X, y, groups=params.get("groups")):
+                return None
             points = list(ParameterGrid(self.param_grid))
             return _Fits(self.estimator, points, X, y, params.get("sample_weight"), splits, _threads_of(self.n_jobs))
         except Exception:
@@ -167,6 +170,18 @@ class MLPGridSearchCV(GridSearchCV):
         self.__dict__.update(found)
 
 
+class _Search(GridSearchCV):
+    """scikit-learn's class over fits that are known beforehand; in its messages it is the user's search."""
+
+    speaks_for: MLPGridSearchCV
+
+    def __repr__(self) -> str:
+        return repr(self.speaks_for)
+
+
+_Search.__name__ = "MLPGridSearchCV"
+
+
 class _Fits:
     """All fits of a search, in the order in which scikit-learn asks for them: the folds of the first point first."""
 
@@ -182,10 +197,13 @@ class _Fits:
     ) -> None:
         self.estimator, self._points = estimator, points
         self.numbers = np.arange(X.shape[0] if hasattr(X, "shape") else len(X))
-        self.splits = [(self.numbers[train], self.numbers[test]) for train, test in splits]
+        self.splits = [(self.numbers[np.asarray(train)], self.numbers[np.asarray(test)]) for train, test in splits]
         self._templates: dict[int, tuple[Any, bool]] = {}
         self._trained: dict[int, Any] = {}
         n_fits = len(points) * len(splits)
+        needs_seeds = any(point.get("random_state", estimator.random_state) is None for point in points)
+        # drawn here, so that they do not depend on how far ahead fits are prepared
+        self._seeds = check_random_state(None).randint(_MOST_SEED, size=n_fits) if needs_seeds else None
         self._lessons = Lessons(X, y, sample_weight, n_fits=n_fits, n_threads=n_threads)
         self._side_by_side = SideBySide(n_fits, self._prepare, n_threads)
         self._asked = 0
@@ -205,7 +223,7 @@ class _Fits:
     def _prepare(self, number: int) -> StochasticFit | None:
         """Return the fit of a point on a fold; None if it can only be made alone."""
         point, fold = divmod(number, len(self.splits))
-        estimator = self._estimator_of(point)
+        estimator = self._seeded(self._estimator_of(point), number)
         fit = self._lessons.fit_of(estimator, self.splits[fold][0])
         if fit is not None:
             self._trained[number] = estimator
@@ -224,13 +242,17 @@ class _Fits:
             estimator.__dict__.update(vars(template))
         else:
             estimator = clone(template)
-        if estimator.random_state is None:  # each draws from a generator of its own, in whatever order they are trained
-            estimator.random_state = int(check_random_state(None).randint(_MOST_SEED))
         return estimator
 
-    def made(self, parameters: dict[str, Any]) -> Any:
-        """Return a new estimator with such parameters."""
-        return clone(self.estimator).set_params(**clone(parameters, safe=False))
+    def _seeded(self, estimator: Any, number: int | None) -> Any:
+        """Give the estimator of a fit a seed of its own, unless it has one: the fits are made in whatever order."""
+        if estimator.random_state is None and number is not None and self._seeds is not None:
+            estimator.random_state = int(self._seeds[number])
+        return estimator
+
+    def made(self, parameters: dict[str, Any], number: int | None = None) -> Any:
+        """Return a new estimator with such parameters, for a fit by its number or for another one."""
+        return self._seeded(clone(self.estimator).set_params(**clone(parameters, safe=False)), number)
 
     def trained(self, parameters: dict[str, Any], rows: NDArray[Any]) -> tuple[Any, int | None]:
         """Return the estimator of the next fit, if it is that of this point and these rows and was trained; its number.
@@ -301,7 +323,7 @@ class _Point:
         began = time.perf_counter()
         try:
             if estimator is None:
-                estimator = fits.made(self._parameters).fit(X, y, **keywords)
+                estimator = fits.made(self._parameters, number).fit(X, y, **keywords)
         finally:
             if number is not None:
                 fits.seconds[number] += time.perf_counter() - began

@@ -7,12 +7,12 @@ earlier ones have learned, and scores them.  Every fit has the bits that it has 
 
 from __future__ import annotations
 
-import contextlib
 import time
+import weakref
 from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Self
 
 import numpy as np
@@ -37,6 +37,7 @@ from fastbp.validation.sparse_rows import SparseRows
 _FITS_PER_THREAD = 8
 _FIRST_FITS_PER_THREAD = 2
 _SECONDS_PER_CALL = 0.3
+_MOST_LOOKS = 4  # at a data set that are kept: each may be a copy of it
 _MOST_FOLDS = 50  # of which it is known whether they have all classes
 _CALLS_AHEAD = 2  # one that runs, and one that begins when it is over
 
@@ -47,7 +48,7 @@ class _Call:
 
     fits: list[tuple[int, StochasticFit]]
     controls: Controls
-    future: Future[float]  # the seconds that it took
+    future: Future[float] = field(default_factory=Future)  # the seconds that it took
 
 
 class SideBySide:
@@ -116,6 +117,8 @@ class SideBySide:
             self._next += 1
             try:
                 fit = self._prepare(number)
+            except MemoryError:  # with fewer beside it there may be enough
+                self._ends[number] = False
             except Exception as error:  # of this fit only
                 self._ends[number] = error
             else:
@@ -135,14 +138,17 @@ class SideBySide:
         fits.sort(key=lambda pair: -pair[1].seconds)  # the longest first, so that the threads end together
         members = [fit.begin(_SECONDS_PER_CALL * self._n_threads / n) for _, fit in fits]
         make_ready(dtype, kernel)  # here, where it can be interrupted
-        controls, seconds = Controls(self._n_threads), sum(fit.seconds for _, fit in fits)
-        self._calls.append(_Call(fits, controls, self._submit(members, self._n_threads, controls, seconds)))
+        call, seconds = _Call(fits, Controls(self._n_threads)), sum(fit.seconds for _, fit in fits)
+        self._calls.append(call)  # before it begins, so that an interruption ends it
+        call.future = self._submit(members, self._n_threads, call.controls, seconds)
 
     def _submit(self, *call: Any) -> Future[float]:
         """Have a call made by another thread, or here if there is to be only one or the system refuses another."""
         if self._n_threads > 1:
-            with contextlib.suppress(RuntimeError):
+            try:
                 return self._pool.submit(_timed_call, *call)
+            except RuntimeError:  # the call is in the pool's queue, and a thread that came later would make it again
+                self._pool.shutdown(wait=False, cancel_futures=True)
         done: Future[float] = Future()
         try:
             done.set_result(_timed_call(*call))
@@ -154,6 +160,9 @@ class SideBySide:
         """Record the epochs of a call when it is over."""
         try:
             seconds = call.future.result() * min(self._n_threads, len(call.fits))
+        except MemoryError:  # one network at a time takes less
+            self._ends |= dict.fromkeys((number for number, _ in call.fits), False)
+            return
         except Exception as error:  # which no fit can be blamed for
             self._ends |= {number: error for number, _ in call.fits}
             return
@@ -205,8 +214,26 @@ _ABOUT_TRAINING = frozenset(
             "n_threads",
             "progress",
         ),
+        *("solver", "output_activation", "quantile", "huber_slope"),  # of 'sgd' and 'adam'
     }
 )
+
+
+@dataclass
+class _Look:
+    """A data set as estimators with some parameters see it."""
+
+    parameters: dict[str, Any]
+    data: Data
+    learned: dict[str, Any]  # attributes
+    _parts: weakref.WeakValueDictionary[int, Data] = field(default_factory=weakref.WeakValueDictionary)
+
+    def part(self, rows: NDArray[np.int64]) -> Data:
+        """Return a copy of some rows, the one that other fits have if there is one; the caller keeps `rows`."""
+        part = self._parts.get(id(rows))
+        if part is None:
+            part = self._parts[id(rows)] = self.data.rows(rows)
+        return part
 
 
 class Lessons:
@@ -225,7 +252,7 @@ class Lessons:
     def __init__(self, X: Any, y: Any, sample_weight: Any, *, n_fits: int, n_threads: int) -> None:
         self._raw = X, y, sample_weight
         self._threads_are_left = n_threads > n_fits
-        self._known: list[tuple[dict[str, Any], Data, dict[str, Any]]] = []
+        self._known = deque[_Look](maxlen=_MOST_LOOKS)
         self._alike = deque[tuple[NDArray[np.int64], Targets, bool]](maxlen=_MOST_FOLDS)
 
     def fit_of(self, estimator: BaseMLP, rows: NDArray[np.int64] | None = None) -> StochasticFit | None:
@@ -236,9 +263,10 @@ class Lessons:
         if not _is_plain(estimator):
             return None
         try:
-            hidden, data = estimator._hidden_sizes(), self._data_for(estimator)
+            hidden, look = estimator._hidden_sizes(), self._look_of(estimator)
         except (TypeError, ValueError):  # which may come of rows that it is not to be fitted to
             return None
+        data = look.data
         if needs_python(estimator, data) or not self._are_alike(estimator, data, rows):
             return None
         if self._threads_are_left:
@@ -247,13 +275,18 @@ class Lessons:
                 return None
         if rows is not None and (isinstance(data.X, SparseRows) or not estimator.shuffle):
             # how sparse they are decides how they are multiplied; rows in a row have their weights summed otherwise
-            data, rows = data.rows(rows), None
+            data, rows = look.part(rows), None
         estimator._begin(hidden, data, True)
         return estimator._stochastic_fit(data, None, False, True, rows, together=True)
 
     def _are_alike(self, estimator: BaseMLP, data: Data, rows: NDArray[np.int64] | None) -> bool:
         """Whether some of the rows are encoded and weighted as they are among all."""
-        if rows is None or isinstance(estimator, MLPRegressor):
+        weights = data.sample_weight
+        if rows is None:
+            return True
+        if weights is not None and not weights[rows].any():
+            return False
+        if isinstance(estimator, MLPRegressor):
             return True
         if isinstance(estimator.class_weight, str):
             return False
@@ -264,20 +297,20 @@ class Lessons:
         self._alike.append((rows, data.targets, answer))
         return answer
 
-    def _data_for(self, estimator: BaseMLP) -> Data:
+    def _look_of(self, estimator: BaseMLP) -> _Look:
         """Return the data, and let the estimator know what the checks have learned of them."""
         own = {name: value for name, value in vars(estimator).items() if name not in _ABOUT_TRAINING}
-        for known, data, learned in self._known:
-            if known == own:
-                estimator.__dict__.update(learned)
-                return data
+        for look in self._known:
+            if look.parameters == own:
+                estimator.__dict__.update(look.learned)
+                return look
         before = set(vars(estimator))
         X, y, sample_weight = self._raw
         X, y = estimator._checked(X, y, reset=True)
         data = estimator._data_of(X, y, sample_weight, False, True)
         learned = {name: value for name, value in vars(estimator).items() if name not in before}
-        self._known.append((own, data, learned))
-        return data
+        self._known.append(_Look(own, data, learned))
+        return self._known[-1]
 
 
 def _is_plain(estimator: BaseMLP) -> bool:
