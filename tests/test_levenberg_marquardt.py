@@ -98,6 +98,18 @@ def test_equal_neurons():
     np.testing.assert_allclose(net.weights[0], net.weights[0][0, 0], rtol=1e-3)
 
 
+def test_bits_do_not_depend_on_where_arrays_lie():
+    """Arrays of fewer than some hundred bytes, which lie beside each other now and then."""
+    X = np.random.default_rng(0).normal(size=(22, 1))
+    rng, kept, found = np.random.default_rng(1), [], set()
+    for _ in range(400):
+        kept.append(np.zeros(rng.integers(1, 900)))
+        net = bp.Network([1, 3, 1], activation="sine", seed=0)
+        history = net.fit(X, np.sin(3 * X), epochs=2, optimizer=bp.LevenbergMarquardt())
+        found.add((history.mu.tobytes(), history.gradient_norm.tobytes(), net.params.tobytes()))
+    assert len(found) == 1
+
+
 def test_bits_do_not_depend_on_threads():
     X = np.random.default_rng(0).uniform(-1, 1, (3000, 4))
     Y = np.stack([np.sin(3 * X[:, 0]), X[:, 1] * X[:, 2], X[:, 3]], axis=1)

@@ -242,9 +242,12 @@ def _try_step(steps, mu, before):
     for i in range(steps.n):
         step[i] = -steps.slope[i]
     solve_factored(steps.n, steps.factor, step)
+    # A loop of its own for each sum: where a loop stores as well, the compiler adds up in one order or another, by where
+    # the arrays happen to lie.
     expected = 0.0
     for i in range(steps.n):
         expected += step[i] * (mu * step[i] - steps.slope[i])
+    for i in range(steps.n):
         job.trial[i] = real(np.float64(steps.params[i]) + step[i], job.trial)
     fall = before - (settings[SCALE] * squares_of_trial(job) + _penalty(steps, job.trial))
     if not is_finite(fall) or not fall > 0.0:
@@ -278,6 +281,7 @@ def _note_gradient(steps):
     total, settings, slope = 0.0, steps.settings, steps.slope
     for i in range(steps.n):
         slope[i] = settings[SCALE] * steps.job.gradients[i] + steps.ridge[i] * np.float64(steps.params[i])
+    for i in range(steps.n):
         total += slope[i] * slope[i]
     settings[GRADIENT_NORM] = np.sqrt(total) / settings[TOTAL_WEIGHT]
 
