@@ -287,15 +287,19 @@ def test_no_seed():
 def test_a_scikit_learn_that_asks_in_another_order(monkeypatch):
     """Then nothing that was trained is taken for something else."""
 
-    class Backwards(GridSearchCV):
-        def _run_search(self, evaluate_candidates, **keywords):
-            evaluate_candidates(list(ParameterGrid(self.param_grid))[::-1], **keywords)
+    def backwards(kind):
+        class Backwards(kind):
+            def _run_search(self, evaluate_candidates, **keywords):
+                evaluate_candidates(list(ParameterGrid(self.param_grid))[::-1], **keywords)
 
-    monkeypatch.setattr(search, "GridSearchCV", Backwards)
+        return Backwards
+
+    kind = search._Search
+    monkeypatch.setattr(search, "_Search", backwards(kind))
     ours = MLPGridSearchCV(CLASSIFIER, GRID, cv=2).fit(X, LABELS)
-    require_same(ours, Backwards(CLASSIFIER, GRID, cv=2).fit(X, LABELS))
+    require_same(ours, backwards(GridSearchCV)(CLASSIFIER, GRID, cv=2).fit(X, LABELS))
     other_folds = [(test, train) for train, test in KFold(2).split(X)]
-    monkeypatch.setattr(search, "GridSearchCV", lambda **arguments: GridSearchCV(**arguments | {"cv": other_folds}))
+    monkeypatch.setattr(search, "_Search", lambda **arguments: kind(**arguments | {"cv": other_folds}))
     ours = MLPGridSearchCV(CLASSIFIER, GRID, cv=KFold(2)).fit(X, LABELS)
     require_same(ours, GridSearchCV(CLASSIFIER, GRID, cv=other_folds).fit(X, LABELS))
 

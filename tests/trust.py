@@ -446,7 +446,7 @@ PROMISES = (
         "checkpoints ends with the bits of one that was never interrupted, and a wrong argument changes nothing",
         (
             "test_many.py::test_one_that_diverges_does_not_stop_the_others",
-            "test_many.py::test_ctrl_c_between_two_records_loses_no_step",
+            "test_many_interrupted.py::test_ctrl_c_anywhere_between_the_records_loses_no_step",
             "test_many.py::test_a_checkpoint_ends_with_the_same_bits",
             "test_many.py::test_pauses_for_checkpoints_change_no_bit",
             "test_many.py::test_wrong_arguments_change_nothing",
