@@ -242,8 +242,8 @@ def _try_step(steps, mu, before):
     for i in range(steps.n):
         step[i] = -steps.slope[i]
     solve_factored(steps.n, steps.factor, step)
-    # A loop of its own for each sum: where a loop stores as well, the compiler adds up in one order or another, by where
-    # the arrays happen to lie.
+    # A loop of its own for each sum: where a loop stores as well, the compiler adds up in one order or another,
+    # depending on where the arrays happen to lie.
     expected = 0.0
     for i in range(steps.n):
         expected += step[i] * (mu * step[i] - steps.slope[i])
