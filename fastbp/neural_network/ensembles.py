@@ -17,7 +17,7 @@ from fastbp.neural_network.regressor import MLPRegressor
 class MLPEnsembleRegressor(RegressorMixin, Ensemble):
     """Several `MLPRegressor`, whose mean is the prediction and whose spread says how sure it is.
 
-    The members are trained side by side, one thread for each, several times as fast as one after the other.
+    The members are trained side by side, one thread for each.
 
     Parameters
     ----------
@@ -153,7 +153,7 @@ class MLPEnsembleRegressor(RegressorMixin, Ensemble):
 class MLPEnsembleClassifier(ClassifierMixin, Ensemble):
     """Several `MLPClassifier`, whose mean probabilities are the prediction and whose spread says how sure they are.
 
-    The members are trained side by side, one thread for each, several times as fast as one after the other.
+    The members are trained side by side, one thread for each.
 
     Parameters
     ----------

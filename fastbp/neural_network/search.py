@@ -29,7 +29,7 @@ _PLAIN = str | bool | int | float | np.number | np.bool_ | None | type
 
 
 class MLPGridSearchCV(GridSearchCV):
-    """scikit-learn's ``GridSearchCV`` for the estimators of this module: the same results, several times as fast.
+    """scikit-learn's ``GridSearchCV`` for the estimators of this module: the same results, sooner.
 
     All points and folds are trained side by side, one thread for each, while Python checks, scores and records others.
     The scores have the bits that ``GridSearchCV`` finds, and everything else is scikit-learn's: the parameters, the

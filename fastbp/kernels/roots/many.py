@@ -13,7 +13,7 @@ from fastbp.kernels.jobs.members import job_in, train, train_with_validation
 from fastbp.kernels.machine import team
 from fastbp.kernels.machine.denormals import FLUSH_DENORMALS, float_mode, set_float_mode
 from fastbp.kernels.machine.pointers import at, from_address, shift
-from fastbp.kernels.roots.entry import COST, DIFFERENTIATING, LEADER, OUTPUTS, TRAIN
+from fastbp.kernels.roots.entry import DIFFERENTIATING, LEADER, OUTPUTS, TRAIN
 from fastbp.kernels.tables import member as in_member
 from fastbp.kernels.tables import scalars as in_scalars
 
@@ -30,7 +30,7 @@ WAITING = -1  # status of a network whose turn has not come
 
 @root
 def run(task, slot, addresses, control, like, first_step, rates):
-    """Do a task of `fastbp.kernels.roots.entry`, OUTPUTS, COST or TRAIN, with many networks of one dtype.
+    """Do a task of `fastbp.kernels.roots.entry`, OUTPUTS or TRAIN, with many networks of one dtype.
 
     As the leader (slot 0) until it is done with all of them, or as a helper (slot > 0) until none is left.  `like` is
     an empty array of the networks' dtype, `rates` of float64; `first_step` means nothing here.  Overwrites what `entry`
@@ -85,8 +85,6 @@ def do_member(task, member, memory, reals, doubles):
     member[in_member.STATUS] = in_scalars.FINISHED
     if task == OUTPUTS:
         leader.outputs(job)
-    elif task == COST:
-        leader.cost(job)
     elif member[in_member.VALIDATION] == 0:
         rates = from_address(member[in_member.RATES], doubles)
         train(job, member[in_member.FIRST_STEP], member[in_member.N_STEPS], rates)

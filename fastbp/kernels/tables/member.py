@@ -19,7 +19,6 @@ WAITED = 2  # epochs since then
 MIN_DELTA = 3
 PATIENCE = 4
 IMPROVED = 5  # written: 1 if a lowest loss was found, and BEST written
-STOPPING_LENGTH = 6
 
 # columns of the table of pieces: one row for each piece of the work
 FIRST_MEMBER = 0
