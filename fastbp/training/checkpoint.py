@@ -152,7 +152,7 @@ class Checkpoints:
 
     def __init__(
         self,
-        path: str | None,
+        path: PathLike | None,
         every: int | float,
         description: dict[str, Any],
         epochs: Epochs | Iterations,

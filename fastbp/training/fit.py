@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import functools
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -58,20 +58,42 @@ def fit_checked(
     net: TrainedModel, data: Data, plan: Plan, validation_data: Data | None, names: tuple[str, ...] | None
 ) -> History:
     """Train a network that nobody else trains, whose data were checked and have columns of these names."""
-    path: Any = plan.checkpoint
-    saved = SavedFit(path, net, plan.optimizer) if plan.resume else None
+    saved = SavedFit(plan.checkpoint, net, plan.optimizer) if plan.resume and plan.checkpoint is not None else None
     rule = plan.optimizer if saved is None else saved.optimizer
     prepare = Preparation(net, plan, data, validation_data, saved)
     epochs = prepare.iterations(rule) if isinstance(rule, WholeBatchOptimizer) else prepare.epochs(rule)
+    watched = None if validation_data is None else functools.partial(_cost, net, validation_data, epochs.n_threads)
+    return train_epochs(net, epochs, plan, watched, saved, prepare.description, names)
+
+
+def _cost(net: TrainedModel, data: Data, n_threads: int) -> float:
+    """Return the cost of validation data."""
+    return passes_of(net).cost(data.X, data.targets, data.sample_weight, n_threads=n_threads)
+
+
+def train_epochs(
+    net: TrainedModel,
+    epochs: Epochs | Iterations,
+    plan: Plan,
+    validation_cost: Callable[[], float] | None,
+    saved: SavedFit | None,
+    description: dict[str, Any],
+    names: tuple[str, ...] | None,
+) -> History:
+    """Train a network that nobody else trains by epochs that were prepared, from where a checkpoint ends if there is one.
+
+    `description` is what checkpoints say of the fit, which was compared with `saved`; `names` are of the columns.
+    """
+    rule = epochs.rule if isinstance(epochs, Iterations) else None
     stopping, ends_as = plan.early_stopping, "early_stopping"
-    if isinstance(rule, WholeBatchOptimizer) and stopping is None and validation_data is not None:
+    if isinstance(rule, WholeBatchOptimizer) and stopping is None and validation_cost is not None:
         stopping, ends_as = rule.validation_rule(), "max_fail"
     record = Record(Best(net.params, stopping) if stopping else None)
     if saved is not None:
         saved.restore(epochs, record)
     net.feature_names = names
-    run = _Run(net, epochs, plan, validation_data, record, ends_as)
-    return run.train(Checkpoints(path, plan.checkpoint_every, prepare.description, epochs, record))
+    run = _Run(net, epochs, plan, validation_cost, record, ends_as)
+    return run.train(Checkpoints(plan.checkpoint, plan.checkpoint_every, description, epochs, record))
 
 
 @dataclass(slots=True)
@@ -92,7 +114,8 @@ class Preparation:
         self.plan.require_whole_batch(rule, n_rows)
         rule.require(self.net)
         self._describe(rule, n_rows)
-        return Iterations(self.net, rule, self.data, self.plan.n_threads)
+        trainer = rule.trainer(self.net, self.data, self.plan.n_threads)
+        return Iterations(self.net, rule, trainer, rule.columns, rule.reasons)
 
     def epochs(self, rule: Optimizer | None, frames: Frames | None = None) -> Epochs:
         """Return the epochs of any other optimizer; together with those of other networks, who have such frames."""
@@ -155,7 +178,7 @@ class _Run:
     net: TrainedModel
     epochs: Epochs | Iterations
     plan: Plan
-    validation_data: Data | None
+    validation_cost: Callable[[], float] | None
     record: Record
     ends_as: str  # when the validation loss ends it
 
@@ -204,9 +227,7 @@ class _Run:
         if epoch is None:
             record.stopped_by = epochs.stopped_by
             return
-        val_loss = None
-        if (data := self.validation_data) is not None:
-            val_loss = passes_of(self.net).cost(data.X, data.targets, data.sample_weight, n_threads=epochs.n_threads)
+        val_loss = None if self.validation_cost is None else self.validation_cost()
         exhausted = record.best is not None and val_loss is not None and record.best.should_stop(val_loss)
         history.append(epoch.loss, epoch.learning_rate, time.perf_counter() - began, val_loss, epoch.columns)
         epochs.end_one()

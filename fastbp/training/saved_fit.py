@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from fastbp.model.model import Model
 from fastbp.storage.arrays import FileContent, are_counts, read_arrays
-from fastbp.storage.atomic import FileError
+from fastbp.storage.atomic import FileError, PathLike
 from fastbp.storage.networks import describe
 from fastbp.training.bayesian_regularization import BayesianRegularization
 from fastbp.training.checkpoint import KIND, OF_ITERATIONS, OF_STEPS, Record
@@ -72,7 +72,14 @@ class SavedFit:
         If the file is damaged, cut off, of another kind or newer.
     """
 
-    def __init__(self, path: str, net: Model, optimizer: Optimizer | WholeBatchOptimizer | None) -> None:
+    def __init__(
+        self,
+        path: PathLike,
+        net: Model,
+        optimizer: Optimizer | WholeBatchOptimizer | None,
+        *,
+        in_iterations: bool | None = None,
+    ) -> None:
         self._content = content = read_arrays(path, {KIND: OF_ITERATIONS})
         content.require_names(_ARRAYS[content.version], _FIELDS[content.version])
         self._net = net
@@ -82,6 +89,9 @@ class SavedFit:
         self._compare("network", describe(net))
         saved = self._content.description["fit"].get("optimizer")
         self.optimizer = _optimizer(self._content, saved) if optimizer is None else optimizer
+        is_whole = isinstance(self.optimizer, WholeBatchOptimizer)
+        self._in_iterations = is_whole if in_iterations is None else in_iterations
+        self._columns = self.optimizer.columns if isinstance(self.optimizer, WholeBatchOptimizer) else ()
 
     def compare(self, description: dict[str, Any]) -> None:
         """Raise unless the fit has the arguments and data of the checkpoint's."""
@@ -89,7 +99,7 @@ class SavedFit:
         if isinstance(getattr(self.optimizer, "learning_rate", None), Schedule) and epochs != saved:
             self._refuse("epochs", saved, epochs, " A learning rate schedule spans a whole fit.")
         self._compare("fit", description["fit"])
-        version, needed = self._content.version, OF_ITERATIONS if self._is_whole_batch else OF_STEPS
+        version, needed = self._content.version, OF_ITERATIONS if self._in_iterations else OF_STEPS
         if version != needed:
             self._content.fail(f"it has version {version} of its format, and its optimizer needs version {needed}.")
         n_epochs = self._history_array().shape[1]
@@ -156,7 +166,7 @@ class SavedFit:
         content, dtype, n_params = self._content, self._net.dtype, (self._net.n_params,)
         params = content.take("params", n_params, dtype)
         history = from_rows(self._history_array(), self._columns)
-        reasons = (*STOPPED_BY, *(epochs.rule.reasons if isinstance(epochs, Iterations) else ()))
+        reasons = (*STOPPED_BY, *(epochs.reasons if isinstance(epochs, Iterations) else ()))
         reason = content.description["stopped_by"]
         if reason is not None and (not isinstance(reason, str) or reason not in reasons):
             content.fail(f"its `stopped_by` is unknown: {reason!r}.")
@@ -182,7 +192,7 @@ class SavedFit:
         pending = content.arrays["pending"]
         if pending.ndim != 2 or len(pending) > 1:
             content.fail(f"its array 'pending' must have at most one row; it has shape {pending.shape}.")
-        pending = content.take("pending", (len(pending), 1 + len(epochs.rule.columns)), np.float64, finite=False)
+        pending = content.take("pending", (len(pending), epochs.row_length), np.float64, finite=False)
         state = content.take("state", epochs.trainer.state().shape, np.float64, finite=False)
         if not epochs.trainer.restore(state):
             content.fail(f"its array 'state' is no state of {name}.")
@@ -196,15 +206,6 @@ class SavedFit:
                 f"its array 'history' must have {3 + own} or {4 + own} rows; it has shape {array.shape}."
             )
         return self._content.take("history", array.shape, np.float64, finite=False)
-
-    @property
-    def _is_whole_batch(self) -> bool:
-        return isinstance(self.optimizer, WholeBatchOptimizer)
-
-    @property
-    def _columns(self) -> tuple[str, ...]:
-        """What the optimizer records of its own."""
-        return self.optimizer.columns if isinstance(self.optimizer, WholeBatchOptimizer) else ()
 
     def _integer(self, name: str, least: int, most: int | None = None) -> int:
         value = self._content.description[name]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, ClassVar, Protocol
@@ -19,6 +19,7 @@ from fastbp.training.early_stopping import EarlyStopping
 from fastbp.training.history import Epoch, History
 
 Rows = NDArray[np.float64]  # of iterations: the loss, then the columns of the rule
+RATE = "learning_rate"  # the column that every history has
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,18 +155,20 @@ class Trainer(Protocol):
 
 
 class Iterations:
-    """The epochs of a fit by a whole-batch rule.
+    """The epochs of a fit by a trainer, each an iteration.
 
     Parameters
     ----------
     net : Model
         The network; its parameters are changed in place.
-    rule : WholeBatchOptimizer
+    rule : Optimizer or WholeBatchOptimizer
         The rule.
-    data : Data
-        All rows.
-    n_threads : int or None
-        Threads to use.
+    trainer : Trainer
+        What takes its iterations.
+    columns : sequence of str
+        What the trainer's rows have behind the loss.  A 'learning_rate', which comes first, goes to the history's own.
+    reasons : sequence of str
+        What the trainer may be stopped by.
 
     Attributes
     ----------
@@ -175,10 +178,18 @@ class Iterations:
 
     watches_gradient = False  # between epochs
 
-    def __init__(self, net: Model, rule: WholeBatchOptimizer, data: Data, n_threads: int | None) -> None:
-        self.model, self.rule = net, rule
-        self.trainer = rule.trainer(net, data, n_threads)
+    def __init__(
+        self, net: Model, rule: Any, trainer: Trainer, columns: Sequence[str], reasons: Sequence[str] = ()
+    ) -> None:
+        self.model, self.rule, self.trainer, self.reasons = net, rule, trainer, tuple(reasons)
+        self.has_rates = columns[:1] == (RATE,)
+        self.columns = tuple(columns[self.has_rates :])
         self.pending = list[list[float]]()
+
+    @property
+    def row_length(self) -> int:
+        """Numbers of a row."""
+        return 1 + self.has_rates + len(self.columns)
 
     @property
     def n_threads(self) -> int:
@@ -214,10 +225,11 @@ class Iterations:
         began = time.perf_counter()
 
         def record(rows: Rows) -> None:
-            n, names = len(rows), self.rule.columns
-            loss, *columns = rows.T.tolist()
-            seconds = (time.perf_counter() - began) / max(1, n)
-            history.extend(loss, [math.nan] * n, [seconds] * n, dict(zip(names, columns, strict=True)))
+            epochs = [self._epoch(row) for row in rows.tolist()]
+            seconds = (time.perf_counter() - began) / max(1, len(epochs))
+            columns = {name: [epoch.columns[name] for epoch in epochs] for name in self.columns}
+            losses, rates = [epoch.loss for epoch in epochs], [epoch.learning_rate for epoch in epochs]
+            history.extend(losses, rates, [seconds] * len(epochs), columns)
 
         self.trainer.advance(n_epochs, record)
 
@@ -225,7 +237,9 @@ class Iterations:
         self.pending += rows.tolist()
 
     def _epoch(self, row: list[float]) -> Epoch:
-        return Epoch(row[0], math.nan, dict(zip(self.rule.columns, row[1:], strict=True)))
+        loss, *columns = row
+        rate = columns.pop(0) if self.has_rates else math.nan
+        return Epoch(loss, rate, dict(zip(self.columns, columns, strict=True)))
 
     # --- to continue later --------------------------------------------------------------------------------------------
 
@@ -237,5 +251,5 @@ class Iterations:
 
     def progress(self) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
         """Return how far training has come, as plain values and as arrays."""
-        pending = np.array(self.pending).reshape(-1, 1 + len(self.rule.columns))
+        pending = np.array(self.pending).reshape(-1, self.row_length)
         return {}, {"params": self.model.params, "state": self.trainer.state(), "pending": pending}
