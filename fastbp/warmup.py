@@ -11,6 +11,7 @@ import numpy as np
 from fastbp.derivatives.perturbation import finite_difference_gradient
 from fastbp.export.predict_many import predict_many
 from fastbp.inspection.gradient_check import check_gradient
+from fastbp.kernels.roots import optimizer_step
 from fastbp.network import Network
 from fastbp.training.lbfgs import LBFGS
 from fastbp.training.levenberg_marquardt import LevenbergMarquardt
@@ -89,6 +90,7 @@ def _use_every_kernel(dtype: str) -> float:
     net.step(X, Y)
     for rule in (LBFGS(), LevenbergMarquardt()):
         net.fit(X, Y, epochs=1, optimizer=rule)
+    optimizer_step.run.of(net.dtype)
     finite_difference_gradient(net, X, Y, dtype=net.dtype)
     net.hvp(X, Y, net.params)
     net.laplacian(X)

@@ -11,7 +11,7 @@ from pathlib import Path
 FLOORS = (
     ("__main__",),
     ("__init__",),
-    ("digits", "loading", "nielsen2", "old_names", "warmup"),
+    ("dask", "digits", "loading", "nielsen2", "old_names", "warmup"),
     ("neural_network", "nielsen"),
     ("network",),
     ("training",),
@@ -44,7 +44,8 @@ IMPORTERS = {
     "threadpoolctl": {"engine.threads"},
     "onnx": {"export.onnx"},
     "skl2onnx": {"neural_network"},
-    "dask": set(),
+    "dask": {"dask"},
+    "distributed": {"dask"},
     "torch": set(),
     "joblib": set(),
     "warnings": {"system.caller", "plotting"},  # which knows the user's line; and where matplotlib's are kept quiet
@@ -54,6 +55,7 @@ PUBLIC_OF_NUMBA = {"numba", "numba.types", "numba.extending"}
 # Packages whose own file may hold more than a docstring: others would import in a circle what is in them.
 FILLED = {
     "fastbp",
+    "fastbp.dask",
     "fastbp.functions",
     "fastbp.neural_network",
     "fastbp.nielsen",

@@ -90,12 +90,21 @@ class Passes:
         frames.append(frame)
         return out
 
-    def cost(self, X: Rows, targets: Targets, sample_weight: NDArray[Any] | None, *, n_threads: int | None) -> float:
-        """Cost with penalties, for valid data."""
+    def cost(
+        self,
+        X: Rows,
+        targets: Targets,
+        sample_weight: NDArray[Any] | None,
+        *,
+        params: NDArray[Any] | None = None,
+        n_threads: int | None,
+    ) -> float:
+        """Cost with penalties, for valid data; of the model's own parameters if none are given."""
         frame = self.take("cost", X)
         frame.set_data(X, targets, sample_weight)
         threads = frame.useful_threads(n_threads, len(X) * self._flops_of_row(X))
-        cost = frame.value(self._params, n_threads=threads, seconds=len(X) * self._seconds_of_row(X))
+        params = self._params if params is None else params
+        cost = frame.value(params, n_threads=threads, seconds=len(X) * self._seconds_of_row(X))
         self.give_back(frame)
         return cost
 

@@ -21,7 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastbp.storage.arrays import write_arrays
-from fastbp.storage.atomic import checked_path, file_status, path_named
+from fastbp.storage.atomic import PathLike, checked_path, file_status, path_named
 from fastbp.training.early_stopping import Best
 from fastbp.training.epochs import Epochs
 from fastbp.training.history import History, as_rows

@@ -80,7 +80,7 @@ def train_epochs(
     description: dict[str, Any],
     names: tuple[str, ...] | None,
 ) -> History:
-    """Train a network that nobody else trains by epochs that were prepared, from where a checkpoint ends if there is one.
+    """Train a network that nobody else trains by epochs that were prepared, from where a checkpoint ends, if any.
 
     `description` is what checkpoints say of the fit, which was compared with `saved`; `names` are of the columns.
     """

@@ -178,8 +178,8 @@ def _check_range(array: NDArray[Any], loss: LossName | Loss, *, softmax: bool, a
             )
 
 
-def sample_weights(weights: Any, n_rows: int, dtype: np.dtype) -> NDArray[Any] | None:
-    """Return sample weights (n,) of at least 0, not all 0, or None."""
+def sample_weights(weights: Any, n_rows: int, dtype: np.dtype, *, may_vanish: bool = False) -> NDArray[Any] | None:
+    """Return sample weights (n,) of at least 0, not all 0 unless they may be, or None."""
     if weights is None:
         return None
     array = as_array(weights, "sample_weight", dtype)
@@ -191,7 +191,7 @@ def sample_weights(weights: Any, n_rows: int, dtype: np.dtype) -> NDArray[Any] |
     array = np.ascontiguousarray(array, dtype)
     if not np.isfinite(array).all() or array.min() < 0:
         raise ValueError("`sample_weight` must be finite and at least 0; a weight is how often a row counts.")
-    if array.max() == 0:
+    if array.max() == 0 and not may_vanish:
         raise ValueError("`sample_weight` must not be 0 everywhere; no row would count.")
     return array
 

@@ -1,0 +1,121 @@
+"""Steps by the gradient of all rows, summed over the partitions: the result of one machine on the same rows."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fastbp.dask import tasks
+from fastbp.dask.rows import AllRows
+from fastbp.model.model import Model
+from fastbp.training.gradient_steps import GradientSteps, add_penalties
+from fastbp.training.plan import Plan
+from fastbp.training.state import TrainingDivergedError, TrainingState
+from fastbp.training.whole_batch import RATE
+from fastbp.validation.numbers import MOST_STEPS
+
+_NUMBERS = 4  # of the state, before the optimizer's vectors: epochs and steps taken, powers
+
+
+class Cost:
+    """The cost of all rows, penalties included, as a function of the parameters.
+
+    Parameters
+    ----------
+    net : Model
+        The network, which has the penalties.
+    rows : AllRows
+        The rows.
+    """
+
+    def __init__(self, net: Model, rows: AllRows) -> None:
+        self._net, self._rows = net, rows
+
+    def value_and_grad(self, params: NDArray[Any]) -> tuple[float, NDArray[Any]]:
+        """Cost and gradient (n_params,), in the network's dtype and ours."""
+        total = self._rows.total_weight
+        cost, grad = self._rows.sum_of(tasks.gradient, params)
+        grad /= total
+        return cost / total + add_penalties(self._net, params, grad), grad
+
+    def value(self, params: NDArray[Any]) -> float:
+        """Cost."""
+        (cost,) = self._rows.sum_of(tasks.cost, params)
+        return float(cost / self._rows.total_weight) + add_penalties(self._net, params, np.zeros_like(params))
+
+
+class FullBatch:
+    """A fit by steps on all rows, in progress; see `fastbp.training.whole_batch.Trainer`."""
+
+    columns = (RATE,)
+    n_threads = 1
+
+    def __init__(self, net: Model, rows: AllRows, state: TrainingState, plan: Plan) -> None:
+        self._net, self._state, self._plan = net, state, plan
+        self._cost = Cost(net, rows)
+        self._steps = GradientSteps(net, state, plan.clip_norm)
+        self._n_taken = 0
+        self.stopped_by: str | None = None
+
+    def most_at_once(self) -> int:
+        """Return how many epochs end soon enough for Ctrl-C, which ends them at any time."""
+        return 1
+
+    def advance(self, n_epochs: int, record: Callable[[NDArray[np.float64]], None]) -> None:
+        """Take steps, each on all rows; its loss is the cost before it, as in `Network.fit`."""
+        rows = list[tuple[float, float]]()
+        try:
+            while len(rows) < n_epochs and self.stopped_by is None:
+                rows.append(self._step())
+        finally:
+            record(np.array(rows, np.float64).reshape(-1, 2))
+
+    def _step(self) -> tuple[float, float]:
+        """Take one; return cost and learning rate."""
+        net, state, plan, epoch = self._net, self._state, self._plan, self._n_taken
+        (rate,) = state.optimizer.learning_rates(epoch, 1, plan.epochs)
+        cost, grad = self._cost.value_and_grad(net.params)
+        if not (math.isfinite(cost) and np.isfinite(grad).all()):
+            self._give_up(epoch, rate)
+        if plan.tol is not None and math.sqrt(np.einsum("i,i->", grad, grad, dtype=np.float64)) <= plan.tol:
+            self.stopped_by = "tolerance"
+            return cost, rate
+        before = net.params.copy()
+        self._steps.step(net.params, grad, rate)  # all in one call, which nothing interrupts
+        self._n_taken += 1
+        if not np.isfinite(net.params).all():
+            net.params[...] = before
+            self._give_up(epoch, rate)
+        return cost, rate
+
+    def _give_up(self, epoch: int, rate: float) -> None:
+        self._state.forget()
+        raise TrainingDivergedError(
+            f"The loss became NaN or infinite in epoch {epoch + 1} with a learning rate of {rate:g}. The network has "
+            "the parameters from before that epoch, and the optimizer's state was reset. Try a smaller learning rate, "
+            "clip_norm=1.0, or inputs scaled to mean 0 and variance 1."
+        )
+
+    def state(self) -> NDArray[np.float64]:
+        """Return what continues: epochs and steps taken, powers, the optimizer's vectors."""
+        state = self._state
+        powers = [min(power, 1.0) for power in state.powers]  # RMSprop's mean nothing, and may overflow
+        return np.concatenate([[self._n_taken, state.step, *powers], state.vectors.astype(np.float64)])
+
+    def restore(self, values: NDArray[np.float64]) -> bool:
+        """Continue from a state."""
+        n_taken, step, *powers = values[:_NUMBERS].tolist()
+        counts = all(0 <= n <= MOST_STEPS and n == int(n) for n in (n_taken, step))
+        if not counts or not all(0 <= power <= 1 for power in powers) or not np.isfinite(values).all():
+            return False
+        state = self._state
+        self._n_taken, state.step, state.powers = int(n_taken), int(step), (powers[0], powers[1])
+        state.vectors[...] = values[_NUMBERS:]
+        return True
+
+    def end(self) -> None:
+        """Nothing is to be let go of."""

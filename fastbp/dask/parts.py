@@ -1,0 +1,97 @@
+"""`Part`: the checked rows of one partition, and `Blueprint`: the network that workers apply to them.
+
+Everything here is picklable, and pure: Dask may make it again on any worker.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from fastbp import validation
+from fastbp.engine.parameters import count_params
+from fastbp.engine.rows import Data
+from fastbp.model.checks import checked_rows
+from fastbp.model.definition import Definition, settings_of
+from fastbp.model.model import Model, from_params
+from fastbp.validation.sparse_rows import SparseRows
+
+_OVERHEAD = 1000  # bytes of a part beside its arrays
+
+
+class Blueprint:
+    """A network without its parameters and penalties: what workers apply parameters to that come with each task.
+
+    Parameters
+    ----------
+    net : Definition
+        The network.
+    """
+
+    def __init__(self, net: Definition) -> None:
+        self._sizes, self._dtype, self._names = net.sizes, net.dtype, net.feature_names
+        self._settings = settings_of(net) | {"l2_penalty": 0.0, "l1_penalty": 0.0}
+
+    @cached_property
+    def model(self) -> Model:
+        """The model, whose own parameters mean nothing; made once in each process, for it keeps buffers."""
+        model = from_params(Model, np.zeros(count_params(self._sizes), self._dtype), self._sizes, **self._settings)
+        model.feature_names = self._names
+        return model
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Return everything but the model."""
+        return {name: value for name, value in vars(self).items() if name != "model"}
+
+
+@dataclass(frozen=True)
+class Part:
+    """The rows of one partition; `data` is None where there are none."""
+
+    index: int
+    data: Data | None
+    weight: float  # sum of the weights, or the number of rows
+
+    def __len__(self) -> int:
+        return 0 if self.data is None else len(self.data)
+
+    def __sizeof__(self) -> int:
+        """Bytes, by which Dask judges how full a worker's memory is."""
+        if self.data is None:
+            return _OVERHEAD
+        X, (array, labels), weights = self.data.X, self.data.targets, self.data.sample_weight
+        held = [X.indptr, X.indices, X.values] if isinstance(X, SparseRows) else [X]
+        return _OVERHEAD + sum(int(a.nbytes) for a in (*held, array, labels, weights) if a is not None)
+
+
+def make_part(index: int, blueprint: Blueprint, X: Any, Y: ArrayLike, sample_weight: ArrayLike | None) -> Part:
+    """Check the rows of a partition.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If something is wrong with them; the message names the partition.
+    """
+    model = blueprint.model
+    try:
+        n_rows, n_targets = _count(X), _count(Y)
+        if n_rows != n_targets:
+            raise ValueError(f"`Y` must have a row for each of the {n_rows} rows of `X`; got {n_targets}.")
+        if n_rows == 0:
+            return Part(index, None, 0.0)
+        rows = checked_rows(model, X)
+        targets = validation.targets(Y, n_rows, model.sizes[-1], model.dtype, model.loss, softmax=model.has_softmax)
+        weights = validation.sample_weights(sample_weight, n_rows, model.dtype, may_vanish=True)
+    except (TypeError, ValueError) as error:
+        raise type(error)(f"In partition {index}: {error}") from None
+    weight = float(n_rows) if weights is None else float(weights.sum(dtype=np.float64))
+    return Part(index, Data(rows, targets, weights), weight)
+
+
+def _count(rows: Any) -> int:
+    shape = getattr(rows, "shape", None)
+    return int(shape[0]) if shape else len(rows)

@@ -1,0 +1,76 @@
+"""What workers do with a partition: pure functions of a part, the blueprint of the network and its parameters.
+
+Each returns a tuple of numbers and arrays that `add_up` adds to those of other partitions.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fastbp.dask.parts import Blueprint, Part
+from fastbp.dask.worker import threads_for
+from fastbp.engine.cutting import inputs_of
+from fastbp.model.model import passes_of
+from fastbp.training.checkpoint import describe_data
+
+Terms = tuple[Any, ...]  # of a sum over partitions: numbers and arrays
+
+
+def add_up(terms: Sequence[Terms]) -> Terms:
+    """Return the sums of what some partitions have returned, always added in their order."""
+    first, *others = terms
+    if not others:
+        return first
+    sums = [np.array(value) if isinstance(value, np.ndarray) else value for value in first]
+    for other in others:
+        for i, value in enumerate(other):
+            sums[i] = np.add(sums[i], value, out=sums[i]) if isinstance(value, np.ndarray) else sums[i] + value
+    return tuple(sums)
+
+
+def count(part: Part) -> Terms:
+    """Return number of rows and weight of a partition, each as a list of one."""
+    return ([len(part)], [part.weight])
+
+
+def digests(part: Part) -> Terms:
+    """Return a digest of all that a partition has, as a list of one."""
+    if part.data is None:
+        return ([""],)
+    described = describe_data(part.data.X, part.data.targets, part.data.sample_weight)
+    return ([hashlib.blake2b(repr(described).encode(), digest_size=16).hexdigest()],)
+
+
+def gradient(part: Part, blueprint: Blueprint, params: NDArray[Any]) -> Terms:
+    """Return the sum of the rows' weighted costs, and its gradient (n_params,) in the network's dtype."""
+    if part.data is None or part.weight == 0.0:
+        return 0.0, np.zeros_like(params)
+    data, model = part.data, blueprint.model
+    with threads_for(6 * len(data) * inputs_of(data.X).flops_per_row(model.sizes)) as n_threads:
+        cost, grad = passes_of(model).value_and_grad(
+            data.X, data.targets, data.sample_weight, params=writable(params), n_threads=n_threads
+        )
+    grad *= part.weight
+    return cost * part.weight, grad
+
+
+def cost(part: Part, blueprint: Blueprint, params: NDArray[Any]) -> Terms:
+    """Return the sum of the rows' weighted costs."""
+    if part.data is None or part.weight == 0.0:
+        return (0.0,)
+    data, model = part.data, blueprint.model
+    with threads_for(2 * len(data) * inputs_of(data.X).flops_per_row(model.sizes)) as n_threads:
+        mean = passes_of(model).cost(
+            data.X, data.targets, data.sample_weight, params=writable(params), n_threads=n_threads
+        )
+    return (mean * part.weight,)
+
+
+def writable(params: NDArray[Any]) -> NDArray[Any]:
+    """Return parameters as the kernels take them; those that came over the network may be read-only."""
+    return np.require(params, requirements=("C", "W", "A"))
