@@ -78,8 +78,13 @@ ANNOUNCEMENTS = ("DeprecationWarning", "PendingDeprecationWarning", "FutureWarni
 class Requirement(NamedTuple):
     """A line of pyproject.toml: a library and its lower bound."""
 
-    name: str
+    name: str  # with the extras that are wanted, as pip takes it
     oldest: str
+
+    @property
+    def library(self):
+        """The name alone."""
+        return self.name.split("[")[0]
 
 
 class Environment(NamedTuple):
@@ -111,10 +116,10 @@ def requirements(text, extra=INSTALLED_WITH):
     waiting = list(project["dependencies"]) + list(extras[extra])
     while waiting:
         line = waiting.pop(0)
-        name, of_extras, oldest = re.fullmatch(r"([\w.-]+)(?:\[([\w,]+)\])?(?:>=([\w.]+))?", line).groups()
+        name, of_extras, oldest = re.fullmatch(r"([\w.-]+)(\[[\w,]+\])?(?:>=([\w.]+))?", line).groups()
         if name == project.get("name"):
-            waiting += [other for key in of_extras.split(",") for other in extras[key]]
-        elif found.setdefault(name, oldest) != oldest:
+            waiting += [other for key in of_extras[1:-1].split(",") for other in extras[key]]
+        elif found.setdefault(name + (of_extras or ""), oldest) != oldest:
             raise ValueError(f"pyproject.toml has two lower bounds of {name}: {found[name]} and {oldest}")
     return [Requirement(name, oldest) for name, oldest in found.items()]
 
@@ -229,7 +234,7 @@ def oldest_with_a_wheel(python, requirement, log):
     """The oldest version from the lower bound on that this Python has a wheel of, or the bound itself."""
     answer = log.with_name("index")
     answer.unlink(missing_ok=True)
-    arguments = ["-m", "pip", "index", "versions", "--only-binary=:all:", requirement.name]
+    arguments = ["-m", "pip", "index", "versions", "--only-binary=:all:", requirement.library]
     command([python, *arguments], INSTALL_SECONDS, answer)
     text = answer.read_text(encoding="utf-8", errors="replace")
     found = re.search(r"^Available versions: (.*)$", text, re.MULTILINE)
@@ -286,7 +291,7 @@ def tried(environment, needs, folder, is_quick):
     if command([python, "-m", "pip", "install", "-q", "--only-binary=:all:", *names], INSTALL_SECONDS, log) != 0:
         return row(f"pip could not install {' '.join(names)}; is a package index within reach?\n{tail(log)}")
     listed = subprocess.run(
-        [python, "-c", VERSIONS, *(need.name for need in needs), "llvmlite"], capture_output=True, text=True, check=True
+        [python, "-c", VERSIONS, *(need.library for need in needs), "llvmlite"], capture_output=True, text=True, check=True
     )
     versions = dict(line.split("=") for line in listed.stdout.split())
     pytest = ["-m", "pytest", "-q", "-p", "no:cacheprovider", f"--junit-xml={report}"]
