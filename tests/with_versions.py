@@ -291,7 +291,10 @@ def tried(environment, needs, folder, is_quick):
     if command([python, "-m", "pip", "install", "-q", "--only-binary=:all:", *names], INSTALL_SECONDS, log) != 0:
         return row(f"pip could not install {' '.join(names)}; is a package index within reach?\n{tail(log)}")
     listed = subprocess.run(
-        [python, "-c", VERSIONS, *(need.library for need in needs), "llvmlite"], capture_output=True, text=True, check=True
+        [python, "-c", VERSIONS, *(need.library for need in needs), "llvmlite"],
+        capture_output=True,
+        text=True,
+        check=True,
     )
     versions = dict(line.split("=") for line in listed.stdout.split())
     pytest = ["-m", "pytest", "-q", "-p", "no:cacheprovider", f"--junit-xml={report}"]

@@ -50,14 +50,34 @@ class Blueprint:
 
 @dataclass(frozen=True)
 class Part:
-    """The rows of one partition; `data` is None where there are none."""
+    """The rows of one partition.
+
+    Attributes
+    ----------
+    index : int
+        Its number.
+    data : Data or None
+        The rows; None where there are none.
+    weight : float
+        Sum of the weights, or the number of rows.
+    problem : TypeError, ValueError or None
+        What is wrong with them; then `data` is None.  It is no error of the task, so that of several partitions the
+        first can be named, whichever was looked at first.
+    """
 
     index: int
     data: Data | None
-    weight: float  # sum of the weights, or the number of rows
+    weight: float
+    problem: TypeError | ValueError | None = None
 
     def __len__(self) -> int:
         return 0 if self.data is None else len(self.data)
+
+    def rows(self) -> Data | None:
+        """Return those that count, None if none does, or raise what is wrong with them."""
+        if self.problem is not None:
+            raise self.problem
+        return None if self.weight == 0.0 else self.data
 
     def __sizeof__(self) -> int:
         """Bytes, by which Dask judges how full a worker's memory is."""
@@ -69,13 +89,7 @@ class Part:
 
 
 def make_part(index: int, blueprint: Blueprint, X: Any, Y: ArrayLike, sample_weight: ArrayLike | None) -> Part:
-    """Check the rows of a partition.
-
-    Raises
-    ------
-    TypeError, ValueError
-        If something is wrong with them; the message names the partition.
-    """
+    """Return the checked rows of a partition, or what is wrong with them, which names the partition."""
     model = blueprint.model
     try:
         n_rows, n_targets = _count(X), _count(Y)
@@ -87,7 +101,8 @@ def make_part(index: int, blueprint: Blueprint, X: Any, Y: ArrayLike, sample_wei
         targets = validation.targets(Y, n_rows, model.sizes[-1], model.dtype, model.loss, softmax=model.has_softmax)
         weights = validation.sample_weights(sample_weight, n_rows, model.dtype, may_vanish=True)
     except (TypeError, ValueError) as error:
-        raise type(error)(f"In partition {index}: {error}") from None
+        kind = TypeError if isinstance(error, TypeError) else ValueError
+        return Part(index, None, 0.0, kind(f"In partition {index}: {error}"))
     weight = float(n_rows) if weights is None else float(weights.sum(dtype=np.float64))
     return Part(index, Data(rows, targets, weights), weight)
 

@@ -49,7 +49,9 @@ class AllRows:
         self.blueprint = session.constant(blueprint)
         made = [session.task(make_part, i, self.blueprint, *source) for i, source in enumerate(partitions.sources)]
         self.parts = session.hold(made) if persist else made
-        self.n_rows, self.weights = self.total_of(tasks.count)
+        self.n_rows, self.weights, problems = self.total_of(tasks.count)
+        if problems:  # in the order of the partitions
+            raise problems[0]
         self.total_weight = float(np.sum(self.weights))
 
     def __len__(self) -> int:

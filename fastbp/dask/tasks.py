@@ -34,8 +34,8 @@ def add_up(terms: Sequence[Terms]) -> Terms:
 
 
 def count(part: Part) -> Terms:
-    """Return number of rows and weight of a partition, each as a list of one."""
-    return ([len(part)], [part.weight])
+    """Return number of rows and weight of a partition, each as a list of one, and a list of what is wrong with it."""
+    return ([len(part)], [part.weight], [] if part.problem is None else [part.problem])
 
 
 def digests(part: Part) -> Terms:
@@ -48,9 +48,9 @@ def digests(part: Part) -> Terms:
 
 def gradient(part: Part, blueprint: Blueprint, params: NDArray[Any]) -> Terms:
     """Return the sum of the rows' weighted costs, and its gradient (n_params,) in the network's dtype."""
-    if part.data is None or part.weight == 0.0:
+    data, model = part.rows(), blueprint.model
+    if data is None:
         return 0.0, np.zeros_like(params)
-    data, model = part.data, blueprint.model
     with threads_for(6 * len(data) * inputs_of(data.X).flops_per_row(model.sizes)) as n_threads:
         cost, grad = passes_of(model).value_and_grad(
             data.X, data.targets, data.sample_weight, params=writable(params), n_threads=n_threads
@@ -61,9 +61,9 @@ def gradient(part: Part, blueprint: Blueprint, params: NDArray[Any]) -> Terms:
 
 def cost(part: Part, blueprint: Blueprint, params: NDArray[Any]) -> Terms:
     """Return the sum of the rows' weighted costs."""
-    if part.data is None or part.weight == 0.0:
+    data, model = part.rows(), blueprint.model
+    if data is None:
         return (0.0,)
-    data, model = part.data, blueprint.model
     with threads_for(2 * len(data) * inputs_of(data.X).flops_per_row(model.sizes)) as n_threads:
         mean = passes_of(model).cost(
             data.X, data.targets, data.sample_weight, params=writable(params), n_threads=n_threads
