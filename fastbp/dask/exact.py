@@ -48,6 +48,20 @@ class Cost:
         return float(cost / self._rows.total_weight) + add_penalties(self._net, params, np.zeros_like(params))
 
 
+def norm_of(grad: NDArray[Any]) -> float:
+    """Return the Euclidean norm of a gradient (n_params,)."""
+    return math.sqrt(np.einsum("i,i->", grad, grad, dtype=np.float64))
+
+
+def diverged(epoch: int, rate: float) -> TrainingDivergedError:
+    """Return the error of an epoch, counted from 0, with such a learning rate."""
+    return TrainingDivergedError(
+        f"The loss became NaN or infinite in epoch {epoch + 1} with a learning rate of {rate:g}. The network has the "
+        "parameters from before that epoch, and the optimizer's state was reset. Try a smaller learning rate, "
+        "clip_norm=1.0, or inputs scaled to mean 0 and variance 1."
+    )
+
+
 class FullBatch:
     """A fit by steps on all rows, in progress; see `fastbp.training.whole_batch.Trainer`."""
 
@@ -80,8 +94,9 @@ class FullBatch:
         (rate,) = state.optimizer.learning_rates(epoch, 1, plan.epochs)
         cost, grad = self._cost.value_and_grad(net.params)
         if not (math.isfinite(cost) and np.isfinite(grad).all()):
-            self._give_up(epoch, rate)
-        if plan.tol is not None and math.sqrt(np.einsum("i,i->", grad, grad, dtype=np.float64)) <= plan.tol:
+            state.forget()
+            raise diverged(epoch, rate)
+        if plan.tol is not None and norm_of(grad) <= plan.tol:
             self.stopped_by = "tolerance"
             return cost, rate
         before = net.params.copy()
@@ -89,16 +104,9 @@ class FullBatch:
         self._n_taken += 1
         if not np.isfinite(net.params).all():
             net.params[...] = before
-            self._give_up(epoch, rate)
+            state.forget()
+            raise diverged(epoch, rate)
         return cost, rate
-
-    def _give_up(self, epoch: int, rate: float) -> None:
-        self._state.forget()
-        raise TrainingDivergedError(
-            f"The loss became NaN or infinite in epoch {epoch + 1} with a learning rate of {rate:g}. The network has "
-            "the parameters from before that epoch, and the optimizer's state was reset. Try a smaller learning rate, "
-            "clip_norm=1.0, or inputs scaled to mean 0 and variance 1."
-        )
 
     def state(self) -> NDArray[np.float64]:
         """Return what continues: epochs and steps taken, powers, the optimizer's vectors."""

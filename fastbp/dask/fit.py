@@ -11,6 +11,7 @@ from distributed import Client
 
 from fastbp import validation
 from fastbp.dask import tasks
+from fastbp.dask.averaged import Averaged
 from fastbp.dask.exact import Cost, FullBatch
 from fastbp.dask.partitions import Partitions, is_collection, partitions_of
 from fastbp.dask.parts import Blueprint
@@ -77,6 +78,8 @@ def fit(
         resume=resume,
     )
     persist = validation.flag(persist, "persist")
+    if average_every is not None:
+        average_every = validation.positive_integer(average_every, "average_every")
     partitions = partitions_of(X, Y, sample_weight)
     return alone(net, "fit", functools.partial(_fit, net, partitions, plan, client, average_every, persist))
 
@@ -101,20 +104,41 @@ def _fit(
         saved = None
         if plan.resume and plan.checkpoint is not None:
             saved = SavedFit(plan.checkpoint, net, plan.optimizer, in_iterations=True)
-        epochs = _iterations(net, rows, plan, plan.optimizer if saved is None else saved.optimizer)
-        description = _describe(net, rows, plan, epochs.rule)
+        rule = plan.optimizer if saved is None else saved.optimizer
+        epochs = _iterations(net, rows, plan, rule, average_every)
+        description = _describe(net, rows, plan, epochs.rule, average_every)
         if saved is not None:
             saved.compare(description)
         return train_epochs(net, epochs, plan, validation_cost, saved, description, names)
 
 
-def _iterations(net: Network, rows: AllRows, plan: Plan, rule: Optimizer | WholeBatchOptimizer | None) -> Iterations:
+def _iterations(
+    net: Network,
+    rows: AllRows,
+    plan: Plan,
+    rule: Optimizer | WholeBatchOptimizer | None,
+    average_every: int | None,
+) -> Iterations:
     """Return the epochs of the fit."""
+    n_rows = len(rows)
+    if isinstance(rule, WholeBatchOptimizer):
+        plan.require_whole_batch(rule, n_rows)
+        rule.require(net)
+    batch_rows = n_rows if isinstance(rule, WholeBatchOptimizer) else batch_rows_for(plan.batch_size, n_rows)
+    if average_every is not None and batch_rows == n_rows:
+        raise ValueError(
+            f"`average_every` must be None where each step looks at all {n_rows} rows, and nothing is averaged; got "
+            f"{average_every}. Use mini-batches, such as batch_size=32, or leave it out."
+        )
     if isinstance(rule, WholeBatchOptimizer):
         raise NotImplementedError
     state = continued_state(net, training_state_of(net), rule, plan.seed)
     keep_training_state(net, state)
-    trainer = FullBatch(net, rows, state, plan)
+    trainer: FullBatch | Averaged
+    if batch_rows == n_rows:
+        trainer = FullBatch(net, rows, state, plan)
+    else:
+        trainer = Averaged(net, rows, state, plan, batch_rows, average_every)
     return Iterations(net, state.optimizer, trainer, trainer.columns)
 
 
@@ -137,11 +161,15 @@ def _validation_cost(
     return lambda: cost.value(net.params)
 
 
-def _describe(net: Network, rows: AllRows, plan: Plan, rule: Any) -> dict[str, Any]:
+def _describe(net: Network, rows: AllRows, plan: Plan, rule: Any, average_every: int | None) -> dict[str, Any]:
     """Return what a checkpoint says of the fit."""
     if plan.checkpoint is None:
         return {}
     n_rows = len(rows)
     arguments = plan.describe(n_rows, batch_rows_for(plan.batch_size, n_rows), rule)
     (digests,) = rows.total_of(tasks.digests)
-    return {"network": describe(net), "fit": {**arguments, "partitions": digests}, "epochs": plan.epochs}
+    return {
+        "network": describe(net),
+        "fit": {**arguments, "average_every": average_every, "partitions": digests},
+        "epochs": plan.epochs,
+    }

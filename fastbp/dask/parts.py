@@ -10,7 +10,7 @@ from functools import cached_property
 from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
 from fastbp import validation
 from fastbp.engine.parameters import count_params
@@ -24,22 +24,28 @@ _OVERHEAD = 1000  # bytes of a part beside its arrays
 
 
 class Blueprint:
-    """A network without its parameters and penalties: what workers apply parameters to that come with each task.
+    """A network without its parameters: what workers apply parameters to that come with each task.
 
     Parameters
     ----------
     net : Definition
         The network.
+    penalties : tuple of float
+        L2 and L1 penalty, in place of the network's; by default none.
     """
 
-    def __init__(self, net: Definition) -> None:
+    def __init__(self, net: Definition, penalties: tuple[float, float] = (0.0, 0.0)) -> None:
         self._sizes, self._dtype, self._names = net.sizes, net.dtype, net.feature_names
-        self._settings = settings_of(net) | {"l2_penalty": 0.0, "l1_penalty": 0.0}
+        self._settings = settings_of(net) | dict(zip(("l2_penalty", "l1_penalty"), penalties, strict=True))
 
     @cached_property
     def model(self) -> Model:
         """The model, whose own parameters mean nothing; made once in each process, for it keeps buffers."""
-        model = from_params(Model, np.zeros(count_params(self._sizes), self._dtype), self._sizes, **self._settings)
+        return self.model_of(np.zeros(count_params(self._sizes), self._dtype))
+
+    def model_of(self, params: NDArray[Any]) -> Model:
+        """Return a model around parameters, which its training changes in place."""
+        model = from_params(Model, params, self._sizes, **self._settings)
         model.feature_names = self._names
         return model
 

@@ -53,14 +53,15 @@ class AllRows:
         if problems:  # in the order of the partitions
             raise problems[0]
         self.total_weight = float(np.sum(self.weights))
+        self.has_weights = any(weights is not None for *_, weights in partitions.sources)
 
     def __len__(self) -> int:
         return sum(self.n_rows)
 
     @property
     def mean_weight(self) -> float:
-        """Mean weight of a row."""
-        return self.total_weight / len(self)
+        """Mean weight of a row; 0 without weights."""
+        return self.total_weight / len(self) if self.has_weights else 0.0
 
     def require_rows(self) -> None:
         """Raise unless a row counts."""
@@ -79,6 +80,7 @@ class AllRows:
         params: NDArray[Any],
         *arguments: Any,
         of_part: Callable[[int], tuple[Any, ...]] = lambda i: (),
+        blueprint: Any = None,
     ) -> Terms:
         """Return the sums over the partitions of what a task returns, which are ours.
 
@@ -92,10 +94,13 @@ class AllRows:
             Small values, or futures.
         of_part : callable
             Returns further arguments for a partition, by its number.
+        blueprint : Future, optional
+            Of a network with penalties; by default that of the rows, which has none.
         """
+        blueprint = self.blueprint if blueprint is None else blueprint
         vector = self.session.vector(params)
         terms = [
-            self.session.task(task, part, self.blueprint, vector, *arguments, *of_part(i))
+            self.session.task(task, part, blueprint, vector, *arguments, *of_part(i))
             for i, part in enumerate(self.parts)
         ]
         return tuple(np.array(x) if isinstance(x, np.ndarray) else x for x in self._sum(terms))

@@ -48,7 +48,7 @@ def _own_client() -> Iterator[Client]:
             n_workers=1,
             threads_per_worker=thread_count(None),
             processes=False,
-            dashboard_address=None,
+            dashboard_address="127.0.0.1:0",
             memory_limit=None,
         ) as cluster,
         Client(cluster, set_as_default=False) as client,
