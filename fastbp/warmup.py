@@ -11,7 +11,7 @@ import numpy as np
 from fastbp.derivatives.perturbation import finite_difference_gradient
 from fastbp.export.predict_many import predict_many
 from fastbp.inspection.gradient_check import check_gradient
-from fastbp.kernels.roots import optimizer_step
+from fastbp.kernels.roots import lbfgs_steps, optimizer_step
 from fastbp.network import Network
 from fastbp.training.lbfgs import LBFGS
 from fastbp.training.levenberg_marquardt import LevenbergMarquardt
@@ -91,6 +91,7 @@ def _use_every_kernel(dtype: str) -> float:
     for rule in (LBFGS(), LevenbergMarquardt()):
         net.fit(X, Y, epochs=1, optimizer=rule)
     optimizer_step.run.of(net.dtype)
+    lbfgs_steps.run.of(net.dtype)
     finite_difference_gradient(net, X, Y, dtype=net.dtype)
     net.hvp(X, Y, net.params)
     net.laplacian(X)

@@ -137,7 +137,14 @@ def test_parameters_are_the_means_of_the_walks(kind, weighted, every):
 def test_one_partition_is_a_local_fit(dtype):
     X, Y, weights = (array.astype(dtype) for array in data())
     ours, theirs = network(dtype=dtype, dropout=0.2), network(dtype=dtype, dropout=0.2)
-    arguments = {"epochs": 3, "batch_size": 8, "optimizer": bp.AdamW(0.01), "clip_norm": 0.5, "shuffle": False, "seed": 5}
+    arguments = {
+        "epochs": 3,
+        "batch_size": 8,
+        "optimizer": bp.AdamW(0.01),
+        "clip_norm": 0.5,
+        "shuffle": False,
+        "seed": 5,
+    }
     one = (N_ROWS,)
     history = on_dask.fit(ours, cut(X, one), cut(Y, one), sample_weight=cut(weights, one), **arguments)
     expected = theirs.fit(X, Y, sample_weight=weights, **arguments)
@@ -158,10 +165,12 @@ def test_rows_are_shuffled_anew_in_each_epoch_by_the_seed_alone():
     assert np.array_equal(fitted(3), first)
     assert not np.array_equal(fitted(4), first)
     assert not np.array_equal(fitted(3, shuffle=False), first)
-    with LocalCluster(n_workers=3, threads_per_worker=2, processes=False, dashboard_address="127.0.0.1:0") as cluster:
-        with Client(cluster, set_as_default=False) as other:
-            assert np.array_equal(fitted(3, client=other), first)
-            assert np.array_equal(fitted(3, client=other, persist=False), first)
+    with (
+        LocalCluster(n_workers=3, threads_per_worker=2, processes=False, dashboard_address="127.0.0.1:0") as cluster,
+        Client(cluster, set_as_default=False) as other,
+    ):
+        assert np.array_equal(fitted(3, client=other), first)
+        assert np.array_equal(fitted(3, client=other, persist=False), first)
 
 
 def test_a_checkpoint_continues_with_the_same_bits(tmp_path):
@@ -208,7 +217,7 @@ def test_what_cannot_be_is_refused():
         ({"batch_size": 91}, "`batch_size` must be at most the number of rows of X, 90; got 91"),
     ]:
         net = network()
-        with pytest.raises(ValueError) as caught:
+        with pytest.raises(ValueError, match="must") as caught:
             on_dask.fit(net, X, Y, **arguments)
         assert text in str(caught.value)
         assert np.array_equal(net.params, network().params)

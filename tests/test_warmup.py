@@ -26,6 +26,7 @@ from numba.core import event
 import numpy as np
 import importlib, pkgutil
 from fastbp.kernels import roots
+from fastbp.kernels.roots import lbfgs_steps
 from fastbp.training.gradient_steps import GradientSteps
 modules = [importlib.import_module(f"{roots.__name__}.{m.name}") for m in pkgutil.iter_modules(roots.__path__)]
 def found():
@@ -37,7 +38,7 @@ def use(dtype):
     X, labels = np.ones((8, 3), dtype), [0, 1] * 4
     net.fit(X, labels, epochs=2, batch_size=3)
     net.step(X, X[:, :2] / 2), net.predict_one(X[0])
-    GradientSteps(net, net._training_state)
+    GradientSteps(net, net._training_state), lbfgs_steps.run.of(net.dtype)
     net.fit(X, labels, epochs=2, optimizer=bp.LBFGS())
     of_values = bp.Network([3, 5, 2], "tanh", dtype=dtype, seed=0)
     for rule in (bp.LevenbergMarquardt(), bp.BayesianRegularization()):

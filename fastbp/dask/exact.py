@@ -37,15 +37,17 @@ class Cost:
 
     def value_and_grad(self, params: NDArray[Any]) -> tuple[float, NDArray[Any]]:
         """Cost and gradient (n_params,), in the network's dtype and ours."""
-        total = self._rows.total_weight
-        cost, grad = self._rows.sum_of(tasks.gradient, params)
-        grad /= total
-        return cost / total + add_penalties(self._net, params, grad), grad
+        cost, grad = self._rows.sum_of(tasks.gradient, params, of_part=self._share)
+        return cost + add_penalties(self._net, params, grad), grad
 
     def value(self, params: NDArray[Any]) -> float:
         """Cost."""
-        (cost,) = self._rows.sum_of(tasks.cost, params)
-        return float(cost / self._rows.total_weight) + add_penalties(self._net, params, np.zeros_like(params))
+        (cost,) = self._rows.sum_of(tasks.cost, params, of_part=self._share)
+        return float(cost) + add_penalties(self._net, params, np.zeros_like(params))
+
+    def _share(self, i: int) -> tuple[float]:
+        """Return the share of a partition in the weight of all."""
+        return (self._rows.weights[i] / self._rows.total_weight,)
 
 
 def norm_of(grad: NDArray[Any]) -> float:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable, Sequence
 from datetime import timedelta
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 from distributed import Client
 
@@ -13,25 +13,30 @@ from fastbp import validation
 from fastbp.dask import tasks
 from fastbp.dask.averaged import Averaged
 from fastbp.dask.exact import Cost, FullBatch
+from fastbp.dask.lbfgs import SummedLBFGS
 from fastbp.dask.partitions import Partitions, is_collection, partitions_of
 from fastbp.dask.parts import Blueprint
 from fastbp.dask.rows import AllRows
 from fastbp.dask.session import Session, session_on
+from fastbp.dask.squares import SummedEquations
 from fastbp.model.model import passes_of
 from fastbp.network import Network
 from fastbp.storage.atomic import PathLike
 from fastbp.storage.networks import describe
 from fastbp.system.alone import alone
 from fastbp.system.memory import require_writable
+from fastbp.training.bayesian_regularization import BayesianRegularization, BayesianTrainer
 from fastbp.training.early_stopping import EarlyStopping
 from fastbp.training.fit import train_epochs, validation_set
 from fastbp.training.history import Callback, History
+from fastbp.training.lbfgs import LBFGS
+from fastbp.training.levenberg_marquardt import LevenbergMarquardt, SquaresTrainer, sums_in_float32
 from fastbp.training.optimizers import Optimizer
 from fastbp.training.plan import Plan, batch_rows_for
 from fastbp.training.saved_fit import SavedFit
 from fastbp.training.state import continued_state
 from fastbp.training.trained import keep_training_state, training_state_of
-from fastbp.training.whole_batch import Iterations, WholeBatchOptimizer
+from fastbp.training.whole_batch import Iterations, Trainer, WholeBatchOptimizer
 from fastbp.validation.arrays import require_columns
 
 
@@ -131,7 +136,7 @@ def _iterations(
             f"{average_every}. Use mini-batches, such as batch_size=32, or leave it out."
         )
     if isinstance(rule, WholeBatchOptimizer):
-        raise NotImplementedError
+        return Iterations(net, rule, _whole_batch(net, rows, rule), rule.columns, rule.reasons)
     state = continued_state(net, training_state_of(net), rule, plan.seed)
     keep_training_state(net, state)
     trainer: FullBatch | Averaged
@@ -140,6 +145,21 @@ def _iterations(
     else:
         trainer = Averaged(net, rows, state, plan, batch_rows, average_every)
     return Iterations(net, state.optimizer, trainer, trainer.columns)
+
+
+def _whole_batch(net: Network, rows: AllRows, rule: WholeBatchOptimizer) -> Trainer:
+    """Return what takes the iterations of a rule that looks at all rows."""
+    if type(rule) is LBFGS:
+        return SummedLBFGS(rule, net, Cost(net, rows))
+    if type(rule) is LevenbergMarquardt:
+        return SquaresTrainer(rule, net, cast(Any, SummedEquations(net, rows, is_mixed=sums_in_float32(rule, net))))
+    if type(rule) is BayesianRegularization:
+        return BayesianTrainer(rule, net, cast(Any, SummedEquations(net, rows)))
+    raise TypeError(
+        "`optimizer` must be bp.LBFGS, bp.LevenbergMarquardt, bp.BayesianRegularization or one whose steps are made of "
+        f"gradients, as bp.Adam's; got {type(rule).__name__}, whose trainer wants all rows in one place. Use "
+        "Network.fit for it."
+    )
 
 
 def _validation_cost(

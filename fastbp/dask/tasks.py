@@ -15,6 +15,8 @@ from numpy.typing import NDArray
 from fastbp.dask.parts import Blueprint, Part
 from fastbp.dask.worker import threads_for
 from fastbp.engine.cutting import inputs_of
+from fastbp.engine.normal_equations import NormalEquations, shape_of
+from fastbp.model.definition import problem_of
 from fastbp.model.model import passes_of
 from fastbp.training.checkpoint import describe_data
 
@@ -46,8 +48,8 @@ def digests(part: Part) -> Terms:
     return ([hashlib.blake2b(repr(described).encode(), digest_size=16).hexdigest()],)
 
 
-def gradient(part: Part, blueprint: Blueprint, params: NDArray[Any]) -> Terms:
-    """Return the sum of the rows' weighted costs, and its gradient (n_params,) in the network's dtype."""
+def gradient(part: Part, blueprint: Blueprint, params: NDArray[Any], share: float) -> Terms:
+    """Return `share` times the mean cost of the rows and its gradient (n_params,), in the network's dtype."""
     data, model = part.rows(), blueprint.model
     if data is None:
         return 0.0, np.zeros_like(params)
@@ -55,12 +57,12 @@ def gradient(part: Part, blueprint: Blueprint, params: NDArray[Any]) -> Terms:
         cost, grad = passes_of(model).value_and_grad(
             data.X, data.targets, data.sample_weight, params=writable(params), n_threads=n_threads
         )
-    grad *= part.weight
-    return cost * part.weight, grad
+    grad *= share
+    return share * cost, grad
 
 
-def cost(part: Part, blueprint: Blueprint, params: NDArray[Any]) -> Terms:
-    """Return the sum of the rows' weighted costs."""
+def cost(part: Part, blueprint: Blueprint, params: NDArray[Any], share: float) -> Terms:
+    """Return `share` times the mean cost of the rows."""
     data, model = part.rows(), blueprint.model
     if data is None:
         return (0.0,)
@@ -68,7 +70,20 @@ def cost(part: Part, blueprint: Blueprint, params: NDArray[Any]) -> Terms:
         mean = passes_of(model).cost(
             data.X, data.targets, data.sample_weight, params=writable(params), n_threads=n_threads
         )
-    return (mean * part.weight,)
+    return (share * mean,)
+
+
+def equations(part: Part, blueprint: Blueprint, params: NDArray[Any], is_mixed: bool) -> Terms:
+    """Return half the weighted sum of squares, its gradient, and J^T J's lower triangle, row by row, in float64."""
+    data, model, n = part.rows(), blueprint.model, len(params)
+    if data is None:
+        return 0.0, np.zeros(n), np.zeros(n * (n + 1) // 2)
+    problem = problem_of(model)
+    with threads_for(2.0 * len(data) * shape_of(problem).products_per_row) as n_threads:
+        own = NormalEquations(problem, data, n_threads, is_mixed=is_mixed)
+        half_squares, grad, hessian = own.equations(writable(params))
+        own.end()
+    return half_squares, grad, hessian[np.tril_indices(n)]
 
 
 def writable(params: NDArray[Any]) -> NDArray[Any]:

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastbp.engine.batch_cost import BatchCost
+from fastbp.engine.normal_equations import NormalEquations
 from fastbp.engine.objective import Objective
 from fastbp.engine.rows import Data
 from fastbp.model.definition import problem_of
@@ -84,7 +85,8 @@ def minimise(
     weight = float(n_rows if weights is None else weights.sum(dtype=np.float64))
     problem = replace(problem_of(net), penalties=(objective.l2 / weight, 0.0))
     rule = LevenbergMarquardt(min_gradient=settings.tol)
-    trainer = SquaresTrainer(rule, net, problem, data, settings.n_threads, is_mixed=sums_in_float32(rule, net))
+    equations = NormalEquations(problem, data, settings.n_threads, is_mixed=sums_in_float32(rule, net))
+    trainer = SquaresTrainer(rule, net, equations)
     losses = list[float]()
 
     def record(rows: NDArray[np.float64]) -> None:

@@ -10,6 +10,7 @@ import numpy as np
 import scipy.linalg
 from numpy.typing import NDArray
 
+from fastbp.engine.normal_equations import NormalEquations
 from fastbp.engine.rows import Data
 from fastbp.model.definition import problem_of
 from fastbp.model.model import Model
@@ -149,14 +150,14 @@ class BayesianRegularization(WholeBatchOptimizer):
         >>> net.fit([[0.0], [1.0], [2.0]], [1, 3, 5], optimizer=optimizer).stopped_by  # calls it
         'min_gradient'
         """
-        return _Trainer(self, net, data, n_threads)
+        return BayesianTrainer(self, net, NormalEquations(problem_of(net), data, n_threads))
 
 
-class _Trainer(SquaresTrainer):
-    """A fit in progress."""
+class BayesianTrainer(SquaresTrainer):
+    """A fit in progress; see `SquaresTrainer`."""
 
-    def __init__(self, rule: BayesianRegularization, net: Model, data: Data, n_threads: int | None) -> None:
-        super().__init__(rule, net, problem_of(net), data, n_threads, is_mixed=False)
+    def __init__(self, rule: BayesianRegularization, net: Model, equations: NormalEquations) -> None:
+        super().__init__(rule, net, equations)
         self._warmup, self._n_taken = rule.warmup, 0
         self._n_targets = self.equations.total_weight * net.sizes[-1]
         self._choose(float(net.n_params), _FIRST_ALPHA, 1.0)
@@ -166,9 +167,11 @@ class _Trainer(SquaresTrainer):
         self.equations.set_objective(beta, alpha)
 
     def most_at_once(self) -> int:
+        """Return 1: after each iteration the objective changes."""
         return 1
 
     def advance(self, n_epochs: int, record: Callable[[NDArray[np.float64]], None]) -> None:
+        """Take iterations, after each of which alpha and beta are chosen anew."""
         rows = list[list[float]]()
         row = np.zeros((1, 4))
         try:
@@ -202,9 +205,11 @@ class _Trainer(SquaresTrainer):
         return gamma, alpha, free / (2 * max(self.equations.sum_of_squares, tiny))
 
     def state(self) -> NDArray[np.float64]:
+        """Return all that continues."""
         return np.array([*super().state(), self._n_taken, *self._chosen])
 
     def restore(self, state: NDArray[np.float64]) -> bool:
+        """Continue from a state."""
         if not np.isfinite(state).all():
             return False
         n_taken, gamma, alpha, beta = state[3:].tolist()

@@ -21,7 +21,7 @@ from fastbp.training.state import diverged_where_it_begins
 from fastbp.training.whole_batch import Trainer, WholeBatchOptimizer
 from fastbp.validation.numbers import MOST_STEPS, store_number
 
-_REASONS = {
+REASONS = {
     kernel.SMALL_GRADIENT: "gtol",
     kernel.SMALL_DECREASE: "ftol",
     kernel.NO_STEP: "line_search",
@@ -87,7 +87,7 @@ class LBFGS(WholeBatchOptimizer):
     """
 
     columns: ClassVar[tuple[str, ...]] = ("gradient_norm", "evaluations")
-    reasons: ClassVar[tuple[str, ...]] = tuple(_REASONS.values())
+    reasons: ClassVar[tuple[str, ...]] = tuple(REASONS.values())
 
     history: int = 10
     max_line_search: int = 20
@@ -129,6 +129,13 @@ class LBFGS(WholeBatchOptimizer):
         return _Trainer(self, net, data, n_threads)
 
 
+def counts_are_possible(state: NDArray[np.float64], rule: LBFGS) -> bool:
+    """Whether what a file holds may be the memory of a fit by a rule."""
+    counts = state[[kernel.N_PAIRS, kernel.NEXT_PAIR, kernel.EVALUATIONS, kernel.HAS_GRADIENT]]
+    most = np.array([rule.history, rule.history - 1, MOST_STEPS, 1], np.float64)
+    return bool(((counts == np.floor(counts)) & (counts >= 0) & (counts <= most)).all())
+
+
 class _Trainer:
     """A fit by L-BFGS in progress; see `fastbp.training.whole_batch.Trainer`."""
 
@@ -163,15 +170,13 @@ class _Trainer:
         self._time.note(int(frame.memory[kernel.EVALUATIONS] - evaluations), time.perf_counter() - began)
         if frame.status == DIVERGED:
             raise diverged_where_it_begins()
-        self.stopped_by = _REASONS.get(frame.status)
+        self.stopped_by = REASONS.get(frame.status)
 
     def state(self) -> NDArray[np.float64]:
         return self._frame.memory.copy()
 
     def restore(self, state: NDArray[np.float64]) -> bool:
-        counts = state[[kernel.N_PAIRS, kernel.NEXT_PAIR, kernel.EVALUATIONS, kernel.HAS_GRADIENT]]
-        most = np.array([self._rule.history, self._rule.history - 1, MOST_STEPS, 1], np.float64)
-        if not ((counts == np.floor(counts)) & (counts >= 0) & (counts <= most)).all():
+        if not counts_are_possible(state, self._rule):
             return False
         self._frame.memory[...] = state
         return True

@@ -12,10 +12,9 @@ from numpy.typing import NDArray
 
 from fastbp.engine.interruption import StepTime
 from fastbp.engine.normal_equations import NormalEquations
-from fastbp.engine.problem import Problem
 from fastbp.engine.rows import Data
 from fastbp.kernels.roots import normal_equations as kernel
-from fastbp.model.definition import problem_of
+from fastbp.model.definition import has_own_functions, problem_of
 from fastbp.model.model import Model
 from fastbp.system.caller import warn
 from fastbp.training.early_stopping import EarlyStopping
@@ -197,7 +196,8 @@ class LevenbergMarquardt(WholeBatchOptimizer):
         >>> net.fit([[0.0], [1.0], [2.0]], [1, 3, 5], optimizer=optimizer).stopped_by  # calls it
         'min_gradient'
         """
-        return SquaresTrainer(self, net, problem_of(net), data, n_threads, is_mixed=sums_in_float32(self, net))
+        equations = NormalEquations(problem_of(net), data, n_threads, is_mixed=sums_in_float32(self, net))
+        return SquaresTrainer(self, net, equations)
 
 
 def sums_in_float32(rule: LevenbergMarquardt, net: Model) -> bool:
@@ -237,14 +237,20 @@ def require_squares(rule: WholeBatchOptimizer, net: Model) -> None:
 class SquaresTrainer:
     """A fit by Levenberg-Marquardt in progress; see `fastbp.training.whole_batch.Trainer`.
 
-    The cost is that of a problem, which may have penalties that the network has not.
+    Parameters
+    ----------
+    rule : LevenbergMarquardt or BayesianRegularization
+        The rule.
+    net : Model
+        The network.
+    equations : NormalEquations
+        Its equations on some data, or others that take the same iterations; the cost is theirs, which may have
+        penalties that the network has not.
     """
 
-    def __init__(
-        self, rule: Any, net: Model, problem: Problem, data: Data, n_threads: int | None, *, is_mixed: bool
-    ) -> None:
-        self._net, self._has_own = net, bool(problem.own)
-        self.equations = NormalEquations(problem, data, n_threads, is_mixed=is_mixed)
+    def __init__(self, rule: Any, net: Model, equations: NormalEquations) -> None:
+        self._net, self._has_own = net, has_own_functions(net)
+        self.equations = equations
         self.equations.set_rule(
             mu=rule.mu,
             by_gain_ratio=getattr(rule, "damping", "trainlm") == "gain_ratio",

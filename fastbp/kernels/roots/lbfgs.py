@@ -110,11 +110,17 @@ def run(task, slot, addresses, control, like, first_step, rates):
 def fit_of(job, x, memory, scratch, rules):
     """Where everything lies in the memory and in the scratch."""
     n, most = job.net.plan[in_plan.N_PARAMS], int(rules[HISTORY])
+    alpha = shift(scratch, n)
+    pairs = pairs_of(memory, n, most)
+    return Fit(job, x, memory, shift(memory, GRADIENT), pairs, scratch, alpha, shift(alpha, most), rules)
+
+
+@leaf
+def pairs_of(memory, n, most):
+    """The pairs of steps in the memory of n parameters."""
     rho = shift(memory, GRADIENT + n)
     s = shift(rho, most)
-    pairs = Pairs(n, most, shift(memory, N_PAIRS), shift(memory, GAMMA), rho, s, shift(s, most * n))
-    alpha = shift(scratch, n)
-    return Fit(job, x, memory, shift(memory, GRADIENT), pairs, scratch, alpha, shift(alpha, most), rules)
+    return Pairs(n, most, shift(memory, N_PAIRS), shift(memory, GAMMA), rho, s, shift(s, most * n))
 
 
 @leaf
