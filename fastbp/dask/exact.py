@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -11,6 +12,7 @@ from numpy.typing import NDArray
 
 from fastbp.dask import tasks
 from fastbp.dask.rows import AllRows
+from fastbp.engine.objective import Objective
 from fastbp.model.model import Model
 from fastbp.training.gradient_steps import GradientSteps, add_penalties
 from fastbp.training.plan import Plan
@@ -30,20 +32,26 @@ class Cost:
         The network, which has the penalties.
     rows : AllRows
         The rows.
+    objective : Objective, optional
+        What is minimised, if it is not the network's own loss and penalties; its penalties are divided by the sum of
+        the weights.
     """
 
-    def __init__(self, net: Model, rows: AllRows) -> None:
-        self._net, self._rows = net, rows
+    def __init__(self, net: Model, rows: AllRows, objective: Objective | None = None) -> None:
+        self._net, self._rows, self._penalties = net, rows, net.penalties
+        self._objective = None if objective is None else replace(objective, l2=0.0, l1=0.0)
+        if objective is not None:
+            self._penalties = objective.l2 / rows.total_weight, objective.l1 / rows.total_weight
 
     def value_and_grad(self, params: NDArray[Any]) -> tuple[float, NDArray[Any]]:
         """Cost and gradient (n_params,), in the network's dtype and ours."""
-        cost, grad = self._rows.sum_of(tasks.gradient, params, of_part=self._share)
-        return cost + add_penalties(self._net, params, grad), grad
+        cost, grad = self._rows.sum_of(tasks.gradient, params, self._objective, of_part=self._share)
+        return float(cost) + add_penalties(self._net.sizes, self._penalties, params, grad), grad
 
-    def value(self, params: NDArray[Any]) -> float:
+    def cost(self, params: NDArray[Any]) -> float:
         """Cost."""
-        (cost,) = self._rows.sum_of(tasks.cost, params, of_part=self._share)
-        return float(cost) + add_penalties(self._net, params, np.zeros_like(params))
+        (cost,) = self._rows.sum_of(tasks.cost, params, self._objective, of_part=self._share)
+        return float(cost) + add_penalties(self._net.sizes, self._penalties, params, np.zeros_like(params))
 
     def _share(self, i: int) -> tuple[float]:
         """Return the share of a partition in the weight of all."""

@@ -137,6 +137,11 @@ def _iterations(
         )
     if isinstance(rule, WholeBatchOptimizer):
         return Iterations(net, rule, _whole_batch(net, rows, rule), rule.columns, rule.reasons)
+    if batch_rows == n_rows and any(net.dropout):
+        raise ValueError(
+            f"`dropout` must be 0 where each step looks at all rows, whose masks no partition knows; the network has "
+            f"{net.dropout}. Make it without dropout, or use mini-batches, such as batch_size=32."
+        )
     state = continued_state(net, training_state_of(net), rule, plan.seed)
     keep_training_state(net, state)
     trainer: FullBatch | Averaged
@@ -178,7 +183,7 @@ def _validation_cost(
     except (TypeError, ValueError) as error:
         raise type(error)(f"In `validation_data`: {error}") from None
     cost = Cost(net, rows)
-    return lambda: cost.value(net.params)
+    return lambda: cost.cost(net.params)
 
 
 def _describe(net: Network, rows: AllRows, plan: Plan, rule: Any, average_every: int | None) -> dict[str, Any]:

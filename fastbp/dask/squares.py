@@ -37,13 +37,16 @@ class SummedEquations:
         The rows.
     is_mixed : bool
         Whether the products of J^T J are made in float32 for a network in float64.
+    l2_penalty : float, optional
+        In place of the network's.
     """
 
     n_threads = 1
     seconds = 1.0  # an iteration is a call of its own
 
-    def __init__(self, net: Model, rows: AllRows, *, is_mixed: bool = False) -> None:
+    def __init__(self, net: Model, rows: AllRows, *, is_mixed: bool = False, l2_penalty: float | None = None) -> None:
         self._net, self._rows, self._is_mixed = net, rows, is_mixed
+        self._l2_penalty = net.penalties[0] if l2_penalty is None else l2_penalty
         n = net.n_params
         cure = "Make the layers smaller, or train with bp.LBFGS(), which keeps some vectors as long as the parameters."
         require_memory(24 * n * n, f"J^T J and its factor for {n} parameters", cure)
@@ -62,7 +65,7 @@ class SummedEquations:
         self._ridge = np.full(self._net.n_params, 0.0 if ridge is None else ridge)
         if ridge is None:
             for W in views(self._ridge, self._net.sizes)[0]:
-                W[...] = self._net.penalties[0] * self.total_weight
+                W[...] = self._l2_penalty * self.total_weight
 
     def set_rule(
         self,

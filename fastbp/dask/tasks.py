@@ -14,8 +14,10 @@ from numpy.typing import NDArray
 
 from fastbp.dask.parts import Blueprint, Part
 from fastbp.dask.worker import threads_for
+from fastbp.engine.batch_cost import BatchCost
 from fastbp.engine.cutting import inputs_of
 from fastbp.engine.normal_equations import NormalEquations, shape_of
+from fastbp.engine.objective import Objective
 from fastbp.model.definition import problem_of
 from fastbp.model.model import passes_of
 from fastbp.training.checkpoint import describe_data
@@ -48,28 +50,39 @@ def digests(part: Part) -> Terms:
     return ([hashlib.blake2b(repr(described).encode(), digest_size=16).hexdigest()],)
 
 
-def gradient(part: Part, blueprint: Blueprint, params: NDArray[Any], share: float) -> Terms:
+def gradient(
+    part: Part, blueprint: Blueprint, params: NDArray[Any], objective: Objective | None, share: float
+) -> Terms:
     """Return `share` times the mean cost of the rows and its gradient (n_params,), in the network's dtype."""
     data, model = part.rows(), blueprint.model
     if data is None:
         return 0.0, np.zeros_like(params)
     with threads_for(6 * len(data) * inputs_of(data.X).flops_per_row(model.sizes)) as n_threads:
-        cost, grad = passes_of(model).value_and_grad(
-            data.X, data.targets, data.sample_weight, params=writable(params), n_threads=n_threads
-        )
+        if objective is None:
+            cost, grad = passes_of(model).value_and_grad(
+                data.X, data.targets, data.sample_weight, params=writable(params), n_threads=n_threads
+            )
+        else:
+            cost, grad = BatchCost(problem_of(model), data, objective, n_threads=n_threads).value_and_grad(
+                writable(params)
+            )
     grad *= share
     return share * cost, grad
 
 
-def cost(part: Part, blueprint: Blueprint, params: NDArray[Any], share: float) -> Terms:
+def cost(part: Part, blueprint: Blueprint, params: NDArray[Any], objective: Objective | None, share: float) -> Terms:
     """Return `share` times the mean cost of the rows."""
     data, model = part.rows(), blueprint.model
     if data is None:
         return (0.0,)
     with threads_for(2 * len(data) * inputs_of(data.X).flops_per_row(model.sizes)) as n_threads:
-        mean = passes_of(model).cost(
-            data.X, data.targets, data.sample_weight, params=writable(params), n_threads=n_threads
-        )
+        if objective is None:
+            mean = passes_of(model).cost(
+                data.X, data.targets, data.sample_weight, params=writable(params), n_threads=n_threads
+            )
+        else:
+            own = BatchCost(problem_of(model), data, objective, gradient=False, n_threads=n_threads)
+            mean = own.cost(writable(params))
     return (share * mean,)
 
 

@@ -1,4 +1,12 @@
-"""A walk: steps on mini-batches of one partition, from parameters that all partitions begin with."""
+"""Walks: steps on mini-batches of one partition, from parameters that all begin with, and the mean of where they lead.
+
+In a round all partitions p begin with the same parameters and vectors of the optimizer.  Each takes its next steps, at
+most `average_every`, on n_p of its rows; then, with N the sum of the n_p,
+
+    parameters = sum over p of n_p / N * parameters_p,
+
+and likewise each vector of the optimizer.  The count of steps goes on with that of the longest walk.
+"""
 
 from __future__ import annotations
 
@@ -10,10 +18,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastbp.dask.parts import Blueprint, Part
+from fastbp.dask.rows import AllRows
 from fastbp.dask.tasks import Terms
 from fastbp.dask.worker import threads_for
 from fastbp.engine.calls import DIVERGED
 from fastbp.engine.cutting import inputs_of
+from fastbp.engine.objective import Objective
+from fastbp.model.model import Model
 from fastbp.training.state import OptimizerState
 from fastbp.training.steps import Steps
 
@@ -38,7 +49,7 @@ class Walk:
         What the orders of the rows are made of; None for their own order.
     dropout_seed : int
         What the masks are made of.
-    mean_weight, clip_norm : float
+    mean_weight, clip_norm, objective
         As `Steps` has them.
     """
 
@@ -55,6 +66,7 @@ class Walk:
     dropout_seed: int
     mean_weight: float
     clip_norm: float
+    objective: Objective | None
 
     def rows_of(self, n_rows: int) -> slice:
         """Return which places in a partition's order this round comes to."""
@@ -89,6 +101,7 @@ def walk(
             data,
             state,
             batch_rows,
+            objective=plan.objective,
             n_train=len(order),
             mean_weight=plan.mean_weight,
             clip_norm=plan.clip_norm,
@@ -102,3 +115,107 @@ def walk(
         cost = math.nan
     scale = params.dtype.type(share)
     return scale * model.params, scale * state.vectors, cost, weight
+
+
+class Rounds:
+    """The rounds of one fit.
+
+    Parameters
+    ----------
+    net : Model
+        The network, with its penalties; its parameters change when an epoch is finished.
+    rows : AllRows
+        The rows.
+    state : OptimizerState
+        The optimizer, which changes then, too.
+    batch_rows : int
+        Rows of a mini-batch.
+    average_every : int or None
+        Steps of a round; None for an epoch.
+    mean_weight, clip_norm, objective
+        As `fastbp.training.steps.Steps` has them.
+
+    Attributes
+    ----------
+    per_epoch : int
+        Steps of the longest walk.
+    seed : int or None
+        What the orders of the rows are made of.
+    dropout_seed : int
+        What the masks are made of.
+    """
+
+    def __init__(
+        self,
+        net: Model,
+        rows: AllRows,
+        state: OptimizerState,
+        batch_rows: int,
+        average_every: int | None,
+        *,
+        mean_weight: float,
+        clip_norm: float,
+        seed: int | None,
+        dropout_seed: int,
+        objective: Objective | None = None,
+    ) -> None:
+        self._net, self._rows, self._state, self._batch_rows = net, rows, state, batch_rows
+        self._mean_weight, self._clip_norm, self._objective = mean_weight, clip_norm, objective
+        self.seed, self.dropout_seed = seed, dropout_seed
+        self.per_epoch = max(math.ceil(n / batch_rows) for n in rows.n_rows)
+        self._per_round = self.per_epoch if average_every is None else min(average_every, self.per_epoch)
+        self._blueprint = rows.session.constant(Blueprint(net, net.penalties))
+
+    def epoch(self, number: int, rates: NDArray[np.float64]) -> float:
+        """Take an epoch, counted from 0, with a learning rate for each step; return its mean cost.
+
+        NaN or infinity means that it diverged, and that nothing has changed.
+        """
+        net, state = self._net, self._state
+        params, vectors, step, powers = net.params, state.vectors, state.step, state.powers
+        cost = weight = 0.0
+        for first in range(0, self.per_epoch, self._per_round):
+            here = rates[first : first + self._per_round]
+            plan = self._walk(step, powers, here, first, number)
+            params, vectors, cost_here, weight_here = self._round(plan, params, vectors)
+            cost, weight, step = cost + cost_here, weight + weight_here, step + len(here)
+            for _ in here:
+                powers = powers[0] * float(state.constants[0]), powers[1] * float(state.constants[1])
+            if not (math.isfinite(cost) and np.isfinite(params).all()):
+                return math.nan
+        net.params[...] = params
+        state.vectors[...] = vectors
+        state.step, state.powers = step, powers
+        return cost / weight
+
+    def _walk(self, step: int, powers: tuple[float, float], rates: NDArray[np.float64], first: int, epoch: int) -> Walk:
+        state = self._state
+        return Walk(
+            state.code,
+            state.constants,
+            state.n_vectors,
+            step,
+            powers,
+            self._batch_rows,
+            rates,
+            first,
+            epoch,
+            self.seed,
+            self.dropout_seed,
+            self._mean_weight,
+            self._clip_norm,
+            self._objective,
+        )
+
+    def _round(
+        self, plan: Walk, params: NDArray[Any], vectors: NDArray[Any]
+    ) -> tuple[NDArray[Any], NDArray[Any], float, float]:
+        """Return the mean parameters and vectors of a round, and the sums of costs and weights."""
+        places = [plan.rows_of(n) for n in self._rows.n_rows]
+        walked = [place.stop - place.start for place in places]
+        shares = [n / sum(walked) for n in walked]
+        arguments = self._rows.session.vector(vectors), plan
+        params, vectors, cost, weight = self._rows.sum_of(
+            walk, params, *arguments, of_part=lambda i: (shares[i],), blueprint=self._blueprint
+        )
+        return params, vectors, cost, weight

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -11,16 +12,18 @@ from numpy.typing import NDArray
 from fastbp.engine.parameters import views
 from fastbp.kernels.roots import optimizer_step as kernel
 from fastbp.model.model import Model
-from fastbp.training.state import TrainingState
+from fastbp.training.state import OptimizerState
 
 
-def add_penalties(net: Model, params: NDArray[Any], add_grad: NDArray[Any]) -> float:
-    """Return ``l2 / 2 sum W^2 + l1 sum |W|`` of parameters, and add its gradient."""
-    l2, l1 = net.penalties
+def add_penalties(
+    sizes: Sequence[int], penalties: tuple[float, float], params: NDArray[Any], add_grad: NDArray[Any]
+) -> float:
+    """Return ``l2 / 2 sum W^2 + l1 sum |W|`` of the parameters of layers of such sizes, and add its gradient."""
+    l2, l1 = penalties
     cost = 0.0
     if l2 or l1:
-        weights, _ = views(params, net.sizes)
-        gradients, _ = views(add_grad, net.sizes)
+        weights, _ = views(params, sizes)
+        gradients, _ = views(add_grad, sizes)
         for W, add_dW in zip(weights, gradients, strict=True):
             cost += 0.5 * l2 * float(np.einsum("ij,ij->", W, W, dtype=np.float64))
             cost += l1 * float(np.abs(W).sum(dtype=np.float64))
@@ -35,13 +38,13 @@ class GradientSteps:
     ----------
     net : Model
         The network.
-    state : TrainingState
+    state : OptimizerState
         The optimizer.
     clip_norm : float
         Largest norm of a gradient; 0 for any.
     """
 
-    def __init__(self, net: Model, state: TrainingState, clip_norm: float = 0.0) -> None:
+    def __init__(self, net: Model, state: OptimizerState, clip_norm: float = 0.0) -> None:
         self._state, self._clip_norm = state, clip_norm
         self._run = kernel.run.of(net.dtype)
         n, n_vectors = net.n_params, state.n_vectors
