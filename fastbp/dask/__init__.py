@@ -8,6 +8,8 @@ except ImportError as error:
         'fastbp.dask needs Dask, which is not installed. Write: python -m pip install "fastbp[dask]"'
     ) from error
 
+from fastbp.dask.estimators import DaskMLPClassifier, DaskMLPRegressor
 from fastbp.dask.fit import fit
+from fastbp.dask.prediction import predict
 
-__all__ = ["fit"]
+__all__ = ["DaskMLPClassifier", "DaskMLPRegressor", "fit", "predict"]

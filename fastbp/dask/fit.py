@@ -15,7 +15,6 @@ from fastbp.dask.averaged import Averaged
 from fastbp.dask.exact import Cost, FullBatch
 from fastbp.dask.lbfgs import SummedLBFGS
 from fastbp.dask.partitions import Partitions, is_collection, partitions_of
-from fastbp.dask.parts import Blueprint
 from fastbp.dask.rows import AllRows
 from fastbp.dask.session import Session, session_on
 from fastbp.dask.squares import SummedEquations
@@ -103,7 +102,7 @@ def _fit(
         require_columns(partitions.meta, net.feature_names)
     names = partitions.names or net.feature_names
     with session_on(client) as session:
-        rows = AllRows(session, partitions, Blueprint(net), persist=persist)
+        rows = AllRows.of_partitions(session, partitions, net, persist=persist)
         rows.require_rows()
         validation_cost = _validation_cost(net, session, plan, names, persist=persist)
         saved = None
@@ -178,7 +177,7 @@ def _validation_cost(
         data = validation_set(net, given, names)
         return lambda: passes_of(net).cost(data.X, data.targets, data.sample_weight, n_threads=None)
     try:
-        rows = AllRows(session, partitions_of(*given), Blueprint(net), persist=persist)
+        rows = AllRows.of_partitions(session, partitions_of(*given), net, persist=persist)
         rows.require_rows()
     except (TypeError, ValueError) as error:
         raise type(error)(f"In `validation_data`: {error}") from None

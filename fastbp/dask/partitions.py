@@ -31,24 +31,31 @@ class Partitions:
         """The columns of data frames, if all are str."""
         return column_names(self.meta)
 
+    @property
+    def has_weights(self) -> bool:
+        """Whether the rows have weights."""
+        return self.sources[0][2] is not None
+
     def __len__(self) -> int:
         return len(self.sources)
 
 
-def partitions_of(X: Any, Y: Any, sample_weight: Any = None) -> Partitions:
+def partitions_of(X: Any, Y: Any, sample_weight: Any = None, *, names: tuple[str, str] = ("X", "Y")) -> Partitions:
     """Return the partitions of arrays, data frames and series of Dask, which must lie side by side.
+
+    `names` are what X and Y are called in messages.
 
     Raises
     ------
     TypeError, ValueError
         If one is none of these, or their partitions differ and cannot be made equal.
     """
-    given = {"X": X, "Y": Y} | ({} if sample_weight is None else {"sample_weight": sample_weight})
+    given = dict(zip(names, (X, Y), strict=True)) | ({} if sample_weight is None else {"sample_weight": sample_weight})
     for name, collection in given.items():
         require_collection(collection, name)
     if isinstance(X, Array):
-        X = _whole_rows(X)
-        given = {"X": X} | {name: _cut_like(X, other) for name, other in given.items() if name != "X"}
+        X = whole_rows(X)
+        given = {name: X if name == "X" else _cut_like(X, other) for name, other in given.items()}
     sources = {name: _delayed(collection) for name, collection in given.items()}
     n_partitions = len(sources["X"])
     for name, found in sources.items():
@@ -60,7 +67,7 @@ def partitions_of(X: Any, Y: Any, sample_weight: Any = None) -> Partitions:
     if n_partitions == 0:
         raise ValueError("`X` must have at least one partition; got none.")
     weights = sources.get("sample_weight", [None] * n_partitions)
-    return Partitions(list(zip(sources["X"], sources["Y"], weights, strict=True)), X._meta)
+    return Partitions(list(zip(*(sources[name] for name in names), weights, strict=True)), X._meta)
 
 
 def is_collection(given: Any) -> bool:
@@ -77,7 +84,7 @@ def require_collection(collection: Any, name: str) -> None:
         )
 
 
-def _whole_rows(X: Array) -> Array:
+def whole_rows(X: Array) -> Array:
     """Return an array whose chunks have whole rows."""
     return X.rechunk(dict.fromkeys(range(1, X.ndim), -1)) if X.ndim > 1 else X
 
@@ -86,7 +93,7 @@ def _cut_like(X: Array, other: Any) -> Any:
     """Return an array with the rows of X's chunks, where both are known."""
     if not isinstance(other, Array):
         return other
-    other = _whole_rows(other)
+    other = whole_rows(other)
     known = not any(size != size for size in (*X.chunks[0], *other.chunks[0]))  # NaN stands for an unknown size
     if known and X.chunks[0] != other.chunks[0] and X.shape[0] == other.shape[0]:
         return other.rechunk({0: X.chunks[0]})

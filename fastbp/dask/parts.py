@@ -98,7 +98,7 @@ def make_part(index: int, blueprint: Blueprint, X: Any, Y: ArrayLike, sample_wei
     """Return the checked rows of a partition, or what is wrong with them, which names the partition."""
     model = blueprint.model
     try:
-        n_rows, n_targets = _count(X), _count(Y)
+        n_rows, n_targets = count_rows(X), count_rows(Y)
         if n_rows != n_targets:
             raise ValueError(f"`Y` must have a row for each of the {n_rows} rows of `X`; got {n_targets}.")
         if n_rows == 0:
@@ -113,6 +113,7 @@ def make_part(index: int, blueprint: Blueprint, X: Any, Y: ArrayLike, sample_wei
     return Part(index, Data(rows, targets, weights), weight)
 
 
-def _count(rows: Any) -> int:
+def count_rows(rows: Any) -> int:
+    """Return how many rows there are in an array, a frame, a sparse matrix or a list."""
     shape = getattr(rows, "shape", None)
     return int(shape[0]) if shape else len(rows)

@@ -13,6 +13,7 @@ from fastbp.dask.partitions import Partitions
 from fastbp.dask.parts import Blueprint, make_part
 from fastbp.dask.session import Session
 from fastbp.dask.tasks import Terms
+from fastbp.model.definition import Definition
 
 _BRANCHES = 8  # partial sums that are added by one task
 
@@ -24,12 +25,14 @@ class AllRows:
     ----------
     session : Session
         Where they are, or will be.
-    partitions : Partitions
-        What makes them.
-    blueprint : Blueprint
-        The network that they are for.
+    made : list
+        For each partition the task that makes its `Part`.
+    blueprint : Future
+        Of the network that they are for.
     persist : bool
         Whether they are kept on the workers; else they are made again for each sum, once.
+    has_weights : bool
+        Whether the rows have weights.
 
     Attributes
     ----------
@@ -44,16 +47,20 @@ class AllRows:
         If something is wrong with a row; the message names the partition.
     """
 
-    def __init__(self, session: Session, partitions: Partitions, blueprint: Blueprint, *, persist: bool) -> None:
-        self.session = session
-        self.blueprint = session.constant(blueprint)
-        made = [session.task(make_part, i, self.blueprint, *source) for i, source in enumerate(partitions.sources)]
+    def __init__(self, session: Session, made: list[Any], blueprint: Any, *, persist: bool, has_weights: bool) -> None:
+        self.session, self.blueprint, self.has_weights = session, blueprint, has_weights
         self.parts = session.hold(made) if persist else made
         self.n_rows, self.weights, problems = self.total_of(tasks.count)
         if problems:  # in the order of the partitions
             raise problems[0]
         self.total_weight = float(np.sum(self.weights))
-        self.has_weights = any(weights is not None for *_, weights in partitions.sources)
+
+    @classmethod
+    def of_partitions(cls, session: Session, partitions: Partitions, net: Definition, *, persist: bool) -> AllRows:
+        """Return the rows of collections, for a network."""
+        blueprint = session.constant(Blueprint(net))
+        made = [session.task(make_part, i, blueprint, *source) for i, source in enumerate(partitions.sources)]
+        return cls(session, made, blueprint, persist=persist, has_weights=partitions.has_weights)
 
     def __len__(self) -> int:
         return sum(self.n_rows)

@@ -61,14 +61,42 @@ def minimise(
     settings: Settings,
     callback: Callable[[NDArray[Any]], None] | None,
 ) -> Minimum:
+    """Minimise the cost of some rows; see `minimise_by`."""
+    n_rows, weights = len(data), data.sample_weight
+    weight = float(n_rows if weights is None else weights.sum(dtype=np.float64))
+    problem = replace(problem_of(net), penalties=(objective.l2 / weight, 0.0))
+    rule = rule_of(settings)
+    equations = NormalEquations(problem, data, settings.n_threads, is_mixed=sums_in_float32(rule, net))
+
+    def cost(params: NDArray[Any]) -> float:
+        return BatchCost(problem, data, objective, gradient=False, n_threads=settings.n_threads).cost(params)
+
+    return minimise_by(equations, cost, net, objective, settings, callback)
+
+
+def rule_of(settings: Settings) -> LevenbergMarquardt:
+    """Return the rule that the parameters of an estimator ask for."""
+    return LevenbergMarquardt(min_gradient=settings.tol)
+
+
+def minimise_by(
+    equations: NormalEquations,
+    cost: Callable[[NDArray[Any]], float],
+    net: Network,
+    objective: Objective,
+    settings: Settings,
+    callback: Callable[[NDArray[Any]], None] | None,
+) -> Minimum:
     """Minimise from a network's parameters on, which become those that were found.
 
     Parameters
     ----------
+    equations : NormalEquations
+        The equations of all rows; they are let go of.
+    cost : callable
+        Returns the cost of all rows, penalties included.
     net : Network
         The network.
-    data : Data
-        All rows.
     objective : Objective
         Its penalties, and what is reported.
     settings : Settings
@@ -81,18 +109,13 @@ def minimise(
     FitDivergedError
         If the loss is not finite at the first parameters.
     """
-    n_rows, weights = len(data), data.sample_weight
-    weight = float(n_rows if weights is None else weights.sum(dtype=np.float64))
-    problem = replace(problem_of(net), penalties=(objective.l2 / weight, 0.0))
-    rule = LevenbergMarquardt(min_gradient=settings.tol)
-    equations = NormalEquations(problem, data, settings.n_threads, is_mixed=sums_in_float32(rule, net))
-    trainer = SquaresTrainer(rule, net, equations)
+    trainer = SquaresTrainer(rule_of(settings), net, equations)
     losses = list[float]()
 
     def record(rows: NDArray[np.float64]) -> None:
         losses.extend(rows[:, 0].tolist())
         if len(rows) and objective.cost_factor != 1:  # then there is one row
-            own = trainer.equations.sum_of_squares / (2 * weight)
+            own = equations.sum_of_squares / (2 * equations.total_weight)
             losses[-1] += (objective.cost_factor - 1) * own
 
     try:
@@ -107,10 +130,7 @@ def minimise(
         pass
     finally:
         trainer.end()
-    if not losses:
-        loss = BatchCost(problem, data, objective, gradient=False, n_threads=settings.n_threads).cost(net.params)
-    else:
-        loss = losses[-1]
+    loss = losses[-1] if losses else cost(net.params)
     unfinished = f"lm failed to converge after {len(losses)} iteration(s): the largest number, max_iter, is reached."
     is_unfinished = trainer.stopped_by is None and len(losses) == settings.max_iter
     return Minimum(losses, loss, unfinished if is_unfinished else None)
