@@ -6,9 +6,9 @@ import uuid
 from typing import Any
 
 import dask
-import dask.array as da
 import numpy as np
 from dask.array import Array
+from dask.highlevelgraph import HighLevelGraph
 
 from fastbp.dask.partitions import require_collection, whole_rows
 from fastbp.dask.parts import Blueprint, count_rows
@@ -95,18 +95,13 @@ def lazily(model: Any, method: str, X: Any, n_columns: int | None, dtype: Any) -
     blocks = list(whole_rows(X).to_delayed().ravel()) if is_array else X.to_delayed()
     sizes = X.chunks[0] if is_array else (np.nan,) * len(blocks)
     columns = () if n_columns is None else (n_columns,)
-    predicted = dask.delayed(_of_block, pure=False, traverse=False)
-    return da.concatenate(
-        [
-            da.from_delayed(
-                predicted(shared, method, block, n_columns, dtype, dask_key_name=f"{method}-{token}-{i}"),
-                (size, *columns),
-                meta=np.empty((0,) * (1 + len(columns)), dtype),
-            )
-            for i, (block, size) in enumerate(zip(blocks, sizes, strict=True))
-        ],
-        allow_unknown_chunksizes=True,
-    )
+    name, rest = f"{method}-{token}", (0,) * len(columns)
+    layer = {
+        (name, i, *rest): (_of_block, shared.key, method, block.key, n_columns, dtype) for i, block in enumerate(blocks)
+    }
+    graph = HighLevelGraph.from_collections(name, layer, dependencies=[shared, *blocks])
+    chunks = (sizes, *((n,) for n in columns))
+    return Array(graph, name, chunks, meta=np.empty((0,) * (1 + len(columns)), dtype))
 
 
 def _of_block(model: Any, method: str, X: Any, n_columns: int | None, dtype: Any) -> Any:
