@@ -117,5 +117,5 @@ class AllRows:
         while len(terms) > 1:
             groups = [terms[i : i + _BRANCHES] for i in range(0, len(terms), _BRANCHES)]
             terms = [self.session.task(tasks.add_up, group) for group in groups]
-        found: Terms = self.session.result(terms[0])
+        found: Terms = self.session.result(terms[0], self.parts)
         return found

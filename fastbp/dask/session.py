@@ -2,20 +2,27 @@
 
 from __future__ import annotations
 
+import asyncio
 import itertools
+import logging
 import uuid
+import weakref
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any, TypeVar
 
 import numpy as np
 from dask import delayed
-from distributed import Client, Future, LocalCluster, get_client
+from distributed import Client, Future, LocalCluster, as_completed, get_client, get_worker, rejoin, secede
 from numpy.typing import NDArray
 
+from fastbp.dask.failures import explain, require_connection
+from fastbp.dask.worker import give_up, run_for
 from fastbp.engine.threads import thread_count
 
 _PIECE_BYTES = 4 << 20  # of a vector that goes to the scheduler in one message: half of what Dask warns of
+_LOOK = 1.0  # seconds between two looks at the connection while a result is waited for
+_PATIENCE = 5.0  # seconds that the workers have to say that they give up
 
 _Kind = TypeVar("_Kind")
 
@@ -37,7 +44,23 @@ def session_on(client: Client | None) -> Iterator[Session]:
             "`client` must be synchronous, because a fit waits for its rounds; got an asynchronous one. Make another "
             "one for it: Client(client.scheduler.address)."
         )
-    yield from _session(client)
+    with _out_of_the_way():
+        yield from _session(client)
+
+
+@contextmanager
+def _out_of_the_way() -> Iterator[None]:
+    """Let another task have this thread's place if a task makes the call, which might otherwise wait for itself."""
+    try:
+        get_worker()
+        secede()
+    except (ValueError, KeyError):  # it is no task, or has done so already
+        yield
+        return
+    try:
+        yield
+    finally:
+        rejoin()
 
 
 @contextmanager
@@ -50,6 +73,7 @@ def _own_client() -> Iterator[Client]:
             processes=False,
             dashboard_address="127.0.0.1:0",
             memory_limit=None,
+            silence_logs=logging.CRITICAL,  # nobody asked for a cluster
         ) as cluster,
         Client(cluster, set_as_default=False) as client,
     ):
@@ -60,6 +84,9 @@ def _session(client: Client) -> Iterator[Session]:
     session = Session(client)
     try:
         yield session
+    except BaseException:
+        session.give_up()
+        raise
     finally:
         session.end()
 
@@ -78,6 +105,7 @@ class Session:
         self._token = uuid.uuid4().hex[:12]
         self._numbers = itertools.count()
         self._held = list[Future]()
+        self._made: weakref.WeakSet[Future] = weakref.WeakSet()
 
     def name(self, what: str) -> str:
         """Return a key that nobody else has; the dashboard shows what it begins with."""
@@ -85,43 +113,118 @@ class Session:
 
     def task(self, function: Callable[..., Any], *arguments: Any) -> Any:
         """Return what will be computed: a pure function of values, futures and other such tasks."""
-        return delayed(function, pure=False, traverse=False)(*arguments, dask_key_name=self.name(function.__name__))
+        name = self.name(function.__name__)
+        return delayed(run_for, pure=False, traverse=False)(self._token, function, *arguments, dask_key_name=name)
 
-    def result(self, task: Any) -> Any:
-        """Compute a task, and return what it returns."""
-        future = self.client.compute(task)
-        try:
+    def result(self, task: Any, parts: Sequence[Any] = ()) -> Any:
+        """Compute a task, and return what it returns.
+
+        Parameters
+        ----------
+        task : Delayed
+            The task.
+        parts : sequence of Delayed or Future
+            What it needs of each partition, so that an error can name the one where it is from.
+
+        Raises
+        ------
+        RuntimeError
+            If the cluster, or what it held, is gone.
+        Exception
+            What the task, or a task that it needs, has raised.
+        """
+        with self._explaining():
+            (future,) = self._compute([task])
+            error = self._wait_for(future)
+            if error is not None and parts:
+                self._name_partition(error, parts)
             return future.result()
-        except BaseException:
-            future.cancel()
-            raise
 
     def hold(self, tasks: Sequence[Any]) -> list[Future]:
         """Have tasks computed, and what they return kept on the workers until the session ends."""
-        futures = self.client.compute(list(tasks))
+        with self._explaining():
+            futures = self._compute(tasks)
         self._held += futures
-        return list(futures)
+        return futures
 
     def constant(self, value: Any) -> Future:
         """Have a value at hand for the workers until the session ends, small enough for one message."""
-        future = self.client.submit(same, value, key=self.name("constant"), pure=False)
+        future = self._submit("constant", same, value)
         self._held.append(future)
         return future
 
     def vector(self, values: NDArray[Any]) -> Any:
         """Return a future of a vector, which Dask can make again if a worker dies; the values may change meanwhile."""
         n_pieces = max(1, -(-values.nbytes // _PIECE_BYTES))
-        pieces = [
-            self.client.submit(same, piece.copy(), key=self.name("vector"), pure=False)
-            for piece in np.array_split(values, n_pieces)
-        ]
-        if n_pieces == 1:
-            return pieces[0]
-        return self.client.submit(np.concatenate, pieces, key=self.name("vector"), pure=False)
+        pieces = [self._submit("vector", same, piece.copy()) for piece in np.array_split(values, n_pieces)]
+        return pieces[0] if n_pieces == 1 else self._submit("vector", np.concatenate, pieces)
+
+    def _compute(self, tasks: Sequence[Any]) -> list[Future]:
+        require_connection(self.client)
+        futures = list(self.client.compute(list(tasks)))
+        self._made.update(futures)
+        return futures
+
+    def _submit(self, name: str, function: Callable[..., Any], argument: Any) -> Future:
+        with self._explaining():
+            require_connection(self.client)
+            future = self.client.submit(function, argument, key=self.name(name), pure=False)
+            self._made.add(future)
+            return future
+
+    def _wait_for(self, future: Future) -> Exception | None:
+        """Wait until a task is over, one way or the other; return what it has raised."""
+        while True:
+            try:
+                error: Exception | None = future.exception(timeout=_LOOK)
+                return error
+            except TimeoutError:
+                require_connection(self.client)
+
+    def _name_partition(self, error: Exception, parts: Sequence[Any]) -> None:
+        """Note in an error that comes from making a partition which one that is."""
+        if str(error).startswith("In partition ") or hasattr(error, "__notes__"):
+            return
+        is_held = isinstance(parts[0], Future)
+        futures = list(parts) if is_held else self._compute(parts)  # one has failed, which Dask does not try again
+        for future in as_completed(futures, loop=self.client.loop):
+            if future.status == "error":
+                error.add_note(f"It was raised in making partition {futures.index(future)}.")
+                return
+
+    @contextmanager
+    def _explaining(self) -> Iterator[None]:
+        """Say of errors of Dask's what has happened."""
+        try:
+            yield
+        except Exception as error:
+            raise explain(error, self.client, self._held) from None
+
+    def give_up(self) -> None:
+        """Have the workers end what they do for this session, so that they are free; an error of this is no matter."""
+        if self.client.status != "running":
+            return
+        self._release()  # and not `Client.cancel`: if others have cancelled a task already, that breaks the connection
+        with suppress(Exception):
+            self.client.sync(_give_up, self.client, self._token, callback_timeout=_PATIENCE)
 
     def end(self) -> None:
-        """Let go of everything."""
+        """Let go of everything, whoever still refers to it."""
+        self._release()
         self._held.clear()
+
+    def _release(self) -> None:
+        for future in list(self._made):
+            with suppress(RuntimeError):  # the client's loop has ended
+                future.release()
+        if self.client.status == "running":
+            with suppress(Exception):
+                self.client.sync(asyncio.sleep, 0, callback_timeout=_PATIENCE)  # until the client has done so
+
+
+async def _give_up(client: Client, token: str) -> None:
+    """Ask all workers, also while their threads compute."""
+    await client.run(give_up, token, on_error="ignore")
 
 
 def same(value: _Kind) -> _Kind:

@@ -1,16 +1,19 @@
-"""What a task shares with the other tasks of its worker: the worker's threads."""
+"""What a task shares with the other tasks of its worker: the worker's threads, and what ends the work of a session."""
 
 from __future__ import annotations
 
 import threading
 import weakref
-from collections.abc import Iterator
+from collections import OrderedDict
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
 from distributed import get_worker
 
+from fastbp.dask.parts import Part
 from fastbp.engine.cutting import LEAST_SHARED_FLOPS
+from fastbp.engine.stopping import Stop, within
 
 
 class _Threads:
@@ -52,9 +55,43 @@ def threads_for(flops: float) -> Iterator[int]:
         yield 1
         return
     with _door:
-        threads = _of_workers.setdefault(worker, _Threads(worker.state.nthreads))
+        threads = _of_workers.get(worker)
+        if threads is None:
+            threads = _of_workers[worker] = _Threads(worker.state.nthreads)
     taken = threads.take(int(min(flops / LEAST_SHARED_FLOPS, 1e6)))
     try:
         yield taken
     finally:
         threads.give_back(taken)
+
+
+# ---- An end to all tasks of a session --------------------------------------------------------------------------------
+
+_MOST_STOPS = 256  # remembered in a process: those of the sessions that were the last to come
+_stops: OrderedDict[str, Stop] = OrderedDict()
+
+
+def _stop_of(session: str) -> Stop:
+    with _door:
+        stop = _stops.setdefault(session, Stop())
+        _stops.move_to_end(session)
+        if len(_stops) > _MOST_STOPS:
+            _stops.popitem(last=False)
+        return stop
+
+
+def run_for(session: str, function: Callable[..., Any], *arguments: Any) -> Any:
+    """Return ``function(*arguments)``, a task of a session, unless the session is given up before or meanwhile."""
+    try:
+        with within(_stop_of(session)):
+            return function(*arguments)
+    except Exception as error:
+        part = arguments[0] if arguments else None
+        if isinstance(part, Part) and not str(error).startswith("In partition "):
+            error.add_note(f"It was raised in partition {part.index}.")
+        raise
+
+
+def give_up(session: str) -> None:
+    """End the tasks of a session that run in this process, whose kernels return soon, and let none begin."""
+    _stop_of(session).set()

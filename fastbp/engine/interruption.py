@@ -25,6 +25,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from fastbp.engine.stopping import current_stop
 from fastbp.kernels.machine.team import ABANDON, PAUSE, REQUEST
 from fastbp.system.threads import start_thread
 
@@ -79,8 +80,18 @@ def call_interruptibly(call: Callable[[], Any], control: NDArray[np.int64], dead
     Notes
     -----
     Signal handlers run in the main thread only, so elsewhere the call is made directly unless there is a deadline.
-    So it is where the system refuses another thread: a call that nothing interrupts is better than none.
+    So it is where the system refuses another thread: a call that nothing interrupts is better than none.  What ends
+    calls in other threads is a `fastbp.engine.stopping.Stop`.
     """
+    stop = current_stop()
+    if stop is None:
+        _call(call, control, deadline)
+        return
+    with stop.noting(control):
+        _call(call, control, deadline)
+
+
+def _call(call: Callable[[], Any], control: NDArray[np.int64], deadline: float | None) -> None:
     if deadline is None and threading.current_thread() is not threading.main_thread():
         call()
         return
