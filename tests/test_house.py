@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 import fastbp as bp
+import fastbp.dask as on_dask
 from tests.fresh import run_python
 from tests.house import House
 
@@ -236,8 +237,9 @@ def test_public_names_are_those_of_all():
 
 def public_objects():
     """Every public class, function and method, by its name."""
-    for name in bp.__all__:
-        value = getattr(bp, name)
+    named = [(name, getattr(bp, name)) for name in bp.__all__]
+    named += [(f"dask {name}", getattr(on_dask, name)) for name in on_dask.__all__]
+    for name, value in named:
         if inspect.isclass(value) or inspect.isfunction(value):
             yield name, value
         if inspect.isclass(value):

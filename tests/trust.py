@@ -452,6 +452,45 @@ PROMISES = (
             "test_many.py::test_wrong_arguments_change_nothing",
         ),
     ),
+    Promise(
+        "Dask",
+        "a fit by all rows of a cluster follows the path of one machine to the order of summation, for every optimizer, "
+        "and mini-batches of each partition end with the mean that plain loops over the steps find",
+        (
+            "test_dask.py::test_the_fit_is_that_of_all_rows",
+            "test_dask.py::test_every_kind_of_collection",
+            "test_dask_whole_batch.py::test_the_path_is_that_of_all_rows",
+            "test_dask_whole_batch.py::test_steps_by_gradients_are_those_of_a_fit",
+            "test_dask_averaged.py::test_parameters_are_the_means_of_the_walks",
+            "test_dask_averaged.py::test_one_partition_is_a_local_fit",
+            "test_dask_estimators.py::test_a_classifier_that_looks_at_all_rows_is_the_local_one",
+            "test_dask_estimators.py::test_a_regressor_that_looks_at_all_rows_is_the_local_one",
+        ),
+    ),
+    Promise(
+        "Dask",
+        "the bits depend on partitions and seed alone: not on the number of workers, their threads, the order of arrival, "
+        "workers that are killed or come and go, or an interruption",
+        (
+            "test_dask_averaged.py::test_rows_are_shuffled_anew_in_each_epoch_by_the_seed_alone",
+            "test_dask_whole_batch.py::test_bits_depend_on_no_worker_and_on_no_interruption",
+            "test_dask_estimators.py::test_bits_depend_on_the_seed_and_on_no_worker",
+            "test_dask_faults.py::test_killed_workers_change_no_bit",
+            "test_dask_faults.py::test_workers_that_come_and_go_change_no_bit",
+        ),
+    ),
+    Promise(
+        "Dask",
+        "wrong rows are one error that names the partition and the rule, and change nothing; nothing waits for ever, and "
+        "a fit that ends leaves nothing on the cluster",
+        (
+            "test_dask.py::test_wrong_data_are_refused",
+            "test_dask_estimators.py::test_wrong_input_is_refused_and_changes_nothing",
+            "test_dask_faults.py::test_a_killed_scheduler",
+            "test_dask_faults.py::test_a_closed_client",
+            "test_dask_faults.py::test_a_fit_without_a_cluster_leaves_nothing",
+        ),
+    ),
 )
 # Commands whose results have a table of their own in the page.
 ELSEWHERE = {"python -m tests.with_versions --pre": "see [versions](#versions)"}
