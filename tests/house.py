@@ -4,6 +4,7 @@ Every import counts, also one for types only and one that is made inside a funct
 """
 
 import ast
+import copy
 import sys
 from pathlib import Path
 
@@ -11,7 +12,8 @@ from pathlib import Path
 FLOORS = (
     ("__main__",),
     ("__init__",),
-    ("dask", "digits", "loading", "nielsen2", "old_names", "warmup"),
+    ("dask", "digits", "loading", "nielsen2", "old_names"),
+    ("warmup",),
     ("neural_network", "nielsen"),
     ("network",),
     ("training",),
@@ -47,7 +49,7 @@ IMPORTERS = {
     "dask": {"dask"},
     "distributed": {"dask"},
     "torch": set(),
-    "joblib": set(),
+    "joblib": {"neural_network"},
     "warnings": {"system.caller", "plotting"},  # which knows the user's line; and where matplotlib's are kept quiet
 }
 # What everybody may import of Numba; the rest is its inside, which one file asks for by name.
@@ -99,11 +101,30 @@ class House:
         for path in sorted(folder.rglob("*.py")):
             parts = path.relative_to(folder.parent).with_suffix("").parts
             self.files[".".join(parts[:-1] if parts[-1] == "__init__" else parts)] = path
-        self.trees = {name: ast.parse(path.read_text(encoding="utf-8"), str(path)) for name, path in self.files.items()}
-        self.imports = {name: set(self._imports(tree)) for name, tree in self.trees.items()}
-        self.arrows = {
-            name: {there for there in found if there.split(".")[0] == "fastbp"} for name, found in self.imports.items()
-        }
+        self.trees, self.imports, self.arrows = {}, {}, {}
+        self._read({name: path.read_text(encoding="utf-8") for name, path in self.files.items()})
+
+    def with_sources(self, sources):
+        """This house with more sources, or others, by their files; its own syntax trees are not looked at again.
+
+        What a rule says of a tree it says of each alone, so that nothing new can be found in the old ones.
+        """
+        more = copy.copy(self)
+        of_names = {}
+        for path, source in sources.items():
+            parts = Path("fastbp", path).with_suffix("").parts
+            of_names[".".join(parts[:-1] if parts[-1] == "__init__" else parts)] = self.folder / path, source
+        more.files = self.files | {name: path for name, (path, _) in of_names.items()}
+        more.trees, more.imports, more.arrows = {}, dict(self.imports), dict(self.arrows)
+        more._read({name: source for name, (_, source) in of_names.items()})
+        return more
+
+    def _read(self, sources):
+        for name, source in sources.items():
+            self.trees[name] = ast.parse(source, str(self.files[name]))
+        for name in sources:
+            self.imports[name] = set(self._imports(self.trees[name]))
+            self.arrows[name] = {there for there in self.imports[name] if there.split(".")[0] == "fastbp"}
 
     def _imports(self, tree):
         """Every module that a source imports, by its whole name; of a name in a module, that module."""

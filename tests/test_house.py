@@ -158,14 +158,17 @@ PLANTED = {
 
 
 @pytest.mark.parametrize("kind", PLANTED)
-def test_a_violation_is_found(tmp_path, kind):
+def test_a_violation_is_found(kind):
     sources, expected = PLANTED[kind]
+    house = HOUSE.with_sources({Path(*name.split(".")).with_suffix(".py"): source for name, source in sources.items()})
+    assert {rule.__name__: found for rule in RULES if (found := rule(house))} == expected
+
+
+def test_a_violation_is_found_in_a_file_on_disk(tmp_path):
+    sources, expected = PLANTED["half a file"]
     folder = tmp_path / "fastbp"
     shutil.copytree(ROOT / "fastbp", folder, ignore=shutil.ignore_patterns("__pycache__"))
-    for name, source in sources.items():
-        path = (folder / Path(*name.split("."))).with_suffix(".py")
-        path.parent.mkdir(exist_ok=True)
-        path.write_text(source, encoding="utf-8")
+    (folder / "model" / "extra.py").write_text(*sources.values(), encoding="utf-8")
     house = House(folder)
     assert {rule.__name__: found for rule in RULES if (found := rule(house))} == expected
 
