@@ -71,6 +71,11 @@ def warmup(dtypes: str | np.dtype[Any] | type | Collection[Any] = ("float32", "f
     >>> list(seconds)
     ['float64']
     """
+    return {name: _use_every_kernel(name) for name in dtype_names(dtypes)}
+
+
+def dtype_names(dtypes: Any) -> list[str]:
+    """Return the names of the dtypes that `warmup` was given."""
     several = list(dtypes) if isinstance(dtypes, list | tuple | set | frozenset) else [dtypes]
     try:
         names = [network_dtype(dtype).name for dtype in several]
@@ -78,7 +83,7 @@ def warmup(dtypes: str | np.dtype[Any] | type | Collection[Any] = ("float32", "f
         names = []
     if not names:
         raise ValueError(f"`dtypes` must be 'float32', 'float64' or a list of these; got {dtypes!r}.")
-    return {name: _use_every_kernel(name) for name in names}
+    return names
 
 
 def _use_every_kernel(dtype: str) -> float:

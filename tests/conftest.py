@@ -5,6 +5,8 @@ import signal
 import pytest
 from hypothesis import settings
 
+from tests.dask_clusters import client, cluster, pytest_runtest_teardown  # noqa: F401 # fixtures, and their end
+
 # No deadline: the reference is slow by design and the first call of a kernel compiles it.
 # Derandomised: a failure seen once is seen again, on every machine.
 settings.register_profile("fastbp", deadline=None, derandomize=True)

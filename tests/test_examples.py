@@ -6,11 +6,15 @@ import importlib.util
 import os
 import subprocess
 import sys
+import warnings
 from pathlib import Path
 from types import ModuleType
 
 import numpy as np
 import pytest
+from sklearn.base import clone
+from sklearn.datasets import load_digits
+from sklearn.exceptions import ConvergenceWarning
 
 import fastbp as bp
 from fastbp.export.c_formulas import HAS_SAME_BITS
@@ -36,7 +40,7 @@ def shown(value: float, printed: str) -> bool:
 
 
 def test_examples_are_numbered_from_one_and_named_in_their_readme() -> None:
-    assert [int(name[:2]) for name in PROGRAMS] == list(range(1, 21))
+    assert [int(name[:2]) for name in PROGRAMS] == [*range(1, 21), 22]
     text = (EXAMPLES / "README.md").read_text(encoding="utf-8")
     for name in PROGRAMS:
         assert f"]({name}.py)" in text, name
@@ -319,6 +323,31 @@ def test_many_networks(capsys: pytest.CaptureFixture[str]) -> None:
     assert f"best learning rate: {example.RATES[example.best(found.losses)]:.2g}" in capsys.readouterr().out
 
 
+def test_searches_on_dask(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """And its picture, since a cluster takes seconds to start."""
+    pytest.importorskip("distributed")
+    pytest.importorskip("matplotlib")
+    example = load("22_searches_on_dask")
+    found = example.main(tmp_path, points=6, partitions=12)
+    check_pictures("22_searches_on_dask", tmp_path)
+    X, y = load_digits(return_X_y=True)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        alone = clone(found.search).fit(X / 16, y)
+    for name in ("param_learning_rate_init", "mean_test_score", "std_test_score"):
+        np.testing.assert_array_equal(found.search.cv_results_[name], alone.cv_results_[name])
+    assert found.search.best_score_ > 0.9
+    assert found.accuracy[-1] > 0.9
+    assert found.accuracy[-1] == (found.predicted == found.labels).mean()
+    X, y = (values.compute() for values in example.rows(12, seed=0))
+    net = example.MLPClassifier((32, 32), batch_size=50, learning_rate_init=0.01, random_state=0)
+    for first in range(0, len(X), example.ROWS):
+        for _ in range(20):
+            net.partial_fit(X[first : first + example.ROWS], y[first : first + example.ROWS], classes=[0, 1])
+    np.testing.assert_array_equal(found.net.network_.params, net.network_.params)
+    assert f"accuracy {found.accuracy[-1]:.3f}" in capsys.readouterr().out
+
+
 # ---- As programs -----------------------------------------------------------------------------------------------------
 
 
@@ -355,14 +384,19 @@ SMALLER = {
 }
 
 
-@pytest.mark.parametrize("name", PROGRAMS)
+@pytest.mark.parametrize("name", [name for name in PROGRAMS if name != "22_searches_on_dask"])  # drawn above
 def test_examples_draw_their_pictures(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("matplotlib")
     monkeypatch.delenv("FASTBP_MNIST", raising=False)
     load(name).main(tmp_path, **SMALLER.get(name, {}))
-    written = sorted(path.name for path in tmp_path.iterdir())
+    check_pictures(name, tmp_path)
+
+
+def check_pictures(name: str, folder: Path) -> None:
+    """Hold what an example drew against what its readme shows."""
+    written = sorted(path.name for path in folder.iterdir())
     assert written
     shown_in_readme = {path.name for path in (EXAMPLES / "pictures").glob(f"{name[:2]}_*.png")}
     assert shown_in_readme <= set(written)
-    for path in tmp_path.iterdir():
+    for path in folder.iterdir():
         assert path.read_bytes().startswith(b"\x89PNG")

@@ -10,6 +10,9 @@ except ImportError as error:
 
 from fastbp.dask.estimators import DaskMLPClassifier, DaskMLPRegressor
 from fastbp.dask.fit import fit
+from fastbp.dask.estimators import DaskMLPClassifier, DaskMLPRegressor
+from fastbp.dask.fit import fit
 from fastbp.dask.prediction import predict
+from fastbp.dask.warmup import Warmup
 
-__all__ = ["DaskMLPClassifier", "DaskMLPRegressor", "fit", "predict"]
+__all__ = ["DaskMLPClassifier", "DaskMLPRegressor", "Warmup", "fit", "predict"]

@@ -71,7 +71,9 @@ def thread_count(n_threads: Any) -> int:
     if n_threads is not None:
         return min(positive_integer(n_threads, "n_threads"), MOST_HELPERS + 1)
     most = most_threads()
-    return most if process_limit.n_threads is not None else max(1, most // pool_workers())
+    if process_limit.n_threads is not None:
+        return most
+    return 1 if _is_dask_task() else max(1, most // pool_workers())
 
 
 def most_threads() -> int:
@@ -101,6 +103,15 @@ def pool_workers() -> int:
     if dummy is None or not isinstance(threading.current_thread(), dummy.DummyProcess):
         return 1
     return sum(isinstance(thread, dummy.DummyProcess) for thread in threading.enumerate())
+
+
+def _is_dask_task() -> bool:
+    """Whether this thread runs a task of a Dask worker, which runs one in each of its threads."""
+    distributed = sys.modules.get("distributed")  # which every worker has imported
+    try:
+        return distributed is not None and distributed.get_worker() is not None
+    except (AttributeError, ValueError):  # it is just being imported; this is no worker's thread
+        return False
 
 
 def _is_worker() -> bool:
@@ -157,7 +168,8 @@ def get_num_threads() -> int:
         ``numba.set_num_threads`` was given.  In a child process of multiprocessing, concurrent.futures, joblib or loky
         it is 1, because its siblings have the other processors; unless ``OMP_NUM_THREADS`` or ``NUMBA_NUM_THREADS`` say
         otherwise, as joblib does in its workers where there are more processors than workers.  Worker threads of
-        joblib and of multiprocessing's ``ThreadPool`` share what the process may use, each the same part.
+        joblib and of multiprocessing's ``ThreadPool`` share what the process may use, each the same part.  A task of a
+        Dask worker has 1, whatever the environment says, because the worker runs one task in each of its threads.
 
     See Also
     --------

@@ -11,6 +11,7 @@ import time
 from typing import Any, Self
 
 import numpy as np
+from joblib import parallel_config
 from numpy.typing import NDArray
 from sklearn import get_config
 from sklearn.base import clone, is_classifier
@@ -89,6 +90,9 @@ class MLPGridSearchCV(GridSearchCV):
     of its own from NumPy's global generator, from which ``GridSearchCV`` has the fits draw in turn: its numbers are
     then others.  With metadata routing switched on it is ``GridSearchCV``.
 
+    All this happens in the calling process, also within ``joblib.parallel_config(backend="dask")``, which sends to the
+    cluster what is searched as ``GridSearchCV`` does.
+
     Examples
     --------
     >>> from fastbp.neural_network import MLPClassifier, MLPGridSearchCV
@@ -127,7 +131,8 @@ class MLPGridSearchCV(GridSearchCV):
             return self
         params.pop("groups", None)
         arguments = {"estimator": _Point(fits), "cv": fits.splits, "n_jobs": 1}
-        with fits:
+        # Some backends of joblib, Dask's among them, would send elsewhere what is fitted here, whatever `n_jobs` says.
+        with fits, parallel_config("sequential"):
             search = _Search(**self.get_params(deep=False) | arguments)
             search.speaks_for = self
             search.fit(X, y, rows=fits.numbers, **params)  # an array that is split as X is: the rows of each fit

@@ -18,7 +18,7 @@ import re
 import secrets
 import stat
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -41,6 +41,7 @@ _looked: dict[str, float] = {}  # when, by the folders' paths
 _MOST_FOLDERS = 1000  # that are remembered
 _TRIES = 3  # to have a file before another process takes it for a stale one
 _WAITS = (0.01, 0.05, 0.1, 0.3, 0.5, 1.0)  # seconds: virus scanners and indexers close a new file soon
+_PAUSE = 0.05  # seconds between two looks whether a turn has come
 _LOOK = os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
 
 
@@ -206,6 +207,26 @@ def _lock(handle: int, *, exclusive: bool) -> bool | None:
     except OSError:  # some network disks have none
         return None
     return True
+
+
+@contextlib.contextmanager
+def turn(place: Place, name: str, most_seconds: float) -> Iterator[bool]:
+    """Keep other processes waiting that ask for a turn by the same name of a file, which is made and stays.
+
+    Yields whether that is so: not where others take longer than may be waited for, or where there are no locks.  The
+    system takes the lock back however the process ends.
+    """
+    deadline = time.monotonic() + most_seconds
+    with contextlib.ExitStack() as stack:
+        has_it: bool | None = None
+        with contextlib.suppress(OSError):  # a full disk
+            handle = place.open(name, os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0))
+            stack.callback(os.close, handle)
+            has_it = _lock(handle, exclusive=True)
+            while has_it is False and time.monotonic() < deadline:
+                time.sleep(_PAUSE)
+                has_it = _lock(handle, exclusive=True)
+        yield bool(has_it)
 
 
 # ---- What killed processes left ------------------------------------------------------------------------------------

@@ -20,7 +20,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from fastbp.kernels.compiler.trust import HAS_HANDLES, open_folder, require_trust
-from fastbp.system.whole_files import Place, write_whole
+from fastbp.system.whole_files import Place, turn, write_whole
 
 _logger = logging.getLogger("fastbp.kernels.cache_folders")  # a public name, wherever this file stands
 _said: set[str] = set()
@@ -32,6 +32,7 @@ _READ = os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0
 # Each version, processor and choice of options has files of its own: about three for each dtype, of half a megabyte.
 _KERNEL = re.compile(r"[\w.<>]+-[0-9a-f]{24}\.kernel")
 _MOST_KERNELS = 128
+_TURN = "warmup.lock"
 _HOUR = 3600.0  # seconds
 _LATELY = 3 * 24 * _HOUR  # what is used daily is kept, whatever else there is
 
@@ -123,6 +124,10 @@ class Folder:
         mode = 0o600 | self._mode & (stat.S_IRGRP | stat.S_IROTH)
         write_whole(self._place, name, lambda file: file.write(content), mode=mode, lasts=False)
         self._remove_old()
+
+    def turn(self, most_seconds: float) -> contextlib.AbstractContextManager[bool]:
+        """Keep other processes waiting that are about to fill the folder; see `whole_files.turn`."""
+        return turn(self._place, _TURN, most_seconds)
 
     def _remove_old(self) -> None:
         """Remove the kernels that were used longest ago where there are too many, but none that was used lately.
