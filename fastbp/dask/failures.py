@@ -36,14 +36,14 @@ def explain(error: Exception, client: Client, held: Sequence[Future]) -> Excepti
         What the workers were to keep.
     """
     if type(error) in (TypeError, ValueError) and str(error).startswith("In partition "):
-        return error.with_traceback(None)  # the user's rows are wrong, and not what Dask or fastbp did with them
+        return type(error)(str(error))  # without the traceback: the user's rows are wrong, not what was done with them
     if client.status != "running":
         return RuntimeError(_closed() if _was_closed(client) else _gone())
     if isinstance(error, KilledWorker):
         return RuntimeError(
             f"A task was given up because {error.allowed_failures + 1} workers died of it, one after the other; most "
-            "likely they had too little memory. Make the partitions smaller or the workers' memory larger, leave out "
-            f"`persist` if it is True, and look into the workers' logs. {_AFTER}"
+            "likely they had too little memory. Make the partitions smaller or the workers' memory larger, write "
+            f"persist=False where it is not yet so, and look into the workers' logs. {_AFTER}"
         )
     if not isinstance(error, CancelledError):
         return error
@@ -55,11 +55,13 @@ def explain(error: Exception, client: Client, held: Sequence[Future]) -> Excepti
     if "scheduler-connection-lost" in reasons:
         return RuntimeError(_gone())
     if not reasons <= _LOST:
-        return RuntimeError(f"The tasks were cancelled, by `Client.cancel` or by another owner of the cluster. {_AFTER}")
+        return RuntimeError(
+            f"The tasks were cancelled, by `Client.cancel` or by another owner of the cluster. {_AFTER}"
+        )
     return RuntimeError(
-        "Data that only a worker had are lost, because it died or was restarted and Dask cannot make them again: "
-        "`Client.scatter` and `Future`s whose inputs are gone leave no way to do so. Read them in tasks instead, such as "
-        f"those of dask.array.from_array or dask.dataframe.read_parquet. {_AFTER}"
+        "Data that only a worker had are lost, because it died or was restarted and Dask cannot make them again: it "
+        "has no tasks for what `Client.scatter` brings. Read them in tasks instead, such as those of "
+        f"dask.array.from_array or dask.dataframe.read_parquet. {_AFTER}"
     )
 
 

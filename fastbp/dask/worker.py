@@ -14,6 +14,7 @@ from distributed import get_worker
 from fastbp.dask.parts import Part
 from fastbp.engine.cutting import LEAST_SHARED_FLOPS
 from fastbp.engine.stopping import Stop, within
+from fastbp.engine.threads import process_limit, set_num_threads
 
 
 class _Threads:
@@ -58,11 +59,18 @@ def threads_for(flops: float) -> Iterator[int]:
         threads = _of_workers.get(worker)
         if threads is None:
             threads = _of_workers[worker] = _Threads(worker.state.nthreads)
+            _undo_nanny(worker)
     taken = threads.take(int(min(flops / LEAST_SHARED_FLOPS, 1e6)))
     try:
         yield taken
     finally:
         threads.give_back(taken)
+
+
+def _undo_nanny(worker: Any) -> None:
+    """Let kernels have the worker's threads in a process of its own, where nannies set ``OMP_NUM_THREADS=1``."""
+    if getattr(worker, "nanny", None) is not None and process_limit.n_threads is None:
+        set_num_threads(worker.state.nthreads)
 
 
 # ---- An end to all tasks of a session --------------------------------------------------------------------------------
