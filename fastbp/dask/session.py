@@ -77,6 +77,8 @@ def _own_client() -> Iterator[Client]:
         ) as cluster,
         Client(cluster, set_as_default=False) as client,
     ):
+        # Closing sometimes leaves behind a wait whose result nobody asks for, of which asyncio would tell the console.
+        client.loop.asyncio_loop.set_exception_handler(lambda loop, context: None)  # of the cluster's own thread
         yield client
 
 
