@@ -10,8 +10,6 @@ except ImportError as error:
 
 from fastbp.dask.estimators import DaskMLPClassifier, DaskMLPRegressor
 from fastbp.dask.fit import fit
-from fastbp.dask.estimators import DaskMLPClassifier, DaskMLPRegressor
-from fastbp.dask.fit import fit
 from fastbp.dask.prediction import predict
 from fastbp.dask.warmup import Warmup
 
