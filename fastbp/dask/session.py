@@ -12,17 +12,18 @@ from contextlib import contextmanager, suppress
 from typing import Any, TypeVar
 
 import numpy as np
-from dask import delayed
 from distributed import Client, Future, LocalCluster, as_completed, get_client, get_worker, rejoin, secede
 from numpy.typing import NDArray
 
 from fastbp.dask.failures import explain, require_connection
+from fastbp.dask.graphs import Planned, compute
 from fastbp.dask.worker import give_up, run_for
 from fastbp.engine.threads import thread_count
 
 _PIECE_BYTES = 4 << 20  # of a vector that goes to the scheduler in one message: half of what Dask warns of
 _LOOK = 1.0  # seconds between two looks at the connection while a result is waited for
 _PATIENCE = 5.0  # seconds that the workers have to say that they give up
+_SMALL = 1 << 16  # bytes of a vector that goes with each task: a message of its own would take some 5 ms
 
 _Kind = TypeVar("_Kind")
 
@@ -113,19 +114,18 @@ class Session:
         """Return a key that nobody else has; the dashboard shows what it begins with."""
         return f"{what}-{self._token}-{next(self._numbers)}"
 
-    def task(self, function: Callable[..., Any], *arguments: Any) -> Any:
+    def task(self, function: Callable[..., Any], *arguments: Any) -> Planned:
         """Return what will be computed: a pure function of values, futures and other such tasks."""
-        name = self.name(function.__name__)
-        return delayed(run_for, pure=False, traverse=False)(self._token, function, *arguments, dask_key_name=name)
+        return Planned(self.name(function.__name__), run_for, self._token, function, *arguments)
 
     def result(self, task: Any, parts: Sequence[Any] = ()) -> Any:
         """Compute a task, and return what it returns.
 
         Parameters
         ----------
-        task : Delayed
+        task : Planned
             The task.
-        parts : sequence of Delayed or Future
+        parts : sequence of Planned or Future
             What it needs of each partition, so that an error can name the one where it is from.
 
         Raises
@@ -156,14 +156,16 @@ class Session:
         return future
 
     def vector(self, values: NDArray[Any]) -> Any:
-        """Return a future of a vector, which Dask can make again if a worker dies; the values may change meanwhile."""
+        """Return a vector or a future that Dask can make again if a worker dies; the values may change meanwhile."""
         n_pieces = max(1, -(-values.nbytes // _PIECE_BYTES))
+        if values.nbytes <= _SMALL:
+            return values.copy()
         pieces = [self._submit("vector", same, piece.copy()) for piece in np.array_split(values, n_pieces)]
         return pieces[0] if n_pieces == 1 else self._submit("vector", np.concatenate, pieces)
 
     def _compute(self, tasks: Sequence[Any]) -> list[Future]:
         require_connection(self.client)
-        futures = list(self.client.compute(list(tasks)))
+        futures = compute(self.client, tasks)
         self._made.update(futures)
         return futures
 
