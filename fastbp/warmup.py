@@ -95,8 +95,8 @@ def _use_every_kernel(dtype: str) -> float:
     net.step(X, Y)
     for rule in (LBFGS(), LevenbergMarquardt()):
         net.fit(X, Y, epochs=1, optimizer=rule)
-    optimizer_step.run.of(net.dtype)
-    lbfgs_steps.run.of(net.dtype)
+    for kernel in (optimizer_step, lbfgs_steps):
+        kernel.run.of(net.dtype)
     finite_difference_gradient(net, X, Y, dtype=net.dtype)
     net.hvp(X, Y, net.params)
     net.laplacian(X)

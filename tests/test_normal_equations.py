@@ -206,3 +206,14 @@ def test_what_does_not_fit_is_refused():
     )
     with pytest.raises(MemoryError, match=message):
         net.fit(np.zeros((2, 1000)), np.zeros((2, 1)), optimizer=bp.LevenbergMarquardt())
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_the_sum_of_squares_alone_is_the_number_that_comes_with_the_equations(dtype):
+    rng = np.random.default_rng(0)
+    net = bp.Network([3, 4, 2], activation="tanh", dtype=dtype, seed=0)
+    data = Data(*checked_data(net, rng.standard_normal((50, 3)), rng.standard_normal((50, 2)), None))
+    equations = engine.NormalEquations(problem_of(net), data, 1)
+    expected = 0.5 * ((net.predict(data.X) - data.targets.array) ** 2).sum()
+    assert equations.half_squares(net.params) == equations.equations(net.params)[0] == pytest.approx(expected, rel=1e-5)
+    equations.end()

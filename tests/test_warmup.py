@@ -38,7 +38,8 @@ def use(dtype):
     X, labels = np.ones((8, 3), dtype), [0, 1] * 4
     net.fit(X, labels, epochs=2, batch_size=3)
     net.step(X, X[:, :2] / 2), net.predict_one(X[0])
-    GradientSteps(net, net._training_state), lbfgs_steps.run.of(net.dtype)
+    GradientSteps(net, net._training_state)
+    lbfgs_steps.run.of(net.dtype)
     net.fit(X, labels, epochs=2, optimizer=bp.LBFGS())
     of_values = bp.Network([3, 5, 2], "tanh", dtype=dtype, seed=0)
     for rule in (bp.LevenbergMarquardt(), bp.BayesianRegularization()):

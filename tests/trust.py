@@ -454,8 +454,8 @@ PROMISES = (
     ),
     Promise(
         "Dask",
-        "a fit by all rows of a cluster follows the path of one machine to the order of summation, for every optimizer, "
-        "and mini-batches of each partition end with the mean that plain loops over the steps find",
+        "a fit by all rows of a cluster follows the path of one machine to the order of summation, for every "
+        "optimizer, and mini-batches of each partition end with the mean that plain loops over the steps find",
         (
             "test_dask.py::test_the_fit_is_that_of_all_rows",
             "test_dask.py::test_every_kind_of_collection",
@@ -469,8 +469,8 @@ PROMISES = (
     ),
     Promise(
         "Dask",
-        "the bits depend on partitions and seed alone: not on the number of workers, their threads, the order of arrival, "
-        "workers that are killed or come and go, or an interruption",
+        "the bits depend on partitions and seed alone: not on the number of workers, their threads, the order of "
+        "arrival, workers that are killed or come and go, or an interruption",
         (
             "test_dask_averaged.py::test_rows_are_shuffled_anew_in_each_epoch_by_the_seed_alone",
             "test_dask_whole_batch.py::test_bits_depend_on_no_worker_and_on_no_interruption",
@@ -481,8 +481,8 @@ PROMISES = (
     ),
     Promise(
         "Dask",
-        "wrong rows are one error that names the partition and the rule, and change nothing; nothing waits for ever, and "
-        "a fit that ends leaves nothing on the cluster",
+        "wrong rows are one error that names the partition and the rule, and change nothing; nothing waits for ever, "
+        "and a fit that ends leaves nothing on the cluster",
         (
             "test_dask.py::test_wrong_data_are_refused",
             "test_dask_estimators.py::test_wrong_input_is_refused_and_changes_nothing",

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
 
@@ -17,7 +18,8 @@ from fastbp.model.model import Model
 from fastbp.training.gradient_steps import GradientSteps, add_penalties
 from fastbp.training.plan import Plan
 from fastbp.training.state import TrainingDivergedError, TrainingState
-from fastbp.training.whole_batch import RATE
+from fastbp.training.trained import keep_training_state
+from fastbp.training.whole_batch import RATE, Iterations
 from fastbp.validation.numbers import MOST_STEPS
 
 _NUMBERS = 4  # of the state, before the optimizer's vectors: epochs and steps taken, powers
@@ -46,12 +48,14 @@ class Cost:
     def value_and_grad(self, params: NDArray[Any]) -> tuple[float, NDArray[Any]]:
         """Cost and gradient (n_params,), in the network's dtype and ours."""
         cost, grad = self._rows.sum_of(tasks.gradient, params, self._objective, of_part=self._share)
-        return float(cost) + add_penalties(self._net.sizes, self._penalties, params, grad), grad
+        with np.errstate(all="ignore"):  # callers look whether they are finite
+            return float(cost) + add_penalties(self._net.sizes, self._penalties, params, grad), grad
 
     def cost(self, params: NDArray[Any]) -> float:
         """Cost."""
         (cost,) = self._rows.sum_of(tasks.cost, params, self._objective, of_part=self._share)
-        return float(cost) + add_penalties(self._net.sizes, self._penalties, params, np.zeros_like(params))
+        with np.errstate(all="ignore"):
+            return float(cost) + add_penalties(self._net.sizes, self._penalties, params, np.zeros_like(params))
 
     def _share(self, i: int) -> tuple[float]:
         """Return the share of a partition in the weight of all."""
@@ -94,12 +98,12 @@ class FullBatch:
         rows = list[tuple[float, float]]()
         try:
             while len(rows) < n_epochs and self.stopped_by is None:
-                rows.append(self._step())
+                self._step(rows)
         finally:
             record(np.array(rows, np.float64).reshape(-1, 2))
 
-    def _step(self) -> tuple[float, float]:
-        """Take one; return cost and learning rate."""
+    def _step(self, rows: list[tuple[float, float]]) -> None:
+        """Take one, and append cost and learning rate."""
         net, state, plan, epoch = self._net, self._state, self._plan, self._n_taken
         (rate,) = state.optimizer.learning_rates(epoch, 1, plan.epochs)
         cost, grad = self._cost.value_and_grad(net.params)
@@ -108,15 +112,24 @@ class FullBatch:
             raise diverged(epoch, rate)
         if plan.tol is not None and norm_of(grad) <= plan.tol:
             self.stopped_by = "tolerance"
-            return cost, rate
-        before = net.params.copy()
-        self._steps.step(net.params, grad, rate)  # all in one call, which nothing interrupts
-        self._n_taken += 1
-        if not np.isfinite(net.params).all():
-            net.params[...] = before
+            rows.append((cost, rate))
+            return
+        before = net.params.copy(), state.vectors.copy(), state.step, state.powers
+        n_rows = len(rows)
+        try:
+            self._steps.step(net.params, grad, rate)
+            if np.isfinite(net.params).all():
+                self._n_taken = epoch + 1
+                rows.append((cost, rate))  # now it is taken
+        except BaseException:  # Ctrl-C may come between any two lines
+            if len(rows) == n_rows:
+                net.params[...], state.vectors[...], state.step, state.powers = before
+                self._n_taken = epoch
+            raise
+        if len(rows) == n_rows:
+            net.params[...] = before[0]
             state.forget()
             raise diverged(epoch, rate)
-        return cost, rate
 
     def state(self) -> NDArray[np.float64]:
         """Return what continues: epochs and steps taken, powers, the optimizer's vectors."""
@@ -137,3 +150,18 @@ class FullBatch:
 
     def end(self) -> None:
         """Nothing is to be let go of."""
+
+
+class SteppedEpochs(Iterations):
+    """The epochs of a fit by steps: from its beginning on, another fit of the network continues from its optimizer."""
+
+    def __init__(self, net: Model, state: TrainingState, trainer: Any) -> None:
+        super().__init__(net, state.optimizer, trainer, trainer.columns)
+        self._state = state
+
+    @contextmanager
+    def saving_state(self, net: Any) -> Iterator[None]:
+        """Let the network have the optimizer's state, whatever ends the training."""
+        keep_training_state(net, self._state)
+        with super().saving_state(net):
+            yield

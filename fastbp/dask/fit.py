@@ -5,37 +5,33 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable, Sequence
 from datetime import timedelta
-from typing import Any, Literal, cast
+from typing import Any, Literal
 
 from distributed import Client
 
 from fastbp import validation
 from fastbp.dask import tasks
 from fastbp.dask.averaged import Averaged
-from fastbp.dask.exact import Cost, FullBatch
-from fastbp.dask.lbfgs import SummedLBFGS
+from fastbp.dask.exact import Cost, FullBatch, SteppedEpochs
 from fastbp.dask.partitions import Partitions, is_collection, partitions_of
 from fastbp.dask.rows import AllRows
 from fastbp.dask.session import Session, session_on
-from fastbp.dask.squares import SummedEquations
+from fastbp.dask.whole_batch import trainer_of
 from fastbp.model.model import passes_of
 from fastbp.network import Network
 from fastbp.storage.atomic import PathLike
 from fastbp.storage.networks import describe
 from fastbp.system.alone import alone
 from fastbp.system.memory import require_writable
-from fastbp.training.bayesian_regularization import BayesianRegularization, BayesianTrainer
 from fastbp.training.early_stopping import EarlyStopping
 from fastbp.training.fit import train_epochs, validation_set
 from fastbp.training.history import Callback, History
-from fastbp.training.lbfgs import LBFGS
-from fastbp.training.levenberg_marquardt import LevenbergMarquardt, SquaresTrainer, sums_in_float32
 from fastbp.training.optimizers import Optimizer
 from fastbp.training.plan import Plan, batch_rows_for
 from fastbp.training.saved_fit import SavedFit
 from fastbp.training.state import continued_state
-from fastbp.training.trained import keep_training_state, training_state_of
-from fastbp.training.whole_batch import Iterations, Trainer, WholeBatchOptimizer
+from fastbp.training.trained import training_state_of
+from fastbp.training.whole_batch import Iterations, WholeBatchOptimizer
 from fastbp.validation.arrays import require_columns
 
 
@@ -135,35 +131,21 @@ def _iterations(
             f"{average_every}. Use mini-batches, such as batch_size=32, or leave it out."
         )
     if isinstance(rule, WholeBatchOptimizer):
-        return Iterations(net, rule, _whole_batch(net, rows, rule), rule.columns, rule.reasons)
+        return Iterations(net, rule, trainer_of(rule, net, rows), rule.columns, rule.reasons)
     if batch_rows == n_rows and any(net.dropout):
         raise ValueError(
             f"`dropout` must be 0 where each step looks at all rows, whose masks no partition knows; the network has "
             f"{net.dropout}. Make it without dropout, or use mini-batches, such as batch_size=32."
         )
     state = continued_state(net, training_state_of(net), rule, plan.seed)
-    keep_training_state(net, state)
+    if plan.resume:
+        state = state.copy()  # a checkpoint that is refused changes nothing
     trainer: FullBatch | Averaged
     if batch_rows == n_rows:
         trainer = FullBatch(net, rows, state, plan)
     else:
         trainer = Averaged(net, rows, state, plan, batch_rows, average_every)
-    return Iterations(net, state.optimizer, trainer, trainer.columns)
-
-
-def _whole_batch(net: Network, rows: AllRows, rule: WholeBatchOptimizer) -> Trainer:
-    """Return what takes the iterations of a rule that looks at all rows."""
-    if type(rule) is LBFGS:
-        return SummedLBFGS(rule, net, Cost(net, rows))
-    if type(rule) is LevenbergMarquardt:
-        return SquaresTrainer(rule, net, cast(Any, SummedEquations(net, rows, is_mixed=sums_in_float32(rule, net))))
-    if type(rule) is BayesianRegularization:
-        return BayesianTrainer(rule, net, cast(Any, SummedEquations(net, rows)))
-    raise TypeError(
-        "`optimizer` must be bp.LBFGS, bp.LevenbergMarquardt, bp.BayesianRegularization or one whose steps are made of "
-        f"gradients, as bp.Adam's; got {type(rule).__name__}, whose trainer wants all rows in one place. Use "
-        "Network.fit for it."
-    )
+    return SteppedEpochs(net, state, trainer)
 
 
 def _validation_cost(
@@ -190,7 +172,8 @@ def _describe(net: Network, rows: AllRows, plan: Plan, rule: Any, average_every:
     if plan.checkpoint is None:
         return {}
     n_rows = len(rows)
-    arguments = plan.describe(n_rows, batch_rows_for(plan.batch_size, n_rows), rule)
+    batch_rows = n_rows if isinstance(rule, WholeBatchOptimizer) else batch_rows_for(plan.batch_size, n_rows)
+    arguments = plan.describe(n_rows, batch_rows, rule)
     (digests,) = rows.total_of(tasks.digests)
     return {
         "network": describe(net),

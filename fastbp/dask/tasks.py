@@ -6,7 +6,8 @@ Each returns a tuple of numbers and arrays that `add_up` adds to those of other 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -18,6 +19,7 @@ from fastbp.engine.batch_cost import BatchCost
 from fastbp.engine.cutting import inputs_of
 from fastbp.engine.normal_equations import NormalEquations, shape_of
 from fastbp.engine.objective import Objective
+from fastbp.engine.rows import Data
 from fastbp.model.definition import problem_of
 from fastbp.model.model import passes_of
 from fastbp.training.checkpoint import describe_data
@@ -31,9 +33,10 @@ def add_up(terms: Sequence[Terms]) -> Terms:
     if not others:
         return first
     sums = [np.array(value) if isinstance(value, np.ndarray) else value for value in first]
-    for other in others:
-        for i, value in enumerate(other):
-            sums[i] = np.add(sums[i], value, out=sums[i]) if isinstance(value, np.ndarray) else sums[i] + value
+    with np.errstate(all="ignore"):  # who reads the sum looks whether it is finite
+        for other in others:
+            for i, value in enumerate(other):
+                sums[i] = np.add(sums[i], value, out=sums[i]) if isinstance(value, np.ndarray) else sums[i] + value
     return tuple(sums)
 
 
@@ -66,7 +69,8 @@ def gradient(
             cost, grad = BatchCost(problem_of(model), data, objective, n_threads=n_threads).value_and_grad(
                 writable(params)
             )
-    grad *= share
+    with np.errstate(all="ignore"):  # who reads the sum looks whether it is finite
+        grad *= share
     return share * cost, grad
 
 
@@ -87,16 +91,33 @@ def cost(part: Part, blueprint: Blueprint, params: NDArray[Any], objective: Obje
 
 
 def equations(part: Part, blueprint: Blueprint, params: NDArray[Any], is_mixed: bool) -> Terms:
-    """Return half the weighted sum of squares, its gradient, and J^T J's lower triangle, row by row, in float64."""
-    data, model, n = part.rows(), blueprint.model, len(params)
+    """Return half the weighted sum of squares, its gradient and the lower triangle of J^T J, row by row, in float64."""
+    data, n = part.rows(), len(params)
     if data is None:
         return 0.0, np.zeros(n), np.zeros(n * (n + 1) // 2)
-    problem = problem_of(model)
-    with threads_for(2.0 * len(data) * shape_of(problem).products_per_row) as n_threads:
-        own = NormalEquations(problem, data, n_threads, is_mixed=is_mixed)
-        half_squares, grad, hessian = own.equations(writable(params))
-        own.end()
-    return half_squares, grad, hessian[np.tril_indices(n)]
+    with _normal_equations(data, blueprint, is_mixed=is_mixed) as normal:
+        half_squares, slope, hessian = normal.equations(writable(params))
+    return half_squares, slope, np.concatenate([row[: i + 1] for i, row in enumerate(hessian)])
+
+
+def half_squares(part: Part, blueprint: Blueprint, params: NDArray[Any], is_mixed: bool) -> Terms:
+    """Return the first of these alone."""
+    data = part.rows()
+    if data is None:
+        return (0.0,)
+    with _normal_equations(data, blueprint, is_mixed=is_mixed) as normal:
+        return (normal.half_squares(writable(params)),)
+
+
+@contextmanager
+def _normal_equations(data: Data, blueprint: Blueprint, *, is_mixed: bool) -> Iterator[NormalEquations]:
+    problem = problem_of(blueprint.model)
+    with threads_for(2 * len(data) * shape_of(problem).products_per_row) as n_threads:
+        normal = NormalEquations(problem, data, n_threads, is_mixed=is_mixed)
+        try:
+            yield normal
+        finally:
+            normal.end()
 
 
 def writable(params: NDArray[Any]) -> NDArray[Any]:

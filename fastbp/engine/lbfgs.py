@@ -18,6 +18,13 @@ from fastbp.system.memory import require_memory, require_writable_arrays
 from fastbp.validation.sparse_rows import Rows
 
 
+def require_memory_of_pairs(n_params: int, history: int) -> None:
+    """Raise a MemoryError if so many pairs do not fit."""
+    n_bytes = 8 * (kernel.memory_length(n_params, history) + kernel.scratch_length(n_params, history))
+    purpose = f"The last {history} steps of L-BFGS with {n_params} parameters"
+    require_memory(n_bytes, purpose, "Pass a smaller `history`, or make the layers smaller.")
+
+
 class LbfgsFrame(WatchedFrame):
     """A frame in which L-BFGS takes its iterations.
 
@@ -35,9 +42,7 @@ class LbfgsFrame(WatchedFrame):
     def begin(self, params: NDArray[Any], history: int) -> None:
         """Prepare a fit of these parameters, which changes them in place, with so many pairs of steps."""
         n_params, scratch = self.n_params, kernel.scratch_length(self.n_params, history)
-        n_bytes = 8 * (kernel.memory_length(n_params, history) + scratch)
-        purpose = f"The last {history} steps of L-BFGS with {n_params} parameters"
-        require_memory(n_bytes, purpose, "Pass a smaller `history`, or make the layers smaller.")
+        require_memory_of_pairs(n_params, history)
         self.tried = params.copy()
         self.memory = np.zeros(kernel.memory_length(n_params, history))
         self._point(kernel.ACCEPTED, params)

@@ -117,6 +117,20 @@ def _rows_that_count(data: Data) -> NDArray[np.int64] | None:
     return None if weights is None or weights.all() else np.flatnonzero(weights)
 
 
+def require_memory_of_equations(n_params: int, n_bytes: int) -> None:
+    """Raise a MemoryError if the equations of so many parameters do not fit."""
+    cure = "Make the layers smaller, or train with bp.LBFGS(), which keeps some vectors as long as the parameters."
+    require_memory(n_bytes, f"J^T J and its factor for {n_params} parameters", cure)
+
+
+def ridge_of(problem: Problem, total_weight: float) -> NDArray[np.float64]:
+    """Return the L2 penalty on each parameter, as what is added to the diagonal of J^T J."""
+    ridge, sizes = np.zeros(problem.n_params), problem.sizes
+    for offset, p, q in zip(weight_offsets(sizes), sizes, sizes[1:], strict=False):
+        ridge[offset : offset + p * q] = problem.penalties[0] * total_weight
+    return ridge
+
+
 class NormalEquations:
     """J^T J, the gradient and the cost of a network on some data, and Levenberg-Marquardt's iterations.
 
@@ -155,8 +169,7 @@ class NormalEquations:
         low_size = right + rounded(shape.most_outputs * rows)
         n_low = min(most_threads(), n_pieces) * low_size
         n_bytes = 16 * n * n + 8 * n_pieces * n + (n_pieces * shape.n_sums + n_low) * low_dtype.itemsize
-        cure = "Make the layers smaller, or train with bp.LBFGS(), which keeps some vectors as long as the parameters."
-        require_memory(n_bytes, f"J^T J and its factor for {n} parameters", cure)
+        require_memory_of_equations(n, n_bytes)
         cut = RowPieces(rows, n_pieces, rooms.size)
         self._frame = frame = make_derived(NormalFrame, problem, data.X, cut)
         self._problem = problem
@@ -225,12 +238,7 @@ class NormalEquations:
         settings = self.settings
         settings[[kernel.SCALE, kernel.TOTAL_WEIGHT]] = scale, self.total_weight
         settings[kernel.REPORTS_PENALTY] = ridge is None
-        vector = self._vectors[kernel.RIDGE]
-        vector.fill(0.0 if ridge is None else ridge)
-        if ridge is None:
-            sizes, penalty = self._problem.sizes, self._problem.penalties[0] * self.total_weight
-            for offset, p, q in zip(weight_offsets(sizes), sizes, sizes[1:], strict=False):
-                vector[offset : offset + p * q] = penalty
+        self._vectors[kernel.RIDGE] = ridge_of(self._problem, self.total_weight) if ridge is None else ridge
 
     def set_rule(
         self,
@@ -268,6 +276,13 @@ class NormalEquations:
         self._frame.run(kernel.EQUATIONS, params, n_threads=self.n_threads, seconds=self.seconds)
         n = self._problem.n_params
         return float(self.settings[kernel.HALF_SQUARES]), self._gradients[0].copy(), self.hessian.copy().reshape(n, n)
+
+    def half_squares(self, params: NDArray[Any]) -> float:
+        """Return half the sum of squares alone, the same number as with the equations."""
+        self._trial[...] = params
+        self.settings[kernel.IS_ASSEMBLED] = 0.0
+        self._frame.run(kernel.SQUARES, params, n_threads=self.n_threads, seconds=self.seconds)
+        return float(self.settings[kernel.HALF_SQUARES])
 
     @property
     def hessian(self) -> NDArray[np.float64]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 import scipy.linalg
@@ -156,7 +156,7 @@ class BayesianRegularization(WholeBatchOptimizer):
 class BayesianTrainer(SquaresTrainer):
     """A fit in progress; see `SquaresTrainer`."""
 
-    def __init__(self, rule: BayesianRegularization, net: Model, equations: NormalEquations) -> None:
+    def __init__(self, rule: BayesianRegularization, net: Model, equations: Any) -> None:
         super().__init__(rule, net, equations)
         self._warmup, self._n_taken = rule.warmup, 0
         self._n_targets = self.equations.total_weight * net.sizes[-1]
@@ -167,11 +167,11 @@ class BayesianTrainer(SquaresTrainer):
         self.equations.set_objective(beta, alpha)
 
     def most_at_once(self) -> int:
-        """Return 1: after each iteration the objective changes."""
+        """Return 1: after each iteration the penalty is chosen anew."""
         return 1
 
     def advance(self, n_epochs: int, record: Callable[[NDArray[np.float64]], None]) -> None:
-        """Take iterations, after each of which alpha and beta are chosen anew."""
+        """Take iterations, each in a call of its own."""
         rows = list[list[float]]()
         row = np.zeros((1, 4))
         try:
@@ -205,7 +205,7 @@ class BayesianTrainer(SquaresTrainer):
         return gamma, alpha, free / (2 * max(self.equations.sum_of_squares, tiny))
 
     def state(self) -> NDArray[np.float64]:
-        """Return all that continues."""
+        """Return what `SquaresTrainer` has, how many iterations were taken, and what was chosen."""
         return np.array([*super().state(), self._n_taken, *self._chosen])
 
     def restore(self, state: NDArray[np.float64]) -> bool:

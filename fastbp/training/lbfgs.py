@@ -129,8 +129,14 @@ class LBFGS(WholeBatchOptimizer):
         return _Trainer(self, net, data, n_threads)
 
 
-def counts_are_possible(state: NDArray[np.float64], rule: LBFGS) -> bool:
-    """Whether what a file holds may be the memory of a fit by a rule."""
+def rules_of(rule: LBFGS, n_epochs: int) -> NDArray[np.float64]:
+    """Return the kernel's rules for so many iterations."""
+    most = MOST_STEPS if rule.max_evaluations is None else rule.max_evaluations
+    return np.array([n_epochs, rule.history, rule.max_line_search, rule.gtol, rule.ftol, most], np.float64)
+
+
+def is_memory(rule: LBFGS, state: NDArray[np.float64]) -> bool:
+    """Whether numbers of a file, as many as a memory has, can be one."""
     counts = state[[kernel.N_PAIRS, kernel.NEXT_PAIR, kernel.EVALUATIONS, kernel.HAS_GRADIENT]]
     most = np.array([rule.history, rule.history - 1, MOST_STEPS, 1], np.float64)
     return bool(((counts == np.floor(counts)) & (counts >= 0) & (counts <= most)).all())
@@ -153,9 +159,8 @@ class _Trainer:
         return max(1, self._time.steps_of_short_call())
 
     def advance(self, n_epochs: int, record: Callable[[NDArray[np.float64]], None]) -> None:
-        rule, frame, data = self._rule, self._frame, self._data
-        most = MOST_STEPS if rule.max_evaluations is None else rule.max_evaluations
-        rules = np.array([n_epochs, rule.history, rule.max_line_search, rule.gtol, rule.ftol, most], np.float64)
+        frame, data = self._frame, self._data
+        rules = rules_of(self._rule, n_epochs)
         rows = np.empty((n_epochs, kernel.RECORD_COLUMNS))
         if not self._has_begun:  # until here a checkpoint may have changed the parameters
             frame.tried[...] = self._net.params
@@ -176,7 +181,7 @@ class _Trainer:
         return self._frame.memory.copy()
 
     def restore(self, state: NDArray[np.float64]) -> bool:
-        if not counts_are_possible(state, self._rule):
+        if not is_memory(self._rule, state):
             return False
         self._frame.memory[...] = state
         return True

@@ -14,7 +14,7 @@ from fastbp.engine.interruption import StepTime
 from fastbp.engine.normal_equations import NormalEquations
 from fastbp.engine.rows import Data
 from fastbp.kernels.roots import normal_equations as kernel
-from fastbp.model.definition import has_own_functions, problem_of
+from fastbp.model.definition import problem_of
 from fastbp.model.model import Model
 from fastbp.system.caller import warn
 from fastbp.training.early_stopping import EarlyStopping
@@ -244,12 +244,12 @@ class SquaresTrainer:
     net : Model
         The network.
     equations : NormalEquations
-        Its equations on some data, or others that take the same iterations; the cost is theirs, which may have
-        penalties that the network has not.
+        What takes the iterations, or has the same methods; of a problem that may have penalties that the network has
+        not.
     """
 
-    def __init__(self, rule: Any, net: Model, equations: NormalEquations) -> None:
-        self._net, self._has_own = net, has_own_functions(net)
+    def __init__(self, rule: Any, net: Model, equations: Any) -> None:
+        self._net, self._has_own = net, bool(problem_of(net).own)
         self.equations = equations
         self.equations.set_rule(
             mu=rule.mu,
@@ -299,7 +299,8 @@ class SquaresTrainer:
 
     def state(self) -> NDArray[np.float64]:
         """Return mu, by how much it grows next, and the unit of its bound."""
-        return self.equations.state
+        state: NDArray[np.float64] = self.equations.state
+        return state
 
     def restore(self, state: NDArray[np.float64]) -> bool:
         """Continue from a state."""

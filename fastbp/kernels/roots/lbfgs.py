@@ -56,18 +56,25 @@ NO_STEP = 18  # the line search has found none, even along the gradient
 ENOUGH_EVALUATIONS = 19
 
 
-class Fit(NamedTuple):
-    """Pointers to everything that a fit by L-BFGS has beside the job of its gradients."""
+class Search(NamedTuple):
+    """Pointers to what an iteration knows and changes; cost and gradient of what it tries come from elsewhere."""
 
-    job: Job
-    x: Any  # the accepted parameters; net.params are those that are tried
+    pairs: Pairs
+    x: Any  # the accepted parameters
+    tried: Any
     memory: Any
     g: Any  # the gradient at x
-    pairs: Pairs
     d: Any  # the direction
     alpha: Any
-    search: Any
+    line: Any  # of `line_search`
     rules: Any
+
+
+class Fit(NamedTuple):
+    """A search beside the job of its gradients, whose parameters are those that are tried."""
+
+    job: Job
+    at: Search
 
 
 def memory_length(n_params: int, history: int) -> int:
@@ -99,36 +106,32 @@ def run(task, slot, addresses, control, like, first_step, rates):
         help_with(job, slot)
     else:
         x, scratch = from_address(table[ACCEPTED], reals), from_address(table[SCRATCH], doubles)
-        fit = fit_of(job, x, from_address(table[MEMORY], doubles), scratch, doubles)
-        minimise(fit, from_address(table[RECORD], doubles))
+        n, memory = net.plan[in_plan.N_PARAMS], from_address(table[MEMORY], doubles)
+        search = search_of(n, x, net.params, memory, scratch, doubles)
+        minimise(Fit(job, search), from_address(table[RECORD], doubles))
         team.stop(at(control, 0))
     set_float_mode(mode)
     return in_scalars.FINISHED
 
 
 @leaf
-def fit_of(job, x, memory, scratch, rules):
+def search_of(n, x, tried, memory, scratch, rules):
     """Where everything lies in the memory and in the scratch."""
-    n, most = job.net.plan[in_plan.N_PARAMS], int(rules[HISTORY])
-    alpha = shift(scratch, n)
-    pairs = pairs_of(memory, n, most)
-    return Fit(job, x, memory, shift(memory, GRADIENT), pairs, scratch, alpha, shift(alpha, most), rules)
-
-
-@leaf
-def pairs_of(memory, n, most):
-    """The pairs of steps in the memory of n parameters."""
+    most = int(rules[HISTORY])
     rho = shift(memory, GRADIENT + n)
     s = shift(rho, most)
-    return Pairs(n, most, shift(memory, N_PAIRS), shift(memory, GAMMA), rho, s, shift(s, most * n))
+    pairs = Pairs(n, most, shift(memory, N_PAIRS), shift(memory, GAMMA), rho, s, shift(s, most * n))
+    alpha = shift(scratch, n)
+    return Search(pairs, x, tried, memory, shift(memory, GRADIENT), scratch, alpha, shift(alpha, most), rules)
 
 
 @leaf
 def minimise(fit, record):
     """Iterations until one of the rules says that it is enough; each writes its row of the record."""
-    memory, scalars, n_iterations = fit.memory, fit.job.net.scalars, int(fit.rules[N_ITERATIONS])
+    search, scalars = fit.at, fit.job.net.scalars
+    memory, n_iterations = search.memory, int(search.rules[N_ITERATIONS])
     scalars[in_scalars.EPOCHS] = 0.0
-    if differs(fit.pairs.n, fit.x, fit.job.net.params):  # somebody has changed the parameters since
+    if differs(search.pairs.n, search.x, search.tried):  # somebody has changed the parameters since
         memory[HAS_GRADIENT], memory[N_PAIRS] = 0.0, 0.0
     status = in_scalars.FINISHED if memory[HAS_GRADIENT] != 0.0 else begin(fit)
     k = 0
@@ -136,19 +139,69 @@ def minimise(fit, record):
         n_evaluations, cost = memory[EVALUATIONS], memory[COST]
         status = iteration(fit)
         if status == in_scalars.FINISHED:
-            row = shift(record, k * RECORD_COLUMNS)
-            row[0], row[1], row[2] = (
-                memory[COST],
-                largest(fit.pairs.n, fit.g),
-                memory[EVALUATIONS] - n_evaluations,
-            )
+            status = note(search, cost, n_evaluations, shift(record, k * RECORD_COLUMNS))
             k += 1
             scalars[in_scalars.EPOCHS] = np.float64(k)
-            status = reason_to_stop(fit, cost, row[1])
             if status == in_scalars.FINISHED and k < n_iterations and team.is_asked_to_pause(fit.job.control):
                 status = in_scalars.INTERRUPTED
     scalars[in_scalars.STATUS] = np.float64(status)
-    put_back(fit)  # so that a change that somebody makes until the next call is noticed
+    put_back(search)  # so that a change that somebody makes until the next call is noticed
+
+
+@leaf
+def evaluate(fit):
+    """Cost and gradient of the parameters that are tried; the cost, which means nothing if the call is abandoned."""
+    fit.at.memory[EVALUATIONS] += 1.0
+    leader.value_and_grad(fit.job)
+    return fit.job.net.scalars[in_scalars.COST_SUM]
+
+
+@leaf
+def begin(fit):
+    """Cost and gradient where the fit begins; a status."""
+    put_back(fit.at)
+    cost = evaluate(fit)
+    if team.is_abandoned(fit.job.control):
+        fit.at.memory[EVALUATIONS] -= 1.0
+        return in_scalars.INTERRUPTED
+    return begin_with(fit.at, cost, fit.job.grads)
+
+
+@leaf
+def iteration(fit):
+    """One iteration; the parameters, and what is known there, change only if it is finished.  A status."""
+    memory = fit.at.memory
+    n_pairs, n_evaluations = memory[N_PAIRS], memory[EVALUATIONS]
+    answer = search_along(fit)
+    if answer == line_search.FAILED and n_pairs > 0.0 and not team.is_abandoned(fit.job.control):
+        memory[N_PAIRS] = 0.0  # what is known of the curvature leads nowhere: down along the gradient
+        answer = search_along(fit)
+    if team.is_abandoned(fit.job.control):  # the iteration will begin anew
+        memory[N_PAIRS], memory[EVALUATIONS] = n_pairs, n_evaluations
+        return in_scalars.INTERRUPTED
+    if answer == line_search.FAILED:
+        return NO_STEP
+    accept(fit.at, fit.job.net.scalars[in_scalars.COST_SUM], fit.job.grads)
+    return in_scalars.FINISHED
+
+
+@leaf
+def search_along(fit):
+    """Look for a step along the direction of the pairs; ACCEPTED or FAILED."""
+    if not begin_line(fit.at):
+        return line_search.FAILED
+    for _ in range(int(fit.at.rules[MOST_TRIES])):
+        take_trial(fit.at)
+        cost = evaluate(fit)
+        if team.is_abandoned(fit.job.control):
+            return line_search.FAILED
+        answer = judge_trial(fit.at, cost, fit.job.grads)
+        if answer != line_search.GO_ON:
+            return answer
+    return line_search.FAILED
+
+
+# --- the parts of an iteration between two evaluations, wherever those come from --------------------------------------
 
 
 @leaf
@@ -161,92 +214,75 @@ def differs(n, x, y):
 
 
 @leaf
-def put_back(fit):
+def put_back(search):
     """Make the parameters that are tried the accepted ones."""
-    params = fit.job.net.params
-    for i in range(fit.pairs.n):
-        params[i] = fit.x[i]
+    for i in range(search.pairs.n):
+        search.tried[i] = search.x[i]
 
 
 @leaf
-def evaluate(fit):
-    """Cost and gradient of the parameters that are tried; the cost, which means nothing if the call is abandoned."""
-    fit.memory[EVALUATIONS] += 1.0
-    leader.value_and_grad(fit.job)
-    return fit.job.net.scalars[in_scalars.COST_SUM]
-
-
-@leaf
-def begin(fit):
-    """Cost and gradient where the fit begins; a status."""
-    memory, n = fit.memory, fit.pairs.n
-    put_back(fit)
-    cost = evaluate(fit)
-    if team.is_abandoned(fit.job.control):
-        memory[EVALUATIONS] -= 1.0
-        return in_scalars.INTERRUPTED
+def begin_with(search, cost, grads):
+    """Take note of cost and gradient where the fit begins; a status."""
+    memory, n = search.memory, search.pairs.n
     if not is_finite(cost):
         return in_scalars.DIVERGED
     for i in range(n):
-        fit.g[i] = np.float64(fit.job.grads[i])
-        if not is_finite(fit.g[i]):
+        search.g[i] = np.float64(grads[i])
+        if not is_finite(search.g[i]):
             return in_scalars.DIVERGED
     memory[COST], memory[HAS_GRADIENT] = cost, 1.0
-    return SMALL_GRADIENT if largest(n, fit.g) <= fit.rules[GTOL] else in_scalars.FINISHED
+    return SMALL_GRADIENT if largest(n, search.g) <= search.rules[GTOL] else in_scalars.FINISHED
 
 
 @leaf
-def iteration(fit):
-    """One iteration; the parameters, and what is known there, change only if it is finished.  A status."""
-    memory, n, params, grads = fit.memory, fit.pairs.n, fit.job.net.params, fit.job.grads
-    n_pairs, n_evaluations = memory[N_PAIRS], memory[EVALUATIONS]
-    answer = search_along(fit)
-    if answer == line_search.FAILED and n_pairs > 0.0 and not team.is_abandoned(fit.job.control):
-        memory[N_PAIRS] = 0.0  # what is known of the curvature leads nowhere: down along the gradient
-        answer = search_along(fit)
-    if team.is_abandoned(fit.job.control):  # the iteration will begin anew
-        memory[N_PAIRS], memory[EVALUATIONS] = n_pairs, n_evaluations
-        return in_scalars.INTERRUPTED
-    if answer == line_search.FAILED:
-        return NO_STEP
-    remember(fit.pairs, fit.x, params, fit.g, grads)
-    memory[COST] = fit.job.net.scalars[in_scalars.COST_SUM]
-    for i in range(n):
-        fit.g[i] = np.float64(grads[i])
-        fit.x[i] = params[i]
-    return in_scalars.FINISHED
-
-
-@leaf
-def search_along(fit):
-    """Look for a step along the direction of the pairs; ACCEPTED or FAILED."""
-    memory, n, d, params = fit.memory, fit.pairs.n, fit.d, fit.job.net.params
-    descent(fit.pairs, fit.g, fit.alpha, d)
-    slope = dot(n, fit.g, d)
+def begin_line(search):
+    """The direction of the pairs, and the first step along it; False if the cost does not fall there."""
+    memory, n, d = search.memory, search.pairs.n, search.d
+    descent(search.pairs, search.g, search.alpha, d)
+    slope = dot(n, search.g, d)
     if not slope < 0.0:
-        return line_search.FAILED
+        return False
     # Without pairs nothing is known of the scale: as in SciPy's L-BFGS-B the first step has length 1.
     t = 1.0 if memory[N_PAIRS] > 0.0 else 1.0 / dot(n, d, d) ** 0.5
-    line_search.begin_search(fit.search, t, memory[COST], slope)
-    for _ in range(int(fit.rules[MOST_TRIES])):
-        t = fit.search[line_search.T]
-        for i in range(n):
-            params[i] = real(np.float64(fit.x[i]) + t * d[i], params)
-        cost = evaluate(fit)
-        if team.is_abandoned(fit.job.control):
-            return line_search.FAILED
-        answer = line_search.judge(fit.search, cost, dot(n, fit.job.grads, d) if is_finite(cost) else 0.0)
-        if answer != line_search.GO_ON:
-            return answer
-    return line_search.FAILED
+    line_search.begin_search(search.line, t, memory[COST], slope)
+    return True
 
 
 @leaf
-def reason_to_stop(fit, cost_before, largest_slope):
-    """Which rule ends the fit after an iteration, or FINISHED if none does."""
-    cost = fit.memory[COST]
-    if largest_slope <= fit.rules[GTOL]:
+def take_trial(search):
+    """Try the step that the line search wants to know."""
+    t, tried = search.line[line_search.T], search.tried
+    for i in range(search.pairs.n):
+        tried[i] = real(np.float64(search.x[i]) + t * search.d[i], tried)
+
+
+@leaf
+def judge_trial(search, cost, grads):
+    """What the line search says to cost and gradient of the parameters that are tried."""
+    return line_search.judge(search.line, cost, dot(search.pairs.n, grads, search.d) if is_finite(cost) else 0.0)
+
+
+@leaf
+def accept(search, cost, grads):
+    """Make the parameters that are tried the accepted ones, and what is known there what is known."""
+    remember(search.pairs, search.x, search.tried, search.g, grads)
+    search.memory[COST] = cost
+    for i in range(search.pairs.n):
+        search.g[i] = np.float64(grads[i])
+        search.x[i] = search.tried[i]
+
+
+@leaf
+def note(search, cost_before, evaluations_before, row):
+    """Write the row of a finished iteration; which rule ends the fit after it, or FINISHED if none does."""
+    cost, rules = search.memory[COST], search.rules
+    row[0], row[1], row[2] = (
+        cost,
+        largest(search.pairs.n, search.g),
+        search.memory[EVALUATIONS] - evaluations_before,
+    )
+    if row[1] <= rules[GTOL]:
         return SMALL_GRADIENT
-    if cost_before - cost <= fit.rules[FTOL] * max(abs(cost_before), abs(cost), 1.0):
+    if cost_before - cost <= rules[FTOL] * max(abs(cost_before), abs(cost), 1.0):
         return SMALL_DECREASE
-    return ENOUGH_EVALUATIONS if fit.memory[EVALUATIONS] >= fit.rules[MOST_EVALUATIONS] else in_scalars.FINISHED
+    return ENOUGH_EVALUATIONS if search.memory[EVALUATIONS] >= rules[MOST_EVALUATIONS] else in_scalars.FINISHED

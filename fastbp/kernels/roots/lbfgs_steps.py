@@ -1,105 +1,78 @@
-"""L-BFGS where costs and gradients come from outside: each call takes what was found, and says where to look next.
-
-The same algorithm as `fastbp.kernels.roots.lbfgs`, made of the same leaves, with the same memory.
-"""
+"""L-BFGS by cost and gradient that are computed elsewhere: each call goes from one evaluation to the next."""
 
 import numba
 import numpy as np
 
-from fastbp.kernels.compiler.jit import leaf, typed_root
+from fastbp.kernels.compiler.jit import typed_root
 from fastbp.kernels.machine.denormals import FLUSH_DENORMALS, float_mode, set_float_mode
-from fastbp.kernels.machine.finite import is_finite
-from fastbp.kernels.machine.pointers import at, real, shift
+from fastbp.kernels.machine.pointers import at, shift
 from fastbp.kernels.optimizers import line_search
-from fastbp.kernels.optimizers.curvature import descent, dot, remember
-from fastbp.kernels.roots.lbfgs import COST, GRADIENT, HAS_GRADIENT, HISTORY, N_PAIRS, pairs_of
+from fastbp.kernels.roots import lbfgs
+from fastbp.kernels.tables import scalars as in_scalars
 
 # tasks
-BEGIN = 0  # take note of cost and gradient where the fit begins
-SEARCH = 1  # begin a search along the direction of the pairs
-JUDGE = 2  # take note of cost and gradient of the parameters that are tried
+BEGIN = 0  # cost and gradient are those of the accepted parameters
+SEARCH = 1  # begin an iteration; no cost and no gradient
+JUDGE = 2  # they are those of the parameters that are tried
 
-# answers beside those of `line_search`
-NOT_FINITE = 3
-WRONG_LENGTH = 4
+# places in the counts; an iteration that is open was begun and not finished
+N_DONE = 0  # rows of the record
+IS_OPEN = 1
+TRIES = 2  # along this direction
+PAIRS_BEFORE = 3  # from before the iteration, with evaluations and cost
+EVALUATIONS_BEFORE = 4
+COST_BEFORE = 5
+COUNTS_LENGTH = 6
+
+GO_ON = 20  # evaluate the parameters that are tried; beside the status of `lbfgs`
 
 
 def _types(real):
     """Types of the arguments for parameters of a dtype."""
-    vector, doubles = numba.types.Array(real, 1, "C"), numba.types.Array(numba.types.float64, 1, "C")
-    return numba.types.int64, doubles, doubles, doubles, numba.types.float64, vector, vector, vector
+    vector, double = numba.types.Array(real, 1, "C"), numba.types.float64
+    doubles = numba.types.Array(double, 1, "C")
+    return numba.types.int64, doubles, doubles, doubles, doubles, doubles, vector, vector, vector, double
 
 
 @typed_root(_types)
-def run(task, memory, scratch, rules, cost, x, tried, grads):
-    """Do a task; GO_ON where `tried` are the parameters to look at next, ACCEPTED where x are those that were tried.
+def run(task, rules, memory, scratch, counts, record, x, tried, grads, cost):
+    """Go on to the next evaluation, the end of the iteration, or that of the fit; a status.
 
-    `grads` are the derivatives of `cost` at `tried`, which BEGIN has equal to x.  Memory and scratch are as long as
-    `fastbp.kernels.roots.lbfgs` says.  Overwrites memory, scratch, tried, and x when a step is accepted.
+    GO_ON asks for `cost` and `grads` of `tried`.  Where an iteration is finished, x, memory and the record's next row
+    have become its, and the status is FINISHED or says why there are no more.  NO_STEP leaves x as it was.
     """
-    n, most = x.size, int(rules[HISTORY])
-    if tried.size != n or grads.size != n:
-        return WRONG_LENGTH
     mode = float_mode()
     set_float_mode(mode | FLUSH_DENORMALS)
-    known, d, p, p_new, g_new = at(memory, 0), at(scratch, 0), at(x, 0), at(tried, 0), at(grads, 0)
+    search = lbfgs.search_of(x.size, at(x, 0), at(tried, 0), at(memory, 0), at(scratch, 0), at(rules, 0))
+    status = in_scalars.FINISHED
     if task == BEGIN:
-        answer = _begin(n, known, cost, g_new)
-    elif task == SEARCH:
-        answer = _begin_search(n, most, known, d, p, p_new)
+        memory[lbfgs.EVALUATIONS] += 1.0
+        status = lbfgs.begin_with(search, cost, at(grads, 0))
     else:
-        answer = _judge(n, most, known, d, cost, p, p_new, g_new)
+        answer = line_search.FAILED
+        if task == SEARCH:
+            counts[PAIRS_BEFORE], counts[EVALUATIONS_BEFORE] = memory[lbfgs.N_PAIRS], memory[lbfgs.EVALUATIONS]
+            counts[COST_BEFORE], counts[IS_OPEN], counts[TRIES] = memory[lbfgs.COST], 1.0, 0.0
+            answer = line_search.GO_ON if lbfgs.begin_line(search) else line_search.FAILED
+        else:
+            memory[lbfgs.EVALUATIONS] += 1.0
+            counts[TRIES] += 1.0
+            answer = lbfgs.judge_trial(search, cost, at(grads, 0))
+            if answer == line_search.GO_ON and counts[TRIES] >= rules[lbfgs.MOST_TRIES]:
+                answer = line_search.FAILED
+        if answer == line_search.FAILED and memory[lbfgs.N_PAIRS] > 0.0:
+            memory[lbfgs.N_PAIRS], counts[TRIES] = 0.0, 0.0  # down along the gradient
+            answer = line_search.GO_ON if lbfgs.begin_line(search) else line_search.FAILED
+        if answer == line_search.GO_ON:
+            lbfgs.take_trial(search)
+            status = GO_ON
+        elif answer == line_search.FAILED:
+            status, counts[IS_OPEN] = lbfgs.NO_STEP, 0.0
+        else:
+            lbfgs.accept(search, cost, at(grads, 0))
+            row = shift(at(record, 0), int(counts[N_DONE]) * lbfgs.RECORD_COLUMNS)
+            status = lbfgs.note(search, counts[COST_BEFORE], counts[EVALUATIONS_BEFORE], row)
+            counts[N_DONE] += 1.0
+            counts[IS_OPEN] = 0.0
     set_float_mode(mode)
-    return answer
-
-
-@leaf
-def _begin(n, memory, cost, g_new):
-    """Take note of cost and gradient; NOT_FINITE where they are not."""
-    g = shift(memory, GRADIENT)
-    for i in range(n):
-        g[i] = np.float64(g_new[i])
-        if not is_finite(g[i]):
-            return NOT_FINITE
-    if not is_finite(cost):
-        return NOT_FINITE
-    memory[COST], memory[HAS_GRADIENT] = cost, 1.0
-    return line_search.ACCEPTED
-
-
-@leaf
-def _begin_search(n, most, memory, d, x, x_new):
-    """Direction and first step of a search, as in `fastbp.kernels.roots.lbfgs.search_along`."""
-    g, alpha = shift(memory, GRADIENT), shift(d, n)
-    descent(pairs_of(memory, n, most), g, alpha, d)
-    slope = dot(n, g, d)
-    if not slope < 0.0:
-        return line_search.FAILED
-    t = 1.0 if memory[N_PAIRS] > 0.0 else 1.0 / dot(n, d, d) ** 0.5
-    search = shift(alpha, most)
-    line_search.begin_search(search, t, memory[COST], slope)
-    _try(n, t, d, x, x_new)
-    return line_search.GO_ON
-
-
-@leaf
-def _judge(n, most, memory, d, cost, x, x_new, g_new):
-    """Accept the step with all that is known there, or go on with another."""
-    search, g = shift(d, n + most), shift(memory, GRADIENT)
-    answer = line_search.judge(search, cost, dot(n, g_new, d) if is_finite(cost) else 0.0)
-    if answer == line_search.GO_ON:
-        _try(n, search[line_search.T], d, x, x_new)
-    elif answer == line_search.ACCEPTED:
-        remember(pairs_of(memory, n, most), x, x_new, g, g_new)
-        memory[COST] = cost
-        for i in range(n):
-            g[i] = np.float64(g_new[i])
-            x[i] = x_new[i]
-    return answer
-
-
-@leaf
-def _try(n, t, d, x, x_new):
-    """x_new = x + t d."""
-    for i in range(n):
-        x_new[i] = real(np.float64(x[i]) + t * d[i], x_new)
+    return np.int64(status)

@@ -27,6 +27,7 @@ from fastbp.kernels.tables import scalars as in_scalars
 # tasks
 EQUATIONS = 0  # J^T J, the gradient and the sum of squares
 ITERATE = 1  # up to N_WANTED iterations
+SQUARES = 2  # the sum of squares, of the parameters that are tried
 
 # addresses behind those of all roots; float64 unless it is said
 ROOMS = entry.N_ADDRESSES  # int64, of `fastbp.kernels.layers.side_by_side`
@@ -101,9 +102,9 @@ class _Steps(NamedTuple):
 def run(task, slot, addresses, control, like, first_step, rates):
     """Do a task as the leader (slot 0), or help with it (slot > 0) until the leader says that it is over.
 
-    Arguments as of `fastbp.kernels.roots.entry.run`.  EQUATIONS overwrites what its results are, and the work; ITERATE
-    all that is not a table, and params.  Returns FINISHED, or UNKNOWN where the tables have a code that the kernels do
-    not know; then nothing was overwritten.
+    Arguments as of `fastbp.kernels.roots.entry.run`.  EQUATIONS and SQUARES overwrite what their results are, and the
+    work; ITERATE all that is not a table, and params.  Returns FINISHED, or UNKNOWN where the tables have a code that
+    the kernels do not know; then nothing was overwritten.
     """
     table, reals, doubles = at(addresses, 0), at(like, 0), at(rates, 0)
     net = net_at(table, reals, doubles, at(control, 0))
@@ -134,6 +135,8 @@ def run(task, slot, addresses, control, like, first_step, rates):
         factor, records = from_address(table[FACTOR], doubles), from_address(table[RECORDS], doubles)
         slope, step, ridge = shift(vectors, _SLOPE * n), shift(vectors, _STEP * n), shift(vectors, RIDGE * n)
         _iterate(_Steps(job, net.params, n, slope, step, ridge, factor, records, settings))
+    elif task == SQUARES:
+        settings[HALF_SQUARES] = squares_of_trial(job)
     else:
         settings[HALF_SQUARES] = assemble(job, 0)
     team.stop(job.control)
