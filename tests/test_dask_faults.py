@@ -335,7 +335,7 @@ def test_rows_that_are_wrong(client, persist):
     with pytest.raises(ValueError, match="must be finite") as local:
         network().fit(spoilt(X, np.nan)[90:120], Y[90:120])
     assert str(caught.value) == f"In partition 3: {local.value}"
-    assert caught.value.__suppress_context__
+    assert caught.value.__context__ is None or caught.value.__suppress_context__
     assert [str(e.path) for e in caught.traceback if "distributed" in str(e.path)] == []
     assert net.params.tobytes() == before
 
