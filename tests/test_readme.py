@@ -57,7 +57,7 @@ def test_the_readmes_program_runs():
     assert names["grad"].shape == (names["net"].n_params,)
 
 
-PAGES = ["c.md", "compiled.md", "derivatives.md", "fixed-point.md", "many.md", "matlab.md", "onnx.md"]
+PAGES = ["c.md", "compiled.md", "dask.md", "derivatives.md", "fixed-point.md", "many.md", "matlab.md", "onnx.md"]
 
 
 @pytest.mark.parametrize("page", PAGES)
