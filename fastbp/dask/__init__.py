@@ -10,7 +10,8 @@ except ImportError as error:
 
 from fastbp.dask.estimators import DaskMLPClassifier, DaskMLPRegressor
 from fastbp.dask.fit import fit
+from fastbp.dask.memmaps import from_memmap
 from fastbp.dask.prediction import predict
 from fastbp.dask.warmup import Warmup
 
-__all__ = ["DaskMLPClassifier", "DaskMLPRegressor", "Warmup", "fit", "predict"]
+__all__ = ["DaskMLPClassifier", "DaskMLPRegressor", "Warmup", "fit", "from_memmap", "predict"]

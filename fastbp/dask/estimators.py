@@ -160,31 +160,35 @@ class _OnDask(BaseMLP):
             if weight is not None:
                 self.__dict__["class_weight"] = weight
         self._begin(hidden, data, first_pass)
-        made = self._parts(session, partitions, counts)
-        all_rows = AllRows(
-            session,
-            made,
-            session.constant(Blueprint(self._network)),
-            persist=self.persist,
-            has_weights=partitions.has_weights or weight is not None,
-        )
-        all_rows.require_rows()
+        all_rows = self._rows(session, partitions, counts, persist=self.persist)
         stochastic = self.solver in STOCHASTIC_SOLVERS
         watched = None if validation is None else self._watched_rows(session, validation, counts)
         if not stochastic:
             return functools.partial(self._minimise_on, all_rows)
-        return functools.partial(self._train_on, session, all_rows, watched, first_pass)
+        return functools.partial(self._train_on, all_rows, watched, first_pass)
 
-    def _parts(self, session: Session, partitions: Partitions, counts: NDArray[np.int64] | None) -> list[Any]:
-        """Return what makes the checked rows of each partition."""
-        template = self._template(counts)
-        shared = session.constant(template)
-        return [session.task(make_estimator_part, i, shared, *source) for i, source in enumerate(partitions.sources)]
+    def _rows(
+        self, session: Session, partitions: Partitions, counts: NDArray[np.int64] | None, *, persist: bool
+    ) -> AllRows:
+        """Return the checked rows of collections, at least one of which counts."""
+        rows = AllRows.of_partitions(
+            session,
+            partitions,
+            make_estimator_part,
+            session.constant(self._template(counts)),
+            session.constant(Blueprint(self._network)),
+            persist=persist,
+            has_weights=partitions.has_weights or (counts is not None and self.class_weight is not None),
+        )
+        rows.require_rows()
+        return rows
 
     def _template(self, counts: NDArray[np.int64] | None) -> BaseMLP:
-        """Return a local estimator that knows how rows are checked and encoded."""
+        """Return a local estimator that knows how rows are checked and encoded; `counts` of the classes weigh them."""
         template: Any = self.to_local()
-        if getattr(template, "class_weight", None) == "balanced":
+        if counts is None and hasattr(template, "class_weight"):
+            template.class_weight = None
+        elif getattr(template, "class_weight", None) == "balanced":
             assert counts is not None
             weights = counts.sum() / (len(counts) * counts)
             template.class_weight = dict(zip(self.classes_.tolist(), weights.tolist(), strict=True))
@@ -213,13 +217,13 @@ class _OnDask(BaseMLP):
             warn(found.shortfall, ConvergenceWarning)
         self._network.params[...] = found.params
 
-    def _train_on(self, session: Session, rows: AllRows, watched: AllRows | None, first_pass: bool) -> None:
+    def _train_on(self, rows: AllRows, watched: AllRows | None, first_pass: bool) -> None:
         """Fit with 'adam' or 'sgd'."""
         net, rng, has_losses = self._network, self._random_state, watched is not None
         initialise_record(self, first_pass, has_losses=has_losses)
         self._optimizer = state = optimizer_for(self, net, getattr(self, "_optimizer", None), False)
         if self.early_stopping and watched is None:
-            rows, watched = self._split_rows(session, rows, int(rng.randint(1 << 31)))
+            rows, watched = self._split_rows(rows, int(rng.randint(1 << 31)))
         n_rows = len(rows)
         batch_rows = batch_rows_of(self, n_rows)
         if self.batch_size != "auto" and self.batch_size > n_rows:
@@ -251,12 +255,9 @@ class _OnDask(BaseMLP):
         held_out = None if watched is None else self._held_out_on(watched, has_losses=has_losses)
         PartitionedFit(self, net, state, steps, held_out, n_rows).run(lambda epoch, begins: False, False)
 
-    def _split_rows(self, session: Session, rows: AllRows, seed: int) -> tuple[AllRows, AllRows]:
+    def _split_rows(self, rows: AllRows, seed: int) -> tuple[AllRows, AllRows]:
         """Return the rows to train on, and those that early stopping looks at."""
-        both = []
-        for choose in (without, aside):
-            made = [session.task(choose, part, self.validation_fraction, seed) for part in rows.parts]
-            both.append(AllRows(session, made, rows.blueprint, persist=self.persist, has_weights=rows.has_weights))
+        both = [rows.some(choose, self.validation_fraction, seed) for choose in (without, aside)]
         if len(both[1]) < 2 or not both[0].total_weight or not both[1].total_weight:
             raise ValueError(
                 "The validation set is too small. Increase 'validation_fraction' or the size of your dataset."
@@ -271,10 +272,7 @@ class _OnDask(BaseMLP):
         else:
             partitions = Partitions([cast(Any, tuple(members))], None)
         try:
-            made = self._parts(session, partitions, counts)
-            blueprint = session.constant(Blueprint(self._network))
-            rows = AllRows(session, made, blueprint, persist=True, has_weights=members[2] is not None)
-            rows.require_rows()
+            rows = self._rows(session, partitions, counts, persist=True)
         except (TypeError, ValueError) as error:
             kind = TypeError if isinstance(error, TypeError) else ValueError
             raise kind(f"In {validation.argument}: {error}") from error
@@ -317,16 +315,7 @@ class _OnDask(BaseMLP):
         self._linked()
         partitions = partitions_of(X, y, sample_weight, names=("X", "y"))
         with session_on(self.client) as session:
-            made = self._parts(session, partitions, None)
-            rows = AllRows(
-                session,
-                made,
-                session.constant(Blueprint(self._network)),
-                persist=False,
-                has_weights=partitions.has_weights,
-            )
-            rows.require_rows()
-            return self._score_on(rows)
+            return self._score_on(self._rows(session, partitions, None, persist=False))
 
     def _lazily(self, method: str, X: Any, n_columns: int | None, dtype: Any) -> Any:
         """Return what a method of the local class predicts for each partition, as a Dask array."""

@@ -14,6 +14,7 @@ from fastbp.dask import tasks
 from fastbp.dask.averaged import Averaged
 from fastbp.dask.exact import Cost, FullBatch, SteppedEpochs
 from fastbp.dask.partitions import Partitions, is_collection, partitions_of
+from fastbp.dask.parts import Blueprint, make_part
 from fastbp.dask.rows import AllRows
 from fastbp.dask.session import Session, session_on
 from fastbp.dask.whole_batch import trainer_of
@@ -59,7 +60,128 @@ def fit(
     checkpoint_every: int | timedelta = 1,
     resume: bool = False,
 ) -> History:
-    """Train a network on the rows of Dask's collections."""
+    r"""Train a network on the rows of Dask's collections, by the workers of a Dask cluster.
+
+    Parameters
+    ----------
+    net : Network
+        The network, which is trained in place.
+    X : dask.array.Array or dask.dataframe.DataFrame, shape (n, n_features)
+        Inputs.  Chunks are cut by rows alone; their sizes may be unknown, and partitions may be empty.
+    Y : dask.array.Array, dask.dataframe.DataFrame or Series, shape (n, n_outputs) or (n,)
+        Targets, in the partitions of X; for softmax with cross-entropy also integer labels (n,).
+    epochs : int
+        Passes over the data; with a `WholeBatchOptimizer`, iterations.
+    batch_size : int, None or 'auto'
+        None takes each step by the gradient of all rows: *exact*.  Otherwise each partition takes mini-batches of so
+        many rows, and parameters are averaged now and then: *averaged*; see Notes.  A partition with fewer rows is one
+        mini-batch.  'auto' is 32, or n if that is smaller.
+    optimizer : Optimizer or WholeBatchOptimizer, optional
+        As in `Network.fit`: None or the same object goes on from the last fit, the first fit uses ``Adam()``.  A
+        `WholeBatchOptimizer` is always exact, with ``batch_size`` None or 'auto'.
+    client : distributed.Client, optional
+        The cluster's client.  None for the current one; where there is none, for a cluster within this process, which
+        ends with the fit.
+    average_every : int, optional
+        Steps of each partition between two averages.  None for an epoch.
+    persist : bool
+        Whether the workers keep the checked partitions, which must then fit into their memory together.  False makes
+        each partition again once a round, and once before the first one: for data larger than memory.
+    shuffle : bool
+        Whether each epoch takes the rows of a partition in a new random order; rows never change partition.
+    seed : int, optional
+        Seed of that order and of dropout.  None goes on with the random numbers of the last fit, if there was one.
+    validation_data : tuple, optional
+        ``(X_val, Y_val)`` or ``(X_val, Y_val, sample_weight_val)``, all of Dask or all local, whose cost is recorded
+        after each epoch.
+    sample_weight : dask.array.Array or dask.dataframe.Series, shape (n,), optional
+        How often each row counts, in the partitions of X.  A mini-batch's weights are compared with the mean weight of
+        all n rows, as in `Network.fit`.
+    early_stopping : EarlyStopping, optional
+        When to stop by the validation loss.
+    tol : float, optional
+        Stop when the Euclidean norm of the gradient over all rows is not above this: looked at before each exact step,
+        and after each averaged epoch at the price of one more pass.
+    clip_norm : float, optional
+        Scale a gradient, of all rows or of a mini-batch, whose Euclidean norm is larger than this down to it.
+    callbacks : sequence of callable
+        Each is called here as ``callback(net, history)`` after every epoch; one that returns True ends the training.
+    progress : bool
+        Show a progress bar on standard error, where that is a terminal or a notebook.
+    checkpoint : str or os.PathLike, optional
+        A file, here, to write all of the fit's state to, between two epochs.
+    checkpoint_every : int or datetime.timedelta
+        How often: a number of epochs, or a time, after which the epoch at hand is finished first.
+    resume : bool
+        Go on from `checkpoint`, if there is such a file, with the same bits as a run that was never interrupted; the
+        workers may be others.  Network, partitions and arguments must be those of the checkpoint's fit.
+
+    Returns
+    -------
+    History
+        Loss, validation loss, learning rate and time of each epoch, and why training ended; `net.history` as well.
+
+    Raises
+    ------
+    TypeError, ValueError, OSError, RuntimeError
+        For a wrong argument or row, of which the partition is named; the network is unchanged.
+    FileError
+        If a checkpoint to resume from is damaged; the network is unchanged.
+    TrainingDivergedError
+        If the loss becomes NaN or infinite; the network has the parameters from before that epoch.
+
+    See Also
+    --------
+    from_memmap : Rows of a file as an array of Dask.
+
+    Notes
+    -----
+    *Exact.*  With cost C_i of row i, weight w_i (1 without weights) and penalty R, each step follows the gradient of
+
+    .. math:: C(\theta) = \frac{\sum_p \sum_{i \in p} w_i C_i(\theta)}{\sum_i w_i} + R(\theta),
+
+    whose sums over the partitions p are added in a fixed tree: the result of `Network.fit` with ``batch_size=None`` on
+    the same rows, to the order of summation.  A round is a pass over the data; whole-batch optimizers may need several
+    for an iteration.
+
+    *Averaged.*  A round begins with parameters :math:`\theta` and the optimizer's vectors v.  Each partition p with
+    n_p rows takes its next `average_every` mini-batch steps from there, or as many as its epoch still has, over m_p
+    rows, and comes to :math:`\theta_p, v_p`.  The next round begins with
+
+    .. math:: \theta = \sum_p \frac{m_p}{M} \theta_p, \quad v = \sum_p \frac{m_p}{M} v_p, \quad M = \sum_p m_p.
+
+    Partitions that have finished their epoch wait for the others, and so do not count.  The optimizer's number of steps
+    and the steps that a schedule sees are those of the longest walk: an epoch has as many as the largest number of
+    mini-batches that a partition has.  Rounds are few and long this way, because a round costs tens of milliseconds,
+    whatever is computed: prefer partitions of thousands of rows, and join small ones by ``rechunk`` or
+    ``repartition``.  An average of walks is not the walk on all rows: many partitions, each with few steps, learn more
+    slowly for each epoch than one machine does.  One partition with ``shuffle=False``, without dropout, has the bits
+    of `Network.fit`.
+
+    Both ways, the same partitions, seed and arguments give the same bits on any number of workers and threads, also if
+    workers come and go.  Results do depend on how the rows are partitioned.
+
+    Ctrl-C leaves the network as it was after the last finished epoch.
+
+    Without `persist`, a worker holds at most two partitions for each task that it runs at once, one as it is loaded
+    and one as it is checked, and the vectors of parameters.  Chunks that are cut or joined on the way belong to many
+    partitions, and Dask keeps them for as long as it needs them: load the partitions as they are to be used.
+
+    Examples
+    --------
+    >>> import dask.array as da
+    >>> import numpy as np
+    >>> import fastbp as bp
+    >>> from fastbp.dask import fit
+    >>> X = da.from_array(np.linspace(-1.0, 1.0, 400)[:, None], chunks=(100, 1))
+    >>> net = bp.Network([1, 8, 1], activation="tanh", seed=0)
+    >>> history = fit(net, X, X**2, epochs=30, batch_size=10, optimizer=bp.Adam(0.02), average_every=5, seed=0)
+    >>> bool(history.loss[-1] < 0.1 * history.loss[0])
+    True
+    >>> exact = fit(net, X, X**2, epochs=5, batch_size=None, optimizer=bp.SGD(0.1))
+    >>> bool(exact.loss[4] < exact.loss[0])
+    True
+    """
     plan = Plan(
         epochs=epochs,
         batch_size=batch_size,
@@ -98,7 +220,7 @@ def _fit(
         require_columns(partitions.meta, net.feature_names)
     names = partitions.names or net.feature_names
     with session_on(client) as session:
-        rows = AllRows.of_partitions(session, partitions, net, persist=persist)
+        rows = _rows(session, partitions, net, persist=persist)
         rows.require_rows()
         validation_cost = _validation_cost(net, session, plan, names, persist=persist)
         saved = None
@@ -110,6 +232,12 @@ def _fit(
         if saved is not None:
             saved.compare(description)
         return train_epochs(net, epochs, plan, validation_cost, saved, description, names)
+
+
+def _rows(session: Session, partitions: Partitions, net: Network, *, persist: bool) -> AllRows:
+    """Return the rows of collections, checked for a network."""
+    blueprint = session.constant(Blueprint(net))
+    return AllRows.of_partitions(session, partitions, make_part, blueprint, blueprint, persist=persist)
 
 
 def _iterations(
@@ -159,7 +287,7 @@ def _validation_cost(
         data = validation_set(net, given, names)
         return lambda: passes_of(net).cost(data.X, data.targets, data.sample_weight, n_threads=None)
     try:
-        rows = AllRows.of_partitions(session, partitions_of(*given), net, persist=persist)
+        rows = _rows(session, partitions_of(*given), net, persist=persist)
         rows.require_rows()
     except (TypeError, ValueError) as error:
         raise type(error)(f"In `validation_data`: {error}") from None
