@@ -13,11 +13,11 @@ from tests.twins import same_bits
 
 pytest.importorskip("distributed")
 import dask.array as da
-from dask.delayed import Delayed
 from distributed import Client, LocalCluster
 
 import fastbp.dask
 from fastbp.dask import exact
+from fastbp.dask.graphs import Planned, compute
 from fastbp.dask.session import Session
 
 dtypes = pytest.mark.parametrize("dtype", cases.DTYPES)
@@ -146,8 +146,8 @@ def test_dropout_is_refused(client):
     with pytest.raises(ValueError, match="dropout") as error:
         fastbp.dask.fit(net, xs, ys, 2, None, client=client)
     assert str(error.value) == (
-        "`dropout` must be 0 for steps on all rows of Dask's collections, because which neurons are dropped would "
-        f"depend on the partitions; the network has {net.dropout}. Make it without dropout, or pass a `batch_size`."
+        "`dropout` must be 0 where each step looks at all rows, whose masks no partition knows; the network has "
+        f"{net.dropout}. Make it without dropout, or use mini-batches, such as batch_size=32."
     )
     assert same_bits(net.params, before)
     assert training_state_of(net) is None
@@ -173,13 +173,15 @@ def test_workers_and_the_order_of_arrival_do_not_show(rule, client, monkeypatch)
             fit(other)
     order = np.random.default_rng(0)
 
-    def result(self, task):
-        keys = sorted(task.dask)
-        order.shuffle(keys)
-        futures = [self.client.compute(Delayed(key, dict(task.dask))) for key in keys]
+    def result(self, task, parts=()):
+        known, waiting = [], [task]
+        while waiting:
+            known.append(waiting.pop())
+            waiting += [needed for needed in known[-1].needs if isinstance(needed, Planned)]
+        futures = [compute(self.client, [known[i]])[0] for i in order.permutation(len(known))]
         for future in futures:  # so that the sums find their terms, which came in any order
             future.result()
-        return theirs(self, task)
+        return theirs(self, task, parts)
 
     theirs = Session.result
     monkeypatch.setattr(Session, "result", result)
@@ -214,10 +216,10 @@ def press_at(monkeypatch, n_results):
     """Have Ctrl-C pressed when something is waited for after so many results."""
     results, theirs = [], Session.result
 
-    def result(self, task):
+    def result(self, task, parts=()):
         if len(results) == n_results:
             raise KeyboardInterrupt
-        results.append(theirs(self, task))
+        results.append(theirs(self, task, parts))
         return results[-1]
 
     monkeypatch.setattr(Session, "result", result)

@@ -160,7 +160,13 @@ def allow_no_failure(n=0, dask_scheduler=None):
 # ---- What others do to the cluster -----------------------------------------------------------------------------------
 
 
+def are_used(dask_scheduler=None):
+    return any("make_part" in key and task.dependents for key, task in dask_scheduler.tasks.items())
+
+
 def cancel_parts(client):
+    while client.run_on_scheduler(are_used):  # by tasks that are over: then Dask's scheduler fails at the next line
+        time.sleep(0.01)
     client.cancel([Future(key, client) for key in list(client.futures) if "make_part" in key])
 
 

@@ -312,7 +312,9 @@ def test_memory_is_asked_for_here_before_anything_is_done(rule, message, client,
     net = bp.Network([3, 1866, 2], seed=0, dtype="float64")
     monkeypatch.setattr(memory, "available_memory", lambda: 100_000)
     theirs, n_results = Session.result, []
-    monkeypatch.setattr(Session, "result", lambda self, task: n_results.append(1) or theirs(self, task))
+    monkeypatch.setattr(
+        Session, "result", lambda self, task, parts=(): n_results.append(1) or theirs(self, task, parts)
+    )
     with pytest.raises(MemoryError, match=message):
         fit(net, rule, client)
     assert len(n_results) == 1

@@ -31,13 +31,11 @@ _Kind = TypeVar("_Kind")
 @contextmanager
 def session_on(client: Client | None) -> Iterator[Session]:
     """Give a session on a client, by default the current one; where there is none, on a cluster that ends with it."""
+    client = _current_client() if client is None else client
     if client is None:
-        try:
-            client = get_client()
-        except ValueError:
-            with _own_client() as own:
-                yield from _session(own)
-            return
+        with _own_client() as own:
+            yield from _session(own)
+        return
     if not isinstance(client, Client):
         raise TypeError(f"`client` must be a distributed.Client or None; got {type(client).__name__}.")
     if client.asynchronous:
@@ -49,19 +47,32 @@ def session_on(client: Client | None) -> Iterator[Session]:
         yield from _session(client)
 
 
+def _current_client() -> Client | None:
+    try:
+        return get_client()
+    except ValueError:
+        return None
+
+
 @contextmanager
 def _out_of_the_way() -> Iterator[None]:
     """Let another task have this thread's place if a task makes the call, which might otherwise wait for itself."""
-    try:
-        get_worker()
-        secede()
-    except (ValueError, KeyError):  # it is no task, or has done so already
-        yield
-        return
+    has_left = _leave()
     try:
         yield
     finally:
-        rejoin()
+        if has_left:
+            rejoin()
+
+
+def _leave() -> bool:
+    """Leave the place; False where there is no task, or it has done so already."""
+    try:
+        get_worker()
+        secede()
+    except (ValueError, KeyError):
+        return False
+    return True
 
 
 @contextmanager
