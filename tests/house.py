@@ -41,7 +41,14 @@ KERNEL_FLOORS = (
 # Libraries that not everybody needs or has, and the only rooms, or files, that may import them.
 IMPORTERS = {
     "matplotlib": {"plotting"},
-    "sklearn": {"dask", "neural_network", "digits", "plotting"},
+    "sklearn": {
+        "neural_network",
+        "digits",
+        "plotting",
+        "dask.estimator_base",
+        "dask.estimators",
+        "dask.scores",
+    },
     "tqdm": {"system.progress"},
     "threadpoolctl": {"engine.threads"},
     "onnx": {"export.onnx"},

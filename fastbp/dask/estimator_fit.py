@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -102,11 +101,6 @@ class ExactEpochs:
 
     def end_epoch(self) -> None:
         """Nothing is to be done."""
-
-
-def held_out_rows(net: Model, cost: Any, score: Any, *, has_losses: bool) -> HeldOut:
-    """Return rows on the cluster that are not trained on."""
-    return HeldOut(net.params, cost, score, has_losses=has_losses)
 
 
 def without_penalties(objective: Objective) -> Objective:

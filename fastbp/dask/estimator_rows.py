@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import itertools
+import math
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,6 +17,8 @@ from fastbp.dask.session import Session
 from fastbp.engine.rows import Data
 from fastbp.neural_network.base import BaseMLP
 from fastbp.neural_network.data import data_of_rows
+
+_PIECE_NUMBERS = 1 << 19  # 4 MiB in float64: less than half of what Dask warns of
 
 
 @dataclass(frozen=True)
@@ -30,6 +35,8 @@ class Seen:
         Its first target, where labels are not wanted.
     labels, counts : ndarray
         The different targets and how often they are there, of one column and where they are wanted.
+    problem : TypeError or None
+        What is wrong with the targets.
     """
 
     index: int
@@ -38,6 +45,7 @@ class Seen:
     y: Any
     labels: NDArray[Any] | None
     counts: NDArray[np.int64] | None
+    problem: TypeError | None = None
 
 
 def look(index: int, X: Any, y: Any, with_labels: bool) -> list[Seen]:
@@ -52,7 +60,11 @@ def look(index: int, X: Any, y: Any, with_labels: bool) -> list[Seen]:
         values = values.ravel()
         if values.dtype.kind in "f" and not np.isfinite(values).all():
             values = values[np.isfinite(values)]  # the partition's own check will name them
-        labels, counts = np.unique(values, return_counts=True)
+        try:
+            labels, counts = np.unique(values, return_counts=True)
+        except TypeError as error:
+            text = f"In partition {index}: `y` must hold labels that can be sorted, of which none is missing; {error}."
+            return [Seen(index, n_rows, None, None, None, None, TypeError(text))]
     return [Seen(index, n_rows, first, y[:1] if labels is None else None, labels, counts)]
 
 
@@ -61,19 +73,34 @@ def seen_in(session: Session, partitions: Partitions, *, with_labels: bool) -> l
 
     Raises
     ------
-    ValueError
-        If none has.
+    TypeError, ValueError
+        If none has, or if labels cannot be sorted.
     """
     tasks = [session.task(look, i, X, y, with_labels) for i, (X, y, _) in enumerate(partitions.sources)]
-    found: list[Seen] = session.result(session.task(_chain, tasks))
+    found: list[Seen] = session.result(session.task(chain, tasks))
     found = [seen for seen in found if seen.n_rows]
+    for seen in found:
+        if seen.problem is not None:
+            raise seen.problem
     if not found:
         raise ValueError("`X` must have at least one row; all its partitions are empty.")
     return found
 
 
-def _chain(lists: list[list[Seen]]) -> list[Seen]:
-    return [seen for one in lists for seen in one]
+def chain(lists: list[list[Any]]) -> list[Any]:
+    """Return the members of all lists."""
+    return [each for one in lists for each in one]
+
+
+def balanced(seen: list[Seen]) -> dict[Any, float]:
+    """Return the weight of each class that ``class_weight='balanced'`` stands for."""
+    _, labels, counts = examples(seen)
+    if counts is None:
+        raise ValueError(
+            "`class_weight` must be None where `y` has several labels, whose combinations no partition knows; got "
+            "'balanced'. Pass `sample_weight`."
+        )
+    return {label: float(counts.sum() / (len(counts) * count)) for label, count in zip(labels, counts, strict=True)}
 
 
 def examples(seen: list[Seen]) -> tuple[Any, NDArray[Any], NDArray[np.int64] | None]:
@@ -85,6 +112,8 @@ def examples(seen: list[Seen]) -> tuple[Any, NDArray[Any], NDArray[np.int64] | N
     if first.labels is None:
         return first.X, np.asarray(first.y), None
     labels = np.unique(np.concatenate([one.labels for one in seen if one.labels is not None]))
+    if not len(labels):
+        raise ValueError(f"In partition {first.index}: `y` must hold class labels; got only NaN or infinity.")
     counts = np.zeros(len(labels), np.int64)
     for one in seen:
         assert one.labels is not None
@@ -93,6 +122,25 @@ def examples(seen: list[Seen]) -> tuple[Any, NDArray[Any], NDArray[np.int64] | N
     times = np.zeros(len(labels), np.intp)
     X = first.X.iloc[times] if hasattr(first.X, "iloc") else first.X[times]
     return X, labels, counts
+
+
+def pieces_of(session: Session, X: Any, y: Any, sample_weight: Any) -> Partitions:
+    """Return rows in memory as partitions that are each small enough for a message to the cluster."""
+    members = [each if each is None or hasattr(each, "shape") else np.asarray(each) for each in (X, y, sample_weight)]
+    n_rows = [count_rows(each) for each in members if each is not None]
+    cuts = [0, max(n_rows)]
+    if len(set(n_rows)) == 1:  # or else the error names one partition
+        n_per_piece = max(1, _PIECE_NUMBERS // max(1, math.prod(members[0].shape[1:])))
+        cuts = [*range(0, max(n_rows[0], 1), n_per_piece), n_rows[0]]
+    sources = [
+        tuple(None if each is None else session.constant(_between(each, *ends)) for each in members)
+        for ends in itertools.pairwise(cuts)
+    ]
+    return Partitions(cast(Any, sources), None)
+
+
+def _between(rows: Any, first: int, end: int) -> Any:
+    return rows.iloc[first:end] if hasattr(rows, "iloc") else rows[first:end]
 
 
 def make_estimator_part(index: int, template: BaseMLP, X: Any, y: Any, sample_weight: Any) -> Part:
@@ -109,6 +157,9 @@ def make_estimator_part(index: int, template: BaseMLP, X: Any, y: Any, sample_we
         kind = TypeError if isinstance(error, TypeError) else ValueError
         return Part(index, None, 0.0, kind(f"In partition {index}: {error}"))
     weights = data.sample_weight
+    if weights is not None and weights.any() and not weights.sum(dtype=np.float64):
+        text = "`sample_weight` must not have the sum 0 in a partition where not all are 0. Choose other partitions."
+        return Part(index, None, 0.0, ValueError(f"In partition {index}: {text}"))
     return Part(index, data, float(n_rows) if weights is None else float(weights.sum(dtype=np.float64)))
 
 
@@ -125,23 +176,28 @@ def _checked(template: BaseMLP, X: Any, y: Any, sample_weight: NDArray[Any] | No
     return data_of_rows(valid, template._encoded(targets, dtype), weights, dtype)
 
 
-def without(part: Part, fraction: float, seed: int) -> Part:
-    """Return the rows of a part that are trained on, if a share of them is set aside."""
-    return _chosen(part, fraction, seed, aside=False)
+def counts_aside(n_rows: list[int], fraction: float) -> list[int]:
+    """Return how many rows of each partition are set aside: together a share of all, however small they are."""
+    ends = np.ceil(fraction * np.cumsum(n_rows) - 1e-9).astype(int)
+    counts: list[int] = np.diff(ends, prepend=0).tolist()
+    return counts
 
 
-def aside(part: Part, fraction: float, seed: int) -> Part:
+def without(part: Part, counts: Sequence[int], seed: int) -> Part:
+    """Return the rows of a part that are trained on, if so many of each part are set aside."""
+    return _chosen(part, counts[part.index], seed, aside=False)
+
+
+def aside(part: Part, counts: Sequence[int], seed: int) -> Part:
     """Return the rows of a part that are set aside."""
-    return _chosen(part, fraction, seed, aside=True)
+    return _chosen(part, counts[part.index], seed, aside=True)
 
 
-def _chosen(part: Part, fraction: float, seed: int, *, aside: bool) -> Part:
+def _chosen(part: Part, n_aside: int, seed: int, *, aside: bool) -> Part:
     """Return one of two shares of a part's rows, which seed and partition alone choose."""
     if part.data is None:
         return part
-    n_rows = len(part)
-    n_aside = round(fraction * n_rows)
-    order = np.random.default_rng([seed, part.index]).permutation(n_rows)
+    order = np.random.default_rng([seed, part.index]).permutation(len(part))
     rows = np.sort(order[:n_aside] if aside else order[n_aside:])
     if not len(rows):
         return Part(part.index, None, 0.0)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any, Self
 
 import numpy as np
+from sklearn.utils.validation import check_is_fitted
 
 from fastbp.dask.estimator_base import OnDask, with_parameters_of
 from fastbp.neural_network.classifier import MLPClassifier
@@ -88,6 +89,7 @@ class DaskMLPClassifier(OnDask, MLPClassifier):
         X : array or data frame of Dask, shape (n_samples, n_features)
             Inputs.
         """
+        check_is_fitted(self)
         is_multilabel = self._label_binarizer.y_type_ == "multilabel-indicator"
         dtype = np.dtype(np.int64) if is_multilabel else self.classes_.dtype
         return self._lazily("predict", X, self.n_outputs_ if is_multilabel else None, dtype)
@@ -100,7 +102,8 @@ class DaskMLPClassifier(OnDask, MLPClassifier):
         X : array or data frame of Dask, shape (n_samples, n_features)
             Inputs.
         """
-        return self._lazily("predict_proba", X, len(self.classes_), self._linked().dtype)
+        check_is_fitted(self)
+        return self._lazily("predict_proba", X, len(self.classes_), None)
 
     def predict_log_proba(self, X: Any) -> Any:
         """Return the logarithms of `predict_proba`; lazy.
@@ -110,7 +113,8 @@ class DaskMLPClassifier(OnDask, MLPClassifier):
         X : array or data frame of Dask, shape (n_samples, n_features)
             Inputs.
         """
-        return self._lazily("predict_log_proba", X, len(self.classes_), self._linked().dtype)
+        check_is_fitted(self)
+        return self._lazily("predict_log_proba", X, len(self.classes_), None)
 
 
 class DaskMLPRegressor(OnDask, MLPRegressor):
@@ -171,5 +175,6 @@ class DaskMLPRegressor(OnDask, MLPRegressor):
         X : array or data frame of Dask, shape (n_samples, n_features)
             Inputs.
         """
+        check_is_fitted(self)
         n_outputs = self.n_outputs_
-        return self._lazily("predict", X, None if n_outputs == 1 else n_outputs, self._linked().dtype)
+        return self._lazily("predict", X, None if n_outputs == 1 else n_outputs, None)

@@ -40,10 +40,17 @@ class Partitions:
         return len(self.sources)
 
 
-def partitions_of(X: Any, Y: Any, sample_weight: Any = None, *, names: tuple[str, str] = ("X", "Y")) -> Partitions:
+def partitions_of(
+    X: Any,
+    Y: Any,
+    sample_weight: Any = None,
+    *,
+    names: tuple[str, str] = ("X", "Y"),
+    in_memory: str = "train with Network.fit",
+) -> Partitions:
     """Return the partitions of arrays, data frames and series of Dask, which must lie side by side.
 
-    `names` are what X and Y are called in messages.
+    `names` are what X and Y are called in messages, `in_memory` what to do with rows that are in memory.
 
     Raises
     ------
@@ -52,7 +59,7 @@ def partitions_of(X: Any, Y: Any, sample_weight: Any = None, *, names: tuple[str
     """
     given = dict(zip(names, (X, Y), strict=True)) | ({} if sample_weight is None else {"sample_weight": sample_weight})
     for name, collection in given.items():
-        require_collection(collection, name)
+        require_collection(collection, name, in_memory)
     if isinstance(X, Array):
         X = whole_rows(X)
         given = {name: X if name == "X" else _cut_like(X, other) for name, other in given.items()}
@@ -75,12 +82,12 @@ def is_collection(given: Any) -> bool:
     return dask.is_dask_collection(given) and hasattr(given, "to_delayed")
 
 
-def require_collection(collection: Any, name: str) -> None:
+def require_collection(collection: Any, name: str, in_memory: str = "train with Network.fit") -> None:
     """Refuse what is no array, data frame or series of Dask."""
     if not is_collection(collection):
         raise TypeError(
             f"`{name}` must be an array, a data frame or a series of Dask; got {type(collection).__name__}. Write "
-            "dask.array.from_array(..., chunks=(100_000, -1)), or train with Network.fit what fits into memory."
+            f"dask.array.from_array(..., chunks=(100_000, -1)), or {in_memory} what fits into memory."
         )
 
 

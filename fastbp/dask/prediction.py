@@ -49,7 +49,7 @@ def predict(net: Network, X: Any) -> Array:
     """
     if not isinstance(net, Network):
         raise TypeError(f"`net` must be a fastbp.Network; got {type(net).__name__}.")
-    require_collection(X, "X")
+    require_collection(X, "X", "call net.predict for")
     if len(X.shape) != 2 or X.shape[1] != net.sizes[0]:
         raise ValueError(
             f"`X` must have shape (n_samples, {net.sizes[0]}) to fit the first layer; it has {len(X.shape)} axes and "
@@ -88,7 +88,6 @@ def lazily(model: Any, method: str, X: Any, n_columns: int | None, dtype: Any) -
     dtype : dtype
         Of what is returned.
     """
-    require_collection(X, "X")
     token = uuid.uuid4().hex[:12]
     shared = dask.delayed(model, name=f"model-{token}", pure=False, traverse=False)
     is_array = isinstance(X, Array)
