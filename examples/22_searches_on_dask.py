@@ -114,6 +114,7 @@ def draw(found: Found, folder: Path) -> None:
     left.set(xscale="log", xlabel="learning rate per step", ylabel="accuracy (3 folds)", title="a search: many tasks")
     right.plot(np.arange(1, len(found.accuracy) + 1), found.accuracy, "s-", markersize=4)
     right.set(xlabel="partitions seen", ylabel="accuracy on other rows", title="one network: a chain of tasks")
+    right.xaxis.get_major_locator().set_params(integer=True)
     folder.mkdir(parents=True, exist_ok=True)
     figure.savefig(folder / "22_searches_on_dask.png", dpi=120)
     plt.close(figure)
