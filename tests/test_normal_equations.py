@@ -194,7 +194,8 @@ def test_plain_python_agrees_with_compiled():
         )
         found.append(json.loads(result.stdout))
     for i, (plain, compiled) in enumerate(zip(*found, strict=True)):
-        np.testing.assert_allclose(plain, compiled, rtol=1e-4 if i == 2 else 1e-7, atol=1e-12)
+        is_mixed = i == 2  # sums in float32, whose order is another one in vectors of another width
+        np.testing.assert_allclose(plain, compiled, rtol=1e-3 if is_mixed else 1e-7, atol=1e-4 if is_mixed else 1e-12)
 
 
 def test_what_does_not_fit_is_refused():
@@ -212,7 +213,8 @@ def test_what_does_not_fit_is_refused():
 def test_the_sum_of_squares_alone_is_the_number_that_comes_with_the_equations(dtype):
     rng = np.random.default_rng(0)
     net = bp.Network([3, 4, 2], activation="tanh", dtype=dtype, seed=0)
-    data = Data(*checked_data(net, rng.standard_normal((50, 3)), rng.standard_normal((50, 2)), None))
+    X, Y = rng.standard_normal((50, 3)).astype(dtype), rng.standard_normal((50, 2)).astype(dtype)
+    data = Data(*checked_data(net, X, Y, None))
     equations = engine.NormalEquations(problem_of(net), data, 1)
     expected = 0.5 * ((net.predict(data.X) - data.targets.array) ** 2).sum()
     assert equations.half_squares(net.params) == equations.equations(net.params)[0] == pytest.approx(expected, rel=1e-5)
