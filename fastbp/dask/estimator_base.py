@@ -16,6 +16,7 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 
 from fastbp.dask import scores
 from fastbp.dask.estimator_fit import AveragedEpochs, ExactEpochs, PartitionedFit, without_penalties
+from fastbp.dask.estimator_gradients import GradientsInMemory
 from fastbp.dask.estimator_rows import (
     Seen,
     aside,
@@ -67,7 +68,7 @@ def with_parameters_of(local: type[BaseMLP]) -> Callable[[Any], Any]:
 _DEFAULTS = (("client", None), ("average_every", None), ("persist", True))
 
 
-class OnDask(BaseMLP):
+class OnDask(GradientsInMemory, BaseMLP):
     """What the two have in common; see `DaskMLPClassifier`."""
 
     _local: type[BaseMLP]

@@ -169,11 +169,20 @@ def _checked(template: BaseMLP, X: Any, y: Any, sample_weight: NDArray[Any] | No
     y = y.ravel() if y.ndim == 2 and y.shape[1] == 1 else y  # what a column means was said once
     valid, targets = template._checked(X, y, reset=False)
     template._check_known(targets)
+    no_row_counts = sample_weight is not None and vanish(sample_weight, len(y))
     if not hasattr(template, "classes_"):
         template._learn_targets(targets, incremental=True)
-    weights = template._weights_of_rows(targets, sample_weight, valid, incremental=False)
+    if no_row_counts:  # which scikit-learn's check of all rows refuses
+        weights: NDArray[Any] | None = np.zeros(len(y))
+    else:
+        weights = template._weights_of_rows(targets, sample_weight, valid, incremental=False)
     dtype = template._network.dtype
     return data_of_rows(valid, template._encoded(targets, dtype), weights, dtype)
+
+
+def vanish(weights: NDArray[Any], n_rows: int) -> bool:
+    """Whether weights are 0 for all of so many rows."""
+    return weights.shape == (n_rows,) and weights.dtype.kind in "biuf" and not weights.any()
 
 
 def counts_aside(n_rows: list[int], fraction: float) -> list[int]:

@@ -32,8 +32,14 @@ class DaskMLPClassifier(OnDask, MLPClassifier):
     -----
     The solvers 'adam' and 'sgd' take mini-batches of each partition and average, see `fastbp.dask.fit`; with a
     `batch_size` of at least all rows each step looks at all of them, and the result is the local class's to the order
-    of summation, as with 'lbfgs'.  `early_stopping` sets a share of each partition aside, which `random_state` and
-    the number of the partition choose.  `n_threads` and scorers of scikit-learn's are refused.
+    of summation, as with 'lbfgs'.  `early_stopping` sets a share of all rows aside, about the same of each partition,
+    which `random_state` and the number of the partition choose, whatever the classes.  `n_threads`, scorers and
+    callbacks of scikit-learn's, and ``class_weight='balanced'`` for several labels are refused; there is no
+    `partial_fit`.  Data that are not persisted are computed twice before the first step, to see what there is and to
+    check it, and with ``persist=False`` once more in each round.
+
+    Predictions are Dask arrays, also of data frames, as in lightgbm.dask, and need no cluster: any scheduler of Dask's
+    computes them.  `save` and `to_local` give the ordinary classifier.
 
     Examples
     --------

@@ -10,6 +10,7 @@ from sklearn.base import is_classifier
 from sklearn.metrics import accuracy_score
 from sklearn.utils.validation import check_array
 
+from fastbp.dask.estimator_rows import vanish
 from fastbp.dask.parts import Blueprint, Part, count_rows
 from fastbp.dask.tasks import Terms, writable
 from fastbp.dask.worker import threads_for
@@ -106,10 +107,13 @@ def scored(index: int, local: BaseMLP, X: Any, y: Any, sample_weight: Any) -> li
             return []
         weights = np.ones(n_rows)
         if sample_weight is not None:
-            weights = check_sample_weight(np.asarray(sample_weight), np.empty((n_rows, 1)))
+            weights = np.asarray(sample_weight)
+            if vanish(weights, n_rows):
+                return []
+            weights = check_sample_weight(weights, np.empty((n_rows, 1)))
         total = float(weights.sum())
         if total == 0.0:
-            return []
+            raise ValueError("`sample_weight` must not have the sum 0 where not all are 0. Choose other partitions.")
         predicted = local.predict(X)
         if is_classifier(local):
             right = accuracy_score(np.asarray(y), predicted, sample_weight=weights, normalize=False)
