@@ -459,8 +459,8 @@ PROMISES = (
         (
             "test_dask.py::test_the_fit_is_that_of_all_rows",
             "test_dask.py::test_every_kind_of_collection",
-            "test_dask_whole_batch.py::test_the_path_is_that_of_all_rows",
-            "test_dask_whole_batch.py::test_steps_by_gradients_are_those_of_a_fit",
+            "test_dask_whole_batch.py::test_the_path_is_that_of_one_machine",
+            "test_dask_exact.py::test_it_is_the_fit_of_one_machine",
             "test_dask_averaged.py::test_parameters_are_the_means_of_the_walks",
             "test_dask_averaged.py::test_one_partition_is_a_local_fit",
             "test_dask_estimators.py::test_a_classifier_that_looks_at_all_rows_is_the_local_one",
@@ -473,7 +473,8 @@ PROMISES = (
         "arrival, workers that are killed or come and go, or an interruption",
         (
             "test_dask_averaged.py::test_rows_are_shuffled_anew_in_each_epoch_by_the_seed_alone",
-            "test_dask_whole_batch.py::test_bits_depend_on_no_worker_and_on_no_interruption",
+            "test_dask_exact.py::test_workers_and_the_order_of_arrival_do_not_show",
+            "test_dask_whole_batch.py::test_interrupted_anywhere_and_resumed",
             "test_dask_estimators.py::test_bits_depend_on_the_seed_and_on_no_worker",
             "test_dask_faults.py::test_killed_workers_change_no_bit",
             "test_dask_faults.py::test_workers_that_come_and_go_change_no_bit",
@@ -488,7 +489,7 @@ PROMISES = (
             "test_dask_estimators.py::test_wrong_input_is_refused_and_changes_nothing",
             "test_dask_faults.py::test_a_killed_scheduler",
             "test_dask_faults.py::test_a_closed_client",
-            "test_dask_faults.py::test_a_fit_without_a_cluster_leaves_nothing",
+            "test_dask_threads.py::test_a_fit_without_a_cluster_leaves_nothing",
         ),
     ),
 )
