@@ -124,7 +124,7 @@ MEASURED = Coefficients(constant=0.0094, task=0.00204, byte=1.6e-09)
 
 
 def main(path: Path) -> None:
-    """Print the table, and draw the picture."""
+    """Print the table of the measured coefficients, and draw the picture."""
     print(table(MEASURED))
     draw(MEASURED, path)
 

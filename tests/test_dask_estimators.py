@@ -344,6 +344,9 @@ def test_a_networks_outputs():
     assert np.isnan(predict(net, frame).shape[0])
     assert np.array_equal(predict(net, frame).compute(), net.predict(X))
     assert np.array_equal(predict(net, cut(X)).compute(scheduler="threads"), net.predict(X))
+    assert np.array_equal(predict(net, cut(X).persist()).compute(), net.predict(X))
+    assert np.array_equal(predict(net, (cut(X) * 2).persist() + 1).compute(), net.predict(X * 2 + 1))
+    assert np.array_equal(predict(net, frame.persist()).compute(), net.predict(X))
     for wrong, error, text in [
         (X, TypeError, "`X` must be an array, a data frame or a series of Dask"),
         (cut(X[:, :3]), ValueError, "`X` must have shape (n_samples, 5) to fit the first layer; it has 2 axes and 3"),

@@ -9,6 +9,7 @@ import dask
 import numpy as np
 from dask.array import Array
 from dask.highlevelgraph import HighLevelGraph
+from dask.task_spec import Task, TaskRef
 
 from fastbp.dask.partitions import require_collection, whole_rows
 from fastbp.dask.parts import Blueprint, count_rows
@@ -95,8 +96,10 @@ def lazily(model: Any, method: str, X: Any, n_columns: int | None, dtype: Any) -
     sizes = X.chunks[0] if is_array else (np.nan,) * len(blocks)
     columns = () if n_columns is None else (n_columns,)
     name, rest = f"{method}-{token}", (0,) * len(columns)
+    keys = [(name, i, *rest) for i in range(len(blocks))]
     layer = {
-        (name, i, *rest): (_of_block, shared.key, method, block.key, n_columns, dtype) for i, block in enumerate(blocks)
+        key: Task(key, _of_block, TaskRef(shared.key), method, TaskRef(block.key), n_columns, dtype)
+        for key, block in zip(keys, blocks, strict=True)
     }
     graph = HighLevelGraph.from_collections(name, layer, dependencies=[shared, *blocks])
     chunks = (sizes, *((n,) for n in columns))
