@@ -58,9 +58,9 @@ def same_fit(ours, theirs, tolerance):
 # ---- The exact solvers are the local ones ---------------------------------------------------------------------------
 
 EXACT = {
-    "lbfgs": ({"solver": "lbfgs", "max_iter": 15, "alpha": 0.1}, 1e-6),
-    "adam": ({"batch_size": N_ROWS, "max_iter": 15, "learning_rate_init": 0.05}, 1e-7),
-    "momentum": ({"solver": "sgd", "batch_size": N_ROWS, "max_iter": 15, "learning_rate": "invscaling"}, 1e-7),
+    "lbfgs": ({"solver": "lbfgs", "max_iter": 6, "alpha": 0.1}, 1e-6),
+    "adam": ({"batch_size": N_ROWS, "max_iter": 6, "learning_rate_init": 0.05}, 1e-7),
+    "momentum": ({"solver": "sgd", "batch_size": N_ROWS, "max_iter": 6, "learning_rate": "invscaling"}, 1e-7),
     "clipped": ({"solver": "sgd", "batch_size": N_ROWS, "max_iter": 8, "clip_norm": 0.1, "l1_penalty": 0.01}, 1e-7),
 }
 

@@ -164,7 +164,7 @@ def test_workers_and_the_order_of_arrival_do_not_show(rule, client, monkeypatch)
 
     def fit(client):
         net = net_of("float32")
-        fastbp.dask.fit(net, xs, ys, 4, None, rule, sample_weight=ws, client=client)
+        fastbp.dask.fit(net, xs, ys, 2, None, rule, sample_weight=ws, client=client)
         bits.append(net.params.tobytes())
 
     fit(client)

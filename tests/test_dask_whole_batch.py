@@ -201,9 +201,9 @@ def test_a_cost_that_is_not_finite_where_it_begins(rule, client):
 @kinds
 def test_interrupted_anywhere_and_resumed(rule, client, monkeypatch, tmp_path):
     whole = net_of()
-    expected = fit(whole, rule, client)
-    after = {0: net_of().params.copy()}
-    fit(net_of(), rule, client, callbacks=[lambda net, history: after.update({len(history): net.params.copy()})])
+    after = {0: whole.params.copy()}
+    keep = [lambda net, history: after.update({len(history): net.params.copy()})]
+    expected = fit(whole, rule, client, callbacks=keep)
     for n_results in (2, 4, 7):  # before an iteration, at its beginning, and among its trials
         path, net = tmp_path / f"{n_results}", net_of()
         press_at(monkeypatch, n_results)
