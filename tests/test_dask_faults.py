@@ -206,8 +206,11 @@ def test_scattered_rows_that_are_lost(client):
     expect_after_two_epochs(network(), LOST, dX, dY, client, kill_all)
 
 
-def test_a_closed_client(own_cluster):
-    with Client(own_cluster, set_as_default=False) as client:
+def test_a_closed_client():
+    with (
+        LocalCluster(n_workers=1, processes=False, dashboard_address="127.0.0.1:0", silence_logs=50) as cluster,
+        Client(cluster, set_as_default=False) as client,
+    ):
         expect_after_two_epochs(network(), CLOSED, *partitions(), client, client.close)
 
 
