@@ -28,6 +28,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         "--quick", action="store_true", help="one short round of the small shapes: does everything run?"
     )
     parser.add_argument("--million", action="store_true", help="also a million parameters, a quarter of an hour")
+    parser.add_argument("--large", action="store_true", help="also 4 GB of rows in a file, on Dask workers of 1 GiB")
     parser.add_argument("-k", metavar="EXPRESSION", help="only the benchmarks that pytest's -k selects")
     options = parser.parse_args(argv)
     reason = instruction_sets.why_not_here(options.isa)
@@ -52,7 +53,7 @@ def _measure(results: Path, options: argparse.Namespace) -> int:
     # addopts is emptied: it asks for doctests, of which the benchmarks have none.
     command = [sys.executable, "-m", "pytest", "bench", "-rs", "-o", "addopts=--strict-markers", "--benchmark-only"]
     command += ["--benchmark-columns=min,median,rounds", f"--benchmark-json={results}", f"--isa={options.isa}"]
-    command += [f"--{name}" for name in ("quick", "million") if getattr(options, name)]
+    command += [f"--{name}" for name in ("quick", "million", "large") if getattr(options, name)]
     command += ["-k", options.k] if options.k else []
     return subprocess.run(command, cwd=REPOSITORY, check=False).returncode
 

@@ -26,6 +26,11 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         help="benchmarks: also the gradient of a million parameters by a million and one passes, a quarter of an hour",
     )
     parser.addoption(
+        "--large",
+        action="store_true",
+        help="benchmarks: also 4 GB of rows in a file, on Dask workers of 1 GiB",
+    )
+    parser.addoption(
         "--isa",
         choices=instruction_sets.CHOICES,
         default=instruction_sets.NATIVE,

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from bench.compiled_sections import compiled_section, python_section, user_code_section
+from bench.dask_sections import dask_file_section, dask_overhead_section, dask_share_section
 from bench.derivative_sections import derivative_section, goal_section, lbfgs_section, levenberg_marquardt_section
 from bench.many_sections import many_predictions_section, many_section, many_validated_section, search_section
 from bench.peers import LIBRARIES
@@ -309,6 +310,9 @@ SECTIONS: dict[str, Callable[[Results], str]] = {
     "many predictions": many_predictions_section,
     "grid search": search_section,
     "estimators": estimators_section,
+    "dask share": dask_share_section,
+    "dask overhead": dask_overhead_section,
+    "dask file": dask_file_section,
     "perturbation": perturbation_section,
     "published code": published_section,
     "cold start": cold_start_section,

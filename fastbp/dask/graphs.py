@@ -49,8 +49,11 @@ class Planned:
         return argument
 
 
-def compute(client: Client, tasks: Sequence[Any]) -> list[Future]:
-    """Have tasks computed, planned or delayed, with all that they need: one message to the scheduler."""
+def compute(client: Client, tasks: Sequence[Any], worker: str | None = None) -> list[Future]:
+    """Have tasks computed, planned or delayed, with all that they need: one message to the scheduler.
+
+    A worker that is named, by its address, computes them if it is there.
+    """
     graph: _Graph = {}
     waiting = list(tasks)
     while waiting:
@@ -60,7 +63,8 @@ def compute(client: Client, tasks: Sequence[Any]) -> list[Future]:
         elif task.key not in graph:
             graph[task.key] = task.node
             waiting += task.needs
-    futures: list[Future] = client.get(graph, [task.key for task in tasks], sync=False)
+    wish = {} if worker is None else {"workers": [worker], "allow_other_workers": True}
+    futures: list[Future] = client.get(graph, [task.key for task in tasks], sync=False, **wish)
     return futures
 
 

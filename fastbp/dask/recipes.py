@@ -79,13 +79,16 @@ class OfRecipe:
         return self._task(recipe.make(shared, *arguments[:n_given]), *arguments[n_given:])
 
 
+def has_results(partitions: Partitions) -> bool:
+    """Say whether the cluster holds results already that partitions are made of, which therefore have their places."""
+    sources = [[thing for thing in source if thing is not None] for source in partitions.sources]
+    return any(isinstance(task, Future) for task in _whole(sources).values())
+
+
 def recipes_of(partitions: Partitions, make: PartMaker) -> list[tuple[Recipe, list[Delayed]]] | None:
     """Return for each partition its recipe, and what makes its inputs; None where the cluster holds results already."""
     sources = [[thing for thing in source if thing is not None] for source in partitions.sources]
-    graphs = {id(graph): graph for source in sources for graph in (thing.__dask_graph__() for thing in source)}
-    whole: dict[Any, Any] = {}
-    for graph in graphs.values():
-        whole.update(graph)
+    whole = _whole(sources)
     below = {key: get_dependencies(whole, key) for key in whole}
     named = {thing.key for source in sources for thing in source}.union(*below.values())
     if any(isinstance(task, Future) for task in whole.values()) or not named <= whole.keys():
@@ -99,6 +102,15 @@ def recipes_of(partitions: Partitions, make: PartMaker) -> list[tuple[Recipe, li
         inputs = sorted({key for own_key in own for key in below[own_key]}.union(wanted) - own.keys(), key=str)
         made.append((Recipe(i, make, own, wanted, inputs), [Delayed(key, whole) for key in inputs]))
     return made
+
+
+def _whole(sources: Iterable[Iterable[Any]]) -> dict[Any, Any]:
+    """Return the graphs of all as one."""
+    graphs = {id(graph): graph for source in sources for graph in (thing.__dask_graph__() for thing in source)}
+    whole: dict[Any, Any] = {}
+    for graph in graphs.values():
+        whole.update(graph)
+    return whole
 
 
 def _needed(below: Mapping[Any, Iterable[Any]], keys: Iterable[Any]) -> set[Any]:
