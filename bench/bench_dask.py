@@ -13,7 +13,7 @@ pytestmark = pytest.mark.benchmark(timer=driver.worker_clock)
 dask_cases = pytest.importorskip("bench.dask_cases", reason="dask is not installed", exc_type=ImportError)
 WAYS = (dask_cases.LOCAL, dask_cases.CLUSTER)
 TARGET, MOST = 0.9, 0.040  # share of the local speed; seconds of a round with next to no work
-TURNS = 7
+TURNS = 5
 
 
 class DaskWorker(driver.EstimatorWorker):
