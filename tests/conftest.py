@@ -1,5 +1,6 @@
 """Settings and fixtures shared by all tests."""
 
+import os
 import signal
 
 import pytest
@@ -11,6 +12,16 @@ from tests.dask_clusters import client, cluster, pytest_runtest_teardown  # noqa
 # Derandomised: a failure seen once is seen again, on every machine.
 settings.register_profile("fastbp", deadline=None, derandomize=True)
 settings.load_profile("fastbp")
+
+
+@pytest.fixture(autouse=True)
+def environment():
+    """The variables of the environment as they were: Dask sets OMP_NUM_THREADS=1 here when it starts a process."""
+    before = os.environ.copy()
+    yield
+    if os.environ != before:
+        os.environ.clear()
+        os.environ.update(before)
 
 
 @pytest.fixture(autouse=True, scope="session")
