@@ -218,6 +218,6 @@ def test_neighbours_have_one_place_and_workers_as_many_as_they_have_threads(clie
 
 
 def test_rows_that_workers_have_stay_where_they_are(client):
-    X = da.ones((6, 2), chunks=(2, -1))
-    assert not has_results(partitions_of(X, X))
-    assert has_results(partitions_of(client.persist(X), X))
+    X, Y = (make((6, 2), chunks=(2, -1)) for make in (da.ones, da.zeros))
+    assert not has_results(partitions_of(X, Y))
+    assert has_results(partitions_of(client.persist(X), Y))

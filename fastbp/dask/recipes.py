@@ -82,17 +82,18 @@ class OfRecipe:
 def has_results(partitions: Partitions) -> bool:
     """Say whether the cluster holds results already that partitions are made of, which therefore have their places."""
     sources = [[thing for thing in source if thing is not None] for source in partitions.sources]
-    return any(isinstance(task, Future) for task in _whole(sources).values())
+    if not all(isinstance(thing, Delayed) for source in sources for thing in source):
+        return True  # futures, or tasks of ours that work on such
+    return _whole(sources) is None
 
 
 def recipes_of(partitions: Partitions, make: PartMaker) -> list[tuple[Recipe, list[Delayed]]] | None:
     """Return for each partition its recipe, and what makes its inputs; None where the cluster holds results already."""
     sources = [[thing for thing in source if thing is not None] for source in partitions.sources]
-    whole = _whole(sources)
-    below = {key: get_dependencies(whole, key) for key in whole}
-    named = {thing.key for source in sources for thing in source}.union(*below.values())
-    if any(isinstance(task, Future) for task in whole.values()) or not named <= whole.keys():
-        return None  # a future is a task of the graph, or named without being there
+    found = _whole(sources)
+    if found is None:
+        return None
+    whole, below = found
     needed = [_needed(below, [thing.key for thing in source]) for source in sources]
     uses = Counter(key for keys in needed for key in keys)
     made = []
@@ -104,13 +105,17 @@ def recipes_of(partitions: Partitions, make: PartMaker) -> list[tuple[Recipe, li
     return made
 
 
-def _whole(sources: Iterable[Iterable[Any]]) -> dict[Any, Any]:
-    """Return the graphs of all as one."""
+def _whole(sources: list[list[Any]]) -> tuple[dict[Any, Any], dict[Any, set[Any]]] | None:
+    """Return the graphs of all as one, and what each task needs; None where there are results among the tasks."""
     graphs = {id(graph): graph for source in sources for graph in (thing.__dask_graph__() for thing in source)}
     whole: dict[Any, Any] = {}
     for graph in graphs.values():
         whole.update(graph)
-    return whole
+    below = {key: get_dependencies(whole, key) for key in whole}
+    named = {thing.key for source in sources for thing in source}.union(*below.values())
+    if any(isinstance(task, Future) for task in whole.values()) or not named <= whole.keys():
+        return None  # a future is a task of the graph, or named without being there
+    return whole, below
 
 
 def _needed(below: Mapping[Any, Iterable[Any]], keys: Iterable[Any]) -> set[Any]:
