@@ -119,8 +119,8 @@ def draw(known: Coefficients, path: Path) -> None:
     figure.savefig(path, dpi=100)
 
 
-# two worker processes on two cores of an AMD EPYC, 2026-11-26, by `python -m bench.dask_rounds`
-MEASURED = Coefficients(constant=0.0094, task=0.00204, byte=1.6e-09)
+# two worker processes on two cores of an Intel Xeon, AVX-512, 2026-11-27, by `python -m bench -k bench_dask_overhead`
+MEASURED = Coefficients(constant=0.00644, task=0.00263, byte=5.81e-09)
 
 
 def main(path: Path) -> None:

@@ -156,8 +156,8 @@ class Session:
     def hold(self, tasks: Sequence[Any], *, spread: bool = False) -> list[Future]:
         """Have tasks computed, and what they return kept on the workers until the session ends.
 
-        `spread` gives each worker as many neighbours as it has threads for.  Dask would have them where other things
-        are that they need, such as the blueprint, and all rounds would be computed by one worker.
+        `spread` gives each worker as many neighbours as it has threads for; else Dask may have most of them where
+        something lies that all of them need, such as the blueprint.
         """
         with self._explaining():
             places = self._places(len(tasks)) if spread else [None] * len(tasks)
