@@ -231,6 +231,9 @@ def test_what_is_no_memory_map(tmp_path):
     assert message(ValueError, lambda: from_memmap(text)).startswith(
         f"`source` must be a file of numpy.save that holds numbers; {str(text)!r} is not: "
     )
+    for content in (b"", b"\x93NUMPY\x01\x00v\x00" + b"(" * 118):  # each another exception of NumPy's
+        text.write_bytes(content)
+        assert "must be a file of numpy.save that holds numbers" in message(ValueError, lambda: from_memmap(text))
     with pytest.raises(FileNotFoundError):
         from_memmap(tmp_path / "nothing.npy")
 

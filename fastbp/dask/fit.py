@@ -25,10 +25,10 @@ from fastbp.storage.networks import describe
 from fastbp.system.alone import alone
 from fastbp.system.memory import require_writable
 from fastbp.training.early_stopping import EarlyStopping
-from fastbp.training.fit import train_epochs, validation_set
+from fastbp.training.fit import require_pair, train_epochs, validation_set
 from fastbp.training.history import Callback, History
 from fastbp.training.optimizers import Optimizer
-from fastbp.training.plan import Plan, batch_rows_for
+from fastbp.training.plan import Plan, batch_rows_for, checked_batch_size
 from fastbp.training.saved_fit import SavedFit
 from fastbp.training.state import continued_state
 from fastbp.training.trained import training_state_of
@@ -182,9 +182,11 @@ def fit(
     >>> bool(exact.loss[4] < exact.loss[0])
     True
     """
+    if not isinstance(net, Network):
+        raise TypeError(f"`net` must be a fastbp.Network; got {type(net).__name__}.")
     plan = Plan(
         epochs=epochs,
-        batch_size=batch_size,
+        batch_size=checked_batch_size(batch_size),
         optimizer=optimizer,
         shuffle=shuffle,
         seed=seed,
@@ -202,6 +204,8 @@ def fit(
     persist = validation.flag(persist, "persist")
     if average_every is not None:
         average_every = validation.positive_integer(average_every, "average_every")
+    if validation_data is not None:
+        require_pair(validation_data)
     partitions = partitions_of(X, Y, sample_weight)
     return alone(net, "fit", functools.partial(_fit, net, partitions, plan, client, average_every, persist))
 
@@ -283,7 +287,7 @@ def _validation_cost(
     given = plan.validation_data
     if given is None:
         return None
-    if not (isinstance(given, tuple | list) and any(map(is_collection, given))):
+    if not any(map(is_collection, given)):
         data = validation_set(net, given, names)
         return lambda: passes_of(net).cost(data.X, data.targets, data.sample_weight, n_threads=None)
     try:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import math
 import os
+import tokenize
+import zipfile
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -137,7 +139,7 @@ def _opened(source: Any) -> memmap[Any, Any]:
         )
     try:
         array = np.load(source, mmap_mode="r", allow_pickle=False)
-    except ValueError as error:
+    except (ValueError, EOFError, tokenize.TokenError, zipfile.BadZipFile) as error:  # all are NumPy's
         raise ValueError(
             f"`source` must be a file of numpy.save that holds numbers; {os.fspath(source)!r} is not: {error}. Map a "
             "file of another kind with numpy.memmap(...), which is told shape and dtype."

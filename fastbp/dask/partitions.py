@@ -78,17 +78,22 @@ def partitions_of(
 
 
 def is_collection(given: Any) -> bool:
-    """Whether something is an array, a data frame or a series of Dask."""
-    return dask.is_dask_collection(given) and hasattr(given, "to_delayed")
+    """Whether something is an array, a data frame or a series of Dask, and so neither a bag nor a single value."""
+    n_axes = getattr(given, "ndim", None) if dask.is_dask_collection(given) else None  # any attribute, if delayed
+    return isinstance(n_axes, int) and n_axes > 0
 
 
 def require_collection(collection: Any, name: str, in_memory: str = "train with Network.fit") -> None:
     """Refuse what is no array, data frame or series of Dask."""
     if not is_collection(collection):
         raise TypeError(
-            f"`{name}` must be an array, a data frame or a series of Dask; got {type(collection).__name__}. Write "
+            f"`{name}` must be an array, a data frame or a series of Dask; got {_kind_of(collection)}. Write "
             f"dask.array.from_array(..., chunks=(100_000, -1)), or {in_memory} what fits into memory."
         )
+
+
+def _kind_of(given: Any) -> str:
+    return type(given).__name__ + (" without axes" if isinstance(given, Array) else "")
 
 
 def whole_rows(X: Array) -> Array:

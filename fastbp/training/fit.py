@@ -260,10 +260,15 @@ def _saying_why(history: History) -> Iterator[None]:
         raise
 
 
-def validation_set(net: TrainedModel, validation_data: Any, names: tuple[str, ...] | None) -> Data:
-    """Return checked validation data."""
+def require_pair(validation_data: Any) -> None:
+    """Refuse what cannot be validation data, whatever it has."""
     if not isinstance(validation_data, tuple | list) or len(validation_data) not in (2, 3):
         raise TypeError("`validation_data` must be (X_val, Y_val) or (X_val, Y_val, sample_weight_val).")
+
+
+def validation_set(net: TrainedModel, validation_data: Any, names: tuple[str, ...] | None) -> Data:
+    """Return checked validation data."""
+    require_pair(validation_data)
     try:
         if names is not None:
             require_columns(validation_data[0], names)

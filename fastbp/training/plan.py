@@ -104,15 +104,24 @@ def clip_norm_for(clip_norm: Any) -> float:
     return 0.0 if clip_norm is None else validation.real_number(clip_norm, "clip_norm", 0.0, open_low=True)
 
 
-def batch_rows_for(batch_size: Any, n_rows: int) -> int:
-    """Return the rows of a mini-batch."""
+def checked_batch_size(batch_size: Any) -> int | Literal["auto"] | None:
+    """Return it, which the number of rows may still forbid."""
     if batch_size is None:
-        return n_rows
+        return None
     if isinstance(batch_size, str):
         if batch_size != "auto":
             raise ValueError(f"`batch_size` must be an integer, None or 'auto'; got {batch_size!r}.")
+        return "auto"
+    return validation.positive_integer(batch_size, "batch_size")
+
+
+def batch_rows_for(batch_size: Any, n_rows: int) -> int:
+    """Return the rows of a mini-batch."""
+    rows = checked_batch_size(batch_size)
+    if rows is None:
+        return n_rows
+    if rows == "auto":
         return min(DEFAULT_BATCH_SIZE, n_rows)
-    rows = validation.positive_integer(batch_size, "batch_size")
     if rows > n_rows:
         raise ValueError(
             f"`batch_size` must be at most the number of rows of X, {n_rows}; got {rows}. None uses all rows at once."

@@ -16,7 +16,7 @@ def positive_integer(value: Any, argument: str, least: int = 1) -> int:
     """Return an int of at least `least`; booleans and floats are refused."""
     try:
         number = operator.index(value)
-    except TypeError:
+    except (TypeError, ValueError):  # the latter from arrays of Dask
         number = None
     if number is None or isinstance(value, bool | np.bool_):
         raise TypeError(f"`{argument}` must be an integer of at least {least}; got {value!r}.")
