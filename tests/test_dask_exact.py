@@ -16,9 +16,9 @@ import dask.array as da
 from distributed import Client, LocalCluster
 
 import fastbp.dask
-from fastbp.dask import exact
+from fastbp.dask import averaged, exact, walks
 from fastbp.dask.graphs import Planned, compute
-from fastbp.dask.session import Session
+from fastbp.dask.session import Session, session_on
 
 dtypes = pytest.mark.parametrize("dtype", cases.DTYPES)
 optimizers = pytest.mark.parametrize("case", cases.OPTIMIZER_CASES, ids=str)
@@ -226,7 +226,24 @@ def press_at(monkeypatch, n_results):
     monkeypatch.setattr(Session, "result", result)
 
 
-def test_ctrl_c_at_any_line_of_a_step(client):
+def test_what_is_too_large_for_a_message_goes_in_pieces(client):
+    """Dask warns of a large one, and a warning is an error here."""
+    value = {"a": np.arange(3 << 20), "b": "text"}
+    with session_on(client) as session:
+        arrived = session.constant(value).result()
+    assert arrived["b"] == "text"
+    assert np.array_equal(arrived["a"], value["a"])
+
+
+STEPS = {
+    "exact": ((exact.FullBatch._step,), None, 2, 20),
+    "averaged": ((averaged.Averaged._epoch, walks.Rounds.epoch), 16, 1, 30),
+}
+
+
+@pytest.mark.parametrize("way", STEPS)
+def test_ctrl_c_at_any_line_of_a_step(way, client):
+    functions, batch_size, epochs, n_lines = STEPS[way]
     _, (xs, ys, _) = arrays()
     after = list[tuple[bytes, bytes, int]]()
 
@@ -236,29 +253,30 @@ def test_ctrl_c_at_any_line_of_a_step(client):
 
     net = net_of()
     first = bp.Adam()
-    fastbp.dask.fit(net, xs, ys, 0, None, first, client=client)
+    arguments = {"client": client, "shuffle": False}
+    fastbp.dask.fit(net, xs, ys, 0, batch_size, first, **arguments)
     after.append(snapshot(net))
-    for _ in range(2):
-        fastbp.dask.fit(net, xs, ys, 1, None, first, client=client)
+    for _ in range(epochs):
+        fastbp.dask.fit(net, xs, ys, 1, batch_size, first, **arguments)
         after.append(snapshot(net))
     presses, is_over = 0, False
     while not is_over:
         net, lines = net_of(), [0]
         try:
-            with tracing(exact.FullBatch._step, lines, presses):
-                fastbp.dask.fit(net, xs, ys, 2, None, bp.Adam(), client=client)
+            with tracing(functions, lines, presses):
+                fastbp.dask.fit(net, xs, ys, epochs, batch_size, bp.Adam(), **arguments)
             is_over = True
         except KeyboardInterrupt:
             presses += 1
         assert snapshot(net) == after[len(net.history)]
-    assert presses > 20
+    assert presses > n_lines
 
 
 class tracing:  # noqa: N801 # a verb, as of a context manager
-    """Press Ctrl-C before the line of a function that is so many after the first."""
+    """Press Ctrl-C before the line of some functions that is so many after the first."""
 
-    def __init__(self, function, lines, press):
-        self.code, self.lines, self.press = function.__code__, lines, press
+    def __init__(self, functions, lines, press):
+        self.codes, self.lines, self.press = [function.__code__ for function in functions], lines, press
 
     def __enter__(self):
         self.before = sys.gettrace()
@@ -268,7 +286,7 @@ class tracing:  # noqa: N801 # a verb, as of a context manager
         sys.settrace(self.before)
 
     def of_call(self, frame, event, argument):
-        return self.of_line if frame.f_code is self.code else None
+        return self.of_line if frame.f_code in self.codes else None
 
     def of_line(self, frame, event, argument):
         if event == "line":

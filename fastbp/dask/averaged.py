@@ -76,23 +76,32 @@ class Averaged:
         rows = list[tuple[float, float]]()
         try:
             while len(rows) < n_epochs and self.stopped_by is None:
-                rows.append(self._epoch())
+                self._epoch(rows)
                 if self._plan.tol is not None:
                     _, grad = self._cost.value_and_grad(self._net.params)
                     self.stopped_by = "tolerance" if norm_of(grad) <= self._plan.tol else None
         finally:
             record(np.array(rows, np.float64).reshape(-1, 2))
 
-    def _epoch(self) -> tuple[float, float]:
-        """Take an epoch; return its loss and its last learning rate.  Only then anything changes."""
-        state, epoch, n = self._state, self._n_taken, self._rounds.per_epoch
+    def _epoch(self, rows: list[tuple[float, float]]) -> None:
+        """Take one, and append its loss and its last learning rate."""
+        net, state, epoch, n = self._net, self._state, self._n_taken, self._rounds.per_epoch
         rates = state.optimizer.learning_rates(epoch * n, n, self._plan.epochs * n)
-        loss = self._rounds.epoch(epoch, rates)
-        if not math.isfinite(loss):
+        before = net.params.copy(), state.vectors.copy(), state.step, state.powers
+        n_rows = len(rows)
+        try:
+            loss = self._rounds.epoch(epoch, rates)
+            if math.isfinite(loss):
+                self._n_taken = epoch + 1
+                rows.append((loss, float(rates[-1])))  # now it is taken
+        except BaseException:  # Ctrl-C may come between any two lines
+            if len(rows) == n_rows:
+                net.params[...], state.vectors[...], state.step, state.powers = before
+                self._n_taken = epoch
+            raise
+        if len(rows) == n_rows:
             state.forget()
             raise diverged(epoch, float(rates[0]))
-        self._n_taken = epoch + 1
-        return loss, float(rates[-1])
 
     def state(self) -> NDArray[np.float64]:
         """Return what continues: epochs and steps taken, powers, seeds, the optimizer's vectors."""

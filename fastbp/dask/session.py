@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 from distributed import Client, Future, LocalCluster, as_completed, get_client, get_worker, rejoin, secede
+from distributed.protocol import pickle
 from numpy.typing import NDArray
 
 from fastbp.dask.failures import explain, require_connection
@@ -98,6 +99,8 @@ def _session(client: Client) -> Iterator[Session]:
     session = Session(client)
     try:
         yield session
+        if session.is_interrupted:  # by a Ctrl-C of which the call has made a warning
+            session.give_up()
     except BaseException:
         session.give_up()
         raise
@@ -112,10 +115,15 @@ class Session:
     ----------
     client : Client
         A synchronous client.
+
+    Attributes
+    ----------
+    is_interrupted : bool
+        Whether Ctrl-C came while something was computed, which the workers may still be at.
     """
 
     def __init__(self, client: Client) -> None:
-        self.client = client
+        self.client, self.is_interrupted = client, False
         self._token = uuid.uuid4().hex[:12]
         self._numbers = itertools.count()
         self._held = list[Future]()
@@ -168,8 +176,14 @@ class Session:
         return futures
 
     def constant(self, value: Any) -> Future:
-        """Have a value at hand for the workers until the session ends, small enough for one message."""
-        future = self._submit("constant", same, value)
+        """Have a value at hand for the workers until the session ends."""
+        pickled = pickle.dumps(value)
+        if len(pickled) <= _PIECE_BYTES:
+            future = self._submit("constant", same, value)
+        else:  # an estimator, with the parameters of a large network
+            cuts = range(0, len(pickled), _PIECE_BYTES)
+            pieces = [self._submit("constant", same, pickled[cut : cut + _PIECE_BYTES]) for cut in cuts]
+            future = self._submit("constant", put_together, pieces)
         self._held.append(future)
         return future
 
@@ -228,6 +242,9 @@ class Session:
             yield
         except Exception as error:
             raise explain(error, self.client, self._held) from None
+        except BaseException:
+            self.is_interrupted = True
+            raise
 
     def give_up(self) -> None:
         """Have the workers end what they do for this session, so that they are free; an error of this is no matter."""
@@ -254,6 +271,11 @@ class Session:
 async def _give_up(client: Client, token: str) -> None:
     """Ask all workers, also while their threads compute."""
     await client.run(give_up, token, on_error="ignore")
+
+
+def put_together(pieces: Sequence[bytes]) -> Any:
+    """Return the value of which these are the pickle: the task of one that is too large for a message."""
+    return pickle.loads(b"".join(pieces))
 
 
 def same(value: _Kind) -> _Kind:
