@@ -209,6 +209,18 @@ def test_a_checkpoint_continues_with_the_same_bits(tmp_path):
     assert np.array_equal(again.params, network().params)
 
 
+@pytest.mark.parametrize("is_local", [False, True])
+def test_a_checkpoint_knows_the_validation_data(is_local, tmp_path):
+    X, Y = (cut(array, 50, 50) for array in data())
+    net, arguments = network(), {"checkpoint": tmp_path / "fit.checkpoint"}
+    fit(net, X, Y, epochs=1, validation_data=data() if is_local else (X, Y), **arguments)
+    other = (data()[0] + 1, data()[1]) if is_local else (X + 1, Y)
+    with pytest.raises(ValueError, match="in `X_val` of the same shape" if is_local else "fit with `partitions_val` "):
+        fit(network(), X, Y, epochs=2, validation_data=other, resume=True, **arguments)
+    history = fit(net, X, Y, epochs=2, validation_data=data() if is_local else (X, Y), resume=True, **arguments)
+    assert len(history.val_loss) == 2
+
+
 def test_divergence_leaves_the_network_of_the_last_finished_epoch():
     X, Y = data()
     net, first = bp.Network([3, 2], seed=0), bp.Network([3, 2], seed=0)

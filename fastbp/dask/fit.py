@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable, Sequence
 from datetime import timedelta
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 from distributed import Client
 
@@ -24,6 +24,7 @@ from fastbp.storage.atomic import PathLike
 from fastbp.storage.networks import describe
 from fastbp.system.alone import alone
 from fastbp.system.memory import require_writable
+from fastbp.training.checkpoint import describe_data
 from fastbp.training.early_stopping import EarlyStopping
 from fastbp.training.fit import require_pair, train_epochs, validation_set
 from fastbp.training.history import Callback, History
@@ -226,16 +227,20 @@ def _fit(
     with session_on(client) as session:
         rows = _rows(session, partitions, net, persist=persist)
         rows.require_rows()
-        validation_cost = _validation_cost(net, session, plan, names, persist=persist)
+        watched = None
+        if plan.validation_data is not None:
+            watched = _watched(net, session, plan.validation_data, names, persist=persist)
         saved = None
         if plan.resume and plan.checkpoint is not None:
             saved = SavedFit(plan.checkpoint, net, plan.optimizer, in_iterations=True)
         rule = plan.optimizer if saved is None else saved.optimizer
         epochs = _iterations(net, rows, plan, rule, average_every)
         description = _describe(net, rows, plan, epochs.rule, average_every)
+        if watched is not None and plan.checkpoint is not None:
+            description["fit"] |= watched.describe()
         if saved is not None:
             saved.compare(description)
-        return train_epochs(net, epochs, plan, validation_cost, saved, description, names)
+        return train_epochs(net, epochs, plan, None if watched is None else watched.cost, saved, description, names)
 
 
 def _rows(session: Session, partitions: Partitions, net: Network, *, persist: bool) -> AllRows:
@@ -280,23 +285,26 @@ def _iterations(
     return SteppedEpochs(net, state, trainer)
 
 
-def _validation_cost(
-    net: Network, session: Session, plan: Plan, names: tuple[str, ...] | None, *, persist: bool
-) -> Callable[[], float] | None:
-    """Return what computes the cost of the validation data, here or on the cluster, if there are any."""
-    given = plan.validation_data
-    if given is None:
-        return None
+class _Watched(NamedTuple):
+    """Validation data: their cost, and what a checkpoint says of them."""
+
+    cost: Callable[[], float]
+    describe: Callable[[], dict[str, Any]]
+
+
+def _watched(net: Network, session: Session, given: Any, names: tuple[str, ...] | None, *, persist: bool) -> _Watched:
+    """Return validation data, which are here or on the cluster."""
     if not any(map(is_collection, given)):
         data = validation_set(net, given, names)
-        return lambda: passes_of(net).cost(data.X, data.targets, data.sample_weight, n_threads=None)
+        members = data.X, data.targets, data.sample_weight
+        return _Watched(lambda: passes_of(net).cost(*members, n_threads=None), lambda: describe_data(*members, "_val"))
     try:
         rows = _rows(session, partitions_of(*given), net, persist=persist)
         rows.require_rows()
     except (TypeError, ValueError) as error:
         raise type(error)(f"In `validation_data`: {error}") from None
     cost = Cost(net, rows)
-    return lambda: cost.cost(net.params)
+    return _Watched(lambda: cost.cost(net.params), lambda: {"partitions_val": rows.total_of(tasks.digests)[0]})
 
 
 def _describe(net: Network, rows: AllRows, plan: Plan, rule: Any, average_every: int | None) -> dict[str, Any]:
