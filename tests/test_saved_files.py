@@ -24,12 +24,12 @@ def expected_of(path, key):
     return EXPECTED[path.parent.name][f"{path.stem}/{key}"]
 
 
-def assert_as_before(path, key, value, dtype=None):
+def assert_as_before(path, key, value, dtype=None, *, in_bits=True):
     """To the bit, where the same vectors and libraries computed it; else up to rounding, of a `dtype` if given."""
     before = expected_of(path, key)
     if before.dtype.kind == "U":
         assert value.tolist() == before.tolist()
-    elif EXPECTED[path.parent.name]["made_with"] == MADE_WITH:
+    elif in_bits and EXPECTED[path.parent.name]["made_with"] == MADE_WITH:
         assert same_bits(np.asarray(value), before), key
     else:
         is_single = (dtype or before.dtype) == np.float32
@@ -96,10 +96,12 @@ def test_checkpoints_are_resumed(path, tmp_path):
     assert history.stopped_by == "epochs"
     whole, whole_history = saved_files.half_fit(name)
     assert len(history) == len(whole_history) == 6
-    for key, value in saved_files.end_of(net, history).items():
-        assert_as_before(path, key, value, net.dtype)
-    for key, value in saved_files.end_of(whole, whole_history).items():
-        assert_as_before(path, key, value, net.dtype)
+    at_end = saved_files.end_of(whole, whole_history)
+    # The same libraries take other kernels on another processor: where the whole fit has other bits, so has the rest.
+    in_bits = all(same_bits(np.asarray(value), expected_of(path, key)) for key, value in at_end.items())
+    for found in (saved_files.end_of(net, history), at_end):
+        for key, value in found.items():
+            assert_as_before(path, key, value, net.dtype, in_bits=in_bits)
 
 
 # ---- Nielsen's classes -----------------------------------------------------------------------------------------------
