@@ -120,7 +120,7 @@ def draw(known: Coefficients, path: Path) -> None:
 
 
 # two worker processes on two cores of an Intel Xeon, AVX-512, 2026-11-27, by `python -m bench -k bench_dask_overhead`
-MEASURED = Coefficients(constant=0.00644, task=0.00263, byte=5.81e-09)
+MEASURED = Coefficients(constant=0.00773, task=0.00274, byte=2.38e-09)
 
 
 def main(path: Path) -> None:
