@@ -13,9 +13,6 @@ from distributed import Client, LocalCluster, worker_client
 
 import fastbp as bp
 from fastbp.dask import worker as worker_module
-from fastbp.dask.partitions import partitions_of
-from fastbp.dask.recipes import has_results
-from fastbp.dask.session import same, session_on
 from fastbp.engine.frame import Frame
 from tests.test_dask_faults import after, fit, network, partitions
 
@@ -205,19 +202,3 @@ print(os.listdir("."), [thread.name for thread in threading.enumerate() if not t
 
 
 # ---- Where partitions are kept --------------------------------------------------------------------------------------
-
-
-def test_neighbours_have_one_place_and_workers_as_many_as_they_have_threads(client):
-    with session_on(client) as session:
-        places = session._places(9)
-        assert len(set(places)) == 2
-        assert places == sorted(places)
-        assert sorted(places.count(place) for place in set(places)) == [4, 5]
-        assert session._places(1) == places[:1]
-        assert [f.result() for f in session.hold([session.task(same, i) for i in range(9)], spread=True)] == [*range(9)]
-
-
-def test_rows_that_workers_have_stay_where_they_are(client):
-    X, Y = (make((6, 2), chunks=(2, -1)) for make in (da.ones, da.zeros))
-    assert not has_results(partitions_of(X, Y))
-    assert has_results(partitions_of(client.persist(X), Y))

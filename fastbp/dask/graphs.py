@@ -49,11 +49,8 @@ class Planned:
         return argument
 
 
-def compute(client: Client, tasks: Sequence[Any], worker: str | None = None) -> list[Future]:
-    """Have tasks computed, planned or delayed, with all that they need: one message to the scheduler.
-
-    A worker that is named, by its address, computes them if it is there.
-    """
+def compute(client: Client, tasks: Sequence[Any]) -> list[Future]:
+    """Have tasks computed, planned or delayed, with all that they need: one message to the scheduler."""
     graph: _Graph = {}
     waiting = list(tasks)
     while waiting:
@@ -63,8 +60,7 @@ def compute(client: Client, tasks: Sequence[Any], worker: str | None = None) -> 
         elif task.key not in graph:
             graph[task.key] = task.node
             waiting += task.needs
-    wish = {} if worker is None else {"workers": [worker], "allow_other_workers": True}
-    futures: list[Future] = client.get(graph, [task.key for task in tasks], sync=False, **wish)
+    futures: list[Future] = client.get(graph, [task.key for task in tasks], sync=False)
     return futures
 
 

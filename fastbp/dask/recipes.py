@@ -79,14 +79,6 @@ class OfRecipe:
         return self._task(recipe.make(shared, *arguments[:n_given]), *arguments[n_given:])
 
 
-def has_results(partitions: Partitions) -> bool:
-    """Say whether the cluster holds results already that partitions are made of, which therefore have their places."""
-    sources = [[thing for thing in source if thing is not None] for source in partitions.sources]
-    if not all(isinstance(thing, Delayed) for source in sources for thing in source):
-        return True  # futures, or tasks of ours that work on such
-    return _whole(sources) is None
-
-
 def recipes_of(partitions: Partitions, make: PartMaker) -> list[tuple[Recipe, list[Delayed]]] | None:
     """Return for each partition its recipe, and what makes its inputs; None where the cluster holds results already."""
     sources = [[thing for thing in source if thing is not None] for source in partitions.sources]

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from fastbp.dask import tasks
 from fastbp.dask.partitions import Partitions
 from fastbp.dask.parts import Part
-from fastbp.dask.recipes import OfRecipe, PartMaker, Recipe, has_results, recipes_of
+from fastbp.dask.recipes import OfRecipe, PartMaker, Recipe, recipes_of
 from fastbp.dask.session import Session
 from fastbp.dask.tasks import Terms
 
@@ -97,7 +97,7 @@ class AllRows:
         held = None
         if recipes is None:
             held = [session.task(make, i, shared, *source) for i, source in enumerate(partitions.sources)]
-            held = session.hold(held, spread=not has_results(partitions)) if persist else held
+            held = session.hold(held) if persist else held
         return cls(session, held, recipes, shared, blueprint, has_weights=has_weights)
 
     def some(self, choose: Callable[..., Part], *arguments: Any) -> AllRows:

@@ -161,17 +161,10 @@ class Session:
                 self._name_partition(error, parts)
             return future.result()
 
-    def hold(self, tasks: Sequence[Any], *, spread: bool = False) -> list[Future]:
-        """Have tasks computed, and what they return kept on the workers until the session ends.
-
-        `spread` gives each worker as many neighbours as it has threads for; else Dask may have most of them where
-        something lies that all of them need, such as the blueprint.
-        """
+    def hold(self, tasks: Sequence[Any]) -> list[Future]:
+        """Have tasks computed, and what they return kept on the workers until the session ends."""
         with self._explaining():
-            places = self._places(len(tasks)) if spread else [None] * len(tasks)
-            futures = list[Future]()
-            for worker, some in itertools.groupby(zip(places, tasks, strict=True), key=lambda pair: pair[0]):
-                futures += self._compute([task for _, task in some], worker)
+            futures = self._compute(tasks)
         self._held += futures
         return futures
 
@@ -195,16 +188,9 @@ class Session:
         pieces = [self._submit("vector", same, piece.copy()) for piece in np.array_split(values, n_pieces)]
         return pieces[0] if n_pieces == 1 else self._submit("vector", np.concatenate, pieces)
 
-    def _places(self, n: int) -> list[str | None]:
-        """Return the address of a worker for each of n tasks; None where there is no choice."""
+    def _compute(self, tasks: Sequence[Any]) -> list[Future]:
         require_connection(self.client)
-        n_threads = self.client.nthreads()
-        threads = [worker for worker in sorted(n_threads) for _ in range(n_threads[worker])]
-        return [threads[i * len(threads) // n] for i in range(n)] if len(n_threads) > 1 else [None] * n
-
-    def _compute(self, tasks: Sequence[Any], worker: str | None = None) -> list[Future]:
-        require_connection(self.client)
-        futures = compute(self.client, tasks, worker)
+        futures = compute(self.client, tasks)
         self._made.update(futures)
         return futures
 
