@@ -18,7 +18,6 @@ from distributed import Client, Future, LocalCluster
 
 import fastbp as bp
 import fastbp.dask as on_dask
-from fastbp.dask import DaskMLPRegressor
 from fastbp.dask import worker as worker_module
 from fastbp.engine import interruption, stopping
 from fastbp.kernels.machine import team
@@ -304,19 +303,6 @@ def test_ctrl_c_frees_the_workers_at_once(client, own_cluster):
     assert not client.futures
     assert net.params.tobytes() == before
     assert len(net.history) == 0
-
-
-def test_ctrl_c_that_becomes_a_warning_frees_the_workers(client, own_cluster):
-    X = da.zeros((400_000, 5), chunks=(100_000, 5), dtype="float32")
-    model = DaskMLPRegressor((2000, 2000), batch_size=100, client=client)
-    with Client(own_cluster, set_as_default=False) as other:
-        with pytest.warns(UserWarning, match="interrupted"), pressed_when(lambda: any(other.run(is_at_work).values())):
-            model.fit(X, X[:, 0])
-        end = time.monotonic() + 60
-        while any(other.run(is_at_work).values()):
-            assert time.monotonic() < end
-    assert not client.futures
-    assert model.n_iter_ == 0
 
 
 def test_a_stop_ends_what_runs_and_what_begins():
