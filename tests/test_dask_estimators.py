@@ -117,6 +117,17 @@ def test_one_partition_in_its_own_order_is_the_local_fit(kind):
 
 
 @pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+def test_no_step_is_taken_where_no_row_counts():
+    """Adam's corrections then stay as they were, here as there."""
+    X, y, weights = numbers()
+    weights[16:32] = 0
+    settings = SETTINGS | {"batch_size": 16, "max_iter": 3, "shuffle": False}
+    theirs = MLPRegressor(**settings).fit(X, y, weights)
+    ours = DaskMLPRegressor(**settings).fit(*(cut(array, (N_ROWS,)) for array in (X, y, weights)))
+    assert all(map(np.array_equal, ours.coefs_, theirs.coefs_))
+
+
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 def test_bits_depend_on_the_seed_and_on_no_worker():
     X, y, _ = data()
     settings = SETTINGS | {"batch_size": 10, "max_iter": 3, "average_every": 2, "dropout": 0.1}

@@ -5,7 +5,8 @@ most `average_every`, on n_p of its rows; then, with N the sum of the n_p,
 
     parameters = sum over p of n_p / N * parameters_p,
 
-and likewise each vector of the optimizer.  The count of steps goes on with that of the longest walk.
+and likewise each vector of the optimizer.  The count of steps goes on with that of the longest walk, and
+Adam's powers with those of the walk that took most of them: where all weights of a mini-batch are 0, none is taken.
 """
 
 from __future__ import annotations
@@ -78,7 +79,7 @@ class Walk:
 def walk(
     part: Part, blueprint: Blueprint, params: NDArray[Any], vectors: NDArray[Any], plan: Walk, share: float
 ) -> Terms:
-    """Return `share` times the parameters and the optimizer's vectors after the walk, and the sums of cost and weight.
+    """Return `share` times parameters and the optimizer's vectors after the walk, sums of cost and weight, and powers.
 
     The order of the rows depends on the seed, the epoch and the number of the partition alone.  A walk that diverges
     has a cost of NaN.
@@ -87,7 +88,7 @@ def walk(
     if part.problem is not None:
         raise part.problem
     if data is None or share == 0.0:
-        return np.zeros_like(params), np.zeros_like(vectors), 0.0, 0.0
+        return np.zeros_like(params), np.zeros_like(vectors), 0.0, 0.0, []
     order = np.arange(n_rows)
     if plan.seed is not None:
         order = np.random.default_rng([plan.seed, plan.epoch, part.index]).permutation(n_rows)
@@ -114,7 +115,7 @@ def walk(
     if status == DIVERGED:
         cost = math.nan
     scale = params.dtype.type(share)
-    return scale * model.params, scale * state.vectors, cost, weight
+    return scale * model.params, scale * state.vectors, cost, weight, [state.powers]
 
 
 class Rounds:
@@ -177,10 +178,8 @@ class Rounds:
         for first in range(0, self.per_epoch, self._per_round):
             here = rates[first : first + self._per_round]
             plan = self._walk(step, powers, here, first, number)
-            params, vectors, cost_here, weight_here = self._round(plan, params, vectors)
+            params, vectors, cost_here, weight_here, powers = self._round(plan, params, vectors)
             cost, weight, step = cost + cost_here, weight + weight_here, step + len(here)
-            for _ in here:
-                powers = powers[0] * float(state.constants[0]), powers[1] * float(state.constants[1])
             if not (math.isfinite(cost) and np.isfinite(params).all()):
                 return math.nan
         net.params[...] = params
@@ -209,13 +208,14 @@ class Rounds:
 
     def _round(
         self, plan: Walk, params: NDArray[Any], vectors: NDArray[Any]
-    ) -> tuple[NDArray[Any], NDArray[Any], float, float]:
-        """Return the mean parameters and vectors of a round, and the sums of costs and weights."""
+    ) -> tuple[NDArray[Any], NDArray[Any], float, float, tuple[float, float]]:
+        """Return the mean parameters and vectors of a round, the sums of costs and weights, and the powers."""
         places = [plan.rows_of(n) for n in self._rows.n_rows]
         walked = [place.stop - place.start for place in places]
         shares = [n / sum(walked) for n in walked]
         arguments = self._rows.session.vector(vectors), plan
-        params, vectors, cost, weight = self._rows.sum_of(
+        params, vectors, cost, weight, powers = self._rows.sum_of(
             walk, params, *arguments, of_part=lambda i: (shares[i],), blueprint=self._blueprint
         )
-        return params, vectors, cost, weight
+        # No step is taken where all weights of a mini-batch are 0: the smallest powers are those of the most steps.
+        return params, vectors, cost, weight, min(powers)
