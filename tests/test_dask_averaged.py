@@ -1,6 +1,7 @@
 """The averaged way of `fastbp.dask.fit`: walks on each partition, compared with plain loops over steps."""
 
 import math
+import shutil
 
 import dask.array as da
 import numpy as np
@@ -171,6 +172,35 @@ def test_rows_are_shuffled_anew_in_each_epoch_by_the_seed_alone():
     ):
         assert np.array_equal(fitted(3, client=other), first)
         assert np.array_equal(fitted(3, client=other, persist=False), first)
+
+
+@pytest.mark.parametrize(("own", "same"), [({"shuffle": True}, {"shuffle": False}), ({"dropout": 0.3}, {})])
+def test_partitions_have_orders_and_masks_of_their_own(own, same):
+    X, Y, _ = data()
+
+    def fitted(n_times, shuffle=False, dropout=0.0):
+        net = network(dropout=dropout)
+        rows = [da.concatenate([cut(array, (N_ROWS,))] * n_times) for array in (X, Y)]
+        on_dask.fit(net, *rows, epochs=1, batch_size=10, optimizer=bp.SGD(0.1), shuffle=shuffle, seed=0)
+        return net.params
+
+    assert np.array_equal(fitted(2, **same), fitted(1, **same))
+    assert not np.array_equal(fitted(2, **own), fitted(1, **own))
+
+
+def test_a_checkpoint_has_the_random_numbers(tmp_path):
+    X, Y, _ = (cut(array) for array in data())
+    path, copy = tmp_path / "fit", tmp_path / "copy"
+
+    def copied(net, history):
+        if len(history) == 3:  # two of them are in the file
+            shutil.copy(path, copy)
+
+    whole, resumed = network(dropout=0.1), network(dropout=0.1)
+    arguments = {"epochs": 5, "batch_size": 10, "optimizer": bp.Adam(0.01)}
+    on_dask.fit(whole, X, Y, checkpoint=path, callbacks=[copied], **arguments)
+    on_dask.fit(resumed, X, Y, checkpoint=copy, resume=True, **arguments)
+    assert np.array_equal(resumed.params, whole.params)
 
 
 def test_a_checkpoint_continues_with_the_same_bits(tmp_path):
