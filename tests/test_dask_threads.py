@@ -144,6 +144,25 @@ def test_a_task_that_fits(undisturbed):
             assert client.submit(task, pure=False).result(timeout=60) == undisturbed
 
 
+def test_tasks_that_fit_at_once(undisturbed):
+    """They ask for the worker's client while the first of them makes it."""
+    for _ in range(3):  # each time with a new client
+        with (
+            LocalCluster(n_workers=1, threads_per_worker=4, **IN_PROCESS) as cluster,
+            Client(cluster, set_as_default=False) as client,
+        ):
+            found = client.gather([client.submit(fit_together, pure=False) for _ in range(4)])
+        assert found == 4 * [undisturbed]
+
+
+TOGETHER = threading.Barrier(4)
+
+
+def fit_together():
+    TOGETHER.wait(timeout=60)
+    return fit_here()
+
+
 def fit_here():
     net = network()
     fit(net, *partitions())

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import logging
+import threading
 import uuid
 import weakref
 from collections.abc import Callable, Iterator, Sequence
@@ -27,6 +28,9 @@ _PATIENCE = 5.0  # seconds that the workers have to say that they give up
 _SMALL = 1 << 16  # bytes of a vector that goes with each task: a message of its own would take some 5 ms
 
 _Kind = TypeVar("_Kind")
+_finding = (
+    threading.Lock()
+)  # two tasks of a worker may ask for its client at once, and Dask gives one that is not ready
 
 
 @contextmanager
@@ -49,10 +53,11 @@ def session_on(client: Client | None) -> Iterator[Session]:
 
 
 def _current_client() -> Client | None:
-    try:
-        return get_client()
-    except ValueError:
-        return None
+    with _finding:
+        try:
+            return get_client()
+        except ValueError:
+            return None
 
 
 @contextmanager
