@@ -203,6 +203,28 @@ def test_a_checkpoint_has_the_random_numbers(tmp_path):
     assert np.array_equal(resumed.params, whole.params)
 
 
+OTHERS = {
+    "steps of a round": ({"average_every": 3}, "is of a fit with `average_every` 2, and this fit has 3"),
+    "weights": ({"sample_weight": cut(data()[2])}, "is of a fit with `partitions` "),
+}
+
+
+@pytest.mark.parametrize("kind", OTHERS)
+def test_a_checkpoint_of_another_fit_is_refused_and_changes_nothing(kind, tmp_path):
+    X, Y, weights = (cut(array) for array in data())
+    arguments = {"batch_size": 10, "average_every": 2, "sample_weight": weights + 1, "checkpoint": tmp_path / "fit"}
+    net, undisturbed, optimizer = network(), network(), bp.Adam()
+    on_dask.fit(network(), X, Y, epochs=1, optimizer=optimizer, **arguments)
+    for each in (net, undisturbed):
+        on_dask.fit(each, X, Y, epochs=1, optimizer=optimizer, seed=0)
+    changes, text = OTHERS[kind]
+    with pytest.raises(ValueError, match=text):
+        on_dask.fit(net, X, Y, epochs=2, optimizer=optimizer, resume=True, **arguments | changes)
+    for each in (net, undisturbed):  # with the next random numbers
+        on_dask.fit(each, X, Y, epochs=1)
+    assert np.array_equal(net.params, undisturbed.params)
+
+
 def test_a_checkpoint_continues_with_the_same_bits(tmp_path):
     X, Y, _ = (cut(array) for array in data())
     arguments = {"batch_size": 10, "average_every": 2, "checkpoint": tmp_path / "fit.checkpoint"}

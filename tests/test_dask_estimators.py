@@ -16,6 +16,8 @@ from sklearn.metrics import accuracy_score, r2_score
 
 import fastbp as bp
 from fastbp.dask import DaskMLPClassifier, DaskMLPRegressor, predict
+from fastbp.dask.estimator_rows import aside, without
+from fastbp.dask.parts import Blueprint, make_part
 from fastbp.neural_network import MLPClassifier, MLPRegressor
 
 N_ROWS = 120
@@ -177,6 +179,17 @@ def test_early_stopping(fitted_on):
     if given is not None:
         assert len(model.validation_loss_curve_) == model.n_iter_
         assert model.to_local().score(X[:30], y[:30]) == model.best_validation_score_
+
+
+def test_rows_set_aside_are_not_trained_on():
+    X, y, _ = data()
+    parts = [make_part(i, Blueprint(bp.Network([5, 1])), X[:60], y[:60, None] * 1.0, None) for i in range(2)]
+    sets = [[choose(part, [6, 6], 0) for choose in (without, aside)] for part in parts]
+    for trained, watched in sets:
+        assert (len(trained), len(watched)) == (54, 6)
+        rows = np.concatenate([trained.data.X, watched.data.X])
+        assert sorted(rows[:, 0]) == sorted(X[:60, 0])
+    assert not np.array_equal(sets[0][1].data.X, sets[1][1].data.X)  # each partition has an order of its own
 
 
 def test_validation_losses_are_the_local_ones():
