@@ -119,6 +119,15 @@ def test_one_partition_in_its_own_order_is_the_local_fit(kind):
 
 
 @pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+def test_weights_of_classes_are_compared_with_their_mean():
+    X, y, _ = data()
+    settings = SETTINGS | {"batch_size": 16, "max_iter": 3, "shuffle": False, "class_weight": {0: 1.0, 1: 4.0, 2: 0.5}}
+    theirs = MLPClassifier(**settings).fit(X, y)
+    ours = DaskMLPClassifier(**settings).fit(cut(X, (N_ROWS,)), cut(y, (N_ROWS,)))
+    assert all(map(np.array_equal, ours.coefs_, theirs.coefs_))
+
+
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 def test_no_step_is_taken_where_no_row_counts():
     """Adam's corrections then stay as they were, here as there."""
     X, y, weights = numbers()

@@ -1,6 +1,7 @@
 """Data that are larger than the workers' memory: how often partitions are made, and how many are alive at once."""
 
 import gc
+import os
 import pickle
 import tempfile
 import threading
@@ -180,6 +181,9 @@ def test_the_graph_has_no_rows_and_the_name_is_that_of_the_content(tmp_path):
     made = from_memmap(file, 100)
     assert len(pickle.dumps(dict(made.__dask_graph__()))) < 20_000
     assert from_memmap(file, 100).name == made.name
+    saved(tmp_path, np.ones((1000, 100)))
+    os.utime(file, (1, 1))  # no clock is so coarse that it could be the same
+    assert from_memmap(file, 100).name != made.name
 
 
 def test_trains_from_a_file_on_processes(tmp_path, client):
