@@ -14,14 +14,25 @@ settings.register_profile("fastbp", deadline=None, derandomize=True)
 settings.load_profile("fastbp")
 
 
+_variables = os.environ.copy()
+
+
 @pytest.fixture(autouse=True)
 def environment():
-    """The variables of the environment as they were: Dask sets OMP_NUM_THREADS=1 here when it starts a process."""
-    before = os.environ.copy()
+    """The variables of the environment as they were when the tests began, before and after each test.
+
+    Dask sets OMP_NUM_THREADS=1 here whenever it starts a process, be it in a fixture of a module or late, in a thread.
+    """
+    _restore_environment()
     yield
-    if os.environ != before:
+    _restore_environment()
+
+
+def _restore_environment():
+    wanted = {name: value for name, value in os.environ.items() if name.startswith("PYTEST_")} | _variables
+    if os.environ != wanted:
         os.environ.clear()
-        os.environ.update(before)
+        os.environ.update(wanted)
 
 
 @pytest.fixture(autouse=True, scope="session")

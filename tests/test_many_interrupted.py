@@ -1,5 +1,6 @@
 """Many networks, and what comes in between: exceptions of signal handlers, pauses, errors; nothing is half done."""
 
+import gc
 import itertools
 import sys
 import time
@@ -31,11 +32,13 @@ def interrupting(function, after):
             raise KeyboardInterrupt
 
     def call(*arguments):
+        gc.disable()  # the garbage collector swallows exceptions of its callbacks, and other libraries have some
         sys.setprofile(count)
         try:
             return function(*arguments)
         finally:
             sys.setprofile(None)
+            gc.enable()
 
     return call
 
