@@ -365,7 +365,7 @@ def f1_macro(estimator, X, y, sample_weight=None):
     return f1_score(y, estimator.predict(X), average="macro", sample_weight=sample_weight)
 
 
-@pytest.mark.parametrize("scoring", [None, "loss", "f1_macro", f1_macro], ids=lambda scoring: getattr(scoring, "__name__", str(scoring)))
+@pytest.mark.parametrize("scoring", [None, "loss", "f1_macro", f1_macro], ids=["none", "loss", "name", "function"])
 @pytest.mark.parametrize("weighted", [False, True])
 def test_early_stopping_on_an_eval_set_returns_the_best_weights(scoring, weighted, classes):
     X, y = classes

@@ -50,7 +50,7 @@ class CompiledNetwork:
 
     Notes
     -----
-    The network's parameters are used where they lie: what `fit`, `step` or ``net.params[...] = `` write into them is
+    The network's parameters are used where they lie: what `fit`, `step` or ``net.params[...] =`` write into them is
     seen by the next call.  This object keeps them alive, and its own copy of nothing else that can change.  A copy of
     the network, or one from a pickle, needs a compiled network of its own.
 

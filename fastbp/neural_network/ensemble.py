@@ -48,7 +48,7 @@ estimators_samples_ : list of ndarray of int64
     The rows that each member was trained on.
 n_features_in_ : int
     Number of features.
-feature_names_in_ : ndarray of shape (n_features_in_,)
+feature_names_in_ : ndarray of shape (n_features,)
     Names of the features, if X had them."""
 
 

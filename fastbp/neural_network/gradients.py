@@ -71,7 +71,7 @@ class Gradients:
 
         Returns
         -------
-        ndarray of shape (n_samples, n_outputs_, n_features)
+        ndarray of shape (n_samples, ``n_outputs_``, n_features)
             ``[i, j, k]`` is d output j / d feature k at sample i.  A binary classifier has one output, the probability
             of ``classes_[1]``.
 

@@ -225,7 +225,7 @@ out_activation_ : str
     Activation of the output layer.
 n_features_in_ : int
     Number of features.
-feature_names_in_ : ndarray of shape (n_features_in_,)
+feature_names_in_ : ndarray of shape (n_features,)
     Names of the features, if X had them.
 network_ : fastbp.Network
     The network inside."""
