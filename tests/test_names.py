@@ -8,6 +8,7 @@ import fastbp as bp
 from fastbp.functions import activations, losses, names
 from fastbp.model import initializers
 from fastbp.neural_network import parameters
+from fastbp.validation import DTYPES
 
 # As their users write them: scikit-learn, Keras, torch.nn and torch.nn.functional, jax.nn, MATLAB, FANN.
 HINTS = {
@@ -90,4 +91,5 @@ def test_types_of_names_are_the_tables():
     outputs = [name for part in get_args(names.OutputName) for name in get_args(part)]
     assert tuple(outputs) == activations.ACTIVATION_NAMES
     assert get_args(names.LossName) == losses.LOSS_NAMES
+    assert get_args(names.DTypeName) == DTYPES
     assert get_args(names.InitializerName) == initializers.names()

@@ -14,6 +14,7 @@ from fastbp.model.model import Model
 from fastbp.plotting.canvas import MARKERS, pyplot
 from fastbp.plotting.classes import class_numbers, class_scores
 from fastbp.plotting.display import Display
+from fastbp.validation.matrix_like import MatrixLike
 from fastbp.validation.sparse_rows import as_dense
 
 _FEATURES = ("feature 1 (unit of X)", "feature 2 (unit of X)")
@@ -84,7 +85,7 @@ class DecisionBoundaryDisplay(Display):
     def from_network(
         cls,
         net: Model,
-        X: ArrayLike,
+        X: MatrixLike,
         y: ArrayLike | None = None,
         *,
         ax: Any = None,
@@ -131,7 +132,7 @@ class DecisionBoundaryDisplay(Display):
     def from_estimator(
         cls,
         estimator: Any,
-        X: ArrayLike,
+        X: MatrixLike,
         y: ArrayLike | None = None,
         *,
         ax: Any = None,
@@ -280,7 +281,7 @@ def _margins(scores: NDArray[Any]) -> NDArray[Any]:
     return margins
 
 
-def _plane(X: ArrayLike, n_features: int) -> NDArray[Any]:
+def _plane(X: MatrixLike, n_features: int) -> NDArray[Any]:
     """Return the points (n, 2)."""
     points = np.asarray(X, float)
     if n_features != 2:

@@ -12,6 +12,7 @@ from fastbp.model.definition import checked_network
 from fastbp.model.model import Model
 from fastbp.plotting.classes import class_numbers, class_scores
 from fastbp.plotting.display import Display
+from fastbp.validation.matrix_like import MatrixLike
 
 _LEAST_CELL = 0.4  # inches
 _WIDE_TABLE = 4.0
@@ -56,7 +57,7 @@ class ConfusionDisplay(Display):
         self.counts, self.class_names = counts, list(class_names)
 
     @classmethod
-    def from_network(cls, net: Model, X: ArrayLike, y: ArrayLike, *, ax: Any = None) -> ConfusionDisplay:
+    def from_network(cls, net: Model, X: MatrixLike, y: ArrayLike, *, ax: Any = None) -> ConfusionDisplay:
         """Count and draw the mistakes of a network.
 
         Parameters
@@ -82,7 +83,7 @@ class ConfusionDisplay(Display):
         return cls.from_predictions(y, scores.argmax(axis=1), classes=range(scores.shape[1]), ax=ax)
 
     @classmethod
-    def from_estimator(cls, estimator: Any, X: ArrayLike, y: ArrayLike, *, ax: Any = None) -> ConfusionDisplay:
+    def from_estimator(cls, estimator: Any, X: MatrixLike, y: ArrayLike, *, ax: Any = None) -> ConfusionDisplay:
         """Count and draw the mistakes of a fitted classifier.
 
         Parameters

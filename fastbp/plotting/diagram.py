@@ -17,6 +17,7 @@ from fastbp.model.trace import Trace
 from fastbp.plotting.canvas import NEGATIVE, POSITIVE, pyplot
 from fastbp.plotting.display import Display
 from fastbp.plotting.number_places import number_places
+from fastbp.validation.matrix_like import MatrixLike
 
 _MOST_WEIGHTS = 60  # whose numbers a page has room for
 _RADIUS = 0.27
@@ -76,7 +77,7 @@ class NetworkDisplay(Display):
     def from_network(
         cls,
         net: Model,
-        X: ArrayLike,
+        X: MatrixLike,
         Y: ArrayLike,
         *,
         arrows: str = "weights",

@@ -14,6 +14,7 @@ from fastbp.model.model import Model
 from fastbp.plotting.classes import class_numbers, class_scores
 from fastbp.plotting.display import Display
 from fastbp.plotting.mosaic import Grid, as_images, draw_images
+from fastbp.validation.matrix_like import MatrixLike
 
 _SHORT_NAME = 5  # letters of names of which two stand in one line
 
@@ -64,7 +65,7 @@ class MistakesDisplay(Display):
     def from_network(
         cls,
         net: Model,
-        X: ArrayLike,
+        X: MatrixLike,
         y: ArrayLike,
         *,
         n_images: int = 10,
@@ -101,7 +102,7 @@ class MistakesDisplay(Display):
     def from_estimator(
         cls,
         estimator: Any,
-        X: ArrayLike,
+        X: MatrixLike,
         y: ArrayLike,
         *,
         n_images: int = 10,
@@ -134,7 +135,7 @@ class MistakesDisplay(Display):
     @classmethod
     def from_predictions(
         cls,
-        X: ArrayLike,
+        X: MatrixLike,
         y: ArrayLike,
         outputs: ArrayLike,
         *,

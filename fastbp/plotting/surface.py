@@ -14,6 +14,7 @@ from fastbp.model.definition import checked_network, settings_of
 from fastbp.model.model import Model, from_params, passes_of
 from fastbp.plotting.canvas import pyplot
 from fastbp.plotting.display import Display
+from fastbp.validation.matrix_like import MatrixLike
 
 
 class ErrorSurfaceDisplay(Display):
@@ -63,7 +64,7 @@ class ErrorSurfaceDisplay(Display):
     def from_network(
         cls,
         net: Model,
-        X: ArrayLike,
+        X: MatrixLike,
         Y: ArrayLike,
         *,
         parameters: tuple[int, int] = (0, 1),
