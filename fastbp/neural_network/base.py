@@ -32,9 +32,10 @@ from fastbp.neural_network.gradients import SPARSE_FORMATS, Gradients
 from fastbp.neural_network.held_out import Given, HeldOut, ScorerOfRows
 from fastbp.neural_network.initial import initial_parameters
 from fastbp.neural_network.learner import Task, initialise_record, optimizer_for
-from fastbp.neural_network.parameters import NETWORK_NAMES, STOCHASTIC_SOLVERS, Fitted, check_parameters
+from fastbp.neural_network.parameters import NETWORK_NAMES, STOCHASTIC_SOLVERS, check_parameters
 from fastbp.neural_network.sklearn_private import check_sample_weight, parameter_names
 from fastbp.neural_network.stochastic import StochasticFit
+from fastbp.neural_network.types import Fitted
 from fastbp.system.alone import alone
 from fastbp.training.state import OptimizerState
 from fastbp.validation.data import Targets, all_finite

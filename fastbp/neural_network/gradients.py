@@ -24,7 +24,7 @@ class Gradients:
     """The methods of an estimator that differentiate it."""
 
     def loss_gradient(
-        self: Any, X: MatrixLike, y: ArrayLike, sample_weight: ArrayLike | None = None
+        self: Any, X: MatrixLike, y: Any, sample_weight: ArrayLike | None = None
     ) -> tuple[float, list[NDArray[Any]], list[NDArray[Any]]]:
         """Return the loss of some data and its gradient, penalties included, at the model's parameters.
 
@@ -62,7 +62,7 @@ class Gradients:
         shaped.params[...] = grad
         return loss, list(shaped.weights), list(shaped.biases)
 
-    def input_gradient(self: Any, X: Any) -> NDArray[Any]:
+    def input_gradient(self: Any, X: MatrixLike) -> NDArray[Any]:
         """Return the derivative of each output neuron with respect to each input: what a prediction depends on.
 
         Parameters

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -16,6 +16,10 @@ from fastbp.plotting.classes import class_numbers, class_scores
 from fastbp.plotting.display import Display
 from fastbp.validation.matrix_like import MatrixLike
 from fastbp.validation.sparse_rows import as_dense
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.collections import PathCollection
 
 _FEATURES = ("feature 1 (unit of X)", "feature 2 (unit of X)")
 # colours of Okabe and Ito, as in `canvas`, and a grey
@@ -67,6 +71,8 @@ class DecisionBoundaryDisplay(Display):
     (100, 100)
     """
 
+    points_: list[PathCollection]
+
     def __init__(
         self,
         boundary: Any,
@@ -88,7 +94,7 @@ class DecisionBoundaryDisplay(Display):
         X: MatrixLike,
         y: ArrayLike | None = None,
         *,
-        ax: Any = None,
+        ax: Axes | None = None,
         grid_resolution: int = 100,
         eps: float = 0.5,
         class_names: tuple[str, ...] | None = None,
@@ -135,7 +141,7 @@ class DecisionBoundaryDisplay(Display):
         X: MatrixLike,
         y: ArrayLike | None = None,
         *,
-        ax: Any = None,
+        ax: Axes | None = None,
         grid_resolution: int = 100,
         eps: float = 0.5,
         class_names: tuple[str, ...] | None = None,
@@ -179,7 +185,7 @@ class DecisionBoundaryDisplay(Display):
         points: NDArray[Any],
         X: Any,
         y: ArrayLike | None,
-        ax: Any,
+        ax: Axes | None,
         grid_resolution: int,
         eps: float,
         class_names: tuple[str, ...] | None,

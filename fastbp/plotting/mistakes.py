@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -15,6 +15,10 @@ from fastbp.plotting.classes import class_numbers, class_scores
 from fastbp.plotting.display import Display
 from fastbp.plotting.mosaic import Grid, as_images, draw_images
 from fastbp.validation.matrix_like import MatrixLike
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.image import AxesImage
 
 _SHORT_NAME = 5  # letters of names of which two stand in one line
 
@@ -50,6 +54,8 @@ class MistakesDisplay(Display):
     (8, 8, 8)
     """
 
+    images_: list[AxesImage]
+
     def __init__(
         self,
         images: NDArray[Any],
@@ -70,7 +76,7 @@ class MistakesDisplay(Display):
         *,
         n_images: int = 10,
         shape: tuple[int, int] | None = None,
-        ax: Any = None,
+        ax: Axes | None = None,
     ) -> MistakesDisplay:
         """Draw the worst mistakes of a network.
 
@@ -107,7 +113,7 @@ class MistakesDisplay(Display):
         *,
         n_images: int = 10,
         shape: tuple[int, int] | None = None,
-        ax: Any = None,
+        ax: Axes | None = None,
     ) -> MistakesDisplay:
         """Draw the worst mistakes of a fitted classifier.
 
@@ -142,7 +148,7 @@ class MistakesDisplay(Display):
         class_names: Sequence[Any] | None = None,
         n_images: int = 10,
         shape: tuple[int, int] | None = None,
-        ax: Any = None,
+        ax: Axes | None = None,
     ) -> MistakesDisplay:
         """Draw the worst mistakes of any classifier.
 

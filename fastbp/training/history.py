@@ -10,6 +10,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+if TYPE_CHECKING:
+    from fastbp.plotting.canvas import Axes
+
 STOPPED_BY = ("epochs", "early_stopping", "tolerance", "callback")  # why a whole fit ended
 
 
@@ -149,7 +152,7 @@ class History(_Columns):
             columns["val_loss"] = self.val_loss
         return columns | {name: np.array(values) for name, values in self._columns.items()}
 
-    def plot(self, ax: Any = None) -> Any:
+    def plot(self, ax: Axes | None = None) -> Axes:
         """Draw loss against epoch with matplotlib and return the axes; see `fastbp.plotting.HistoryDisplay`.
 
         Parameters
