@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 from string import Template
-from typing import Any, Literal
+from typing import Any, Literal, overload
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -25,6 +25,30 @@ __all__ = ["CWriter"]
 
 class CWriter:
     """The method of an estimator that writes it as C."""
+
+    @overload
+    def to_c(
+        self,
+        path: PathLike,
+        name: str | None = None,
+        *,
+        format: None = None,
+        test_vectors: int | MatrixLike = 0,
+        exact: bool = True,
+    ) -> CReport: ...
+
+    @overload
+    def to_c(
+        self,
+        path: PathLike,
+        name: str | None = None,
+        *,
+        format: Literal["q15", "q31", "auto"],
+        calibration: MatrixLike | None = None,
+        input_range: tuple[ArrayLike, ArrayLike] | None = None,
+        tolerance: float | None = None,
+        test_vectors: int | MatrixLike = 0,
+    ) -> FixedPointReport: ...
 
     def to_c(
         self,

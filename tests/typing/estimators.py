@@ -115,7 +115,8 @@ class Mine(MLPClassifier):
 assert_type(Mine().fit(X, y), Mine)
 clf.save("model.safetensors")
 clf.to_onnx("model.onnx")
-clf.to_c("model.c")
+assert_type(clf.to_c("model.c"), bp.CReport)
+assert_type(clf.to_c("model.c", format="q15", calibration=X), bp.FixedPointReport)
 again: Mine = bp.load("model.safetensors", custom_classes=[Mine])
 register_onnx_converters()
 

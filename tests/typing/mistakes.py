@@ -73,6 +73,7 @@ net.fit(X, Y, callbacks=[takes_an_epoch])  # E
 # --- what comes back --------------------------------------------------------------------------------------------------
 history["loss"]  # E
 history.losses  # E
+net.history.losses  # E
 history.as_dict().loss  # E
 history.loss = [0.1]  # E
 history.best_epoch + 1  # E

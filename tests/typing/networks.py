@@ -126,6 +126,7 @@ history = net.fit(
 )
 net.fit(X.tolist(), labels, 2, None, bp.SGD(bp.Cosine(0.1)), validation_data=(X, Y, np.ones(8)))
 assert_type(history, bp.History)
+curve: NDArray[np.float64] = net.history.loss
 assert_type(history.loss, NDArray[np.float64])
 assert_type(history.best_epoch, int | None)
 assert_type(history.as_dict(), dict[str, NDArray[np.float64]])
