@@ -17,9 +17,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from fastbp.gradient_times import GradientTimes, measure_gradient, shortest_calls
 
 import fastbp as bp
+from fastbp.inspection.gradient_times import GradientTimes, measure_gradient, shortest_calls
 
 # On these a forward pass is long enough that the fixed cost of a call does not matter.
 LARGE = ((784, 100, 10), (500, 500, 500), (784, 512, 512, 10))

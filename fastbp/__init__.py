@@ -28,7 +28,7 @@ from fastbp.export.fixed_report import FixedPointReport
 from fastbp.export.njit import CompiledNetwork
 from fastbp.export.njit_methods import network_at
 from fastbp.export.predict_many import predict_many
-from fastbp.functions.names import ActivationName, InitializerName, LossName, OutputName
+from fastbp.functions.names import ActivationName, DTypeName, InitializerName, LossName, OutputName
 from fastbp.functions.own import Activation, Loss
 from fastbp.inspection.diagnostics import DiagnosticReport, DiagnosticWatch, LayerDiagnosis, diagnose
 from fastbp.inspection.gradient_check import GradientReport, LayerCheck, check_gradient
@@ -49,6 +49,7 @@ from fastbp.training.optimizers import SGD, Adam, AdamW, Optimizer, RMSprop
 from fastbp.training.schedules import Constant, Cosine, InverseScaling, OneCycle, Schedule, Step
 from fastbp.training.state import TrainingDivergedError
 from fastbp.training.whole_batch import WholeBatchOptimizer
+from fastbp.validation.matrix_like import MatrixLike
 from fastbp.warmup import warmup
 
 _register_old_names()
@@ -67,6 +68,7 @@ __all__ = [
     "CompiledNetwork",
     "Constant",
     "Cosine",
+    "DTypeName",
     "DiagnosticReport",
     "DiagnosticWatch",
     "EarlyStopping",
@@ -86,6 +88,7 @@ __all__ = [
     "LevenbergMarquardt",
     "Loss",
     "LossName",
+    "MatrixLike",
     "Network",
     "OneCycle",
     "Optimizer",

@@ -12,7 +12,9 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-from numpy.typing import DTypeLike, NDArray
+from numpy.typing import NDArray
+
+from fastbp.validation.numbers import FloatDType
 
 __all__ = ["Digits", "embedded_digits", "read_digits"]
 
@@ -52,7 +54,7 @@ class Digits(NamedTuple):
         return int(self.y_train.max()) + 1
 
 
-def embedded_digits(dtype: DTypeLike = "float64") -> Digits:
+def embedded_digits(dtype: FloatDType = "float64") -> Digits:
     """Return scikit-learn's 1797 images of 8 x 8 pixels, a quarter of each class for the test.
 
     Parameters
@@ -86,7 +88,7 @@ def embedded_digits(dtype: DTypeLike = "float64") -> Digits:
     return Digits(X_train, y_train, X_test, y_test, "scikit-learn's handwritten digits")
 
 
-def read_digits(path: str | PathLike[str], dtype: DTypeLike = "float64") -> Digits:
+def read_digits(path: str | PathLike[str], dtype: FloatDType = "float64") -> Digits:
     """Read images from an ``.npz`` file laid out like MNIST's.
 
     Parameters

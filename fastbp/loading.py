@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from numpy.typing import DTypeLike
-
 from fastbp import validation
 from fastbp.export.onnx_reader import read_onnx
 from fastbp.export.torch import torch_params
+from fastbp.functions.names import LossName
 from fastbp.functions.own import Activation, Loss
 from fastbp.model.definition import ActivationSpec, OutputSpec
 from fastbp.model.model import from_params
@@ -18,6 +17,7 @@ from fastbp.storage.arrays import FileContent, read_arrays
 from fastbp.storage.atomic import PathLike
 from fastbp.storage.networks import ESTIMATOR_VERSION, NETWORK_VERSION, OwnFunctions, restore
 from fastbp.storage.own_classes import listed, subclasses
+from fastbp.validation.numbers import FloatDType
 
 __all__ = ["from_onnx", "from_torch_state_dict", "load"]
 
@@ -101,7 +101,7 @@ def from_torch_state_dict(
     state: Mapping[str, Any],
     activation: ActivationSpec = "relu",
     output: OutputSpec = "identity",
-    loss: str | Loss = "quadratic",
+    loss: LossName | Loss = "quadratic",
 ) -> Network:
     """Return a network with the sizes, parameters and dtype of a torch model.
 
@@ -157,8 +157,8 @@ def from_onnx(
     model: PathLike | bytes | Any,
     *,
     output: str | None = None,
-    loss: str | Loss | None = None,
-    dtype: DTypeLike | None = None,
+    loss: LossName | Loss | None = None,
+    dtype: FloatDType | None = None,
 ) -> Network:
     """Return the network that an ONNX model is; needs the `onnx` package, ``pip install "fastbp[onnx]"``.
 

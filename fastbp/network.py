@@ -20,6 +20,7 @@ from fastbp.training.plan import Plan
 from fastbp.training.single_steps import Stepper
 from fastbp.training.trained import TrainedModel
 from fastbp.training.whole_batch import WholeBatchOptimizer
+from fastbp.validation.matrix_like import MatrixLike
 
 __all__ = ["Network"]
 
@@ -100,7 +101,7 @@ class Network(TrainedModel, ExportedModel):
 
     def fit(
         self,
-        X: ArrayLike,
+        X: MatrixLike,
         Y: ArrayLike,
         epochs: int = 30,
         batch_size: int | Literal["auto"] | None = "auto",
@@ -108,7 +109,7 @@ class Network(TrainedModel, ExportedModel):
         *,
         shuffle: bool = True,
         seed: int | None = None,
-        validation_data: tuple[ArrayLike, ArrayLike] | tuple[ArrayLike, ArrayLike, ArrayLike] | None = None,
+        validation_data: tuple[MatrixLike, ArrayLike] | tuple[MatrixLike, ArrayLike, ArrayLike] | None = None,
         sample_weight: ArrayLike | None = None,
         early_stopping: EarlyStopping | None = None,
         tol: float | None = None,
@@ -233,7 +234,7 @@ class Network(TrainedModel, ExportedModel):
 
     def step(
         self,
-        X: ArrayLike,
+        X: MatrixLike,
         Y: ArrayLike,
         sample_weight: ArrayLike | None = None,
         *,

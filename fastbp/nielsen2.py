@@ -22,9 +22,8 @@ from collections.abc import Sequence
 from os import PathLike
 from typing import Any
 
-from numpy.typing import DTypeLike
-
 from fastbp.nielsen import CrossEntropyCost, QuadraticCost, network, sigmoid, sigmoid_prime, vectorized_result
+from fastbp.validation.numbers import FloatDType
 
 __all__ = [
     "CrossEntropyCost",
@@ -50,7 +49,7 @@ class Network(network.Network):
         Type of weights and biases; data are converted to it.
     """
 
-    def __init__(self, sizes: Sequence[int], cost: Any = CrossEntropyCost, *, dtype: DTypeLike = "float64") -> None:
+    def __init__(self, sizes: Sequence[int], cost: Any = CrossEntropyCost, *, dtype: FloatDType = "float64") -> None:
         super().__init__(sizes, cost, dtype=dtype)
 
 

@@ -4,19 +4,20 @@ from __future__ import annotations
 
 import time
 from collections.abc import Collection
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
 from fastbp.derivatives.perturbation import finite_difference_gradient
 from fastbp.export.predict_many import predict_many
+from fastbp.functions.names import DTypeName
 from fastbp.inspection.gradient_check import check_gradient
 from fastbp.kernels.roots import lbfgs_steps, optimizer_step
 from fastbp.network import Network
 from fastbp.training.lbfgs import LBFGS
 from fastbp.training.levenberg_marquardt import LevenbergMarquardt
 from fastbp.training.many import fit_many
-from fastbp.validation.numbers import network_dtype
+from fastbp.validation.numbers import FloatDType, network_dtype
 
 # How long the kernels of a dtype are compiled for training, predictions and gradients, on the machine of the README's
 # tables, rounded, and how long all of them, as `FASTBP_CACHE_DIR=$(mktemp -d) python -m fastbp warmup` prints for the
@@ -25,7 +26,7 @@ FIRST_USE = "about 10 seconds"
 ALL_KERNELS = "about 20 seconds"
 
 
-def warmup(dtypes: str | np.dtype[Any] | type | Collection[Any] = ("float32", "float64")) -> dict[str, float]:
+def warmup(dtypes: FloatDType | Collection[FloatDType] = ("float32", "float64")) -> dict[str, float]:
     """Compile every kernel now, or load it from the disk cache, so that no later call has to.
 
     The first fit, prediction or gradient ever compiles for about 10 seconds for its dtype, and all kernels, those of
@@ -74,11 +75,11 @@ def warmup(dtypes: str | np.dtype[Any] | type | Collection[Any] = ("float32", "f
     return {name: _use_every_kernel(name) for name in dtype_names(dtypes)}
 
 
-def dtype_names(dtypes: Any) -> list[str]:
+def dtype_names(dtypes: Any) -> list[DTypeName]:
     """Return the names of the dtypes that `warmup` was given."""
     several = list(dtypes) if isinstance(dtypes, list | tuple | set | frozenset) else [dtypes]
     try:
-        names = [network_dtype(dtype).name for dtype in several]
+        names = [cast("DTypeName", network_dtype(dtype).name) for dtype in several]
     except ValueError:
         names = []
     if not names:
@@ -86,7 +87,7 @@ def dtype_names(dtypes: Any) -> list[str]:
     return names
 
 
-def _use_every_kernel(dtype: str) -> float:
+def _use_every_kernel(dtype: DTypeName) -> float:
     """Call each root kernel once; return the seconds."""
     began = time.perf_counter()
     net = Network([2, 2, 1], activation="tanh", dtype=dtype, seed=0)

@@ -1,13 +1,14 @@
 """Names of other libraries get the hint that is meant, and the types of names are the tables that the library uses."""
 
-from typing import get_args
+from typing import Literal, get_args, get_origin
 
 import pytest
 
 import fastbp as bp
 from fastbp.functions import activations, losses, names
 from fastbp.model import initializers
-from fastbp.neural_network import parameters
+from fastbp.neural_network import parameters, types
+from fastbp.validation import DTYPES
 
 # As their users write them: scikit-learn, Keras, torch.nn and torch.nn.functional, jax.nn, MATLAB, FANN.
 HINTS = {
@@ -90,4 +91,31 @@ def test_types_of_names_are_the_tables():
     outputs = [name for part in get_args(names.OutputName) for name in get_args(part)]
     assert tuple(outputs) == activations.ACTIVATION_NAMES
     assert get_args(names.LossName) == losses.LOSS_NAMES
+    assert get_args(names.DTypeName) == DTYPES
     assert get_args(names.InitializerName) == initializers.names()
+
+
+@pytest.mark.parametrize(
+    ("constraint", "type_of_names"),
+    [
+        (parameters.REGRESSOR_CONSTRAINTS["activation"], types.HiddenName),
+        (parameters.CLASSIFIER_CONSTRAINTS["solver"], types.ClassifierSolver),
+        (parameters.REGRESSOR_CONSTRAINTS["solver"], types.RegressorSolver),
+        (parameters.REGRESSOR_CONSTRAINTS["loss"], types.RegressorLossName),
+        (parameters.CLASSIFIER_CONSTRAINTS["batch_size"], types.BatchSize),
+        (parameters.CLASSIFIER_CONSTRAINTS["learning_rate"], types.LearningRate),
+        (parameters.CLASSIFIER_CONSTRAINTS["class_weight"], types.ClassWeight),
+        (parameters.CLASSIFIER_CONSTRAINTS["initializer"], types.EstimatorInitializer),
+        (parameters.CLASSIFIER_CONSTRAINTS["weight_normalization"], types.WeightNormalization),
+    ],
+    ids=str,
+)
+def test_types_of_names_of_the_estimators_are_their_constraints(constraint, type_of_names):
+    assert set(all_names(type_of_names)) == set(constraint[0].options)
+
+
+def all_names(form):
+    """The names in a type: in a Literal, and in those of a union."""
+    if get_origin(form) is Literal:
+        return get_args(form)
+    return [name for part in get_args(form) if get_origin(part) is Literal for name in get_args(part)]

@@ -1,133 +1,141 @@
-"""The types on the user's side: mypy accepts what the documentation shows, and sees the usual mistakes."""
+"""The types on the user's side: mypy and pyright accept what the documentation shows, and see the usual mistakes.
 
+The programs are in ``typing/``.  They are checked as a user's are: with settings that do not know this project's, and
+with the library as an installed package.
+"""
+
+import importlib.util
+import inspect
+import json
 import os
 import re
+import shutil
 import subprocess
 import sys
+import typing
 from pathlib import Path
 
 import pytest
 
-pytest.importorskip("mypy")
+from fastbp.dask import DaskMLPClassifier, DaskMLPRegressor
+from fastbp.neural_network import MLPClassifier, MLPEnsembleClassifier, MLPEnsembleRegressor, MLPRegressor, types
 
 ROOT = Path(__file__).parent.parent
-
-BEGIN = """
-from collections.abc import Sequence
-
-import numba
-import numpy as np
-
-import fastbp as bp
-
-X, Y = np.zeros((8, 2)), np.zeros((8, 1))
-"""
-
-RIGHT = """
-@numba.njit
-def f(z: float) -> float:
-    return z**3
-
-@numba.njit
-def df(z: float) -> float:
-    return 3 * z**2
-
-@numba.njit
-def value(a: float, y: float) -> float:
-    return (a - y) ** 4
-
-@numba.njit(fastmath=False)
-def derivative(a: float, y: float) -> float:
-    return 4 * (a - y) ** 3
-
-cube, quartic = bp.Activation("cube", f, df), bp.Loss("quartic", value, derivative)
-square = bp.Activation("square", numba.njit(lambda z: z * z), numba.njit(lambda z: 2 * z))
-
-def network(hidden: bp.ActivationSpec, output: bp.OutputSpec = "identity", loss: bp.LossName = "quadratic",
-            initializer: bp.InitializerName = "he_normal") -> bp.Network:
-    return bp.Network([2, 3, 4, 1], hidden, output, loss, initializer, dtype=np.float32, dropout=[0.1, 0.0])
-
-name: bp.ActivationName
-for name in ("relu", "tanh"):
-    network(name)
-ends: Sequence[bp.OutputName] = ["softmax", "sigmoid"]
-network(["relu", cube], square)
-net = network([[("relu", 1), (cube, 2)], "tanh"], [("sigmoid", 1)], loss="cross_entropy")
-bp.Network(net.sizes, net.activations[:-1], net.activations[-1], net.loss, net.initializer)
-bp.Network([2, 1], loss=quartic, seed=0, l2_penalty=0.1)
-
-def stop(net: bp.Network, history: bp.History) -> bool:
-    return bool(history.loss[-1] < 0.1)
-
-losses: list[float] = []
-callbacks: list[bp.Callback] = [
-    stop,
-    bp.DiagnosticWatch(X),
-    bp.WeightHistory(net),
-    lambda net, history: losses.append(history.loss[-1]),
-    lambda net, history: history.loss[-1] < 0.1,
-]
-net.fit(X, Y, 2, callbacks=callbacks, validation_data=(X, Y), early_stopping=bp.EarlyStopping(3), batch_size="auto")
-net.fit(X.tolist(), Y, batch_size=None, optimizer=bp.SGD(bp.Cosine(0.1)), validation_data=(X, Y, np.ones(8)))
-
-def keep(path: bp.PathLike) -> None:
-    net.save(path)
-    net.predict(X)
-"""
-
-# One line each, wrong by itself.
-MISTAKES = """
-bp.Network([2, 3, 1], "rulu")
-bp.Network([2, 3, 1], activation="softmax")
-bp.Network([2, 3, 3, 1], ["relu", "tahn"])
-bp.Network([2, 3, 1], output="linear")
-bp.Network([2, 1], output=[("sigmoid", "1")])
-bp.Network([2, 1], output=[("sigmoyd", 1)])
-bp.Network([2, 1], loss="mse")
-bp.Network([2, 1], initializer="xavier")
-bp.Network([2, "3", 1])
-bp.Network([2, 3, 1], dropout="half")
-bp.Network([2, 1]).fit(X, Y, epochs=2.5)
-bp.Network([2, 1]).fit(X, Y, batch_size="full")
-bp.Network([2, 1]).fit(X, Y, optimizer="adam")
-bp.Network([2, 1]).fit(X, Y, early_stopping=True)
-bp.Network([2, 1]).fit(X, Y, validation_data=(X,))
-bp.Network([2, 1]).fit(X, Y, callbacks=lambda net, history: None)
-bp.Network([2, 1]).fit(X, Y, callbacks=[lambda net: None])
-bp.Network([2, 1]).fit(X, Y, callbacks=[lambda net, history: "stop"])
-bp.Network([2, 1]).fit(X, Y, checkpoint_every="5 minutes")
-bp.Network([2, 1]).save(3)
-bp.Network([2, 1]).weights = []
-bp.Network([2, 1]).predict(X, n_threads="all")
-bp.Activation("cube", 3.0, 9.0)
-bp.SGD("0.1")
-"""
+PROGRAMS = sorted(path for path in (ROOT / "tests" / "typing").glob("*.py") if path.name != "conftest.py")
+SECONDS = 500
+MARK = re.compile(r"  # E(?:: (?P<checker>mypy|pyright))?$", re.MULTILINE)
 
 
-def complaints(program, folder):
-    """mypy's errors about a program: line -> text."""
-    (folder / "program.py").write_text(program, encoding="utf-8")
+def by_mypy(folder):
+    """What mypy says of the programs in a folder: (file, line) -> text."""
     options = ["--strict", "--follow-imports=silent", "--config-file=", f"--cache-dir={folder / 'cache'}"]
-    # Numba has stubs in its newer versions only
+    # Numba has stubs in its newer versions only, and scikit-learn has none
     options += ["--ignore-missing-imports", "--allow-untyped-decorators"]
-    command = [sys.executable, "-m", "mypy", *options, "program.py"]
-    run = subprocess.run(
-        command, cwd=folder, env=os.environ | {"MYPYPATH": str(ROOT)}, capture_output=True, text=True, timeout=300
+    output = run(folder, ["-m", "mypy", *options, "."], MYPYPATH=str(ROOT))
+    found = re.findall(r"^(\w+\.py):(\d+): error: (.*)$", output, re.MULTILINE)
+    assert found or "Success" in output, output
+    return {(name, int(line)): text for name, line, text in found}
+
+
+def by_pyright(folder):
+    """What pyright says of them."""
+    (folder / "pyrightconfig.json").write_text('{"typeCheckingMode": "standard"}', encoding="utf-8")
+    module = "basedpyright" if importlib.util.find_spec("basedpyright") else "pyright"
+    # A package on the Python path is an installed one, whose own errors are not shown.
+    command = ["-m", module, "--outputjson", "--pythonpath", sys.executable, "."]
+    report = json.loads(run(folder, command, PYTHONPATH=str(ROOT)))
+    assert report["summary"]["filesAnalyzed"] >= len(PROGRAMS), report["summary"]
+    return {
+        (Path(one["file"]).name, one["range"]["start"]["line"] + 1): one["message"]
+        for one in report["generalDiagnostics"]
+        if one["severity"] == "error"
+    }
+
+
+def run(folder, command, **variables):
+    """The output of a command of Python's; both checkers end with 1 where there are errors in the programs."""
+    for program in PROGRAMS:
+        shutil.copy(program, folder)
+    done = subprocess.run(
+        [sys.executable, *command],
+        cwd=folder,
+        env=os.environ | variables,
+        capture_output=True,
+        text=True,
+        timeout=SECONDS,
     )
-    assert run.returncode in (0, 1), run.stderr
-    found = re.findall(r"^program\.py:(\d+): error: (.*)$", run.stdout, re.MULTILINE)
-    assert (run.returncode == 0) == (found == []), run.stdout
-    return {int(line): text for line, text in found}
+    assert done.returncode in (0, 1), done.stdout + done.stderr
+    return done.stdout
 
 
-def test_mypy_accepts_what_is_documented(tmp_path):
-    assert complaints(BEGIN + RIGHT, tmp_path) == {}
+CHECKERS = {
+    "mypy": (by_mypy, ("mypy",)),
+    "pyright": (by_pyright, ("basedpyright", "pyright")),
+}
 
 
-def test_mypy_sees_mistakes(tmp_path):
-    program = BEGIN + MISTAKES
-    lines = program.splitlines()
-    wrong = {number for number, line in enumerate(lines, 1) if number > len(BEGIN.splitlines()) and line}
-    found = complaints(program, tmp_path)
-    assert {lines[number - 1] for number in wrong - set(found)} == set()
-    assert set(found) == wrong
+@pytest.mark.slow
+@pytest.mark.parametrize("checker", CHECKERS)
+def test_a_type_checker_sees_the_mistakes_and_nothing_else(checker, tmp_path):
+    check, modules = CHECKERS[checker]
+    if not any(map(importlib.util.find_spec, modules)):
+        pytest.skip(f"needs {' or '.join(modules)}")
+    found = check(tmp_path)
+    lines = {path.name: path.read_text(encoding="utf-8").splitlines() for path in PROGRAMS}
+    expected = {(name, number) for name, text in lines.items() for number in marked(text, checker)}
+    named = {f"{name}:{number}: {lines[name][number - 1]}" for name, number in expected - set(found)}
+    assert named == set(), "mistakes that were not seen"
+    assert {place: found[place] for place in set(found) - expected} == {}
+
+
+def marked(lines, checker):
+    """The numbers of the lines of a program with a mistake that a checker sees."""
+    for number, line in enumerate(lines, 1):
+        mark = MARK.search(line)
+        if mark and mark["checker"] in (None, checker):
+            yield number
+
+
+def test_there_are_programs_without_and_with_mistakes():
+    counts = {path.name: len(MARK.findall(path.read_text(encoding="utf-8"))) for path in PROGRAMS}
+    assert {name for name, count in counts.items() if count == 0} >= {"networks.py", "estimators.py", "pictures.py"}
+    assert sum(counts.values()) >= 100
+
+
+# ---- Types that are written twice ----------------------------------------------------------------------------------
+
+
+def hints(holder):
+    """The types of what a class or a function names, aliases looked up, in the order of the source."""
+    return {name: hint for name, hint in typing.get_type_hints(holder).items() if not name.startswith("_")}
+
+
+@pytest.mark.parametrize(
+    ("estimator", "keywords"),
+    [(MLPClassifier, types.ClassifierKeywords), (MLPRegressor, types.RegressorKeywords)],
+    ids=["classifier", "regressor"],
+)
+def test_keywords_and_attributes_are_those_of_the_constructor(estimator, keywords):
+    parameters = hints(estimator.__init__)
+    del parameters["return"]
+    only = {
+        name
+        for name, parameter in inspect.signature(estimator.__init__).parameters.items()
+        if parameter.kind is parameter.KEYWORD_ONLY
+    }
+    assert hints(keywords) == {name: parameters[name] for name in parameters if name in only}
+    attributes = hints(estimator)
+    assert {name: attributes.get(name) for name in parameters} == parameters
+
+
+@pytest.mark.parametrize("ensemble", [MLPEnsembleClassifier, MLPEnsembleRegressor])
+def test_parameters_of_ensembles_are_attributes(ensemble):
+    attributes = hints(ensemble)
+    assert set(inspect.signature(ensemble.__init__).parameters) - {"self"} <= set(attributes)
+
+
+@pytest.mark.parametrize("estimator", [DaskMLPClassifier, DaskMLPRegressor])
+def test_parameters_on_dask_are_attributes(estimator):
+    attributes = hints(estimator)
+    assert set(inspect.signature(estimator).parameters) <= set(attributes)
+    assert "solver" in estimator().get_params()

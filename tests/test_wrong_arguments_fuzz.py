@@ -238,8 +238,8 @@ def test_every_public_callable_is_here():
         "TrainingDivergedError",
         "Loss",
     }  # bases, errors; the twin of Activation
-    types = {"ActivationName", "ActivationSpec", "Callback", "InitializerName", "LossName", "OutputName", "OutputSpec",
-             "PathLike"}  # fmt: skip
+    types = {"ActivationName", "ActivationSpec", "Callback", "DTypeName", "InitializerName", "LossName", "MatrixLike",
+             "OutputName", "OutputSpec", "PathLike"}  # fmt: skip
     settings = {"get_num_threads", "num_threads", "set_num_threads"}  # of the process, tested in test_process_limits
     callables = {name for name in bp.__all__ if callable(getattr(bp, name))} - types - settings
     methods = {

@@ -53,24 +53,12 @@ from fastbp.validation.numbers import flag, positive_integer
 _OWN = ("client", "average_every", "persist")  # parameters that the local classes have not
 
 
-def with_parameters_of(local: type[BaseMLP]) -> Callable[[Any], Any]:
-    """Give a constructor the parameters of a local class in front of its own, for scikit-learn and for readers."""
-
-    def decorate(constructor: Any) -> Any:
-        parameters = list(inspect.signature(local.__init__).parameters.values())
-        own = [inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default) for name, default in _DEFAULTS]
-        constructor.__signature__ = inspect.Signature([*parameters, *own])
-        return constructor
-
-    return decorate
-
-
-_DEFAULTS = (("client", None), ("average_every", None), ("persist", True))
-
-
 class OnDask(GradientsInMemory, BaseMLP):
     """What the two have in common; see `DaskMLPClassifier`."""
 
+    client: Client | None
+    average_every: int | None
+    persist: bool
     _local: type[BaseMLP]
     _labels: bool  # whether targets are labels
 

@@ -2,15 +2,37 @@
 
 from __future__ import annotations
 
-from typing import Any, Self
+import inspect
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, Self, Unpack
 
 import numpy as np
+from dask.array import Array
+from distributed import Client
 from sklearn.utils.validation import check_is_fitted
 
-from fastbp.dask.estimator_base import OnDask, with_parameters_of
+from fastbp.dask.estimator_base import OnDask
+from fastbp.functions.own import Loss
+from fastbp.neural_network import types
+from fastbp.neural_network.base import BaseMLP
 from fastbp.neural_network.classifier import MLPClassifier
 from fastbp.neural_network.held_out import given
 from fastbp.neural_network.regressor import MLPRegressor
+
+
+def with_parameters_of(local: type[BaseMLP]) -> Callable[[Any], Any]:
+    """Give a constructor the parameters of a local class in front of its own, for scikit-learn and for readers."""
+
+    def decorate(constructor: Any) -> Any:
+        parameters = list(inspect.signature(local.__init__).parameters.values())
+        own = [inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default) for name, default in _DEFAULTS]
+        constructor.__signature__ = inspect.Signature([*parameters, *own])
+        return constructor
+
+    return decorate
+
+
+_DEFAULTS = (("client", None), ("average_every", None), ("persist", True))
 
 
 class DaskMLPClassifier(OnDask, MLPClassifier):
@@ -55,9 +77,27 @@ class DaskMLPClassifier(OnDask, MLPClassifier):
     _local = MLPClassifier
     _labels = True
 
-    @with_parameters_of(MLPClassifier)
-    def __init__(self, *values: Any, **named: Any) -> None:
-        self._set_parameters(values, named)
+    if TYPE_CHECKING:
+
+        def __init__(
+            self,
+            hidden_layer_sizes: types.Sizes = (100,),
+            activation: types.Hidden = "relu",
+            *,
+            client: Client | None = None,
+            average_every: int | None = None,
+            persist: bool = True,
+            **parameters: Unpack[types.ClassifierKeywords],
+        ) -> None: ...
+
+        def to_local(self) -> MLPClassifier:
+            """Return the ordinary estimator, with everything that was learned."""
+
+    else:
+
+        @with_parameters_of(MLPClassifier)
+        def __init__(self, *values: Any, **named: Any) -> None:
+            self._set_parameters(values, named)
 
     def fit(self, X: Any, y: Any, sample_weight: Any = None, eval_set: Any = None) -> Self:  # type: ignore[override]
         """Fit the model.
@@ -87,7 +127,7 @@ class DaskMLPClassifier(OnDask, MLPClassifier):
         """
         return self._fit_on_partitions(X, y, sample_weight, given(eval_set, None, None, None))
 
-    def predict(self, X: Any) -> Any:
+    def predict(self, X: Any) -> Array:
         """Return the labels as a Dask array of the chunks of X, (n_samples,) or (n_samples, n_labels); lazy.
 
         Parameters
@@ -100,7 +140,7 @@ class DaskMLPClassifier(OnDask, MLPClassifier):
         dtype = np.dtype(np.int64) if is_multilabel else self.classes_.dtype
         return self._lazily("predict", X, self.n_outputs_ if is_multilabel else None, dtype)
 
-    def predict_proba(self, X: Any) -> Any:
+    def predict_proba(self, X: Any) -> Array:
         """Return the probability of each class as a Dask array of the chunks of X, (n_samples, n_classes); lazy.
 
         Parameters
@@ -111,7 +151,7 @@ class DaskMLPClassifier(OnDask, MLPClassifier):
         check_is_fitted(self)
         return self._lazily("predict_proba", X, len(self.classes_), None)
 
-    def predict_log_proba(self, X: Any) -> Any:
+    def predict_log_proba(self, X: Any) -> Array:
         """Return the logarithms of `predict_proba`; lazy.
 
         Parameters
@@ -148,9 +188,28 @@ class DaskMLPRegressor(OnDask, MLPRegressor):
     _local = MLPRegressor
     _labels = False
 
-    @with_parameters_of(MLPRegressor)
-    def __init__(self, *values: Any, **named: Any) -> None:
-        self._set_parameters(values, named)
+    if TYPE_CHECKING:
+
+        def __init__(
+            self,
+            loss: types.RegressorLossName | Loss = "squared_error",
+            hidden_layer_sizes: types.Sizes = (100,),
+            activation: types.Hidden = "relu",
+            *,
+            client: Client | None = None,
+            average_every: int | None = None,
+            persist: bool = True,
+            **parameters: Unpack[types.RegressorKeywords],
+        ) -> None: ...
+
+        def to_local(self) -> MLPRegressor:
+            """Return the ordinary estimator, with everything that was learned."""
+
+    else:
+
+        @with_parameters_of(MLPRegressor)
+        def __init__(self, *values: Any, **named: Any) -> None:
+            self._set_parameters(values, named)
 
     def fit(self, X: Any, y: Any, sample_weight: Any = None, eval_set: Any = None) -> Self:  # type: ignore[override]
         """Fit the model; see `DaskMLPClassifier.fit`.
@@ -173,7 +232,7 @@ class DaskMLPRegressor(OnDask, MLPRegressor):
         """
         return self._fit_on_partitions(X, y, sample_weight, given(eval_set, None, None, None))
 
-    def predict(self, X: Any) -> Any:
+    def predict(self, X: Any) -> Array:
         """Return the predicted values as a Dask array of the chunks of X, (n_samples,) or (n_samples, n_outputs); lazy.
 
         Parameters

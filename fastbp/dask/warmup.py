@@ -5,13 +5,13 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Collection, Iterator
 from contextlib import ExitStack, contextmanager
-from typing import Any
 
-import numpy as np
 from distributed import Worker
 from distributed.diagnostics.plugin import WorkerPlugin
 
+from fastbp.functions.names import DTypeName
 from fastbp.kernels.compiler.cache_folders import folders
+from fastbp.validation.numbers import FloatDType
 from fastbp.warmup import dtype_names, warmup
 
 # Several times what all kernels take on a busy machine.  Whoever has waited that long compiles as well: a lock can only
@@ -59,7 +59,7 @@ class Warmup(WorkerPlugin):
 
     name = "fastbp-warmup"
 
-    def __init__(self, dtypes: str | np.dtype[Any] | type | Collection[Any] = ("float32", "float64")) -> None:
+    def __init__(self, dtypes: FloatDType | Collection[FloatDType] = ("float32", "float64")) -> None:
         self.dtypes = dtype_names(dtypes)
 
     async def setup(self, worker: Worker) -> None:
@@ -67,7 +67,7 @@ class Warmup(WorkerPlugin):
         await asyncio.to_thread(_warm_up, self.dtypes)
 
 
-def _warm_up(dtypes: list[str]) -> None:
+def _warm_up(dtypes: list[DTypeName]) -> None:
     with _one_after_the_other():
         warmup(dtypes)
 

@@ -17,6 +17,7 @@ from fastbp.model.checks import checked_inputs, checked_rows, require_derivative
 from fastbp.model.definition import Definition
 from fastbp.model.model import Model, chosen_params
 from fastbp.system.memory import require_memory, require_own_shape
+from fastbp.validation.matrix_like import MatrixLike
 from fastbp.validation.residuals import output_errors, residual_result, residual_terms
 
 # (X, u, du, lap) -> each row's cost, and its derivatives by u, du and lap, None for 0
@@ -51,7 +52,9 @@ class InputDerivatives(NamedTuple):
 class DerivativesByInputs(Model):
     """The part of a `fastbp.Network` that differentiates its outputs twice by its inputs."""
 
-    def laplacian(self, X: ArrayLike, *, params: ArrayLike | None = None, n_threads: int | None = None) -> NDArray[Any]:
+    def laplacian(
+        self, X: MatrixLike, *, params: ArrayLike | None = None, n_threads: int | None = None
+    ) -> NDArray[Any]:
         """Return the Laplacian of each output: the sum of its second derivatives by the inputs.
 
         Values, first derivatives in r directions and Laplacians go through the layers together: it costs r + 2 forward
@@ -109,7 +112,7 @@ class DerivativesByInputs(Model):
         return result
 
     def input_derivatives(
-        self, X: ArrayLike, *, params: ArrayLike | None = None, n_threads: int | None = None
+        self, X: MatrixLike, *, params: ArrayLike | None = None, n_threads: int | None = None
     ) -> InputDerivatives:
         """Return outputs, first derivatives and Laplacians, in one pass.
 
@@ -164,7 +167,7 @@ class DerivativesByInputs(Model):
 
     def input_hessian(
         self,
-        X: ArrayLike,
+        X: MatrixLike,
         out: NDArray[Any] | None = None,
         *,
         params: ArrayLike | None = None,
@@ -217,7 +220,7 @@ class DerivativesByInputs(Model):
         return result
 
     def linearize_inputs(
-        self, X: ArrayLike, *, params: ArrayLike | None = None, n_threads: int | None = None
+        self, X: MatrixLike, *, params: ArrayLike | None = None, n_threads: int | None = None
     ) -> InputLinearization:
         """Return outputs, first derivatives and Laplacians, and what gives gradients of functions of them.
 
@@ -258,7 +261,7 @@ class DerivativesByInputs(Model):
 
     def residual_value_and_grad(
         self,
-        X: ArrayLike,
+        X: MatrixLike,
         residual: Residual,
         params: ArrayLike | None = None,
         sample_weight: ArrayLike | None = None,
@@ -340,7 +343,7 @@ class DerivativesByInputs(Model):
         give_back(at, self._passes)
         return cost, grad
 
-    def _rows_to_linearize(self, X: ArrayLike, method: str) -> NDArray[Any]:
+    def _rows_to_linearize(self, X: MatrixLike, method: str) -> NDArray[Any]:
         """Return valid inputs, for a gradient, which needs third derivatives of activations."""
         require_derivatives(self, 3, method)
         require_own_shape(self)

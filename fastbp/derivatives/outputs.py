@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any, Literal
+from typing import Any, Literal, cast, overload
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -15,21 +15,44 @@ from fastbp.model.checks import checked_rows
 from fastbp.model.model import Model, chosen_params, passes_of
 from fastbp.validation.arrays import numeric_array
 from fastbp.validation.data import Targets
+from fastbp.validation.matrix_like import MatrixLike
 from fastbp.validation.sparse_rows import Rows
 
 
 class OutputDerivatives(Model):
     """The methods of a `fastbp.Network` that differentiate its outputs."""
 
+    @overload
     def vjp(
         self,
-        X: ArrayLike,
+        X: MatrixLike,
+        dC_da: ArrayLike,
+        wrt: Literal["params", "inputs"] = "params",
+        *,
+        params: ArrayLike | None = None,
+        n_threads: int | None = None,
+    ) -> NDArray[Any]: ...
+
+    @overload
+    def vjp(
+        self,
+        X: MatrixLike,
+        dC_da: ArrayLike,
+        wrt: Literal["both"],
+        *,
+        params: ArrayLike | None = None,
+        n_threads: int | None = None,
+    ) -> tuple[NDArray[Any], NDArray[Any]]: ...
+
+    def vjp(
+        self,
+        X: MatrixLike,
         dC_da: ArrayLike,
         wrt: Literal["params", "inputs", "both"] = "params",
         *,
         params: ArrayLike | None = None,
         n_threads: int | None = None,
-    ) -> Any:
+    ) -> NDArray[Any] | tuple[NDArray[Any], NDArray[Any]]:
         """Return a vector-Jacobian product: the gradient of any function of the outputs.
 
         Where a cost C depends on the outputs a = ``net.predict(X)``, and you know its derivative by each of them, this
@@ -87,11 +110,12 @@ class OutputDerivatives(Model):
         )
         task = {"params": tasks.VJP_PARAMS, "inputs": tasks.VJP_INPUTS, "both": tasks.VJP_BOTH}[wrt]
         total = tasks.compute(task, passes_of(self), chosen, rows, targets, out, n_threads)
-        return (total, out) if wrt == "both" else out if wrt == "inputs" else total
+        # which of the two there is depends on `wrt`
+        return (cast(Any, total), cast(Any, out)) if wrt == "both" else cast(Any, out if wrt == "inputs" else total)
 
     def input_jacobian(
         self,
-        X: ArrayLike,
+        X: MatrixLike,
         out: NDArray[Any] | None = None,
         *,
         params: ArrayLike | None = None,
@@ -148,7 +172,7 @@ class OutputDerivatives(Model):
 
     def jacobian(
         self,
-        X: ArrayLike,
+        X: MatrixLike,
         out: NDArray[Any] | None = None,
         *,
         params: ArrayLike | None = None,
@@ -203,7 +227,7 @@ class OutputDerivatives(Model):
 
     def jacobian_blocks(
         self,
-        X: ArrayLike,
+        X: MatrixLike,
         rows: int | None = None,
         *,
         params: ArrayLike | None = None,

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import functools
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
-from numpy.typing import ArrayLike, DTypeLike, NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from fastbp import validation
 from fastbp.derivatives.moves import Draw, Moves
@@ -23,6 +23,8 @@ from fastbp.model.model import Model, passes_of
 from fastbp.system.alone import alone
 from fastbp.system.memory import require_memory, require_writable
 from fastbp.system.progress import progress_bar
+from fastbp.validation.matrix_like import MatrixLike
+from fastbp.validation.numbers import FloatDType
 
 __all__ = [
     "FiniteDifferenceResult",
@@ -78,13 +80,13 @@ class FiniteDifferenceResult:
 
 def finite_difference_gradient(
     net: Model,
-    X: ArrayLike,
+    X: MatrixLike,
     Y: ArrayLike,
-    scheme: str = "forward",
+    scheme: Literal["forward", "central"] = "forward",
     epsilon: float | None = None,
     reuse_layers: bool = False,
     sample_weight: ArrayLike | None = None,
-    dtype: DTypeLike | None = None,
+    dtype: FloatDType | None = None,
     n_threads: int | None = None,
     progress: bool = False,
 ) -> FiniteDifferenceResult:
@@ -192,7 +194,7 @@ def _steps(w: NDArray[Any], epsilon: float | None, power: float) -> NDArray[Any]
 
 
 def node_perturbation(
-    net: Model, X: ArrayLike, Y: ArrayLike, epsilon: float | None = None, n_threads: int | None = None
+    net: Model, X: MatrixLike, Y: ArrayLike, epsilon: float | None = None, n_threads: int | None = None
 ) -> list[NDArray[np.float64]]:
     """Return every neuron's error by moving its weighted input: ``dC_x/dz`` of each sample's own cost.
 
@@ -290,7 +292,7 @@ class RandomSearchResult:
 
 def random_weight_search(
     net: Model,
-    X: ArrayLike,
+    X: MatrixLike,
     Y: ArrayLike,
     n_steps: int,
     scale: float = 0.1,

@@ -13,12 +13,13 @@ from fastbp.derivatives.row_results import FEWER, blocks_of, result_for
 from fastbp.engine import first_order as tasks
 from fastbp.model.checks import checked_data
 from fastbp.model.model import Model, passes_of
+from fastbp.validation.matrix_like import MatrixLike
 
 
 class SampleDerivatives(Model):
     """The methods of a `fastbp.Network` that differentiate the cost of each sample."""
 
-    def input_gradient(self, X: ArrayLike, Y: ArrayLike, *, n_threads: int | None = None) -> NDArray[Any]:
+    def input_gradient(self, X: MatrixLike, Y: ArrayLike, *, n_threads: int | None = None) -> NDArray[Any]:
         """Return the derivative of each sample's own cost by its inputs: what adversarial and saliency methods need.
 
         Parameters
@@ -63,7 +64,7 @@ class SampleDerivatives(Model):
         return out
 
     def per_sample_gradients(
-        self, X: ArrayLike, Y: ArrayLike, out: NDArray[Any] | None = None, *, n_threads: int | None = None
+        self, X: MatrixLike, Y: ArrayLike, out: NDArray[Any] | None = None, *, n_threads: int | None = None
     ) -> NDArray[Any]:
         """Return the gradient of each sample's own cost.
 
@@ -112,7 +113,7 @@ class SampleDerivatives(Model):
         return out
 
     def per_sample_gradient_blocks(
-        self, X: ArrayLike, Y: ArrayLike, rows: int | None = None, *, n_threads: int | None = None
+        self, X: MatrixLike, Y: ArrayLike, rows: int | None = None, *, n_threads: int | None = None
     ) -> Iterator[tuple[slice, NDArray[Any]]]:
         """Return the same as `per_sample_gradients`, some rows at a time.
 
@@ -151,7 +152,7 @@ class SampleDerivatives(Model):
         task, shape = tasks.SAMPLE_GRADIENTS, (self.n_params,)
         return blocks_of(self, task, self.params, valid, targets, shape, rows, n_threads)
 
-    def per_sample_gradient_norms(self, X: ArrayLike, Y: ArrayLike, *, n_threads: int | None = None) -> NDArray[Any]:
+    def per_sample_gradient_norms(self, X: MatrixLike, Y: ArrayLike, *, n_threads: int | None = None) -> NDArray[Any]:
         """Return the squared norm of the gradient of each sample's own cost, without the gradients.
 
         Parameters
@@ -186,7 +187,7 @@ class SampleDerivatives(Model):
         return self._of_each_sample(tasks.NORMS, X, Y, n_threads)
 
     def per_sample_gradient_dots(
-        self, X: ArrayLike, Y: ArrayLike, v: ArrayLike, *, n_threads: int | None = None
+        self, X: MatrixLike, Y: ArrayLike, v: ArrayLike, *, n_threads: int | None = None
     ) -> NDArray[Any]:
         """Return the product of the gradient of each sample's own cost and a vector, without the gradients.
 
@@ -227,7 +228,7 @@ class SampleDerivatives(Model):
         return self._of_each_sample(tasks.DOTS, X, Y, n_threads, vector)
 
     def _of_each_sample(
-        self, task: tasks.Task, X: ArrayLike, Y: ArrayLike, n_threads: int | None, vector: NDArray[Any] | None = None
+        self, task: tasks.Task, X: MatrixLike, Y: ArrayLike, n_threads: int | None, vector: NDArray[Any] | None = None
     ) -> NDArray[Any]:
         rows, targets, _ = checked_data(self, X, Y, None)
         out = np.empty(len(rows), self.dtype)

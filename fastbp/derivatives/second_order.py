@@ -26,6 +26,7 @@ from fastbp.model.checks import checked_data, checked_rows, require_derivatives
 from fastbp.model.model import Model, chosen_params, passes_of
 from fastbp.system.memory import require_memory
 from fastbp.validation.data import Targets
+from fastbp.validation.matrix_like import MatrixLike
 from fastbp.validation.sparse_rows import Rows
 
 
@@ -34,7 +35,7 @@ class SecondOrder(Model):
 
     def hvp(
         self,
-        X: ArrayLike,
+        X: MatrixLike,
         Y: ArrayLike,
         v: ArrayLike,
         sample_weight: ArrayLike | None = None,
@@ -99,7 +100,7 @@ class SecondOrder(Model):
 
     def gnvp(
         self,
-        X: ArrayLike,
+        X: MatrixLike,
         Y: ArrayLike,
         v: ArrayLike,
         sample_weight: ArrayLike | None = None,
@@ -152,7 +153,7 @@ class SecondOrder(Model):
 
     def fisher_vp(
         self,
-        X: ArrayLike,
+        X: MatrixLike,
         v: ArrayLike,
         sample_weight: ArrayLike | None = None,
         *,
@@ -200,7 +201,7 @@ class SecondOrder(Model):
 
     def jvp(
         self,
-        X: ArrayLike,
+        X: MatrixLike,
         tangent: ArrayLike,
         wrt: Literal["params", "inputs"] = "params",
         *,
@@ -271,7 +272,7 @@ class SecondOrder(Model):
 
     def linearize(
         self,
-        X: ArrayLike,
+        X: MatrixLike,
         Y: ArrayLike,
         sample_weight: ArrayLike | None = None,
         *,

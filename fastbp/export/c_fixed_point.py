@@ -18,6 +18,7 @@ from fastbp.export.fixed_report import FixedPointReport, chosen_network, fixed_p
 from fastbp.model.definition import require_network
 from fastbp.model.model import Model
 from fastbp.storage.atomic import PathLike
+from fastbp.validation.matrix_like import MatrixLike
 from fastbp.version import __version__
 
 __all__ = ["write_c"]
@@ -30,10 +31,10 @@ def write_c(
     path: PathLike,
     name: str | None,
     format: str | None = None,
-    calibration: ArrayLike | None = None,
+    calibration: MatrixLike | None = None,
     input_range: tuple[ArrayLike, ArrayLike] | None = None,
     tolerance: float | None = None,
-    test_vectors: int | ArrayLike = 0,
+    test_vectors: int | MatrixLike = 0,
     exact: bool = True,
     add: Callable[[CFile, str, int | None], None] | None = None,
 ) -> CReport | FixedPointReport:

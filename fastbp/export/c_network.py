@@ -7,7 +7,6 @@ import shlex
 from collections.abc import Callable
 
 import numpy as np
-from numpy.typing import ArrayLike
 
 from fastbp import validation
 from fastbp.export.c_bound import error_bounds
@@ -18,6 +17,7 @@ from fastbp.functions.own import Activation
 from fastbp.model.definition import require_network
 from fastbp.model.model import Model
 from fastbp.storage.atomic import PathLike
+from fastbp.validation.matrix_like import MatrixLike
 from fastbp.version import __version__
 
 __all__ = ["require_writable_in_c", "to_c"]
@@ -28,7 +28,7 @@ def to_c(
     path: PathLike,
     name: str | None = None,
     *,
-    test_vectors: int | ArrayLike = 0,
+    test_vectors: int | MatrixLike = 0,
     exact: bool = True,
     add: Callable[[CFile, str, int | None], None] | None = None,
 ) -> CReport:

@@ -12,12 +12,13 @@ from fastbp.export.c_fixed_point import write_c
 from fastbp.export.c_source import CReport
 from fastbp.export.fixed_report import FixedPointReport
 from fastbp.export.njit import CompiledNetwork
-from fastbp.export.njit_making import compile_network
+from fastbp.export.njit_making import SteppingRule, compile_network
 from fastbp.export.one_row import Call, one_row_of
 from fastbp.export.onnx import to_onnx
 from fastbp.export.torch import load_torch_state_dict, torch_state_dict
 from fastbp.model.model import Model
 from fastbp.storage.atomic import PathLike
+from fastbp.validation.matrix_like import MatrixLike
 
 
 class ExportedModel(Model):
@@ -70,7 +71,7 @@ class ExportedModel(Model):
             predict_one = self._one_row = one_row_of(self)
         return predict_one(x, out)
 
-    def compiled(self, optimizer: Any = None) -> CompiledNetwork:
+    def compiled(self, optimizer: SteppingRule | None = None) -> CompiledNetwork:
         """Return the network for code that Numba compiles, an argument of the user's own functions under ``@njit``.
 
         Parameters
@@ -136,7 +137,7 @@ class ExportedModel(Model):
         name: str | None = None,
         *,
         format: None = None,
-        test_vectors: int | ArrayLike = 0,
+        test_vectors: int | MatrixLike = 0,
         exact: bool = True,
     ) -> CReport: ...
 
@@ -147,10 +148,10 @@ class ExportedModel(Model):
         name: str | None = None,
         *,
         format: Literal["q15", "q31", "auto"],
-        calibration: ArrayLike | None = None,
+        calibration: MatrixLike | None = None,
         input_range: tuple[ArrayLike, ArrayLike] | None = None,
         tolerance: float | None = None,
-        test_vectors: int | ArrayLike = 0,
+        test_vectors: int | MatrixLike = 0,
     ) -> FixedPointReport: ...
 
     def to_c(
@@ -159,10 +160,10 @@ class ExportedModel(Model):
         name: str | None = None,
         *,
         format: Literal["q15", "q31", "auto"] | None = None,
-        calibration: ArrayLike | None = None,
+        calibration: MatrixLike | None = None,
         input_range: tuple[ArrayLike, ArrayLike] | None = None,
         tolerance: float | None = None,
-        test_vectors: int | ArrayLike = 0,
+        test_vectors: int | MatrixLike = 0,
         exact: bool = True,
     ) -> CReport | FixedPointReport:
         """Write the network as a C99 file and its header, which compute the same bits as `predict`, or as integers.

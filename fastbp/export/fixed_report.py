@@ -15,6 +15,7 @@ from fastbp.export.fixed_ranges import find_ranges
 from fastbp.export.real_functions import Reals
 from fastbp.model.checks import checked_inputs
 from fastbp.model.model import Model
+from fastbp.validation.matrix_like import MatrixLike
 from fastbp.validation.sparse_rows import as_dense
 
 __all__ = ["Errors", "FixedPointReport", "chosen_network", "fixed_point_report"]
@@ -67,7 +68,7 @@ def _errors(net: Model, fixed: FixedNetwork, X: NDArray[Any]) -> Errors:
 def chosen_network(
     net: Model,
     format: str,
-    calibration: ArrayLike | None,
+    calibration: MatrixLike | None,
     input_range: tuple[ArrayLike, ArrayLike] | None,
     tolerance: float,
 ) -> tuple[FixedNetwork, Errors, NDArray[Any]]:
@@ -173,7 +174,7 @@ class FixedPointReport:
     n_cut: tuple[int, ...]
     network: FixedNetwork
 
-    def predict(self, X: ArrayLike) -> Reals:
+    def predict(self, X: MatrixLike) -> Reals:
         """Return the outputs of the C file as real numbers, for real inputs.
 
         Parameters

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
 
 from fastbp.engine import evaluator as ev
 from fastbp.export.njit import CompiledNetwork, handle_of
@@ -12,7 +15,24 @@ from fastbp.model.model import Model
 from fastbp.system.memory import require_own_shape, require_writable
 
 
-def compile_network(net: Model, optimizer: Any = None) -> CompiledNetwork:
+class SteppingRule(Protocol):
+    """The type of an `Optimizer` whose steps compiled code can take, for annotations; those live in a room above."""
+
+    code: ClassVar[int]
+
+    @property
+    def learning_rate(self) -> Any:
+        """The learning rate, which has to be a number."""
+
+    @property
+    def n_state_vectors(self) -> int:
+        """Number of vectors, as long as the parameters, kept from step to step."""
+
+    def kernel_constants(self) -> NDArray[np.float64]:
+        """Return the constants of the rule."""
+
+
+def compile_network(net: Model, optimizer: SteppingRule | None = None) -> CompiledNetwork:
     """Return a network for compiled code, see `fastbp.Network.compiled`."""
     require_own_shape(net)
     evaluator = ev.Evaluator(problem_of(net), net.params, net.has_softmax and facts_of_loss(net.loss).takes_labels)

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 
 from fastbp.engine.cutting import DENSE, LEAST_SHARED_FLOPS, MOST_PARAMS_TIMES_ROWS, PARAMS_OF_A_ROW, inputs_of
 from fastbp.engine.frame import Frame
@@ -20,10 +20,11 @@ from fastbp.model.checks import checked_rows
 from fastbp.model.definition import has_own_functions, require_networks
 from fastbp.model.model import passes_of
 from fastbp.system.memory import require_memory, require_own_shape
+from fastbp.validation.matrix_like import MatrixLike
 from fastbp.validation.sparse_rows import Rows
 
 
-def predict_many(networks: Sequence[ExportedModel], X: ArrayLike, *, n_threads: int | None = None) -> NDArray[Any]:
+def predict_many(networks: Sequence[ExportedModel], X: MatrixLike, *, n_threads: int | None = None) -> NDArray[Any]:
     """Return the outputs of many networks for the same rows, with the bits of each network's own `predict`.
 
     Parameters

@@ -28,6 +28,7 @@ InitializerName = Literal[
     "scaled_normal",
     "zeros",
 ]
+DTypeName = Literal["float32", "float64"]
 
 # What scikit-learn, Keras, torch, jax, MATLAB and FANN call what has another name here, small letters and digits only,
 # without "loss" at the end -> the names here: those of `Network`, and where they differ those of the estimators.

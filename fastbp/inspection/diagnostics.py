@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 
 from fastbp import validation
 from fastbp.derivatives.outputs import output_slopes
@@ -18,6 +18,7 @@ from fastbp.functions.own import Activation
 from fastbp.model.checks import checked_inputs
 from fastbp.model.definition import require_network, settings_of
 from fastbp.model.model import Model, from_params
+from fastbp.validation.matrix_like import MatrixLike
 
 __all__ = ["DiagnosticReport", "DiagnosticWatch", "LayerDiagnosis", "diagnose"]
 
@@ -174,7 +175,7 @@ class DiagnosticReport:
                 yield f"layer {i}: all {layer.n_neurons} neurons starved: their mean input is {layer.mean_input:.2g}"
 
 
-def diagnose(net: Model, X: ArrayLike) -> DiagnosticReport:
+def diagnose(net: Model, X: MatrixLike) -> DiagnosticReport:
     """Say which neurons of which layers are saturated, dead or starved.
 
     A neuron is *saturated* if the derivative of its activation is near 0 for nearly all samples (below 1 % of its
@@ -255,7 +256,7 @@ class DiagnosticWatch:
     ([2, 4], True)
     """
 
-    def __init__(self, X: ArrayLike, every: int = 1) -> None:
+    def __init__(self, X: MatrixLike, every: int = 1) -> None:
         self._X = X
         self._every = validation.positive_integer(every, "every")
         self._n_epochs = 0

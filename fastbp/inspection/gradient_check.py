@@ -19,6 +19,7 @@ from fastbp.model.checks import checked
 from fastbp.model.definition import require_network
 from fastbp.model.model import Model, passes_of
 from fastbp.validation.arrays import as_array, no_numbers
+from fastbp.validation.matrix_like import MatrixLike
 
 # A wrong formula is wrong in the first digits.  A right one agrees to 1e-9 or better in float64; float32 has 7
 # digits, of which a deep network loses some.
@@ -120,7 +121,7 @@ class GradientReport:
 
 def check_gradient(
     net: Model,
-    X: ArrayLike,
+    X: MatrixLike,
     Y: ArrayLike,
     sample_weight: ArrayLike | None = None,
     tolerance: float | None = None,

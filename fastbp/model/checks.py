@@ -10,23 +10,24 @@ from fastbp import validation
 from fastbp.functions.own import Activation, Loss
 from fastbp.model.definition import Definition
 from fastbp.validation.arrays import require_columns
+from fastbp.validation.matrix_like import MatrixLike
 from fastbp.validation.sparse_rows import Rows, as_dense
 
 
-def checked_rows(net: Definition, X: ArrayLike, argument: str = "X") -> Rows:
+def checked_rows(net: Definition, X: MatrixLike, argument: str = "X") -> Rows:
     """Return valid inputs, sparse or not, with the columns that the network was fitted on, or raise."""
     if net.feature_names is not None:
         require_columns(X, net.feature_names, argument)
     return validation.inputs(X, net.sizes[0], net.dtype, argument)
 
 
-def checked_inputs(net: Definition, X: ArrayLike, argument: str = "X") -> NDArray[Any]:
+def checked_inputs(net: Definition, X: MatrixLike, argument: str = "X") -> NDArray[Any]:
     """Return the same as an array."""
     return as_dense(checked_rows(net, X, argument))
 
 
 def checked(
-    net: Definition, X: ArrayLike, Y: ArrayLike, sample_weight: ArrayLike | None
+    net: Definition, X: MatrixLike, Y: ArrayLike, sample_weight: ArrayLike | None
 ) -> tuple[NDArray[Any], validation.Targets, NDArray[Any] | None]:
     """Return valid inputs, as an array, targets and weights, or raise."""
     rows, targets, weights = checked_data(net, X, Y, sample_weight)
@@ -34,7 +35,7 @@ def checked(
 
 
 def checked_data(
-    net: Definition, X: ArrayLike, Y: ArrayLike, sample_weight: ArrayLike | None
+    net: Definition, X: MatrixLike, Y: ArrayLike, sample_weight: ArrayLike | None
 ) -> tuple[Rows, validation.Targets, NDArray[Any] | None]:
     """Return valid inputs, sparse or not, targets and weights, or raise.
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Any, ClassVar, TypeVar
 
 import numpy as np
-from numpy.typing import ArrayLike, DTypeLike, NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from fastbp import validation
 from fastbp.engine import parameters
@@ -21,6 +21,8 @@ from fastbp.model.layer_arrays import LayerArrays
 from fastbp.model.trace import Trace, make_trace
 from fastbp.system import caller
 from fastbp.system.memory import require_own_shape, require_writable
+from fastbp.validation.matrix_like import MatrixLike
+from fastbp.validation.numbers import FloatDType
 
 _LONE_SOFTMAX = (
     "`output='softmax'` with one output is always 1, whatever the parameters are, so that nothing can be learned. Use "
@@ -43,7 +45,7 @@ class Model(Definition):
         output: OutputSpec = "identity",
         loss: LossName | Loss = "quadratic",
         initializer: InitializerName = "glorot_uniform",
-        dtype: DTypeLike = "float64",
+        dtype: FloatDType = "float64",
         seed: int | None = None,
         *,
         l2_penalty: float = 0.0,
@@ -114,7 +116,7 @@ class Model(Definition):
 
     # --- what it computes ---------------------------------------------------------------------------------------------
 
-    def predict(self, X: ArrayLike, *, n_threads: int | None = None) -> NDArray[Any]:
+    def predict(self, X: MatrixLike, *, n_threads: int | None = None) -> NDArray[Any]:
         """Return the outputs.
 
         Parameters
@@ -147,7 +149,7 @@ class Model(Definition):
 
     def loss_value(
         self,
-        X: ArrayLike,
+        X: MatrixLike,
         Y: ArrayLike,
         sample_weight: ArrayLike | None = None,
         *,
@@ -182,7 +184,7 @@ class Model(Definition):
 
     def value_and_grad(
         self,
-        X: ArrayLike,
+        X: MatrixLike,
         Y: ArrayLike,
         params: ArrayLike | None = None,
         sample_weight: ArrayLike | None = None,
@@ -220,7 +222,7 @@ class Model(Definition):
         chosen = chosen_params(self, params)
         return self._passes.value_and_grad(*data, params=chosen, n_threads=n_threads)
 
-    def trace(self, X: ArrayLike, Y: ArrayLike, sample_weight: ArrayLike | None = None) -> Trace:
+    def trace(self, X: MatrixLike, Y: ArrayLike, sample_weight: ArrayLike | None = None) -> Trace:
         """Return every z, a, delta, dW and db: the four equations of backpropagation to look at.
 
         Parameters

@@ -32,12 +32,14 @@ from fastbp.neural_network.gradients import SPARSE_FORMATS, Gradients
 from fastbp.neural_network.held_out import Given, HeldOut, ScorerOfRows
 from fastbp.neural_network.initial import initial_parameters
 from fastbp.neural_network.learner import Task, initialise_record, optimizer_for
-from fastbp.neural_network.parameters import NETWORK_NAMES, STOCHASTIC_SOLVERS, Fitted, check_parameters
+from fastbp.neural_network.parameters import NETWORK_NAMES, STOCHASTIC_SOLVERS, check_parameters
 from fastbp.neural_network.sklearn_private import check_sample_weight, parameter_names
 from fastbp.neural_network.stochastic import StochasticFit
+from fastbp.neural_network.types import Fitted
 from fastbp.system.alone import alone
 from fastbp.training.state import OptimizerState
 from fastbp.validation.data import Targets, all_finite
+from fastbp.validation.matrix_like import MatrixLike
 
 _DTYPES = (np.dtype(np.float32), np.dtype(np.float64))
 _MOST_DOUBLED = 1 << 20  # parameters (8 MiB) up to which a float64 copy is kept, so that it is not made at each call
@@ -202,7 +204,7 @@ class BaseMLP(Fitted, Portable, Gradients, callbacks.Support, BaseEstimator, ABC
             raise ValueError(f"hidden_layer_sizes must be > 0, got {listed}.")
         return listed
 
-    def _checked(self, X: ArrayLike, y: ArrayLike, reset: bool) -> tuple[Any, NDArray[Any]]:
+    def _checked(self, X: MatrixLike, y: ArrayLike, reset: bool) -> tuple[Any, NDArray[Any]]:
         """Return X and y as arrays, or raise what scikit-learn raises."""
         dtype = (np.float64, np.float32) if self.dtype is None else np.dtype(self.dtype)
         checked: tuple[Any, NDArray[Any]] = validate_data(
@@ -281,7 +283,7 @@ class BaseMLP(Fitted, Portable, Gradients, callbacks.Support, BaseEstimator, ABC
         out = passes_of(self._network).outputs(data.X, self.n_threads)
         return float(self._score_of_outputs(out, data)) if np.isfinite(out).all() else math.nan
 
-    def _checked_data(self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None) -> Data:
+    def _checked_data(self, X: MatrixLike, y: ArrayLike, sample_weight: ArrayLike | None) -> Data:
         """Return further data of the kind that the model was fitted on."""
         valid, targets = self._checked(X, y, reset=False)
         self._check_known(targets)
@@ -344,7 +346,7 @@ class BaseMLP(Fitted, Portable, Gradients, callbacks.Support, BaseEstimator, ABC
 
     # --- predictions --------------------------------------------------------------------------------------------------
 
-    def _outputs(self, X: ArrayLike) -> NDArray[Any]:
+    def _outputs(self, X: MatrixLike) -> NDArray[Any]:
         """Return the output neurons' values (n, n_outputs) for inputs that are checked here."""
         net = self._linked()
         valid: Any

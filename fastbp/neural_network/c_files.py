@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 from string import Template
-from typing import Any, Literal
+from typing import Any, Literal, overload
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -17,6 +17,7 @@ from fastbp.export.c_source import CFile, CReport, literal, quoted
 from fastbp.export.fixed_report import FixedPointReport
 from fastbp.neural_network.gradients import SPARSE_FORMATS
 from fastbp.storage.atomic import PathLike
+from fastbp.validation.matrix_like import MatrixLike
 from fastbp.validation.sparse_rows import as_dense, sparse_rows
 
 __all__ = ["CWriter"]
@@ -25,16 +26,40 @@ __all__ = ["CWriter"]
 class CWriter:
     """The method of an estimator that writes it as C."""
 
+    @overload
+    def to_c(
+        self,
+        path: PathLike,
+        name: str | None = None,
+        *,
+        format: None = None,
+        test_vectors: int | MatrixLike = 0,
+        exact: bool = True,
+    ) -> CReport: ...
+
+    @overload
+    def to_c(
+        self,
+        path: PathLike,
+        name: str | None = None,
+        *,
+        format: Literal["q15", "q31", "auto"],
+        calibration: MatrixLike | None = None,
+        input_range: tuple[ArrayLike, ArrayLike] | None = None,
+        tolerance: float | None = None,
+        test_vectors: int | MatrixLike = 0,
+    ) -> FixedPointReport: ...
+
     def to_c(
         self,
         path: PathLike,
         name: str | None = None,
         *,
         format: Literal["q15", "q31", "auto"] | None = None,
-        calibration: ArrayLike | None = None,
+        calibration: MatrixLike | None = None,
         input_range: tuple[ArrayLike, ArrayLike] | None = None,
         tolerance: float | None = None,
-        test_vectors: int | ArrayLike = 0,
+        test_vectors: int | MatrixLike = 0,
         exact: bool = True,
     ) -> CReport | FixedPointReport:
         """Write the fitted estimator as a C99 file and its header.
@@ -130,7 +155,7 @@ void ${P}_proba(const $T *x, $T *p)
 }""")
 
 
-def _checked(estimator: Any, X: ArrayLike) -> Any:
+def _checked(estimator: Any, X: MatrixLike) -> Any:
     """Return rows that have passed scikit-learn's checks, in the network's dtype."""
     valid = validate_data(estimator, X, accept_sparse=SPARSE_FORMATS, dtype=estimator.network_.dtype, reset=False)
     return as_dense(sparse_rows(valid)) if sparse.issparse(valid) else valid

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from numbers import Real
 from typing import Any
 
@@ -11,7 +12,7 @@ from sklearn.utils import compute_sample_weight
 
 
 def weights_by_class(
-    class_weight: dict[Any, Any] | str, y: NDArray[Any], classes: NDArray[Any], dtype: np.dtype
+    class_weight: Mapping[Any, float] | str, y: NDArray[Any], classes: NDArray[Any], dtype: np.dtype
 ) -> NDArray[Any]:
     """Return the factor (n,) of each row's weight, or raise the error of a wrong `class_weight`.
 
@@ -45,7 +46,7 @@ def weights_by_class(
     return by_class[np.searchsorted(classes, y.ravel())]
 
 
-def _check_keys(class_weight: dict[Any, Any], classes: NDArray[Any]) -> None:
+def _check_keys(class_weight: Mapping[Any, float], classes: NDArray[Any]) -> None:
     """Check that no key can be a class written wrongly.
 
     A key that is no class is allowed where every class has a weight of its own, as in scikit-learn: rows drawn for

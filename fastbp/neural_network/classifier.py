@@ -14,6 +14,7 @@ from sklearn.utils.multiclass import type_of_target, unique_labels
 from fastbp.engine.objective import Objective
 from fastbp.engine.rows import Data
 from fastbp.functions.losses import reported_code
+from fastbp.neural_network import types
 from fastbp.neural_network.base import BaseMLP
 from fastbp.neural_network.class_weights import weights_by_class
 from fastbp.neural_network.errors import warn_of_column
@@ -23,6 +24,7 @@ from fastbp.neural_network.methods import fit_method, partial_fit_method
 from fastbp.neural_network.parameters import CLASSIFIER_CONSTRAINTS, documented
 from fastbp.neural_network.sklearn_private import check_partial_fit_first_call
 from fastbp.validation.data import Targets
+from fastbp.validation.matrix_like import MatrixLike
 
 
 @documented
@@ -67,24 +69,26 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
     _parameter_constraints = CLASSIFIER_CONSTRAINTS
     _kind_of_file = "classifier"
 
+    solver: types.ClassifierSolver
+    class_weight: types.ClassWeight
     classes_: NDArray[Any]
 
     def __init__(
         self,
-        hidden_layer_sizes: Any = (100,),
-        activation: Any = "relu",
+        hidden_layer_sizes: types.Sizes = (100,),
+        activation: types.Hidden = "relu",
         *,
-        solver: str = "adam",
+        solver: types.ClassifierSolver = "adam",
         alpha: float = 0.0001,
-        batch_size: int | str = "auto",
-        learning_rate: Any = "constant",
+        batch_size: types.BatchSize = "auto",
+        learning_rate: types.LearningRate = "constant",
         learning_rate_init: float = 0.001,
         power_t: float = 0.5,
         max_iter: int = 200,
         shuffle: bool = True,
-        random_state: Any = None,
+        random_state: types.RandomState = None,
         tol: float = 1e-4,
-        verbose: Any = False,
+        verbose: bool | int = False,
         warm_start: bool = False,
         momentum: float = 0.9,
         nesterovs_momentum: bool = True,
@@ -95,15 +99,15 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         epsilon: float = 1e-8,
         n_iter_no_change: float = 10,
         max_fun: int = 15000,
-        class_weight: Any = None,
-        dtype: Any = None,
-        initializer: str = "auto",
-        dropout: Any = 0.0,
+        class_weight: types.ClassWeight = None,
+        dtype: types.DType = None,
+        initializer: types.EstimatorInitializer = "auto",
+        dropout: types.Dropout = 0.0,
         l1_penalty: float = 0.0,
         clip_norm: float | None = None,
-        scoring: Any = None,
+        scoring: types.Scoring = None,
         warm_start_optimizer: bool = False,
-        weight_normalization: str = "auto",
+        weight_normalization: types.WeightNormalization = "auto",
         n_threads: int | None = None,
         progress: bool = False,
     ) -> None:
@@ -127,14 +131,14 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
     @fit_method
     def fit(
         self,
-        X: Any,
+        X: MatrixLike,
         y: Any,
         sample_weight: ArrayLike | None = None,
         *,
-        X_val: Any = None,
+        X_val: MatrixLike | None = None,
         y_val: Any = None,
         sample_weight_val: ArrayLike | None = None,
-        eval_set: Any = None,
+        eval_set: types.EvalSet = None,
     ) -> Self:
         """Fit the model to data.
 
@@ -173,7 +177,7 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
 
     @partial_fit_method
     def partial_fit(
-        self, X: Any, y: Any, sample_weight: ArrayLike | None = None, classes: ArrayLike | None = None
+        self, X: MatrixLike, y: Any, sample_weight: ArrayLike | None = None, classes: ArrayLike | None = None
     ) -> Self:
         """Train one epoch on some data.
 
@@ -290,7 +294,7 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
 
     # --- predictions --------------------------------------------------------------------------------------------------
 
-    def predict(self, X: Any) -> NDArray[Any]:
+    def predict(self, X: MatrixLike) -> NDArray[Any]:
         """Predict class labels.
 
         Parameters
@@ -305,7 +309,7 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         """
         return self._decoded(self._outputs(X))
 
-    def predict_proba(self, X: Any) -> NDArray[Any]:
+    def predict_proba(self, X: MatrixLike) -> NDArray[Any]:
         """Estimate probabilities.
 
         Parameters
@@ -323,7 +327,7 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
             return out
         return np.hstack([1 - out, out])
 
-    def predict_log_proba(self, X: Any) -> NDArray[Any]:
+    def predict_log_proba(self, X: MatrixLike) -> NDArray[Any]:
         """Return the logarithms of `predict_proba`.
 
         Parameters
@@ -341,7 +345,7 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
             np.log(probabilities, out=probabilities)
         return probabilities
 
-    def score(self, X: Any, y: Any, sample_weight: ArrayLike | None = None) -> float:
+    def score(self, X: MatrixLike, y: Any, sample_weight: ArrayLike | None = None) -> float:
         """Return the accuracy of the predicted labels.
 
         Parameters
@@ -362,8 +366,7 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
             predicted = self.predict(X)
             if predicted.shape == y.shape and predicted.dtype == y.dtype:  # what scikit-learn finds, without its checks
                 return float(np.mean(predicted == y))
-        score: float = super().score(X, y, sample_weight)
-        return score
+        return float(super().score(X, y, sample_weight))
 
     def _decoded(self, out: NDArray[Any]) -> NDArray[Any]:
         """Return the labels of outputs: what `LabelBinarizer.inverse_transform` does, without its checks."""

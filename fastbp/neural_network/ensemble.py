@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 from abc import ABC, abstractmethod
 from numbers import Integral
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -19,7 +19,9 @@ from fastbp.neural_network.gradients import SPARSE_FORMATS
 from fastbp.neural_network.parameters import check_parameters
 from fastbp.neural_network.sklearn_private import Interval, check_sample_weight, fit_context
 from fastbp.neural_network.together import Lessons, SideBySide
+from fastbp.neural_network.types import Estimator, RandomState
 from fastbp.system.alone import alone
+from fastbp.validation.matrix_like import MatrixLike
 
 _COUNT = Interval(Integral, 1, None, closed="left")
 _MOST_SEED = np.iinfo(np.int32).max  # as scikit-learn draws seeds
@@ -52,24 +54,28 @@ feature_names_in_ : ndarray of shape (n_features,)
     Names of the features, if X had them."""
 
 
-def documented(cls: Any) -> Any:
+_Class = TypeVar("_Class", bound="type[Ensemble]")
+
+
+def documented(cls: _Class) -> _Class:
     """Put the texts that both ensembles share into a class's docstring."""
-    kind = cls._kind.__name__
-    text = cls.__doc__
+    kind, text = cls._kind.__name__, cls.__doc__ or ""
     for place, shared in (("{parameters}", _PARAMETERS), ("{attributes}", _ATTRIBUTES)):
         text = text.replace(place, shared.replace("{kind}", kind).replace("\n", "\n    "))
     cls.__doc__ = text
     return cls
 
 
-class Ensemble(MetaEstimatorMixin, BaseEstimator, ABC):
+class Ensemble(Estimator, MetaEstimatorMixin, BaseEstimator, ABC):
     """What the two ensembles share: their fit."""
 
     _kind: type[BaseMLP]
 
-    estimators_: list[Any]
+    n_estimators: int
+    bootstrap: bool
+    random_state: RandomState
+    n_threads: int | None
     estimators_samples_: list[NDArray[np.int64]]
-    n_features_in_: int
 
     def __init__(
         self,
@@ -77,7 +83,7 @@ class Ensemble(MetaEstimatorMixin, BaseEstimator, ABC):
         n_estimators: int = 10,
         *,
         bootstrap: bool = False,
-        random_state: Any = None,
+        random_state: RandomState = None,
         n_threads: int | None = None,
     ) -> None:
         self.estimator, self.n_estimators, self.bootstrap = estimator, n_estimators, bootstrap
@@ -99,8 +105,8 @@ class Ensemble(MetaEstimatorMixin, BaseEstimator, ABC):
                 f"got {type(self.estimator).__name__}. scikit-learn's Bagging takes any estimator."
             )
 
-    @fit_context(prefer_skip_nested_validation=False)  # type: ignore[untyped-decorator]
-    def fit(self, X: Any, y: Any, sample_weight: ArrayLike | None = None) -> Self:
+    @fit_context(prefer_skip_nested_validation=False)
+    def fit(self, X: MatrixLike, y: Any, sample_weight: ArrayLike | None = None) -> Self:
         """Train the members, side by side.
 
         Parameters
@@ -166,7 +172,8 @@ class Ensemble(MetaEstimatorMixin, BaseEstimator, ABC):
     def _members_of(self, X: Any) -> tuple[list[Any], Any]:
         """Return the members, and checked inputs."""
         check_is_fitted(self)
-        return self.estimators_, validate_data(
+        members: list[Any] = self.estimators_
+        return members, validate_data(
             self, X, accept_sparse=SPARSE_FORMATS, dtype=(np.float64, np.float32), reset=False
         )
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any, Literal, overload
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -11,6 +11,8 @@ from sklearn.base import ClassifierMixin, RegressorMixin
 from fastbp.neural_network.classifier import MLPClassifier
 from fastbp.neural_network.ensemble import Ensemble, documented
 from fastbp.neural_network.regressor import MLPRegressor
+from fastbp.neural_network.types import RandomState
+from fastbp.validation.matrix_like import MatrixLike
 
 
 @documented
@@ -57,11 +59,27 @@ class MLPEnsembleRegressor(RegressorMixin, Ensemble):
     """
 
     _kind = MLPRegressor
+    estimator: MLPRegressor | None
+    estimators_: list[MLPRegressor]
+
+    if TYPE_CHECKING:  # as the base's, with the estimator's type
+
+        def __init__(
+            self,
+            estimator: MLPRegressor | None = None,
+            n_estimators: int = 10,
+            *,
+            bootstrap: bool = False,
+            random_state: RandomState = None,
+            n_threads: int | None = None,
+        ) -> None: ...
+        def score(self, X: MatrixLike, y: Any, sample_weight: ArrayLike | None = None) -> float:
+            """Return the coefficient of determination."""
 
     def _keep(self, probe: Any) -> None:
         pass
 
-    def predict_members(self, X: Any) -> NDArray[Any]:
+    def predict_members(self, X: MatrixLike) -> NDArray[Any]:
         """Return the prediction of each member.
 
         Parameters
@@ -87,7 +105,16 @@ class MLPEnsembleRegressor(RegressorMixin, Ensemble):
         members, valid = self._members_of(X)
         return np.stack([member.predict(valid) for member in members])
 
-    def predict(self, X: Any, return_std: bool = False) -> Any:
+    @overload
+    def predict(self, X: MatrixLike, return_std: Literal[False] = False) -> NDArray[Any]: ...
+
+    @overload
+    def predict(self, X: MatrixLike, return_std: Literal[True]) -> tuple[NDArray[Any], NDArray[Any]]: ...
+
+    @overload
+    def predict(self, X: MatrixLike, return_std: bool) -> NDArray[Any] | tuple[NDArray[Any], NDArray[Any]]: ...
+
+    def predict(self, X: MatrixLike, return_std: bool = False) -> NDArray[Any] | tuple[NDArray[Any], NDArray[Any]]:
         """Predict targets: the mean over the members.
 
         Parameters
@@ -107,7 +134,7 @@ class MLPEnsembleRegressor(RegressorMixin, Ensemble):
         each = self.predict_members(X)
         return (each.mean(axis=0), each.std(axis=0)) if return_std else each.mean(axis=0)
 
-    def predict_quantiles(self, X: Any, quantiles: ArrayLike = (0.05, 0.5, 0.95)) -> NDArray[Any]:
+    def predict_quantiles(self, X: MatrixLike, quantiles: ArrayLike = (0.05, 0.5, 0.95)) -> NDArray[Any]:
         """Return quantiles of the members' predictions.
 
         Parameters
@@ -193,13 +220,29 @@ class MLPEnsembleClassifier(ClassifierMixin, Ensemble):
     """
 
     _kind = MLPClassifier
+    estimator: MLPClassifier | None
+    estimators_: list[MLPClassifier]
     classes_: NDArray[Any]
+
+    if TYPE_CHECKING:  # as the base's, with the estimator's type
+
+        def __init__(
+            self,
+            estimator: MLPClassifier | None = None,
+            n_estimators: int = 10,
+            *,
+            bootstrap: bool = False,
+            random_state: RandomState = None,
+            n_threads: int | None = None,
+        ) -> None: ...
+        def score(self, X: MatrixLike, y: Any, sample_weight: ArrayLike | None = None) -> float:
+            """Return the accuracy."""
 
     def _keep(self, probe: Any) -> None:
         self.classes_ = probe.classes_
         self._decoder = probe  # unfitted, but for the classes
 
-    def predict_proba_members(self, X: Any) -> NDArray[Any]:
+    def predict_proba_members(self, X: MatrixLike) -> NDArray[Any]:
         """Return the probabilities that each member estimates.
 
         Parameters
@@ -233,7 +276,18 @@ class MLPEnsembleClassifier(ClassifierMixin, Ensemble):
         every[:, np.searchsorted(self.classes_, member.classes_)] = probabilities
         return every
 
-    def predict_proba(self, X: Any, return_std: bool = False) -> Any:
+    @overload
+    def predict_proba(self, X: MatrixLike, return_std: Literal[False] = False) -> NDArray[Any]: ...
+
+    @overload
+    def predict_proba(self, X: MatrixLike, return_std: Literal[True]) -> tuple[NDArray[Any], NDArray[Any]]: ...
+
+    @overload
+    def predict_proba(self, X: MatrixLike, return_std: bool) -> NDArray[Any] | tuple[NDArray[Any], NDArray[Any]]: ...
+
+    def predict_proba(
+        self, X: MatrixLike, return_std: bool = False
+    ) -> NDArray[Any] | tuple[NDArray[Any], NDArray[Any]]:
         """Estimate probabilities: the mean over the members.
 
         Parameters
@@ -253,7 +307,7 @@ class MLPEnsembleClassifier(ClassifierMixin, Ensemble):
         each = self.predict_proba_members(X)
         return (each.mean(axis=0), each.std(axis=0)) if return_std else each.mean(axis=0)
 
-    def predict_log_proba(self, X: Any) -> NDArray[Any]:
+    def predict_log_proba(self, X: MatrixLike) -> NDArray[Any]:
         """Return the logarithms of `predict_proba`.
 
         Parameters
@@ -269,7 +323,7 @@ class MLPEnsembleClassifier(ClassifierMixin, Ensemble):
         with np.errstate(divide="ignore"):  # a probability of 0 has the logarithm -inf
             return np.asarray(np.log(self.predict_proba(X)))
 
-    def predict(self, X: Any) -> NDArray[Any]:
+    def predict(self, X: MatrixLike) -> NDArray[Any]:
         """Predict class labels: those of the largest mean probability.
 
         Parameters

@@ -14,6 +14,7 @@ from fastbp.model.definition import problem_of
 from fastbp.model.model import passes_of
 from fastbp.network import Network
 from fastbp.validation.data import all_finite
+from fastbp.validation.matrix_like import MatrixLike
 from fastbp.validation.sparse_rows import as_dense, sparse_rows
 
 SPARSE_FORMATS = ("csr", "csc")
@@ -23,7 +24,7 @@ class Gradients:
     """The methods of an estimator that differentiate it."""
 
     def loss_gradient(
-        self: Any, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None = None
+        self: Any, X: MatrixLike, y: Any, sample_weight: ArrayLike | None = None
     ) -> tuple[float, list[NDArray[Any]], list[NDArray[Any]]]:
         """Return the loss of some data and its gradient, penalties included, at the model's parameters.
 
@@ -61,7 +62,7 @@ class Gradients:
         shaped.params[...] = grad
         return loss, list(shaped.weights), list(shaped.biases)
 
-    def input_gradient(self: Any, X: Any) -> NDArray[Any]:
+    def input_gradient(self: Any, X: MatrixLike) -> NDArray[Any]:
         """Return the derivative of each output neuron with respect to each input: what a prediction depends on.
 
         Parameters

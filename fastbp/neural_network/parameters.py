@@ -6,7 +6,6 @@ from numbers import Integral, Real
 from typing import Any, TypeVar
 
 import numpy as np
-from numpy.typing import NDArray
 
 from fastbp.functions.activations import OF_ONE_Z
 from fastbp.functions.names import LossName, same_elsewhere
@@ -229,26 +228,6 @@ feature_names_in_ : ndarray of shape (n_features,)
     Names of the features, if X had them.
 network_ : fastbp.Network
     The network inside."""
-
-
-class Fitted:
-    """The types of the attributes of a fitted estimator, for type checkers; `_ATTRIBUTES` says what they are."""
-
-    coefs_: list[NDArray[Any]]
-    intercepts_: list[NDArray[Any]]
-    loss_: float
-    loss_curve_: list[float]
-    best_loss_: float | None
-    validation_scores_: list[float] | None
-    best_validation_score_: float | None
-    validation_loss_curve_: list[float] | None
-    n_iter_: int
-    t_: int
-    n_layers_: int
-    n_outputs_: int
-    out_activation_: str
-    n_features_in_: int
-    feature_names_in_: NDArray[Any]
 
 
 def check_parameters(estimator: Any) -> None:

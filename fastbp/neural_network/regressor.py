@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import datetime
 from collections.abc import Callable
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -16,13 +16,14 @@ from fastbp.engine.objective import Objective
 from fastbp.engine.rows import Data
 from fastbp.functions.losses import LossFacts, facts_of_loss, reported_code
 from fastbp.functions.own import Activation, Loss
-from fastbp.neural_network import squares
+from fastbp.neural_network import squares, types
 from fastbp.neural_network.base import BaseMLP
 from fastbp.neural_network.errors import warn, warn_of_column
 from fastbp.neural_network.held_out import given
 from fastbp.neural_network.methods import fit_method, partial_fit_method
 from fastbp.neural_network.parameters import NETWORK_LOSSES, NETWORK_NAMES, REGRESSOR_CONSTRAINTS, documented
 from fastbp.validation.data import Targets, all_finite
+from fastbp.validation.matrix_like import MatrixLike
 
 _TIMES = (np.datetime64, np.timedelta64, datetime.date, datetime.time, datetime.timedelta)  # pandas' are of them
 
@@ -80,23 +81,29 @@ class MLPRegressor(RegressorMixin, BaseMLP):
     _kind_of_file = "regressor"
     _y_rules = {"y_numeric": True}  # noqa: RUF012 # see the base
 
+    loss: types.RegressorLossName | Loss
+    solver: types.RegressorSolver
+    output_activation: types.HiddenName | Activation | None
+    quantile: float
+    huber_slope: float
+
     def __init__(
         self,
-        loss: Any = "squared_error",
-        hidden_layer_sizes: Any = (100,),
-        activation: Any = "relu",
+        loss: types.RegressorLossName | Loss = "squared_error",
+        hidden_layer_sizes: types.Sizes = (100,),
+        activation: types.Hidden = "relu",
         *,
-        solver: str = "adam",
+        solver: types.RegressorSolver = "adam",
         alpha: float = 0.0001,
-        batch_size: int | str = "auto",
-        learning_rate: Any = "constant",
+        batch_size: types.BatchSize = "auto",
+        learning_rate: types.LearningRate = "constant",
         learning_rate_init: float = 0.001,
         power_t: float = 0.5,
         max_iter: int = 200,
         shuffle: bool = True,
-        random_state: Any = None,
+        random_state: types.RandomState = None,
         tol: float = 1e-4,
-        verbose: Any = False,
+        verbose: bool | int = False,
         warm_start: bool = False,
         momentum: float = 0.9,
         nesterovs_momentum: bool = True,
@@ -107,17 +114,17 @@ class MLPRegressor(RegressorMixin, BaseMLP):
         epsilon: float = 1e-8,
         n_iter_no_change: float = 10,
         max_fun: int = 15000,
-        output_activation: Any = None,
+        output_activation: types.HiddenName | Activation | None = None,
         quantile: float = 0.5,
         huber_slope: float = 1.0,
-        dtype: Any = None,
-        initializer: str = "auto",
-        dropout: Any = 0.0,
+        dtype: types.DType = None,
+        initializer: types.EstimatorInitializer = "auto",
+        dropout: types.Dropout = 0.0,
         l1_penalty: float = 0.0,
         clip_norm: float | None = None,
-        scoring: Any = None,
+        scoring: types.Scoring = None,
         warm_start_optimizer: bool = False,
-        weight_normalization: str = "auto",
+        weight_normalization: types.WeightNormalization = "auto",
         n_threads: int | None = None,
         progress: bool = False,
     ) -> None:
@@ -141,14 +148,14 @@ class MLPRegressor(RegressorMixin, BaseMLP):
     @fit_method
     def fit(
         self,
-        X: Any,
+        X: MatrixLike,
         y: Any,
         sample_weight: ArrayLike | None = None,
         *,
-        X_val: Any = None,
+        X_val: MatrixLike | None = None,
         y_val: Any = None,
         sample_weight_val: ArrayLike | None = None,
-        eval_set: Any = None,
+        eval_set: types.EvalSet = None,
     ) -> Self:
         """Fit the model to data.
 
@@ -186,7 +193,7 @@ class MLPRegressor(RegressorMixin, BaseMLP):
         return self._fit(X, y, sample_weight, incremental=False, given=validation)
 
     @partial_fit_method
-    def partial_fit(self, X: Any, y: Any, sample_weight: ArrayLike | None = None) -> Self:
+    def partial_fit(self, X: MatrixLike, y: Any, sample_weight: ArrayLike | None = None) -> Self:
         """Train one epoch on some data.
 
         Parameters
@@ -256,12 +263,11 @@ class MLPRegressor(RegressorMixin, BaseMLP):
         default = (*self._loss_facts.matching, "identity")[0]
         output = default if self.output_activation is None else self.output_activation
         parameter = {"huber": self.huber_slope, "quantile": self.quantile}
-        is_own = isinstance(self.loss, Loss)
         return {
             "out_activation": output.name if isinstance(output, Activation) else output,
             "output": NETWORK_NAMES.get(output, output) if isinstance(output, str) else output,
-            "loss": self.loss if is_own else NETWORK_LOSSES[self.loss],
-            "loss_parameter": None if is_own else parameter.get(self.loss),
+            "loss": self.loss if isinstance(self.loss, Loss) else NETWORK_LOSSES[self.loss],
+            "loss_parameter": None if isinstance(self.loss, Loss) else parameter.get(self.loss),
         }
 
     def _objective(self, with_penalties: bool = True) -> Objective:
@@ -273,7 +279,7 @@ class MLPRegressor(RegressorMixin, BaseMLP):
 
     # --- predictions --------------------------------------------------------------------------------------------------
 
-    def predict(self, X: Any) -> NDArray[Any]:
+    def predict(self, X: MatrixLike) -> NDArray[Any]:
         """Predict targets.
 
         Parameters
@@ -288,6 +294,11 @@ class MLPRegressor(RegressorMixin, BaseMLP):
         """
         out = self._outputs(X)
         return out.ravel() if out.shape[1] == 1 else out
+
+    if TYPE_CHECKING:  # scikit-learn's has no types
+
+        def score(self, X: MatrixLike, y: Any, sample_weight: ArrayLike | None = None) -> float:
+            """Return the coefficient of determination."""
 
     def _decoded_targets(self, data: Data) -> NDArray[Any]:
         """Return targets as `predict` returns them."""

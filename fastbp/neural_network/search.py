@@ -24,12 +24,14 @@ from fastbp.neural_network.classifier import MLPClassifier
 from fastbp.neural_network.regressor import MLPRegressor
 from fastbp.neural_network.stochastic import StochasticFit
 from fastbp.neural_network.together import Lessons, SideBySide
+from fastbp.neural_network.types import Search
+from fastbp.validation.matrix_like import MatrixLike
 
 _MOST_SEED = np.iinfo(np.int32).max
 _PLAIN = str | bool | int | float | np.number | np.bool_ | None | type
 
 
-class MLPGridSearchCV(GridSearchCV):
+class MLPGridSearchCV(Search, GridSearchCV):
     """scikit-learn's ``GridSearchCV`` for the estimators of this module: the same results, sooner.
 
     All points and folds are trained side by side, one thread for each, while Python checks, scores and records others.
@@ -107,7 +109,7 @@ class MLPGridSearchCV(GridSearchCV):
     True
     """
 
-    def fit(self, X: Any, y: Any = None, **params: Any) -> Self:
+    def fit(self, X: MatrixLike, y: Any = None, **params: Any) -> Self:
         """Train all points on all folds, and the best one on all data.
 
         Parameters

@@ -12,7 +12,7 @@ import pkgutil
 from collections.abc import Callable
 from numbers import Number, Real
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, Protocol, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -81,6 +81,13 @@ Interval, Options, StrOptions, InvalidParameterError, validate_parameter_constra
 # ---- The frame of a fit --------------------------------------------------------------------------------------------
 
 
+_Method = TypeVar("_Method", bound=Callable[..., Any])
+
+
+class _FitContext(Protocol):
+    def __call__(self, *, prefer_skip_nested_validation: bool) -> Callable[[_Method], _Method]: ...
+
+
 def _decorates(fit_context: Any) -> bool:
     class Estimator:
         def _validate_params(self) -> None:
@@ -117,6 +124,7 @@ def _is_fitted(estimator: Any) -> bool:
     return True
 
 
+fit_context: _FitContext
 (fit_context,) = _theirs(_decorates, "sklearn.base:_fit_context") or (_own_fit_context,)
 
 

@@ -9,7 +9,7 @@ from os import PathLike
 from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike, DTypeLike, NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from fastbp import validation
 from fastbp.functions.names import LossName
@@ -27,6 +27,7 @@ from fastbp.nielsen.costs import (
 from fastbp.nielsen.epochs import CompiledEpochs, Monitor, Monitoring, PlainEpochs, Watched, row_network
 from fastbp.nielsen.files import read_document, write_document
 from fastbp.system.alone import alone
+from fastbp.validation.numbers import FloatDType
 
 __all__ = ["Network", "load"]
 
@@ -86,7 +87,7 @@ class Network:
     biases: list[NDArray[Any]]
     _rows: RowNetwork | None = None  # the network whose kernels do the work; see _row_network
 
-    def __init__(self, sizes: Sequence[int], cost: Any = None, *, dtype: DTypeLike = "float64") -> None:
+    def __init__(self, sizes: Sequence[int], cost: Any = None, *, dtype: FloatDType = "float64") -> None:
         self.num_layers = len(validation.layer_sizes(sizes))
         self.sizes = sizes
         self.dtype = validation.network_dtype(dtype)

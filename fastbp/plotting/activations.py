@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,6 +16,10 @@ from fastbp.model.definition import checked_network
 from fastbp.model.model import Model
 from fastbp.plotting.canvas import COLORS, MARKERS
 from fastbp.plotting.display import Display
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.lines import Line2D
 
 _POINTS = 241
 
@@ -44,12 +48,18 @@ class ActivationDisplay(Display):
     0.25
     """
 
+    lines_: list[Line2D]
+
     def __init__(self, z: NDArray[Any], curves: dict[str, tuple[NDArray[Any], NDArray[Any]]]) -> None:
         self.z, self.curves = z, curves
 
     @classmethod
     def from_names(
-        cls, names: Sequence[ActivationName | Activation], *, limits: tuple[float, float] = (-4.0, 4.0), ax: Any = None
+        cls,
+        names: Sequence[ActivationName | Activation],
+        *,
+        limits: tuple[float, float] = (-4.0, 4.0),
+        ax: Axes | None = None,
     ) -> ActivationDisplay:
         """Draw activations by name, or one's own.
 
@@ -75,7 +85,7 @@ class ActivationDisplay(Display):
 
     @classmethod
     def from_network(
-        cls, net: Model, *, limits: tuple[float, float] = (-4.0, 4.0), ax: Any = None
+        cls, net: Model, *, limits: tuple[float, float] = (-4.0, 4.0), ax: Axes | None = None
     ) -> ActivationDisplay:
         """Draw the activations of a network, each once.
 

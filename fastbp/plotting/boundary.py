@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -14,7 +14,12 @@ from fastbp.model.model import Model
 from fastbp.plotting.canvas import MARKERS, pyplot
 from fastbp.plotting.classes import class_numbers, class_scores
 from fastbp.plotting.display import Display
+from fastbp.validation.matrix_like import MatrixLike
 from fastbp.validation.sparse_rows import as_dense
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.collections import PathCollection
 
 _FEATURES = ("feature 1 (unit of X)", "feature 2 (unit of X)")
 # colours of Okabe and Ito, as in `canvas`, and a grey
@@ -66,6 +71,8 @@ class DecisionBoundaryDisplay(Display):
     (100, 100)
     """
 
+    points_: list[PathCollection]
+
     def __init__(
         self,
         boundary: Any,
@@ -84,10 +91,10 @@ class DecisionBoundaryDisplay(Display):
     def from_network(
         cls,
         net: Model,
-        X: ArrayLike,
+        X: MatrixLike,
         y: ArrayLike | None = None,
         *,
-        ax: Any = None,
+        ax: Axes | None = None,
         grid_resolution: int = 100,
         eps: float = 0.5,
         class_names: tuple[str, ...] | None = None,
@@ -131,10 +138,10 @@ class DecisionBoundaryDisplay(Display):
     def from_estimator(
         cls,
         estimator: Any,
-        X: ArrayLike,
+        X: MatrixLike,
         y: ArrayLike | None = None,
         *,
-        ax: Any = None,
+        ax: Axes | None = None,
         grid_resolution: int = 100,
         eps: float = 0.5,
         class_names: tuple[str, ...] | None = None,
@@ -178,7 +185,7 @@ class DecisionBoundaryDisplay(Display):
         points: NDArray[Any],
         X: Any,
         y: ArrayLike | None,
-        ax: Any,
+        ax: Axes | None,
         grid_resolution: int,
         eps: float,
         class_names: tuple[str, ...] | None,
@@ -280,7 +287,7 @@ def _margins(scores: NDArray[Any]) -> NDArray[Any]:
     return margins
 
 
-def _plane(X: ArrayLike, n_features: int) -> NDArray[Any]:
+def _plane(X: MatrixLike, n_features: int) -> NDArray[Any]:
     """Return the points (n, 2)."""
     points = np.asarray(X, float)
     if n_features != 2:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from matplotlib.axes import Axes
+    from matplotlib.axes import Axes as Axes  # also for rooms above, which import no matplotlib
 
 # Colours of Okabe and Ito, "Color universal design" (2008), which colour-blind readers can tell apart; each goes with a
 # line style and a marker of its own, so that a print in grey can be read as well.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -12,6 +12,12 @@ from fastbp.model.definition import checked_network
 from fastbp.model.model import Model
 from fastbp.plotting.classes import class_numbers, class_scores
 from fastbp.plotting.display import Display
+from fastbp.validation.matrix_like import MatrixLike
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.image import AxesImage
+    from matplotlib.text import Text
 
 _LEAST_CELL = 0.4  # inches
 _WIDE_TABLE = 4.0
@@ -52,11 +58,15 @@ class ConfusionDisplay(Display):
            [0, 1, 1]])
     """
 
+    image_: AxesImage
+    confusion_: Any
+    text_: dict[tuple[int, int], Text]
+
     def __init__(self, counts: NDArray[np.int64], class_names: Sequence[Any]) -> None:
         self.counts, self.class_names = counts, list(class_names)
 
     @classmethod
-    def from_network(cls, net: Model, X: ArrayLike, y: ArrayLike, *, ax: Any = None) -> ConfusionDisplay:
+    def from_network(cls, net: Model, X: MatrixLike, y: ArrayLike, *, ax: Axes | None = None) -> ConfusionDisplay:
         """Count and draw the mistakes of a network.
 
         Parameters
@@ -82,7 +92,7 @@ class ConfusionDisplay(Display):
         return cls.from_predictions(y, scores.argmax(axis=1), classes=range(scores.shape[1]), ax=ax)
 
     @classmethod
-    def from_estimator(cls, estimator: Any, X: ArrayLike, y: ArrayLike, *, ax: Any = None) -> ConfusionDisplay:
+    def from_estimator(cls, estimator: Any, X: MatrixLike, y: ArrayLike, *, ax: Axes | None = None) -> ConfusionDisplay:
         """Count and draw the mistakes of a fitted classifier.
 
         Parameters
@@ -104,7 +114,7 @@ class ConfusionDisplay(Display):
 
     @classmethod
     def from_predictions(
-        cls, y: ArrayLike, predictions: ArrayLike, *, classes: Sequence[Any], ax: Any = None
+        cls, y: ArrayLike, predictions: ArrayLike, *, classes: Sequence[Any], ax: Axes | None = None
     ) -> ConfusionDisplay:
         """Count and draw the mistakes of any classifier.
 

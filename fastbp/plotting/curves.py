@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from fastbp.plotting.display import Display
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.lines import Line2D
 
 LOSS = "loss (mean cost per sample)"
 
@@ -61,6 +65,8 @@ class HistoryDisplay(Display):
     'epoch'
     """
 
+    lines_: list[Line2D]
+
     def __init__(
         self,
         training: ArrayLike,
@@ -76,7 +82,7 @@ class HistoryDisplay(Display):
         self.best_epoch, self.best_label = best_epoch, best_label
 
     @classmethod
-    def from_history(cls, history: LossRecord, *, ax: Any = None) -> HistoryDisplay:
+    def from_history(cls, history: LossRecord, *, ax: Axes | None = None) -> HistoryDisplay:
         """Draw the loss of a fit.
 
         Parameters
@@ -94,7 +100,7 @@ class HistoryDisplay(Display):
         return cls(history.loss, history.val_loss, best_epoch=history.best_epoch).plot(ax)
 
     @classmethod
-    def from_estimator(cls, estimator: Any, *, ax: Any = None) -> HistoryDisplay:
+    def from_estimator(cls, estimator: Any, *, ax: Axes | None = None) -> HistoryDisplay:
         """Draw the loss of a fitted `MLPClassifier` or `MLPRegressor`, fastbp's or scikit-learn's.
 
         With validation data given to `fit` their loss is drawn too, and with early stopping the epoch of the best score

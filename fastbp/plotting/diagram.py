@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from itertools import accumulate, pairwise
-from typing import Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -17,6 +17,11 @@ from fastbp.model.trace import Trace
 from fastbp.plotting.canvas import NEGATIVE, POSITIVE, pyplot
 from fastbp.plotting.display import Display
 from fastbp.plotting.number_places import number_places
+from fastbp.validation.matrix_like import MatrixLike
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.patches import FancyArrowPatch
 
 _MOST_WEIGHTS = 60  # whose numbers a page has room for
 _RADIUS = 0.27
@@ -62,13 +67,15 @@ class NetworkDisplay(Display):
     3
     """
 
+    arrows_: list[FancyArrowPatch]
+
     def __init__(
         self,
         sizes: tuple[int, ...],
         x: NDArray[Any],
         trace: Trace,
         numbers: list[tuple[NDArray[Any], NDArray[Any]]],
-        arrows: str,
+        arrows: Literal["weights", "steps"],
     ) -> None:
         self.sizes, self.x, self.trace, self.numbers, self.arrows = sizes, x, trace, numbers, arrows
 
@@ -76,12 +83,12 @@ class NetworkDisplay(Display):
     def from_network(
         cls,
         net: Model,
-        X: ArrayLike,
+        X: MatrixLike,
         Y: ArrayLike,
         *,
-        arrows: str = "weights",
+        arrows: Literal["weights", "steps"] = "weights",
         learning_rate: float = 1.0,
-        ax: Any = None,
+        ax: Axes | None = None,
     ) -> NetworkDisplay:
         """Draw a network and one sample.
 

@@ -5,9 +5,13 @@ from __future__ import annotations
 import re
 import textwrap
 from abc import ABC, abstractmethod
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self, cast
 
 from fastbp.plotting.canvas import axes_or_new
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 # What stands in a docstring for each of these names, when it is alone on a line and in braces.  Whoever asks for the
 # documentation, by `help` for instance, gets the text.
@@ -45,8 +49,8 @@ class Display(ABC):
         The figure of the axes.
     """
 
-    ax_: Any
-    figure_: Any
+    ax_: Axes
+    figure_: Figure
 
     def __init_subclass__(cls) -> None:
         """Put the shared texts into the documentation of a subclass."""
@@ -56,7 +60,7 @@ class Display(ABC):
             if isinstance(member, classmethod):
                 member.__func__.__doc__ = _with_shared_texts(member.__func__.__doc__, cls)
 
-    def plot(self, ax: Any = None) -> Self:
+    def plot(self, ax: Axes | None = None) -> Self:
         """Draw into axes, or into a new figure.
 
         Parameters
@@ -79,7 +83,7 @@ class Display(ABC):
         is_new = ax is None
         ax = axes_or_new(ax, self._figure_size())
         self._draw(ax, is_new)
-        self.ax_, self.figure_ = ax, ax.figure
+        self.ax_, self.figure_ = ax, cast("Figure", ax.figure)  # within a figure of several parts, one of them
         return self
 
     def _figure_size(self) -> tuple[float, float]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,6 +11,10 @@ from fastbp.model.definition import checked_network
 from fastbp.model.model import Model
 from fastbp.plotting.display import Display
 from fastbp.plotting.mosaic import as_images, draw_images
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.image import AxesImage
 
 _MOST_IMAGES = 400
 
@@ -38,11 +42,15 @@ class FirstLayerDisplay(Display):
     (6, 8, 8)
     """
 
+    images_: list[AxesImage]
+
     def __init__(self, images: NDArray[Any]) -> None:
         self.images = images
 
     @classmethod
-    def from_network(cls, net: Model, *, shape: tuple[int, int] | None = None, ax: Any = None) -> FirstLayerDisplay:
+    def from_network(
+        cls, net: Model, *, shape: tuple[int, int] | None = None, ax: Axes | None = None
+    ) -> FirstLayerDisplay:
         """Draw the first layer of a network.
 
         Parameters
@@ -65,7 +73,7 @@ class FirstLayerDisplay(Display):
 
     @classmethod
     def from_estimator(
-        cls, estimator: Any, *, shape: tuple[int, int] | None = None, ax: Any = None
+        cls, estimator: Any, *, shape: tuple[int, int] | None = None, ax: Axes | None = None
     ) -> FirstLayerDisplay:
         """Draw the first layer of a fitted `MLPClassifier` or `MLPRegressor`, fastbp's or scikit-learn's.
 

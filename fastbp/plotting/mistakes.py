@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -14,6 +14,11 @@ from fastbp.model.model import Model
 from fastbp.plotting.classes import class_numbers, class_scores
 from fastbp.plotting.display import Display
 from fastbp.plotting.mosaic import Grid, as_images, draw_images
+from fastbp.validation.matrix_like import MatrixLike
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.image import AxesImage
 
 _SHORT_NAME = 5  # letters of names of which two stand in one line
 
@@ -49,6 +54,8 @@ class MistakesDisplay(Display):
     (8, 8, 8)
     """
 
+    images_: list[AxesImage]
+
     def __init__(
         self,
         images: NDArray[Any],
@@ -64,12 +71,12 @@ class MistakesDisplay(Display):
     def from_network(
         cls,
         net: Model,
-        X: ArrayLike,
+        X: MatrixLike,
         y: ArrayLike,
         *,
         n_images: int = 10,
         shape: tuple[int, int] | None = None,
-        ax: Any = None,
+        ax: Axes | None = None,
     ) -> MistakesDisplay:
         """Draw the worst mistakes of a network.
 
@@ -101,12 +108,12 @@ class MistakesDisplay(Display):
     def from_estimator(
         cls,
         estimator: Any,
-        X: ArrayLike,
+        X: MatrixLike,
         y: ArrayLike,
         *,
         n_images: int = 10,
         shape: tuple[int, int] | None = None,
-        ax: Any = None,
+        ax: Axes | None = None,
     ) -> MistakesDisplay:
         """Draw the worst mistakes of a fitted classifier.
 
@@ -134,14 +141,14 @@ class MistakesDisplay(Display):
     @classmethod
     def from_predictions(
         cls,
-        X: ArrayLike,
+        X: MatrixLike,
         y: ArrayLike,
         outputs: ArrayLike,
         *,
         class_names: Sequence[Any] | None = None,
         n_images: int = 10,
         shape: tuple[int, int] | None = None,
-        ax: Any = None,
+        ax: Axes | None = None,
     ) -> MistakesDisplay:
         """Draw the worst mistakes of any classifier.
 

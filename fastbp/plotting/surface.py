@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -14,6 +14,11 @@ from fastbp.model.definition import checked_network, settings_of
 from fastbp.model.model import Model, from_params, passes_of
 from fastbp.plotting.canvas import pyplot
 from fastbp.plotting.display import Display
+from fastbp.validation.matrix_like import MatrixLike
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.contour import QuadContourSet
 
 
 class ErrorSurfaceDisplay(Display):
@@ -49,6 +54,8 @@ class ErrorSurfaceDisplay(Display):
     (51, 2)
     """
 
+    contours_: QuadContourSet
+
     def __init__(
         self,
         first: NDArray[Any],
@@ -63,14 +70,14 @@ class ErrorSurfaceDisplay(Display):
     def from_network(
         cls,
         net: Model,
-        X: ArrayLike,
+        X: MatrixLike,
         Y: ArrayLike,
         *,
         parameters: tuple[int, int] = (0, 1),
         path: WeightHistory | ArrayLike | None = None,
         limits: tuple[tuple[float, float], tuple[float, float]] | None = None,
         resolution: int = 81,
-        ax: Any = None,
+        ax: Axes | None = None,
     ) -> ErrorSurfaceDisplay:
         """Work out the cost over two parameters, all others as they are, and draw it.
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -13,6 +13,10 @@ from fastbp.model.definition import checked_network
 from fastbp.model.model import Model
 from fastbp.plotting.canvas import pyplot
 from fastbp.plotting.display import Display
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.lines import Line2D
 
 
 class GradientTimesDisplay(Display):
@@ -39,6 +43,8 @@ class GradientTimesDisplay(Display):
     ('log', 'log')
     """
 
+    lines_: list[Line2D]
+
     def __init__(self, n_params: ArrayLike, backpropagation: ArrayLike, perturbation: ArrayLike) -> None:
         self.n_params = np.asarray(n_params)
         self.backpropagation = np.asarray(backpropagation, float)
@@ -46,7 +52,7 @@ class GradientTimesDisplay(Display):
 
     @classmethod
     def from_networks(
-        cls, networks: Sequence[Model], *, n_rows: int = 100, n_threads: int | None = None, ax: Any = None
+        cls, networks: Sequence[Model], *, n_rows: int = 100, n_threads: int | None = None, ax: Axes | None = None
     ) -> GradientTimesDisplay:
         """Measure and draw.
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -11,6 +11,10 @@ from numpy.typing import ArrayLike
 from fastbp.inspection.weight_history import WeightHistory, parameter_sample
 from fastbp.plotting.canvas import style
 from fastbp.plotting.display import Display
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.lines import Line2D
 
 _MOST_LINES = 1000  # more lines than these cover each other, and take seconds to draw
 
@@ -42,13 +46,15 @@ class WeightHistoryDisplay(Display):
     13
     """
 
+    lines_: list[Line2D]
+
     def __init__(self, values: ArrayLike, names: Sequence[str]) -> None:
         self.values = np.asarray(values)
         self.names = list(names)
 
     @classmethod
     def from_history(
-        cls, weight_history: WeightHistory, *, sample: int | None = None, seed: int = 0, ax: Any = None
+        cls, weight_history: WeightHistory, *, sample: int | None = None, seed: int = 0, ax: Axes | None = None
     ) -> WeightHistoryDisplay:
         """Draw what a callback recorded.
 

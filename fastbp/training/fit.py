@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 
 from fastbp.engine.rows import Data
 from fastbp.model.checks import checked_data
@@ -36,9 +36,10 @@ from fastbp.training.steps import Steps
 from fastbp.training.trained import TrainedModel, training_state_of
 from fastbp.training.whole_batch import Iterations, WholeBatchOptimizer
 from fastbp.validation.arrays import column_names, require_columns
+from fastbp.validation.matrix_like import MatrixLike
 
 
-def fit(net: TrainedModel, X: ArrayLike, data: Any, plan: Plan) -> History:
+def fit(net: TrainedModel, X: MatrixLike, data: Any, plan: Plan) -> History:
     """Train a network; see `fastbp.Network.fit`.
 
     `data` are valid rows, targets and weights, and `X` what the rows were made of, which may have names of columns.
@@ -46,7 +47,7 @@ def fit(net: TrainedModel, X: ArrayLike, data: Any, plan: Plan) -> History:
     return alone(net, "fit", functools.partial(_fit, net, X, data, plan))
 
 
-def _fit(net: TrainedModel, X: ArrayLike, data: Any, plan: Plan) -> History:
+def _fit(net: TrainedModel, X: MatrixLike, data: Any, plan: Plan) -> History:
     """Do that, while no other training of the network runs."""
     require_writable(net)
     names = column_names(X) or net.feature_names

@@ -5,10 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from types import MappingProxyType
-from typing import Any, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    from fastbp.plotting.canvas import Axes
 
 STOPPED_BY = ("epochs", "early_stopping", "tolerance", "callback")  # why a whole fit ended
 
@@ -21,8 +24,23 @@ class Epoch(NamedTuple):
     columns: Mapping[str, float] = MappingProxyType({})  # what else a whole-batch optimizer records
 
 
+class _Columns:
+    """The columns that only some optimizers record, for type checkers: a misspelt name is none of them.
+
+    Those of an optimizer of one's own are seen by ``history.as_dict()["name"]``.
+    """
+
+    gradient_norm: NDArray[np.float64]
+    evaluations: NDArray[np.float64]
+    mu: NDArray[np.float64]
+    tries: NDArray[np.float64]
+    gamma: NDArray[np.float64]
+    alpha: NDArray[np.float64]
+    beta: NDArray[np.float64]
+
+
 @dataclass
-class History:
+class History(_Columns):
     """The record of a fit.
 
     Whole-batch optimizers such as `LBFGS` have no learning rate and record more: each of their columns is an attribute
@@ -67,13 +85,16 @@ class History:
         """Take the state; version 0.1.0 knows no further columns."""
         vars(self).update({"_columns": {}} | state)
 
-    def __getattr__(self, name: str) -> NDArray[np.float64]:
-        """Return a column that only some optimizers have."""
-        if name.startswith("_"):
-            raise AttributeError(name)
-        if name not in self._columns:
-            raise AttributeError(f"a History of this fit has no {name!r}; its columns are {', '.join(self.as_dict())}")
-        return np.array(self._columns[name])
+    if not TYPE_CHECKING:  # which would take any name
+
+        def __getattr__(self, name: str) -> NDArray[np.float64]:
+            """Return a column that only some optimizers have."""
+            if name.startswith("_"):
+                raise AttributeError(name)
+            if name not in self._columns:
+                columns = ", ".join(self.as_dict())
+                raise AttributeError(f"a History of this fit has no {name!r}; its columns are {columns}")
+            return np.array(self._columns[name])
 
     @property
     def loss(self) -> NDArray[np.float64]:
@@ -131,7 +152,7 @@ class History:
             columns["val_loss"] = self.val_loss
         return columns | {name: np.array(values) for name, values in self._columns.items()}
 
-    def plot(self, ax: Any = None) -> Any:
+    def plot(self, ax: Axes | None = None) -> Axes:
         """Draw loss against epoch with matplotlib and return the axes; see `fastbp.plotting.HistoryDisplay`.
 
         Parameters

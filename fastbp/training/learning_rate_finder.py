@@ -22,6 +22,7 @@ from fastbp.training.optimizers import Adam, Optimizer, require_optimizer
 from fastbp.training.plan import batch_rows_for
 from fastbp.training.state import fresh_state
 from fastbp.training.steps import Steps
+from fastbp.validation.matrix_like import MatrixLike
 
 _SMOOTHING = 0.9  # share of the old mean in the running mean of the loss
 _BLOWN_UP = 4.0  # the trial ends when the smoothed loss is this many times its lowest value
@@ -55,7 +56,7 @@ class LearningRateRange:
 
 def find_learning_rate(
     net: Model,
-    X: ArrayLike,
+    X: MatrixLike,
     Y: ArrayLike,
     *,
     optimizer: Optimizer | None = None,

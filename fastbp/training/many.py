@@ -34,23 +34,27 @@ from fastbp.training.saved_fit import SavedFit
 from fastbp.training.state import TrainingDivergedError
 from fastbp.training.trained import TrainedModel, history_of, training_state_of
 from fastbp.training.whole_batch import WholeBatchOptimizer
+from fastbp.validation.matrix_like import MatrixLike
 
 _MOST_SHOWN = 10  # networks named in a warning
 
 
+_Validation = tuple[MatrixLike, ArrayLike] | tuple[MatrixLike, ArrayLike, ArrayLike]
+
+
 def fit_many(
     networks: Sequence[TrainedModel],
-    X: ArrayLike | Sequence[ArrayLike],
+    X: MatrixLike | Sequence[MatrixLike],
     Y: ArrayLike | Sequence[ArrayLike],
     *,
     epochs: int | Sequence[int] = 30,
-    batch_size: int | Literal["auto"] | Sequence[Any] | None = "auto",
-    optimizer: Optimizer | WholeBatchOptimizer | Sequence[Any] | None = None,
+    batch_size: int | Literal["auto"] | Sequence[int | Literal["auto"] | None] | None = "auto",
+    optimizer: Optimizer | WholeBatchOptimizer | Sequence[Optimizer | WholeBatchOptimizer | None] | None = None,
     shuffle: bool | Sequence[bool] = True,
     seed: int | Sequence[int | None] | None = None,
     rows: Sequence[ArrayLike | None] | None = None,
     sample_weight: ArrayLike | Sequence[ArrayLike] | None = None,
-    validation_data: Any = None,
+    validation_data: _Validation | Sequence[_Validation | None] | None = None,
     validation_rows: Sequence[ArrayLike | None] | None = None,
     early_stopping: EarlyStopping | Sequence[EarlyStopping | None] | None = None,
     tol: float | Sequence[float | None] | None = None,

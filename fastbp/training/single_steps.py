@@ -35,6 +35,7 @@ from fastbp.training.steps import prepare_frame
 from fastbp.training.trained import TrainedModel
 from fastbp.validation.arrays import column_names
 from fastbp.validation.data import Targets
+from fastbp.validation.matrix_like import MatrixLike
 from fastbp.validation.sparse_rows import Rows, SparseRows
 
 _MOST_COPIED = 1 << 12  # elements that are copied: more of them are quicker described where they lie
@@ -59,7 +60,7 @@ class Stepper:
 
     def step(
         self,
-        X: ArrayLike,
+        X: MatrixLike,
         Y: ArrayLike,
         sample_weight: ArrayLike | None = None,
         optimizer: Optimizer | None = None,

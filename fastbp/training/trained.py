@@ -15,7 +15,8 @@ from fastbp.training.state import TrainingState
 class TrainedModel(OutputDerivatives, SampleDerivatives, SecondOrder, DerivativesByInputs):
     """The part of a `fastbp.Network` that remembers its training."""
 
-    history: History | None = None  # of the last fit
+    # Of the last fit, and None before it: Any, so that nobody has to ask a network that was fitted whether it was.
+    history: History | Any = None
     _training_state: TrainingState | None = None  # from which another fit goes on
 
     def __setstate__(self, state: dict[str, Any]) -> None:
@@ -31,8 +32,9 @@ class TrainedModel(OutputDerivatives, SampleDerivatives, SecondOrder, Derivative
 
 def history_of(net: TrainedModel) -> History:
     """Return the record of the last fit, of a network that was fitted."""
-    assert net.history is not None
-    return net.history
+    history: History | None = net.history
+    assert history is not None
+    return history
 
 
 def training_state_of(net: TrainedModel) -> TrainingState | None:

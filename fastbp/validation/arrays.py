@@ -12,7 +12,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-DTYPES = ("float32", "float64")
+from fastbp.functions.names import DTypeName
+
+DTYPES: tuple[DTypeName, ...] = ("float32", "float64")
 _REAL = "iubf"  # kinds of dtypes that hold real numbers
 _MOST_NAMES = 3  # columns that a message lists
 

@@ -9,7 +9,10 @@ from typing import Any
 
 import numpy as np
 
+from fastbp.functions.names import DTypeName
 from fastbp.validation.arrays import DTYPES
+
+FloatDType = DTypeName | type[float] | type[np.float32] | np.dtype[Any]  # as the argument of a network
 
 
 def positive_integer(value: Any, argument: str, least: int = 1) -> int:
