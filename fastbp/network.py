@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import timedelta
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 from numpy.typing import ArrayLike
 
@@ -120,6 +120,7 @@ class Network(TrainedModel, ExportedModel):
         checkpoint: PathLike | None = None,
         checkpoint_every: int | timedelta = 1,
         resume: bool = False,
+        metrics: Mapping[str, str | Callable[..., Any]] | None = None,
     ) -> History:
         """Train a network by mini-batch gradient descent, or by an optimizer that looks at all rows in every step.
 
@@ -152,7 +153,7 @@ class Network(TrainedModel, ExportedModel):
             over (its number of rows times the mean weight of all n rows), so that on average a step follows the
             gradient of ``loss_value(X, Y, sample_weight)``, whatever the size of the mini-batches.
         early_stopping : EarlyStopping, optional
-            When to stop by the validation loss.
+            When to stop by the validation loss or by a metric.
         tol : float, optional
             Stop when the Euclidean norm of the gradient over all data is not above this.  Full-batch training looks at
             it before each step, mini-batch training after each epoch at the price of one more gradient.
@@ -177,18 +178,28 @@ class Network(TrainedModel, ExportedModel):
             fit, of a schedule of your own its learning rates.  Only `epochs` may be another, unless a schedule spans
             them; `optimizer` may be left out, unless its schedule is your own.
 
+        metrics : dict of str to str or callable, optional
+            What else to record after each epoch, by names of your own: ``{"accuracy": "accuracy"}``.  Of validation
+            data, if there are any: ``history.metrics["val_accuracy"]``; else of all rows that are trained on, with the
+            parameters after the epoch: ``history.metrics["accuracy"]``.  Each is one of these, see the notes:
+
+            - the name of one of scikit-learn's scorers, such as ``"neg_log_loss"``;
+            - a scorer, called as ``scorer(estimator, X, y)``, such as those of ``sklearn.metrics.make_scorer``;
+            - a function, called as ``f(Y_true, Y_pred)``.
+
         Returns
         -------
         History
-            Loss, validation loss, learning rate and time of each epoch, and why training ended.  It is `net.history` as
-            well, also while the fit runs and when an exception ends it.
+            Loss, validation loss, learning rate, metrics and time of each epoch, and why training ended.  It is
+            `net.history` as well, also while the fit runs and when an exception ends it.
 
         Raises
         ------
         TypeError, ValueError, OSError, RuntimeError
             For a wrong argument, or while the network is trained already; it is unchanged.  A TypeError also where a
-            callback returns neither a bool nor None, and an OSError where a checkpoint cannot be written, for instance
-            on a full disk: the one before it is whole, and the network is that of the last finished step.
+            callback returns neither a bool nor None or a metric no number, a RuntimeError where a metric raises an
+            exception, with the network as it is after the epoch, and an OSError where a checkpoint cannot be written,
+            for instance on a full disk: the one before it is whole, and the network is that of the last finished step.
         FileError
             If a checkpoint to resume from is damaged; the network is unchanged.
         TrainingDivergedError
@@ -201,7 +212,19 @@ class Network(TrainedModel, ExportedModel):
         1024 rows; a step of one block is always finished.
 
         Short epochs are trained together, some 50 ms at a time, with the same numbers, unless something is to happen
-        after each: validation, a callback, a checkpoint, `tol` with mini-batches, a schedule of one's own.
+        after each: validation, metrics, a callback, a checkpoint, `tol` with mini-batches, a schedule of one's own.
+
+        A function in `metrics` gets the targets and what `predict` returns, in the network's dtype: both of shape (n,)
+        for one output, else both (n, n_outputs); integer labels stay (n,).  The same outputs are there for all metrics
+        and cannot be written to.
+
+        A scorer gets an estimator, which is a classifier where outputs are probabilities (softmax or sigmoid) and
+        targets are labels or nothing but 0 and 1.  Then `y` is the labels: of one output 0 and 1, predicted above 1/2;
+        of several the place of the single 1 in each row and of the largest output; or 0 and 1 (n, n_outputs), where
+        rows have other than one 1.  `predict_proba` is the outputs; those of several sigmoids, of classes that exclude
+        each other, are divided by their sum.  Else it is a regressor, whose `predict` is the outputs.
+
+        Weights of the rows are passed as `sample_weight` to functions and scorers that take it.  A value may be NaN.
 
         Examples
         --------
@@ -229,6 +252,7 @@ class Network(TrainedModel, ExportedModel):
             checkpoint=checkpoint,
             checkpoint_every=checkpoint_every,  # type: ignore[arg-type]
             resume=resume,
+            metrics=metrics,
         )
         return fit(self, X, data, plan)
 

@@ -45,6 +45,8 @@ IMPORTERS = {
         "neural_network",
         "digits",
         "plotting",
+        "training.metrics",
+        "training.scorers",
         "dask.estimator_base",
         "dask.estimators",
         "dask.scores",

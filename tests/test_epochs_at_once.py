@@ -188,7 +188,7 @@ def test_what_happens_between_epochs_makes_single_calls(calls, tmp_path):
     assert calls == [18]
     for settings in (
         {"callbacks": [nothing]}, {"validation_data": (X, X[:, :1])}, {"tol": 0.0},
-        {"checkpoint": tmp_path / "checkpoint"},
+        {"checkpoint": tmp_path / "checkpoint"}, {"metrics": {"mean": lambda Y, outputs: outputs.mean()}},
     ):  # fmt: skip
         calls.clear()
         assert same_bits(fit_of(**settings).params, together.params)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 import math
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -15,6 +14,7 @@ from sklearn.model_selection import train_test_split
 
 from fastbp.engine.batch_cost import BatchCost
 from fastbp.engine.rows import Data
+from fastbp.training.metrics import takes_weights
 from fastbp.validation.sparse_rows import SparseRows
 
 # --- passed to `fit` --------------------------------------------------------------------------------------------------
@@ -173,7 +173,8 @@ class ScorerOfRows:
         self._scorer = check_scoring(estimator, scoring)
         self._data, self._y = data, y
         self._probe = _without_feature_names(estimator)
-        self._weights = {"sample_weight": data.sample_weight} if self._passes_weights() else {}
+        passes_weights = data.sample_weight is not None and takes_weights(self._scorer)
+        self._weights = {"sample_weight": data.sample_weight} if passes_weights else {}
 
     def __call__(self) -> float:
         """Return the score."""
@@ -181,16 +182,6 @@ class ScorerOfRows:
         # a copy: a scorer may change in place what SciPy gives it
         X = data.X.to_scipy().copy() if isinstance(data.X, SparseRows) else data.X
         return float(self._scorer(self._probe, X, self._y, **self._weights))
-
-    def _passes_weights(self) -> bool:
-        """Whether there are weights and the scorer takes them; ``scorer(estimator, X, y)`` need not."""
-        if self._data.sample_weight is None:
-            return False
-        try:  # whether one of scikit-learn's scorers takes weights depends on the metric inside it
-            parameters = inspect.signature(getattr(self._scorer, "_score_func", self._scorer)).parameters
-        except ValueError:  # a function of C without a signature
-            return False
-        return "sample_weight" in parameters or any(p.kind is p.VAR_KEYWORD for p in parameters.values())
 
 
 def _without_feature_names(estimator: Any) -> Any:

@@ -29,7 +29,11 @@ class LossRecord(Protocol):
 
     @property
     def best_epoch(self) -> int | None:
-        """The epoch, counted from 0, with the lowest validation loss."""
+        """The epoch, counted from 0, with the lowest validation loss, or the best metric."""
+
+    @property
+    def monitor(self) -> str:
+        """What the best epoch goes by: 'val_loss' or a metric."""
 
 
 class HistoryDisplay(Display):
@@ -97,7 +101,8 @@ class HistoryDisplay(Display):
         ------
         {no_matplotlib}
         """
-        return cls(history.loss, history.val_loss, best_epoch=history.best_epoch).plot(ax)
+        label = "best" if history.monitor == "val_loss" else f"best {history.monitor}"
+        return cls(history.loss, history.val_loss, best_epoch=history.best_epoch, best_label=label).plot(ax)
 
     @classmethod
     def from_estimator(cls, estimator: Any, *, ax: Axes | None = None) -> HistoryDisplay:

@@ -91,6 +91,13 @@ def require_writable_arrays(*arrays: NDArray[Any]) -> None:
         )
 
 
+def read_only(array: NDArray[Any]) -> NDArray[Any]:
+    """Return a view that cannot be written to, for the functions of others."""
+    view = array.view()
+    view.flags.writeable = False
+    return view
+
+
 def available_memory() -> int | None:
     """Return the bytes that this process can still have, swap included, or None where the system does not say."""
     limits = [limit for limit in (_of_machine(), _of_control_groups(), _of_process()) if limit is not None]

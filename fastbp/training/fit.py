@@ -27,7 +27,8 @@ from fastbp.training.checkpoint import Checkpoints, Record, describe_data
 from fastbp.training.early_stopping import Best
 from fastbp.training.epochs import Epochs
 from fastbp.training.frames import Frames
-from fastbp.training.history import Callback, History, last_losses
+from fastbp.training.history import VAL_LOSS, Callback, History, last_losses, watch
+from fastbp.training.metrics import Metrics
 from fastbp.training.optimizers import Optimizer
 from fastbp.training.plan import Plan, batch_rows_for
 from fastbp.training.saved_fit import SavedFit
@@ -64,7 +65,9 @@ def fit_checked(
     prepare = Preparation(net, plan, data, validation_data, saved)
     epochs = prepare.iterations(rule) if isinstance(rule, WholeBatchOptimizer) else prepare.epochs(rule)
     watched = None if validation_data is None else functools.partial(_cost, net, validation_data, epochs.n_threads)
-    return train_epochs(net, epochs, plan, watched, saved, prepare.description, names)
+    rows = data if validation_data is None else validation_data
+    metrics = Metrics(net, plan.measured, rows, epochs.n_threads) if plan.measured else None
+    return train_epochs(net, epochs, plan, watched, saved, prepare.description, names, metrics)
 
 
 def _cost(net: TrainedModel, data: Data, n_threads: int) -> float:
@@ -80,6 +83,7 @@ def train_epochs(
     saved: SavedFit | None,
     description: dict[str, Any],
     names: tuple[str, ...] | None,
+    metrics: Metrics | None = None,
 ) -> History:
     """Train a network that nobody else trains by epochs that were prepared, from where a checkpoint ends, if any.
 
@@ -92,8 +96,10 @@ def train_epochs(
     record = Record(Best(net.params, stopping) if stopping else None)
     if saved is not None:
         saved.restore(epochs, record)
+    if stopping is not None:
+        watch(record.history, stopping.monitor, more_is_better=stopping.more_is_better)
     net.feature_names = names
-    run = _Run(net, epochs, plan, validation_cost, record, ends_as)
+    run = _Run(net, epochs, plan, validation_cost, metrics, record, ends_as)
     return run.train(Checkpoints(plan.checkpoint, plan.checkpoint_every, description, epochs, record))
 
 
@@ -180,8 +186,9 @@ class _Run:
     epochs: Epochs | Iterations
     plan: Plan
     validation_cost: Callable[[], float] | None
+    metrics: Metrics | None
     record: Record
-    ends_as: str  # when the validation loss ends it
+    ends_as: str  # when what early stopping watches ends it
 
     def train(self, checkpoints: Checkpoints) -> History:
         """Train from where the record ends, several epochs at once if nothing has to happen between them."""
@@ -229,8 +236,12 @@ class _Run:
             record.stopped_by = epochs.stopped_by
             return
         val_loss = None if self.validation_cost is None else self.validation_cost()
-        exhausted = record.best is not None and val_loss is not None and record.best.should_stop(val_loss)
-        history.append(epoch.loss, epoch.learning_rate, time.perf_counter() - began, val_loss, epoch.columns)
+        metrics = {} if self.metrics is None else self.metrics()
+        exhausted = False
+        if record.best is not None:
+            watched = val_loss if record.best.monitor == VAL_LOSS else metrics[record.best.monitor]
+            exhausted = watched is not None and record.best.should_stop(watched)
+        history.append(epoch.loss, epoch.learning_rate, time.perf_counter() - began, val_loss, epoch.columns, metrics)
         epochs.end_one()
         record.stopped_by = epochs.stopped_by or (self.ends_as if exhausted else None)
 

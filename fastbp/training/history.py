@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 if TYPE_CHECKING:
     from fastbp.plotting.canvas import Axes
 
+VAL_LOSS = "val_loss"  # what early stopping watches by default
 STOPPED_BY = ("epochs", "early_stopping", "tolerance", "callback")  # why a whole fit ended
 
 
@@ -55,14 +56,20 @@ class History(_Columns):
         Cost of the validation data after each epoch; empty without validation data.
     learning_rate : ndarray, shape (n_epochs,)
         Learning rate of each epoch's last step; NaN with a whole-batch optimizer.
+    metrics : dict of str to ndarray, each of shape (n_epochs,)
+        What `metrics` of the fit were after each epoch, by their names; with validation data with ``val_`` before them.
+        Each is an attribute as well: ``history.val_accuracy`` is ``history.metrics["val_accuracy"]``.
     seconds : ndarray, shape (n_epochs,)
-        Wall time of each epoch, validation included.  Short epochs without anything between them are timed together,
-        some 50 ms at most, and have equal shares of that time.
+        Wall time of each epoch, validation and metrics included.  Short epochs without anything between them are timed
+        together, some 50 ms at most, and have equal shares of that time.
     stopped_by : {'epochs', 'early_stopping', 'tolerance', 'callback', 'divergence', 'interruption'}
         Why the fit ended; 'interruption' means by Ctrl-C or another exception.  Whole-batch optimizers have reasons of
         their own beside these.
+    monitor : str
+        What `best_epoch` goes by: ``"val_loss"``, or the metric that early stopping watched.
     best_epoch : int or None
-        With validation data, the epoch (from 0) with the lowest validation loss.
+        The epoch (from 0) with the lowest validation loss, if there were validation data, or with the best metric,
+        where early stopping watched one.
 
     Examples
     --------
@@ -80,21 +87,24 @@ class History(_Columns):
     _seconds: list[float] = field(default_factory=list)
     stopped_by: str = "epochs"
     _columns: dict[str, list[float]] = field(default_factory=dict)
+    _metrics: dict[str, list[float]] = field(default_factory=dict)
+    _monitor: tuple[str, bool] = (VAL_LOSS, False)  # what the best epoch goes by, and whether more is better
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        """Take the state; version 0.1.0 knows no further columns."""
-        vars(self).update({"_columns": {}} | state)
+        """Take the state; version 0.1.0 knows no further columns and no metrics."""
+        vars(self).update({"_columns": {}, "_metrics": {}, "_monitor": (VAL_LOSS, False)} | state)
 
     if not TYPE_CHECKING:  # which would take any name
 
         def __getattr__(self, name: str) -> NDArray[np.float64]:
-            """Return a column that only some optimizers have."""
+            """Return a column that only some optimizers have, or a metric."""
             if name.startswith("_"):
                 raise AttributeError(name)
-            if name not in self._columns:
+            found = self._columns | self._metrics
+            if name not in found:
                 columns = ", ".join(self.as_dict())
                 raise AttributeError(f"a History of this fit has no {name!r}; its columns are {columns}")
-            return np.array(self._columns[name])
+            return np.array(found[name])
 
     @property
     def loss(self) -> NDArray[np.float64]:
@@ -117,9 +127,21 @@ class History(_Columns):
         return np.array(self._seconds)
 
     @property
+    def metrics(self) -> dict[str, NDArray[np.float64]]:
+        """Metrics after each epoch, by their names."""
+        return {name: np.array(values) for name, values in self._metrics.items()}
+
+    @property
+    def monitor(self) -> str:
+        """What the best epoch goes by: 'val_loss' or a metric."""
+        return self._monitor[0]
+
+    @property
     def best_epoch(self) -> int | None:
-        """Epoch (from 0) with the lowest finite validation loss, or None."""
-        values = np.where(np.isfinite(self.val_loss), self.val_loss, np.inf)
+        """Epoch (from 0) with the lowest finite validation loss, or the best metric that was watched, or None."""
+        name, more_is_better = self._monitor
+        watched = watched_values(self, name)
+        values = np.where(np.isfinite(watched), -watched if more_is_better else watched, np.inf)
         return int(np.argmin(values)) if values.size and np.isfinite(values.min()) else None
 
     def __len__(self) -> int:
@@ -129,6 +151,7 @@ class History(_Columns):
         last = f", loss {self._loss[-1]:.6g}" if self._loss else ""
         if self._val_loss:
             last += f", val_loss {self._val_loss[-1]:.6g}"
+        last += "".join(f", {name} {values[-1]:.6g}" for name, values in self._metrics.items())
         return f"<History of {len(self)} epochs{last}, stopped by {self.stopped_by}>"
 
     def as_dict(self) -> dict[str, NDArray[np.float64]]:
@@ -137,8 +160,8 @@ class History(_Columns):
         Returns
         -------
         dict of str to ndarray, each of shape (n_epochs,)
-            `loss`, `learning_rate`, `seconds`, `val_loss` where there were validation data, and the columns of a
-            whole-batch optimizer.
+            `loss`, `learning_rate`, `seconds`, `val_loss` where there were validation data, the columns of a
+            whole-batch optimizer, and the metrics.
 
         Examples
         --------
@@ -150,7 +173,7 @@ class History(_Columns):
         columns = {"loss": self.loss, "learning_rate": self.learning_rate, "seconds": self.seconds}
         if self._val_loss:
             columns["val_loss"] = self.val_loss
-        return columns | {name: np.array(values) for name, values in self._columns.items()}
+        return columns | {name: np.array(values) for name, values in (self._columns | self._metrics).items()}
 
     def plot(self, ax: Axes | None = None) -> Axes:
         """Draw loss against epoch with matplotlib and return the axes; see `fastbp.plotting.HistoryDisplay`.
@@ -182,8 +205,11 @@ class History(_Columns):
         seconds: float,
         val_loss: float | None,
         columns: Mapping[str, float] = MappingProxyType({}),
+        metrics: Mapping[str, float] = MappingProxyType({}),
     ) -> None:
         """Record one epoch."""
+        for name, value in metrics.items():
+            self._metrics.setdefault(name, []).append(value)
         self.extend([loss], [learning_rate], [seconds], {name: [value] for name, value in columns.items()})
         if val_loss is not None:
             self._val_loss.append(val_loss)
@@ -205,26 +231,38 @@ class History(_Columns):
             self._columns.setdefault(name, []).extend(values)
 
 
+def watched_values(history: History, name: str) -> NDArray[np.float64]:
+    """Return what early stopping watches: the validation loss or a metric, empty before the first epoch."""
+    return history.val_loss if name == VAL_LOSS else np.array(history._metrics.get(name, []))
+
+
+def watch(history: History, name: str, *, more_is_better: bool) -> None:
+    """Let the best epoch be the one that early stopping finds."""
+    history._monitor = (name, more_is_better)
+
+
 def last_losses(history: History) -> dict[str, str]:
-    """Return what a progress bar shows."""
-    shown = {"loss": f"{history._loss[-1]:.4g}"}
-    return shown | {"val_loss": f"{history._val_loss[-1]:.4g}"} if history._val_loss else shown
+    """Return what a progress bar shows: losses and metrics."""
+    columns = {"loss": history._loss, "val_loss": history._val_loss} | history._metrics
+    return {name: f"{values[-1]:.4g}" for name, values in columns.items() if values}
 
 
 def as_rows(history: History) -> NDArray[np.float64]:
-    """Return loss, learning rate, seconds, where there is one validation loss, and further columns as rows."""
+    """Return loss, learning rate, seconds, where there is one validation loss, further columns and metrics as rows."""
     validation = [history._val_loss] if history._val_loss else []
     columns = history._loss, history._learning_rate, history._seconds, *validation, *history._columns.values()
-    return np.array(columns)
+    return np.array([*columns, *history._metrics.values()])
 
 
-def from_rows(rows: NDArray[np.float64], columns: Sequence[str] = ()) -> History:
-    """Return the record that `as_rows` made the rows of; those of `columns` are the last."""
+def from_rows(rows: NDArray[np.float64], columns: Sequence[str] = (), metrics: Sequence[str] = ()) -> History:
+    """Return the record that `as_rows` made the rows of; those of `columns` and then of `metrics` are the last."""
     known = rows.tolist()
-    end = len(known) - (len(columns) if rows.size else 0)  # nothing is known of columns before the first epoch
+    # nothing is known of columns and metrics before the first epoch
+    end = len(known) - (len(columns) + len(metrics) if rows.size else 0)
     loss, learning_rate, seconds, *val_loss = known[:end]
     further = dict(zip(columns, known[end:], strict=False))
-    return History(loss, val_loss[0] if val_loss else [], learning_rate, seconds, _columns=further)
+    measured = dict(zip(metrics, known[end + len(columns) :], strict=False))
+    return History(loss, val_loss[0] if val_loss else [], learning_rate, seconds, _columns=further, _metrics=measured)
 
 
 class Callback(Protocol):

@@ -168,7 +168,7 @@ class LevenbergMarquardt(WholeBatchOptimizer):
         --------
         >>> import fastbp as bp
         >>> bp.LevenbergMarquardt().validation_rule()
-        EarlyStopping(patience=6, min_delta=0.0, restore_best=True)
+        EarlyStopping(patience=6, min_delta=0.0, restore_best=True, monitor='val_loss', mode=None)
         """
         return None if self.max_fail is None else EarlyStopping(self.max_fail)
 

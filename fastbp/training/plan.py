@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
 import numpy as np
@@ -14,7 +14,8 @@ from fastbp.engine.threads import thread_count
 from fastbp.storage.atomic import PathLike
 from fastbp.training.checkpoint import checked_checkpoint, checked_interval, describe_optimizer
 from fastbp.training.early_stopping import EarlyStopping
-from fastbp.training.history import Callback
+from fastbp.training.history import VAL_LOSS, Callback
+from fastbp.training.metrics import Metric, checked_metrics, describe_metrics, require_free
 from fastbp.training.optimizers import Optimizer, require_optimizer
 from fastbp.training.whole_batch import WholeBatchOptimizer
 
@@ -43,13 +44,18 @@ class Plan:
     checkpoint: PathLike | None
     checkpoint_every: int | float  # epochs, an int, or seconds, a float; the caller's timedelta
     resume: bool
+    metrics: Any = None  # what a user passes
+    measured: tuple[Metric, ...] = field(init=False, default=())  # the same, checked
 
     def __post_init__(self) -> None:
         """Check every argument by itself, and store it in its plain form."""
         self.epochs = validation.positive_integer(self.epochs, "epochs", 0)
         self.shuffle = validation.flag(self.shuffle, "shuffle")
         self.seed = validation.seed(self.seed)
-        self.early_stopping = _early_stopping(self.early_stopping, self.validation_data)
+        if self.metrics is not None:
+            self.measured = checked_metrics(self.metrics, of_validation=self.validation_data is not None)
+        columns = [metric.column for metric in self.measured]
+        self.early_stopping = _early_stopping(self.early_stopping, self.validation_data, columns)
         self.tol = None if self.tol is None else validation.real_number(self.tol, "tol", 0.0)
         self.clip_norm = clip_norm_for(self.clip_norm)
         self.callbacks = _callbacks(self.callbacks)
@@ -64,11 +70,12 @@ class Plan:
     @property
     def looks_after_each_epoch(self) -> bool:
         """Whether somebody looks at the network between two epochs."""
-        return self.validation_data is not None or bool(self.callbacks)
+        return self.validation_data is not None or bool(self.callbacks) or bool(self.measured)
 
     def require_whole_batch(self, rule: WholeBatchOptimizer, n_rows: int) -> None:
         """Refuse what cannot be with a whole-batch optimizer."""
         name = type(rule).__name__
+        require_free((metric.column for metric in self.measured), rule.columns.__contains__, f"{name} records")
         if self.batch_size not in (None, "auto") and batch_rows_for(self.batch_size, n_rows) != n_rows:
             raise ValueError(
                 f"`batch_size` must be None or 'auto' with {name}, which looks at all {n_rows} rows in every step; got "
@@ -92,10 +99,11 @@ class Plan:
             "optimizer": describe_optimizer(optimizer, self.epochs * -(-n_rows // batch_rows)),
             "shuffle": self.shuffle,
             "seed": self.seed,
-            "early_stopping": None if self.early_stopping is None else asdict(self.early_stopping),
+            "early_stopping": None if self.early_stopping is None else _describe_stopping(self.early_stopping),
             "tol": self.tol,
             "clip_norm": self.clip_norm,
             "validation_data": self.validation_data is not None,
+            **describe_metrics(self.measured),
         }
 
 
@@ -129,15 +137,29 @@ def batch_rows_for(batch_size: Any, n_rows: int) -> int:
     return rows
 
 
-def _early_stopping(rule: Any, validation_data: Any) -> EarlyStopping | None:
-    """Return the rule; it needs validation data."""
+def _early_stopping(rule: Any, validation_data: Any, metrics: Sequence[str]) -> EarlyStopping | None:
+    """Return the rule; it needs validation data, or the metric that it watches."""
     if rule is None:
         return None
     if not isinstance(rule, EarlyStopping):
         raise TypeError(f"`early_stopping` must be a bp.EarlyStopping or None; got {rule!r}.")
-    if validation_data is None:
+    if rule.monitor != VAL_LOSS and rule.monitor not in metrics:
+        there_is = f"its metrics are {', '.join(map(repr, metrics))}" if metrics else "it has no such metrics"
+        raise ValueError(
+            f"`early_stopping` must watch 'val_loss' or one of the fit's metrics; got monitor={rule.monitor!r}, and "
+            f"{there_is}."
+        )
+    if validation_data is None and rule.monitor == VAL_LOSS:
         raise ValueError("`early_stopping` needs `validation_data=(X_val, Y_val)` to watch; got none.")
     return rule
+
+
+def _describe_stopping(rule: EarlyStopping) -> dict[str, Any]:
+    """Return its values, in the form that earlier releases know where it watches what they can."""
+    values = asdict(rule)
+    if rule.monitor == VAL_LOSS:
+        del values["monitor"], values["mode"]
+    return values
 
 
 def _callbacks(callbacks: Any) -> tuple[Callback, ...]:

@@ -16,7 +16,7 @@ from fastbp.storage.networks import describe
 from fastbp.training.bayesian_regularization import BayesianRegularization
 from fastbp.training.checkpoint import KIND, OF_ITERATIONS, OF_STEPS, Record
 from fastbp.training.epochs import Epochs
-from fastbp.training.history import STOPPED_BY, from_rows
+from fastbp.training.history import STOPPED_BY, from_rows, watched_values
 from fastbp.training.lbfgs import LBFGS
 from fastbp.training.levenberg_marquardt import LevenbergMarquardt
 from fastbp.training.optimizers import OPTIMIZERS, Optimizer
@@ -37,6 +37,7 @@ _ARRAYS = {
 # Those that a file may name.
 _WHOLE_BATCH: tuple[type[WholeBatchOptimizer], ...] = (LBFGS, LevenbergMarquardt, BayesianRegularization)
 _KINDS: Mapping[str, Any] = OPTIMIZERS | {kind.__name__: kind for kind in _WHOLE_BATCH}
+_OF_SOME = ("metrics",)  # of what a file says of its fit, where there are any
 _MOST_LETTERS = 1000  # of what a checkpoint has, in a message: it may have anything
 
 
@@ -92,13 +93,16 @@ class SavedFit:
         is_whole = isinstance(self.optimizer, WholeBatchOptimizer)
         self._in_iterations = is_whole if in_iterations is None else in_iterations
         self._columns = self.optimizer.columns if isinstance(self.optimizer, WholeBatchOptimizer) else ()
+        self._metrics: list[str] = []
 
     def compare(self, description: dict[str, Any]) -> None:
         """Raise unless the fit has the arguments and data of the checkpoint's."""
         saved, epochs = self._integer("epochs", 0), description["epochs"]
         if isinstance(getattr(self.optimizer, "learning_rate", None), Schedule) and epochs != saved:
             self._refuse("epochs", saved, epochs, " A learning rate schedule spans a whole fit.")
-        self._compare("fit", description["fit"])
+        nothing = {name: None for name in _OF_SOME if name in self._content.description["fit"]}
+        self._compare("fit", nothing | description["fit"])
+        self._metrics = [name for name, _ in description["fit"].get("metrics", [])]
         version, needed = self._content.version, OF_ITERATIONS if self._in_iterations else OF_STEPS
         if version != needed:
             self._content.fail(f"it has version {version} of its format, and its optimizer needs version {needed}.")
@@ -113,13 +117,14 @@ class SavedFit:
         """Raise at the first difference between a part of the description and the fit's own."""
         saved = self._content.description[what]
         for name in own:
-            if name not in saved:
+            if name not in saved and name not in _OF_SOME:
                 self._content.fail(f"its `{what}` must have a field {name!r}.")
-            if not _may_differ(saved[name], own[name]):
-                kinds = [_form(value).__name__ for value in (saved[name], own[name])]
+            theirs = saved.get(name)
+            if not _may_differ(theirs, own[name]):
+                kinds = [_form(value).__name__ for value in (theirs, own[name])]
                 self._content.fail(f"its `{what}` has for {name!r} a {kinds[0]}, where a {kinds[1]} must be.")
-            if saved[name] != _plain(own[name]):
-                self._refuse(name, saved[name], own[name])
+            if theirs != _plain(own[name]):
+                self._refuse(name, theirs, own[name])
 
     def _refuse(self, name: str, saved: Any, own: Any, why: str = "") -> None:
         """Raise the error of a difference."""
@@ -165,7 +170,7 @@ class SavedFit:
         """Bring network, steps and record to where the fit was; everything is checked before anything changes."""
         content, dtype, n_params = self._content, self._net.dtype, (self._net.n_params,)
         params = content.take("params", n_params, dtype)
-        history = from_rows(self._history_array(), self._columns)
+        history = from_rows(self._history_array(), self._columns, self._metrics)
         reasons = (*STOPPED_BY, *(epochs.reasons if isinstance(epochs, Iterations) else ()))
         reason = content.description["stopped_by"]
         if reason is not None and (not isinstance(reason, str) or reason not in reasons):
@@ -173,7 +178,8 @@ class SavedFit:
         resume = self._iterations(epochs) if isinstance(epochs, Iterations) else self._steps(epochs)
         if record.best is not None:
             has_params = content.arrays["best_params"].size > 0
-            record.best.replay(history.val_loss, content.take("best_params", n_params, dtype) if has_params else None)
+            best_params = content.take("best_params", n_params, dtype) if has_params else None
+            record.best.replay(watched_values(history, record.best.monitor), best_params)
         record.history = history
         record.stopped_by = None if reason == "epochs" else reason  # there may be more epochs now
         self._net.params[...] = params
@@ -200,7 +206,8 @@ class SavedFit:
 
     def _history_array(self) -> NDArray[np.float64]:
         array = self._content.arrays["history"]
-        own = len(self._columns) if array.size else 0  # nothing is known of them before the first epoch
+        # nothing is known of them before the first epoch
+        own = len(self._columns) + len(self._metrics) if array.size else 0
         if array.ndim != 2 or array.shape[0] - own not in (3, 4):
             self._content.fail(
                 f"its array 'history' must have {3 + own} or {4 + own} rows; it has shape {array.shape}."
