@@ -77,7 +77,11 @@ FILLED = {
 BY_STRING = {
     "import_module": {"fastbp.old_names"},
     "__import__": set(),
-    "resolve_name": {"fastbp.kernels.compiler.numba_private", "fastbp.neural_network.sklearn_private"},
+    "resolve_name": {
+        "fastbp.kernels.compiler.numba_private",
+        "fastbp.neural_network.converters",
+        "fastbp.neural_network.sklearn_private",
+    },
 }
 # What writes a file, and who may: all others write by way of `write_whole`. The command closes its output.
 WRITES = {

@@ -12,7 +12,14 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 import fastbp as bp
-from fastbp.neural_network import MLPClassifier, MLPRegressor, register_onnx_converters
+from fastbp.neural_network import (
+    MLPClassifier,
+    MLPEnsembleClassifier,
+    MLPEnsembleRegressor,
+    MLPGridSearchCV,
+    MLPRegressor,
+    register_onnx_converters,
+)
 from tests import cases
 from tests.fresh import run_python
 
@@ -120,6 +127,140 @@ def test_models_of_several():
     assert np.abs(found[:, 0] - pair.predict(X)).max() <= 1e-12
 
 
+@pytest.mark.parametrize("dtype", cases.DTYPES)
+@pytest.mark.parametrize("loss", ["squared_error", "poisson", "absolute_error", "huber", "quantile", "log_cosh"])
+def test_losses_of_regressors(loss, dtype):
+    rows, settings = X.astype(dtype), SMALL | {"loss": loss, "dropout": 0.1, "max_iter": 3}
+    model = make_pipeline(StandardScaler(), MLPRegressor(**settings)).fit(rows, np.abs(X[:, 0]))
+    (found,) = run(model, rows).values()
+    expected = model.predict(rows)
+    assert np.abs(found[:, 0] - expected).max() <= TOLERANCE[dtype] * np.abs(expected).max()
+
+
+@pytest.mark.parametrize("dtype", cases.DTYPES)
+@pytest.mark.parametrize("output", [*(set(cases.ACTIVATION_NAMES) - {"sigmoid", "softmax"}), "logistic"])
+def test_output_activations_of_regressors(output, dtype):
+    rows, settings = X.astype(dtype), SMALL | {"output_activation": output, "max_iter": 3}
+    model = make_pipeline(StandardScaler(), MLPRegressor(**settings)).fit(rows, np.abs(X[:, :2]))
+    (found,) = run(model, rows).values()
+    expected = model.predict(rows)
+    assert np.abs(found - expected).max() <= TOLERANCE[dtype] * max(1, np.abs(expected).max())
+
+
+def test_a_loss_of_ones_own_is_no_part_of_a_model():
+    quartic = bp.Loss("quartic", numba.njit(lambda a, y: (a - y) ** 4), numba.njit(lambda a, y: 4 * (a - y) ** 3))
+    model = MLPRegressor(**SMALL | {"loss": quartic, "max_iter": 3}).fit(X / 10, X[:, 0] / 10)
+    (found,) = run(model, X / 10).values()
+    assert np.abs(found[:, 0] - model.predict(X / 10)).max() <= TOLERANCE["float64"]
+
+
+ENSEMBLES = {
+    "binary": LABELS["binary"],
+    "words": LABELS["words"],
+    "one class": LABELS["one class"],
+    "multiclass": LABELS["multiclass"],
+    "three labels": LABELS["three labels"],
+    "a rare class of two": np.where(np.arange(60) < 1, "rare", "usual"),  # which some members have not seen
+    "a rare class of four": np.where(np.arange(60) < 2, 9, LABELS["multiclass"]),
+    "a rare class of three": np.where(np.arange(60) < 1, 2, LABELS["binary"]),
+}
+
+
+@pytest.mark.parametrize("dtype", cases.DTYPES)
+@pytest.mark.parametrize("name", ENSEMBLES)
+def test_ensembles_of_classifiers(name, dtype):
+    rows, member = X.astype(dtype), MLPClassifier(**SMALL | {"max_iter": 3, "activation": ["gelu", "tanh"]})
+    ensemble = MLPEnsembleClassifier(member, n_estimators=6, bootstrap="rare" in name, random_state=1)
+    model = make_pipeline(StandardScaler(), ensemble).fit(rows, ENSEMBLES[name])
+    if "rare" in name:
+        assert len({len(each.classes_) for each in model[-1].estimators_}) > 1
+    for part in (rows, rows[:1]):
+        found = run(model, part, zipmap=False)
+        assert np.array_equal(found["label"], model.predict(part))
+        assert found["probabilities"].dtype == dtype
+        assert found["probabilities"].shape == model.predict_proba(part).shape
+        assert np.abs(found["probabilities"] - model.predict_proba(part)).max() <= TOLERANCE[dtype]
+
+
+@pytest.mark.parametrize("dtype", cases.DTYPES)
+@pytest.mark.parametrize("n_outputs", [1, 2])
+def test_ensembles_of_regressors(n_outputs, dtype):
+    rows, y = X.astype(dtype), X[:, :n_outputs].squeeze()
+    ensemble = MLPEnsembleRegressor(MLPRegressor(**SMALL), n_estimators=3, random_state=1)
+    model = make_pipeline(StandardScaler(), ensemble).fit(rows, y)
+    (found,) = run(model, rows).values()
+    expected = model.predict(rows).reshape(len(rows), n_outputs)
+    assert found.dtype == dtype
+    assert np.abs(found - expected).max() <= TOLERANCE[dtype] * np.abs(expected).max()
+
+
+def test_a_search_becomes_its_best_estimator():
+    grid = {"alpha": [0.0, 1.0]}
+    for y, options in [(LABELS["three words"], {"zipmap": False}), (X[:, :2], {})]:
+        kind = MLPClassifier if options else MLPRegressor
+        search = MLPGridSearchCV(kind(**SMALL | {"max_iter": 3}), grid, cv=2).fit(X, y)
+        found = list(run(search, X, **options).values())[-1]
+        expected = search.predict_proba(X) if options else search.predict(X)
+        assert found.shape == expected.shape
+        assert np.abs(found - expected).max() <= 1e-13
+    pipeline = make_pipeline(StandardScaler(), MLPClassifier(**SMALL | {"max_iter": 3}))
+    names = {f"mlpclassifier__{name}": values for name, values in grid.items()}
+    stack = StackingClassifier([("search", MLPGridSearchCV(pipeline, names, cv=2))], cv=2).fit(X, LABELS["binary"])
+    found = run(stack, X, zipmap=False)
+    assert np.abs(found["probabilities"] - stack.predict_proba(X)).max() <= 1e-6  # skl2onnx's line is in float32
+
+
+def test_a_search_where_skl2onnx_has_moved_what_it_does_with_one():
+    pytest.importorskip("skl2onnx")
+    code = """
+import sys
+import skl2onnx
+from fastbp.neural_network import MLPGridSearchCV, MLPRegressor, register_onnx_converters
+sys.modules["skl2onnx.shape_calculators.grid_search_cv"] = None
+register_onnx_converters()
+print(skl2onnx.get_model_alias(MLPRegressor))
+try:
+    skl2onnx.get_model_alias(MLPGridSearchCV)
+except RuntimeError:
+    print("unknown")
+"""
+    assert run_python(code) == "FastbpMLPRegressor\nunknown\n"
+
+
+def test_options_for_all_and_for_a_class():
+    skl2onnx = pytest.importorskip("skl2onnx")
+    register_onnx_converters()
+    model = make_pipeline(StandardScaler(), MLPClassifier(**SMALL)).fit(X, LABELS["words"])
+    ways = ({"zipmap": False}, {MLPClassifier: {"zipmap": False}}, {id(model): {"zipmap": False}})
+    found = [skl2onnx.to_onnx(model, X[:1], options=options).SerializeToString() for options in ways]
+    assert found[0] == found[1] == found[2]
+
+
+def test_an_estimator_of_dask():
+    """By itself once skl2onnx knows its class, else as `to_local` gives it."""
+    dask_array = pytest.importorskip("dask.array")
+    dask = pytest.importorskip("fastbp.dask")
+    rows, labels = dask_array.from_array(X, chunks=(30, 4)), dask_array.from_array(LABELS["binary"], chunks=30)
+    model = dask.DaskMLPClassifier(solver="lbfgs", **SMALL).fit(rows, labels)
+    register_onnx_converters([dask.DaskMLPClassifier])
+    for each in (model, model.to_local()):
+        found = run(each, X, zipmap=False)
+        assert np.abs(found["probabilities"] - model.to_local().predict_proba(X)).max() <= TOLERANCE["float64"]
+
+
+@pytest.mark.parametrize("opset", [18, 20, 22])
+def test_later_opsets(opset):
+    skl2onnx, runtime = pytest.importorskip("skl2onnx"), pytest.importorskip("onnxruntime")
+    register_onnx_converters()
+    opset = min(opset, skl2onnx.get_latest_tested_opset_version())
+    model = MLPEnsembleClassifier(MLPClassifier(**SMALL | {"max_iter": 3}), 6, bootstrap=True, random_state=1)
+    model.fit(X, ENSEMBLES["a rare class of four"])
+    content = skl2onnx.to_onnx(model, X[:1], target_opset=opset, options={"zipmap": False}).SerializeToString()
+    session = runtime.InferenceSession(content, providers=["CPUExecutionProvider"])
+    (found,) = session.run(["probabilities"], {"X": X})
+    assert np.abs(found - model.predict_proba(X)).max() <= TOLERANCE["float64"]
+
+
 def test_integers_as_inputs():
     rows = X.round().astype(np.int64)
     model = MLPRegressor(**SMALL).fit(rows, X[:, 0])
@@ -135,6 +276,8 @@ def test_what_cannot_be_converted():
     spoilt.coefs_[0][0, 0] = np.inf
     calls = [
         (MLPRegressor(**SMALL | {"activation": cube}).fit(X, X[:, 0]),
+         "`net` must have built-in activations only to become an ONNX model; it has 'cube'."),
+        (MLPEnsembleRegressor(MLPRegressor(**SMALL | {"activation": cube}), 2).fit(X, X[:, 0]),
          "`net` must have built-in activations only to become an ONNX model; it has 'cube'."),
         (spoilt,
          "`net.params` must be finite for an ONNX model, because one with NaN or infinity would predict nothing."),

@@ -258,7 +258,8 @@ def test_what_is_no_class_for_a_converter():
         with pytest.raises(TypeError) as caught:
             register_onnx_converters(given)
         assert str(caught.value) == (
-            f"`custom_classes` must be a list of subclasses of MLPClassifier and MLPRegressor; got {got}."
+            "`custom_classes` must be a list of subclasses of MLPClassifier, MLPRegressor, their ensembles and "
+            f"MLPGridSearchCV; got {got}."
         )
 
 

@@ -174,13 +174,12 @@ class Graph:
             self._known[value] = self.constant(f"c{len(self._known)}", np.array(value, self._dtype))
         return self._known[value]
 
-    def layers(self, net: Model, X: str, output: str) -> None:
-        """Add all layers of a network."""
+    def layers(self, net: Model, X: str, output: str, prefix: str = "") -> None:
+        """Add all layers of a network; with several networks in one graph, constants need a prefix for each."""
         a = X
-        for layer, (W, b, runs) in enumerate(zip(net.weights, net.biases, net.activations, strict=True)):
-            z = self.add("Gemm", a, self.constant(f"W{layer + 1}", W), self.constant(f"b{layer + 1}", b))
-            is_last = layer == len(net.weights) - 1
-            a = self._layer(z, runs, f"a{layer + 1}", output if is_last else None)
+        for layer, (W, b, runs) in enumerate(zip(net.weights, net.biases, net.activations, strict=True), start=1):
+            z = self.add("Gemm", a, self.constant(f"{prefix}W{layer}", W), self.constant(f"{prefix}b{layer}", b))
+            a = self._layer(z, runs, f"{prefix}a{layer}", output if layer == len(net.weights) else None)
 
     def _layer(self, z: str, runs: Sequence[tuple[Any, int]], name: str, output: str | None) -> str:
         """Add the activations of one layer."""

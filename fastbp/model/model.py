@@ -95,9 +95,10 @@ class Model(Definition):
         self._n_params = self._params.size  # which a user can change in place, with the array's dtype
 
     def __getstate__(self) -> dict[str, Any]:
-        """Return what `pickle` and `copy` need: everything but views and buffers."""
+        """Return what `pickle`, `copy` and skops need: everything but views and buffers."""
         made = {name for kind in type(self).__mro__ for name in vars(kind).get("_made_by_views", ())}
-        return {name: value for name, value in vars(self).items() if name not in made}
+        state = {name: value for name, value in vars(self).items() if name not in made}
+        return state | {"_dtype": self._dtype.name}  # skops does not trust a dtype
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         """Take the state, and make views into new parameters.
@@ -106,6 +107,7 @@ class Model(Definition):
         write to, and a copy of a network has parameters and an optimizer of its own.
         """
         vars(self).update(state)
+        self._dtype = np.dtype(self._dtype)  # which is a name, and in pickles of version 0.1.0 a dtype
         self._params = np.array(self._params)
         self._make_views()
 

@@ -329,16 +329,22 @@ class BaseMLP(Fitted, Portable, Gradients, callbacks.Support, BaseEstimator, ABC
         return self._linked()
 
     def __getstate__(self) -> dict[str, Any]:
-        """Return arrays, plain values and scikit-learn's own objects: everything but the network."""
-        return {name: value for name, value in super().__getstate__().items() if name not in ("_network", "_double")}
+        """Return arrays, plain values and scikit-learn's objects, all of which skops trusts: no network."""
+        made = ("_network", "_double")
+        state = {name: value for name, value in super().__getstate__().items() if name not in made}
+        if "_optimizer" in state:
+            state["_optimizer"] = dict(vars(state["_optimizer"]))
+        return state
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         """Take the state, and make the network again; a parameter that is newer than the pickle gets its default."""
         parameters = inspect.signature(type(self).__init__).parameters
         younger = {name: parameters[name].default for name in parameter_names(type(self)) if name not in state}
         super().__setstate__(younger | state)
-        if hasattr(self, "_optimizer"):  # a shallow copy would share it, and a memory map may be read-only
-            self._optimizer = self._optimizer.copy()
+        if hasattr(self, "_optimizer"):  # a shallow copy would share its vectors, and a memory map may be read-only
+            kept: Any = self._optimizer
+            optimizer = OptimizerState(**kept) if isinstance(kept, dict) else kept  # of a pickle of version 0.1.0
+            self._optimizer = optimizer.copy()
         if hasattr(self, "coefs_"):
             sizes = [len(self.coefs_[0]), *(W.shape[1] for W in self.coefs_)]
             dtype = np.dtype(self.coefs_[0].dtype)
