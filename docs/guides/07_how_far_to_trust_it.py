@@ -12,6 +12,7 @@ ends with an error where a claim does not hold.
 
 import hashlib
 import tempfile
+import textwrap
 from pathlib import Path
 
 import matplotlib.pyplot as plt
@@ -107,16 +108,15 @@ orders = {
     "complex step": lambda h: twin_cost(net.params + 1j * h * move).imag / h,
 }
 styles = {"first order": "o", "second order": "s", "fourth order": "^", "complex step": "."}
-best = {}
+best, eps = {}, np.finfo(float).eps  # one unit in the last place of 1
 fig, ax = plt.subplots(layout="constrained")
 for name, derivative in orders.items():
     errors = np.array([abs(derivative(h) / gradient[at] - 1) for h in steps])
     best[name] = errors.min()
-    ax.loglog(steps, np.maximum(errors, 1e-17), styles[name] + "-", ms=4, lw=1, label=name)
-ax.axhline(np.finfo(float).eps, color="gray", lw=1, ls="--", label="one unit in the last place of 1")
-ax.text(steps[0], 1.5e-17, "no error is drawn down here", fontsize="small", va="bottom")
+    ax.loglog(steps, np.maximum(errors, eps), styles[name] + "-", ms=4, lw=1, label=name)
+ax.axhline(eps, color="gray", lw=1, ls="--", zorder=0, label="last place of 1; less is drawn here")
 ax.set(xlabel="step h (unit of the parameter)", ylabel="error relative to backpropagation (no unit)")
-ax.legend()
+fig.legend(loc="outside upper center", ncols=3)
 print({name: f"{error:.0e}" for name, error in best.items()})
 assert best["complex step"] < 1e-14 < best["fourth order"] < best["first order"]
 
@@ -149,7 +149,7 @@ try:
     bp.Activation("bell", bell, wrong_derivative)
 except ValueError as error:
     refusal = str(error)
-print(refusal)
+print(textwrap.fill(refusal, 88))
 assert "must be the derivative" in refusal
 
 # %%
@@ -242,7 +242,7 @@ def opened(damaged: bytes) -> str:
 
 
 for what in (content[:-7], b"\xff" * 7 + b"\x7f" + content[8:], b"\x80\x04cos\nsystem\n(S'echo hello'\ntR.", b""):
-    print("-", opened(what))
+    print(textwrap.fill(opened(what), 88, initial_indent="- ", subsequent_indent="  "))
 
 # %%
 # Now 300 times a byte somewhere in the file becomes another. The description holds a checksum of itself and of the
