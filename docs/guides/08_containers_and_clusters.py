@@ -64,7 +64,8 @@ for place in [*places, Path.home() / ".cache"]:
 nowhere = root / "a file"
 nowhere.write_text("no folder")
 PROGRAM = """
-import logging, sys
+import logging, os, sys, tempfile
+tempfile.tempdir = os.environ["TMPDIR"]  # nor is there a place for temporary files
 logging.basicConfig(stream=sys.stdout, format="log: %(message)s")
 logging.getLogger("fastbp").setLevel("INFO")
 import numpy as np
@@ -94,6 +95,8 @@ def show(output: str) -> None:
 
 
 run(PROGRAM, FASTBP_CACHE_DIR=image)  # compiles what the folder may lack
+own = root / "own"
+shutil.copytree(image, own)  # for later
 kernels = sorted(path.name for path in (image / "fastbp").glob("*.kernel"))
 print(f"{len(kernels)} files, for instance {kernels[0]}")
 
@@ -159,11 +162,8 @@ if os.name == "posix":
 # root and nobody else can write to it, nor exchange it or a folder or link above it. Here the group may write:
 
 shared = root / "for all of us"
-shutil.copytree(image, shared)
+shutil.copytree(own, shared)
 (shared / "fastbp").chmod(0o775)
-own = root / "own"
-shutil.copytree(image, own)
-(own / "fastbp").chmod(0o755)
 said = run(PROGRAM, FASTBP_CACHE_DIR=shared, NUMBA_CACHE_DIR=own)
 show(said)
 if os.name == "posix":
