@@ -65,21 +65,36 @@ for room in sorted(lines, key=floor, reverse=True):
     print(f"{floor(room):2} {room:15} {lines[room]:6} lines")
 
 # %%
-# The same as a picture. The line under a name is as long as its room, and each thin line is an import.
+# The same as a picture, with the lines of code in each room. An arrow is an import that does not follow from others:
+# who imports ``training`` stands above ``engine`` in any case.
 
-fig, ax = plt.subplots(figsize=(9, 8), layout="constrained")
+
+@functools.cache
+def all_below(room: str) -> frozenset[str]:
+    """Return every room that a room imports, also by way of others."""
+    return frozenset().union(imports[room], *(all_below(below) for below in imports[room]))
+
+
+fig, ax = plt.subplots(figsize=(8, 9), layout="constrained")
 floors = [sorted(room for room in lines if floor(room) == i) for i in range(1 + max(map(floor, lines)))]
 place = {}
 for i, rooms in enumerate(floors):
     for j, room in enumerate(rooms):
-        place[room] = (j - (len(rooms) - 1) / 2) * 2.4 + (0.8 if i % 2 else -0.8), i
+        place[room] = (j - (len(rooms) - 1) / 2) * 2.2 + 0.5 * (-1) ** i, i
+boxes = {}
 for room, (x, y) in place.items():
+    look = {"boxstyle": "round", "facecolor": "white", "edgecolor": "gray"}
+    label = f"{room}\n{lines[room]:,}"
+    text = ax.text(x, y, label, ha="center", va="center", zorder=3, bbox=look)
+    boxes[room] = text.get_bbox_patch()
+for room in lines:
     for below in imports[room]:
-        ax.plot([x, place[below][0]], [y, place[below][1]], color="steelblue", alpha=0.25, lw=0.8, zorder=1)
-    ax.text(x, y, room, ha="center", va="center", zorder=3, bbox={"boxstyle": "round", "fc": "white", "ec": "gray"})
-    half = lines[room] / max(lines.values())
-    ax.plot([x - half, x + half], [y - 0.36, y - 0.36], color="black", lw=3, solid_capstyle="butt", zorder=2)
-ax.set(yticks=range(len(floors)), ylabel="floor", xticks=[], xlim=(-6, 6), ylim=(-0.7, len(floors) - 0.4))
+        if not any(below in all_below(other) for other in imports[room]):
+            look = {"arrowstyle": "->", "color": "steelblue"}
+            look |= {"patchA": boxes[room], "patchB": boxes[below]}
+            ax.annotate("", xy=place[below], xytext=place[room], zorder=2, arrowprops=look)
+ax.set(yticks=range(len(floors)), ylabel="floor", xticks=[])
+ax.set(xlim=(-5, 5), ylim=(-0.6, len(floors) - 0.4))
 ax.spines[["top", "right", "bottom"]].set_visible(False)
 
 # %%
@@ -124,7 +139,10 @@ def watch(frame, event, _) -> None:
     if not name.startswith("fastbp."):
         return
     if event == "call":
-        room, call = name.split(".")[1], f"{name.removeprefix('fastbp.')}.{frame.f_code.co_qualname}"
+        room, call = (
+            name.split(".")[1],
+            f"{name.removeprefix('fastbp.')}.{frame.f_code.co_qualname}",
+        )
         is_known = any(call == known for _, known in seen)
         is_small = any(part in call for part in ("__", "<", "Definition.", "Model."))
         if room in ROOMS and stack[-1:] != [room] and not is_small and not is_known:
@@ -268,7 +286,12 @@ modes = {
 }
 print("arguments:", *inspect.signature(gradient_pieces).parameters)
 assert not any("thread" in name for name in inspect.signature(gradient_pieces).parameters)
-for sizes, batch in (([2, 16, 2], 32), ([4, 32, 16, 4], 10_000), ([784, 30, 10], 10), ([784, 512, 512, 10], 128)):
+for sizes, batch in (
+    ([2, 16, 2], 32),
+    ([4, 32, 16, 4], 10_000),
+    ([784, 30, 10], 10),
+    ([784, 512, 512, 10], 128),
+):
     mode, n_pieces = gradient_pieces(sizes, batch)
     network, most = "-".join(map(str, sizes)), most_pieces(sizes, mode, n_pieces)
     print(f"{network:>15}, {batch:6} rows: at most {most:2} pieces, {modes[mode]}")
