@@ -44,8 +44,8 @@ net = bp.Network([2, 16, 8, 1], activation="tanh", output="sigmoid", loss="cross
 net
 
 # %%
-# All its parameters are one flat vector, :attr:`fastbp.Network.params`.  The weights and biases of the layers are views
-# into it: write to one, and the other has changed.
+# All its parameters are one flat vector, :attr:`fastbp.Network.params`.  The weights and biases of the layers are
+# views into it: write to one, and the other has changed.
 
 print(net.n_params, "parameters")
 print([W.shape for W in net.weights], [b.shape for b in net.biases])
@@ -55,8 +55,8 @@ assert net.n_params == net.params.size == 2 * 16 + 16 + 16 * 8 + 8 + 8 + 1
 # %%
 # Training
 # --------
-# :meth:`fastbp.Network.fit` shuffles the rows in each epoch and takes a step for each mini-batch.  The seed decides the
-# order, so the program below gives the same bits whenever it runs, on any number of threads.
+# :meth:`fastbp.Network.fit` shuffles the rows in each epoch and takes a step for each mini-batch.  The seed decides
+# the order, so the program below gives the same bits whenever it runs, on any number of threads.
 
 history = net.fit(
     X_train,
@@ -128,7 +128,8 @@ assert np.array_equal(loaded.predict(X_test), outputs)
 # %%
 # The gradient
 # ------------
-# :meth:`fastbp.Network.value_and_grad` returns the cost and its gradient by all parameters, in the order of ``params``.
+# :meth:`fastbp.Network.value_and_grad` returns the cost and its gradient by all parameters, in the order of
+# ``params``.
 
 cost, grad = stopped.value_and_grad(X_train, y_train)
 print(f"cost {cost:.4f}, gradient of shape {grad.shape} and norm {np.linalg.norm(grad):.4f}")
@@ -152,8 +153,8 @@ assert result.fun < 0.5 * before
 assert np.isclose(net.loss_value(X_train, y_train), result.fun, rtol=1e-12)
 
 # %%
-# Is it right?  :func:`fastbp.check_gradient` moves one parameter after the other and looks what the cost does.  It says
-# so for each layer, and it checks a gradient of your own as well.
+# Is it right?  :func:`fastbp.check_gradient` moves one parameter after the other and looks what the cost does.  It
+# says so for each layer, and it checks a gradient of your own as well.
 
 report = bp.check_gradient(stopped, X_train, y_train)
 print(report)

@@ -42,8 +42,8 @@ settings = {"hidden_layer_sizes": (64,), "max_iter": 30, "batch_size": 50, "rand
 # A warning to filter
 # -------------------
 # Thirty epochs are few, so both libraries warn that the fit has not converged, with the same category and the same
-# words.  Filters that you have go on to work: by category, by message, and by ``module="sklearn"``, although the warning
-# of :class:`fastbp.neural_network.MLPClassifier` points at the line of your program that called ``fit``.
+# words.  Filters that you have go on to work: by category, by message, and by ``module="sklearn"``, although the
+# warning of :class:`fastbp.neural_network.MLPClassifier` points at the line of your program that called ``fit``.
 
 with warnings.catch_warnings(record=True) as caught:
     warnings.simplefilter("always")
@@ -69,8 +69,8 @@ def quietly(model, *data, **more):
 # %%
 # The same numbers
 # ----------------
-# With the same ``random_state`` both draw the same initial weights and the same orders of the rows.  What differs are the
-# last bits of sums, which are added in another order.
+# With the same ``random_state`` both draw the same initial weights and the same orders of the rows.  What differs are
+# the last bits of sums, which are added in another order.
 
 began = time.perf_counter()
 theirs = quietly(make_pipeline(StandardScaler(), sklearn.neural_network.MLPClassifier(**settings)), X_train, y_train)
@@ -102,8 +102,8 @@ assert all(np.array_equal(a, b) for a, b in zip(again[-1].coefs_, ours[-1].coefs
 # %%
 # Faster
 # ------
-# This is what both fits have taken on the computer that made this page, once each.  The times of many data sets, with the
-# processor and the rules of measurement, are in the readme.
+# This is what both fits have taken on the computer that made this page, once each.  The times of many data sets, with
+# the processor and the rules of measurement, are in the readme.
 
 print(f"scikit-learn {their_seconds:.2f} s, fastbp {our_seconds:.2f} s: {their_seconds / our_seconds:.1f} times faster")
 
@@ -111,7 +111,8 @@ print(f"scikit-learn {their_seconds:.2f} s, fastbp {our_seconds:.2f} s: {their_s
 # Different on purpose
 # --------------------
 # A fit that diverges raises an error in both.  In scikit-learn the model is lost.  Here
-# :class:`fastbp.neural_network.FitDivergedError` is a ``ValueError`` too, and the model keeps its last finite weights.
+# :class:`fastbp.neural_network.FitDivergedError` is a ``ValueError`` too, and the model keeps its last finite
+# weights.
 
 model = MLPRegressor(activation="identity", solver="sgd", learning_rate_init=10, random_state=0)
 try:
@@ -139,8 +140,8 @@ else:
 #
 # Early stopping with your own validation data
 # --------------------------------------------
-# scikit-learn sets rows aside.  Here ``fit`` also takes ``X_val`` and ``y_val``, and the network ends with the weights of
-# the best epoch.
+# scikit-learn sets rows aside.  Here ``fit`` also takes ``X_val`` and ``y_val``, and the network ends with the
+# weights of the best epoch.
 
 X_fit, X_val, y_fit, y_val = train_test_split(X_train, y_train, stratify=y_train, random_state=0)
 scaler = StandardScaler().fit(X_fit)
@@ -209,8 +210,8 @@ assert fast.best_params_ == slow.best_params_
 # %%
 # Files
 # -----
-# ``joblib`` and ``pickle`` work as always.  :meth:`fastbp.neural_network.MLPClassifier.save` and :func:`fastbp.load` read
-# and write one file that runs no code and that later versions read too.
+# ``joblib`` and ``pickle`` work as always.  :meth:`fastbp.neural_network.MLPClassifier.save` and :func:`fastbp.load`
+# read and write one file that runs no code and that later versions read too.
 
 with tempfile.TemporaryDirectory() as folder:
     path = Path(folder) / "digits.fastbp"
@@ -221,4 +222,5 @@ assert np.array_equal(loaded.predict(scaler.transform(X_test)), early.predict(sc
 
 # %%
 # For ONNX there is ``model.to_onnx(path)``; a whole pipeline is converted by skl2onnx after
-# :func:`fastbp.neural_network.register_onnx_converters`.  :doc:`/onnx` says more, and :doc:`/c` how a model becomes C.
+# :func:`fastbp.neural_network.register_onnx_converters`.  :doc:`/onnx` says more, and :doc:`/c` how a model becomes
+# C.
