@@ -40,7 +40,9 @@ print(X_train.shape, y_train.shape, X_train.dtype)
 # :class:`fastbp.Network` takes the sizes of the layers, inputs first.  This one has 2 inputs, two hidden layers
 # of 16 and 8 neurons, and one output between 0 and 1.  The seed decides the initial weights.
 
-net = bp.Network([2, 16, 8, 1], activation="tanh", output="sigmoid", loss="cross_entropy", seed=0)
+net = bp.Network(
+    [2, 16, 8, 1], activation="tanh", output="sigmoid", loss="cross_entropy", seed=0
+)
 net
 
 # %%
@@ -84,7 +86,9 @@ assert history.best_epoch < 100
 # The training loss goes on falling while the validation loss has long been as low as it gets: the network begins to
 # learn the noise.  :class:`fastbp.EarlyStopping` ends a fit in time and brings the best parameters back.
 
-stopped = bp.Network([2, 16, 8, 1], activation="tanh", output="sigmoid", loss="cross_entropy", seed=0)
+stopped = bp.Network(
+    [2, 16, 8, 1], activation="tanh", output="sigmoid", loss="cross_entropy", seed=0
+)
 stopped_history = stopped.fit(
     X_train,
     y_train,
@@ -94,10 +98,12 @@ stopped_history = stopped.fit(
     validation_data=(X_test, y_test),
     early_stopping=bp.EarlyStopping(patience=20),
     seed=0,
+    n_threads=1,
 )
 print(len(stopped_history), "epochs, stopped by", stopped_history.stopped_by)
 assert stopped_history.stopped_by == "early_stopping"
-assert np.array_equal(stopped_history.loss, history.loss[: len(stopped_history)])  # the same bits up to there
+# the same bits up to there
+assert np.array_equal(stopped_history.loss, history.loss[: len(stopped_history)])
 
 # %%
 # Prediction
@@ -132,13 +138,20 @@ assert np.array_equal(loaded.predict(X_test), outputs)
 # ``params``.
 
 cost, grad = stopped.value_and_grad(X_train, y_train)
-print(f"cost {cost:.4f}, gradient of shape {grad.shape} and norm {np.linalg.norm(grad):.4f}")
+print(f"cost {cost:.4f}, gradient {grad.shape} of norm {np.linalg.norm(grad):.4f}")
 
 # %%
 # That is all that an optimizer of SciPy asks for.  The third argument are parameters to use instead of the network's
 # own.  A small penalty on the weights keeps them small.
 
-net = bp.Network([2, 16, 8, 1], activation="tanh", output="sigmoid", loss="cross_entropy", l2_penalty=1e-3, seed=0)
+net = bp.Network(
+    [2, 16, 8, 1],
+    activation="tanh",
+    output="sigmoid",
+    loss="cross_entropy",
+    l2_penalty=1e-3,
+    seed=0,
+)
 result = scipy.optimize.minimize(
     lambda params: net.value_and_grad(X_train, y_train, params),
     net.params,
@@ -163,4 +176,8 @@ assert report.ok
 # %%
 # Where to go on
 # --------------
+# * You have a program with scikit-learn's networks: :ref:`sphx_glr_auto_guides_02_from_scikit_learn.py`.
+# * You come from a library with tensors: :ref:`sphx_glr_auto_guides_03_from_pytorch_or_keras.py`.
+# * You fit curves or solve equations: :ref:`sphx_glr_auto_guides_04_scipy_and_physics.py`.
+# * You want to see every number of backpropagation: :ref:`sphx_glr_auto_guides_05_textbook.py`.
 # * Many networks in one call: :doc:`/many`.  Every derivative there is: :doc:`/derivatives`.

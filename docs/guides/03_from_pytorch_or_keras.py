@@ -39,6 +39,8 @@ Dense networks are all that fastbp has.  What it has not stands at the end of th
 #
 # Here:
 
+import textwrap
+
 import matplotlib.pyplot as plt
 import numpy as np
 from sklearn.datasets import load_digits
@@ -50,8 +52,17 @@ X, y = load_digits(return_X_y=True)
 X = (X / 16).astype("float32")
 X_train, X_test, y_train, y_test = train_test_split(X, y, random_state=0)
 
-net = bp.Network([64, 100, 10], activation="relu", output="softmax", loss="cross_entropy", dtype="float32", seed=0)
-history = net.fit(X_train, y_train, epochs=30, batch_size=32, optimizer=bp.Adam(1e-3), seed=0)
+net = bp.Network(
+    [64, 100, 10],
+    activation="relu",
+    output="softmax",
+    loss="cross_entropy",
+    dtype="float32",
+    seed=0,
+)
+history = net.fit(
+    X_train, y_train, epochs=30, batch_size=32, optimizer=bp.Adam(1e-3), seed=0
+)
 probabilities = net.predict(X_test)
 
 accuracy = (probabilities.argmax(axis=1) == y_test).mean()
@@ -67,16 +78,17 @@ assert np.allclose(probabilities.sum(axis=1), 1, atol=1e-6)
 # -----
 # .. list-table::
 #    :header-rows: 1
+#    :widths: 30 30 40
 #
 #    * - PyTorch
 #      - Keras
 #      - fastbp
 #    * - ``nn.Linear(2, 3)``
 #      - ``Dense(3)``
-#      - two neighbours in ``sizes``: ``[2, 3]``
+#      - ``sizes=[2, 3]``, and so on
 #    * - ``nn.ReLU()``, ``nn.Tanh()``, ``nn.GELU()``
 #      - ``"relu"``, ``"tanh"``, ``"gelu"``
-#      - ``activation="relu"``, or a list with one for each hidden layer
+#      - ``activation="relu"``, or a list, one for each hidden layer
 #    * - ``nn.LeakyReLU()``, slope 0.01
 #      - ``LeakyReLU(0.01)``, by default 0.3
 #      - ``"leaky_relu"``, slope 0.01
@@ -84,7 +96,7 @@ assert np.allclose(probabilities.sum(axis=1), 1, atol=1e-6)
 #      - ``Dropout(0.2)``
 #      - ``Network(..., dropout=0.2)``
 #    * - ``model.parameters()``
-#      - ``model.trainable_variables``
+#      - ``trainable_variables``
 #      - ``net.params``, one vector; ``net.weights``, ``net.biases``
 #    * - ``loss.backward()``
 #      - ``tape.gradient``
@@ -99,10 +111,10 @@ assert np.allclose(probabilities.sum(axis=1), 1, atol=1e-6)
 #      - ``CosineDecay``
 #      - ``bp.Adam(bp.OneCycle(...))``, :class:`fastbp.Cosine`
 #    * - your own loop
-#      - ``EarlyStopping(restore_best_weights=True)``
+#      - ``EarlyStopping``
 #      - :class:`fastbp.EarlyStopping`
 #    * - ``torch.manual_seed(0)``
-#      - ``keras.utils.set_random_seed(0)``
+#      - ``set_random_seed(0)``
 #      - ``Network(..., seed=0)`` and ``fit(..., seed=0)``
 #    * - ``torch.func.vmap(jacrev(f))``
 #      -
@@ -113,7 +125,14 @@ assert np.allclose(probabilities.sum(axis=1), 1, atol=1e-6)
 #
 # Where a loop of your own is wanted, a step is one call.  Make the optimizer once, before the loop.
 
-looped = bp.Network([64, 100, 10], activation="relu", output="softmax", loss="cross_entropy", dtype="float32", seed=0)
+looped = bp.Network(
+    [64, 100, 10],
+    activation="relu",
+    output="softmax",
+    loss="cross_entropy",
+    dtype="float32",
+    seed=0,
+)
 optimizer, rng = bp.Adam(1e-3), np.random.default_rng(0)
 costs = []
 for _ in range(300):
@@ -134,7 +153,7 @@ assert net.dtype == net.params.dtype == probabilities.dtype == np.float32
 try:
     net.predict(X_test.astype("float64"))
 except TypeError as error:
-    print(error)
+    print(textwrap.fill(str(error), 80))
 else:
     raise AssertionError("float64 was not refused")
 
@@ -145,10 +164,16 @@ else:
 # weights and biases from the interval of plus and minus 1 / sqrt(fan_in).  No ``initializer=`` is that; two lines
 # are:
 
-as_torch, rng = bp.Network([64, 100, 10], activation="relu", seed=0), np.random.default_rng(0)
+as_torch, rng = (
+    bp.Network([64, 100, 10], activation="relu", seed=0),
+    np.random.default_rng(0),
+)
 for W, b in zip(as_torch.weights, as_torch.biases, strict=True):
     limit = 1 / np.sqrt(len(W))
-    W[...], b[...] = rng.uniform(-limit, limit, W.shape), rng.uniform(-limit, limit, b.shape)
+    W[...], b[...] = (
+        rng.uniform(-limit, limit, W.shape),
+        rng.uniform(-limit, limit, b.shape),
+    )
 
 by_default = bp.Network([64, 100, 10], activation="relu", seed=0)
 assert not any(b.any() for b in by_default.biases)
@@ -156,13 +181,27 @@ assert not any(b.any() for b in by_default.biases)
 # %%
 # The other initializers beside these two, by the spread of the weights of a layer with 64 inputs and 100 neurons:
 
-names = ["glorot_uniform", "glorot_normal", "he_uniform", "he_normal", "scaled_normal", "standard_normal"]
-spreads = [bp.Network([64, 100, 10], initializer=name, seed=0).weights[0].std() for name in names]
+names = [
+    "glorot_uniform",
+    "glorot_normal",
+    "he_uniform",
+    "he_normal",
+    "scaled_normal",
+    "standard_normal",
+]
+spreads = [
+    bp.Network([64, 100, 10], initializer=name, seed=0).weights[0].std()
+    for name in names
+]
 spreads.append(as_torch.weights[0].std())
 fig, ax = plt.subplots(figsize=(6, 3), layout="constrained")
 bars = ax.barh([*names, "PyTorch's nn.Linear"], spreads, color=6 * ["0.6"] + ["k"])
 ax.bar_label(bars, fmt="%.3f", padding=3)
-ax.set(xlabel="standard deviation of the weights (no unit, log)", xscale="log", xlim=(0.03, 2))
+ax.set(
+    xlabel="standard deviation of the weights (no unit, log)",
+    xscale="log",
+    xlim=(0.03, 2),
+)
 ax.invert_yaxis()
 assert np.isclose(spreads[0], np.sqrt(2 / 164), rtol=0.05)
 assert np.isclose(spreads[-1], 1 / np.sqrt(3 * 64), rtol=0.05)
@@ -206,11 +245,19 @@ rows, targets = rng.standard_normal((50, 4)), rng.uniform(0, 1, (50, 3))
 for loss, output, mean_over_all in (
     ("quadratic", "identity", lambda a, t: ((a - t) ** 2).mean() / 2),
     ("absolute", "identity", lambda a, t: abs(a - t).mean()),
-    ("cross_entropy", "sigmoid", lambda a, t: -(t * np.log(a) + (1 - t) * np.log1p(-a)).mean()),
+    (
+        "cross_entropy",
+        "sigmoid",
+        lambda a, t: -(t * np.log(a) + (1 - t) * np.log1p(-a)).mean(),
+    ),
     ("poisson", "exp", lambda a, t: (a - t * np.log(a)).mean()),
 ):
     tried = bp.Network([4, 8, 3], activation="tanh", output=output, loss=loss, seed=0)
-    assert np.isclose(tried.loss_value(rows, targets), 3 * mean_over_all(tried.predict(rows), targets), rtol=1e-12)
+    assert np.isclose(
+        tried.loss_value(rows, targets),
+        3 * mean_over_all(tried.predict(rows), targets),
+        rtol=1e-12,
+    )
 picked = probabilities[np.arange(len(y_test)), y_test]
 assert np.isclose(net.loss_value(X_test, y_test), -np.log(picked).mean(), rtol=1e-4)
 
@@ -249,7 +296,11 @@ assert np.isclose(net.loss_value(X_test, y_test), -np.log(picked).mean(), rtol=1
 #      - ``rho=0.9``
 #      - ``rho=0.9``
 
-assert (bp.Adam().learning_rate, bp.Adam().epsilon, bp.AdamW().weight_decay) == (0.001, 1e-8, 0.01)
+assert (bp.Adam().learning_rate, bp.Adam().epsilon, bp.AdamW().weight_decay) == (
+    0.001,
+    1e-8,
+    0.01,
+)
 assert (bp.RMSprop().learning_rate, bp.RMSprop().rho) == (0.001, 0.9)
 
 # %%
@@ -258,18 +309,25 @@ assert (bp.RMSprop().learning_rate, bp.RMSprop().rho) == (0.001, 0.9)
 # the cost: that is ``kernel_regularizer=keras.regularizers.L2(c / 2)`` in Keras.  ``weight_decay=c`` of
 # ``torch.optim.SGD`` and ``torch.optim.Adam`` is nearly that, but pulls at the biases too.
 
-plain, penalised = (bp.Network([4, 8, 3], activation="tanh", l2_penalty=c, seed=0) for c in (0.0, 0.1))
+plain, penalised = (
+    bp.Network([4, 8, 3], activation="tanh", l2_penalty=c, seed=0) for c in (0.0, 0.1)
+)
 _, grad = plain.value_and_grad(rows, targets)
 _, penalised_grad = penalised.value_and_grad(rows, targets)
 pull = penalised_grad - grad
-assert np.allclose(pull[:32], 0.1 * plain.weights[0].ravel(), rtol=1e-12)  # the weights of the first layer
-assert np.allclose(pull[32:40], 0)  # and its biases
+first_weights, first_biases = pull[:32], pull[32:40]
+assert np.allclose(first_weights, 0.1 * plain.weights[0].ravel(), rtol=1e-12)
+assert np.allclose(first_biases, 0)
 
-adam, adamw = (bp.Network([4, 8, 3], activation="tanh", initializer="standard_normal", seed=0) for _ in range(2))
+adam, adamw = (
+    bp.Network([4, 8, 3], activation="tanh", initializer="standard_normal", seed=0)
+    for _ in range(2)
+)
 before = adam.params.copy()
 adam.step(rows, targets, optimizer=bp.Adam(0.01))
 adamw.step(rows, targets, optimizer=bp.AdamW(0.01, weight_decay=0.1))
-assert np.allclose(adam.params - adamw.params, 0.01 * 0.1 * before, rtol=1e-9)  # all parameters
+difference = adam.params - adamw.params
+assert np.allclose(difference, 0.01 * 0.1 * before, rtol=1e-9)  # all parameters
 
 # %%
 # Momentum of ``torch.optim.SGD`` is the same rule as :class:`fastbp.SGD`'s as long as the learning rate is constant.
@@ -284,7 +342,9 @@ assert np.allclose(adam.params - adamw.params, 0.01 * 0.1 * before, rtol=1e-9)  
 
 state = net.torch_state_dict()
 print({name: array.shape for name, array in state.items()})
-back = bp.from_torch_state_dict(state, activation="relu", output="softmax", loss="cross_entropy")
+back = bp.from_torch_state_dict(
+    state, activation="relu", output="softmax", loss="cross_entropy"
+)
 assert np.array_equal(back.predict(X_test), probabilities)
 assert np.array_equal(state["0.weight"], net.weights[0].T)
 
@@ -296,8 +356,12 @@ try:
 except ImportError:
     print("PyTorch is not installed here: nothing to compare with.")
 else:
-    model = torch.nn.Sequential(torch.nn.Linear(64, 100), torch.nn.ReLU(), torch.nn.Linear(100, 10))
-    model.load_state_dict({name: torch.from_numpy(array) for name, array in state.items()})
+    model = torch.nn.Sequential(
+        torch.nn.Linear(64, 100), torch.nn.ReLU(), torch.nn.Linear(100, 10)
+    )
+    model.load_state_dict(
+        {name: torch.from_numpy(array) for name, array in state.items()}
+    )
     with torch.no_grad():
         logits = model(torch.from_numpy(X_test))
     largest = np.abs(logits.softmax(dim=1).numpy() - probabilities).max()
@@ -311,7 +375,10 @@ else:
 # ``net.params = np.concatenate([array.ravel() for array in arrays])``.  Models with scalers, or of which you have
 # only a file, come by ONNX: :func:`fastbp.from_onnx` and :doc:`/onnx`.
 
-arrays = [array for layer in zip(net.weights, net.biases, strict=True) for array in layer]  # as Keras has them
+# as Keras has them: weights and biases in turn
+arrays = [
+    array for layer in zip(net.weights, net.biases, strict=True) for array in layer
+]
 assert np.array_equal(np.concatenate([array.ravel() for array in arrays]), net.params)
 
 # %%
