@@ -309,6 +309,21 @@ def test_finite_differences_and_a_random_search():
     assert len(points(found)[0]) == len(search.loss)
 
 
+def test_a_learning_rate_range():
+    found = bp.find_learning_rate(classifier(), X, Y, n_steps=60, seed=0)
+    shown = parsed(found)
+    values = dict(shown.tables[0][1:])
+    assert float(values["suggestion"]) == pytest.approx(found.suggestion, rel=5e-3)
+    assert float(values["lowest loss"]) == pytest.approx(found.losses.min(), rel=1e-5)
+    rates = found.learning_rates
+    steps = f"{len(rates)} steps from {rates[0]:.3g} to {rates[-1]:.3g}"
+    assert repr(found) == f"<LearningRateRange: {steps}, suggestion {found.suggestion:.3g}>"
+    assert shown.texts[0] == f"learning rate range: {steps}"
+    empty = bp.LearningRateRange(np.empty(0), np.empty(0), np.nan)
+    assert repr(empty) == "<LearningRateRange: 0 steps, suggestion nan>"
+    assert parsed(empty).tables == [[["quantity", "value"], ["suggestion", "nan"]]]
+
+
 def test_a_trace():
     trace = classifier().trace(X, Y)
     assert repr(trace) == f"<Trace of 40 samples through 3-5-6-4, cost {trace.cost:.6g}>"

@@ -10,6 +10,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from fastbp.model.definition import checked_network
 from fastbp.model.model import Model
+from fastbp.plotting.canvas import fit_into_figure, shortened
 from fastbp.plotting.classes import class_numbers, class_scores
 from fastbp.plotting.display import Display
 
@@ -17,6 +18,7 @@ _LEAST_CELL = 0.4  # inches
 _WIDE_TABLE = 4.0
 _DIGIT_WIDTH = 0.7  # of a bold digit, in font sizes
 _DIGIT_INCHES = 10 / 72 * _DIGIT_WIDTH  # at 10 points
+_NAME_HEIGHT = 0.75  # of a cell's side, at most
 _LETTER_INCHES = 10 / 72 * 0.58  # of a name, on average
 
 
@@ -132,7 +134,7 @@ class ConfusionDisplay(Display):
 
     def _longest_name(self) -> float:
         """Return the inches of the longest name of a class."""
-        return _LETTER_INCHES * max(len(str(name)) for name in self.class_names)
+        return _LETTER_INCHES * max(len(shortened(name)) for name in self.class_names)
 
     def _cell_of_new(self) -> float:
         """Return the inches of a cell's side in a new figure."""
@@ -149,16 +151,21 @@ class ConfusionDisplay(Display):
     def _draw(self, ax: Any, is_new: bool) -> None:
         from sklearn.metrics import ConfusionMatrixDisplay
 
-        names = [str(name) for name in self.class_names]
+        names = [shortened(name) for name in self.class_names]
         cell = self._cell_of_new() if is_new else ax.get_window_extent().width / ax.figure.dpi / len(names)
         display = ConfusionMatrixDisplay(self.counts, display_labels=names)
         display.plot(ax=ax, cmap="Greys", colorbar=False, values_format="d")
-        if self._longest_name() > cell:
+        size = float(np.clip(_NAME_HEIGHT * 72 * cell, 4.0, 10.0))
+        ax.tick_params(labelsize=size)
+        if self._longest_name() * size / 10 > cell:
             ax.set_xticks(ax.get_xticks(), names, rotation=45, ha="right", rotation_mode="anchor")
         self.confusion_, self.image_ = display, display.im_
-        self._shade_mistakes(ax)
         right, total = int(np.trace(self.counts)), int(self.counts.sum())
-        ax.set_title(f"{right} of {total} right", fontsize="medium")
+        share = f"accuracy {right / total:.3f}, " if total else ""
+        self._title(ax, f"{share}{right} of {total} correct")
+        if not is_new:
+            fit_into_figure(ax)  # first, since the numbers are as large as the cells that remain
+        self._shade_mistakes(ax)
 
     def _shade_mistakes(self, ax: Any) -> None:
         """Shade the mistakes only, since the many right ones would make them pale, and keep every number readable."""

@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike
 from fastbp.inspection.gradient_times import measure_gradient
 from fastbp.model.definition import checked_network
 from fastbp.model.model import Model
-from fastbp.plotting.canvas import pyplot
+from fastbp.plotting.canvas import place_legend, pyplot
 from fastbp.plotting.display import Display
 
 
@@ -85,4 +85,5 @@ class GradientTimesDisplay(Display):
         ax.set_xlabel("parameters n (number)")
         ax.set_ylabel("time of one gradient (seconds)")
         ax.grid(visible=True, which="major", color="0.9")
-        ax.legend(frameon=False)
+        self._title(ax, "Time of one gradient")
+        place_legend(ax)
