@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -17,7 +18,9 @@ LINE_STYLES = ("-", "--", "-.", ":", (0, (5, 1, 1, 1, 1, 1)), (0, (8, 3)), (0, (
 MARKERS = ("o", "^", "s", "D", "v", "P", "X", "<", ">", "*")
 _MOST_INSIDE = 6  # entries of a legend among the data, and letters of each
 _LONGEST_INSIDE = 26
-_SIZES = (10.0, 9.0, 8.0, 7.0, 6.0, 5.0, 4.0)  # of a legend, in points
+# sizes of a legend in points, and its columns, one after the other until it fits
+_LEGENDS = ((10, 1), (9, 1), (8, 1), (7, 1), (7, 2), (6, 2), (6, 3), (5, 3), (4, 4))
+_DECADE = 10.0
 _FITTINGS = 3  # after which nothing changes
 _BORDER = 2.0  # pixels that stay free at the figure's border
 _LEAST_SHARE = 0.05  # of a figure that axes keep
@@ -118,12 +121,33 @@ def place_legend(
         options |= {"loc": "upper left", "bbox_to_anchor": (1.0, 1.0), "frameon": False}
     else:
         options = {"loc": "best", "framealpha": 0.8} | options
-    for size in _SIZES:
-        legend = ax.legend(handles, labels, fontsize=size, **options)
+    for size, n_columns in _LEGENDS:
+        legend = ax.legend(handles, labels, fontsize=size, ncols=n_columns, **options)
         box = legend.get_window_extent()
         if box.width <= most and box.height <= room.height:
             break
     return legend
+
+
+def tidy_log_axis(axis: Any, values: NDArray[Any]) -> None:
+    """Give a logarithmic axis of less than a decade few ticks, as plain numbers; the usual ones cover each other."""
+    from matplotlib.ticker import MaxNLocator, NullLocator, StrMethodFormatter
+
+    known = values[np.isfinite(values) & (values > 0)]
+    if known.size and known.max() < _DECADE * known.min():
+        axis.set_major_locator(MaxNLocator(4))
+        axis.set_major_formatter(StrMethodFormatter("{x:g}"))
+        axis.set_minor_locator(NullLocator())
+
+
+def lay_out(ax: Any) -> None:
+    """Give axes the place that they will have when they are drawn."""
+    engine = ax.figure.get_layout_engine()
+    if engine is None:
+        fit_into_figure(ax)
+    else:
+        engine.execute(ax.figure.canvas.figure)
+    ax.apply_aspect()
 
 
 def fit_into_figure(ax: Any) -> None:

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from fastbp import validation
-from fastbp.plotting.canvas import MARKERS, place_legend, shortened, style
+from fastbp.plotting.canvas import MARKERS, place_legend, shortened, style, tidy_log_axis
 from fastbp.plotting.display import Display
 
 _Schedule = Callable[[ArrayLike, int], ArrayLike]
@@ -95,6 +95,7 @@ class LearningRateDisplay(Display):
     def _draw(self, ax: Any, is_new: bool) -> None:
         (self.line_,) = ax.plot(self.learning_rates, self.losses, color="black", label="loss")
         ax.set_xscale("log")
+        tidy_log_axis(ax.xaxis, self.learning_rates)
         self.suggestion_ = None
         if np.isfinite(self.suggestion):
             label = f"suggestion {self.suggestion:.2g}"
@@ -182,6 +183,7 @@ class ScheduleDisplay(Display):
             self.lines_ += ax.plot(np.arange(len(rates)), rates, label=shortened(name), **looks)
         if self._is_log:
             ax.set_yscale("log")
+            tidy_log_axis(ax.yaxis, np.concatenate([*self.curves.values()]))
         ax.set_xlabel("step")
         ax.set_ylabel("learning rate")
         self._title(ax, "Learning rate schedules" if len(self.curves) > 1 else "Learning rate schedule")
