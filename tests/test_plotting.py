@@ -69,6 +69,9 @@ def every_display(ax=None):
     yield "mistakes", plotting.MistakesDisplay.from_network(digits, PIXELS, DIGITS, shape=(3, 4), ax=ax)
     yield "first layer", plotting.FirstLayerDisplay.from_network(digits, shape=(3, 4), ax=ax)
     yield "times", plotting.GradientTimesDisplay.from_networks([net, digits], n_rows=2, ax=ax)
+    found = bp.find_learning_rate(net, POINTS, CLASSES, n_steps=20, seed=0)
+    yield "learning rates", plotting.LearningRateDisplay.from_range(found, ax=ax)
+    yield "schedules", plotting.ScheduleDisplay.from_schedule([bp.OneCycle(0.1), bp.Cosine(0.1)], 50, ax=ax)
 
 
 # ---- What all displays have in common --------------------------------------------------------------------------------
@@ -81,6 +84,7 @@ def test_displays_make_one_figure_each_and_keep_the_settings():
         assert display.figure_ is display.ax_.figure, name
         display.figure_.canvas.draw()  # without a warning, for instance of a layout that does not fit
     assert dict(matplotlib.rcParams) == before
+    plt.close("all")
     assert {type(display).__name__ for _, display in every_display()} == set(plotting.__all__)
 
 
@@ -109,8 +113,25 @@ def test_axes_are_labelled_with_units():
         if name in without_axes:
             assert not display.ax_.axison, name
         else:
-            without_unit = {"epoch", "True label", "Predicted label"}
+            without_unit = {"epoch", "True label", "Predicted label", "feature 1", "feature 2", "step", "learning rate"}
             assert all(label in without_unit or label.endswith(")") for label in labels), (name, labels)
+
+
+def test_every_picture_has_a_title_and_keeps_the_users():
+    for name, display in every_display():
+        assert display.ax_.get_title(), name
+        assert type(display).__name__ in repr(display)
+        assert display.ax_.get_title() in repr(display), name
+    _, ax = plt.subplots()
+    ax.set_title("mine")
+    for name, display in every_display(ax):
+        assert display.ax_.get_title() == "mine", name
+        ax.clear()
+        ax.set_title("mine")
+    assert repr(plotting.HistoryDisplay([1.0])) == "<HistoryDisplay, not drawn yet>"
+    assert repr(plotting.HistoryDisplay([1.0]).plot()) == (
+        "<HistoryDisplay 'Learning curve': epoch and loss (mean cost per sample)>"
+    )
 
 
 def test_lines_differ_in_more_than_colour():
@@ -241,10 +262,34 @@ def test_curves_of_an_estimator_with_validation_data():
         display = plotting.HistoryDisplay.from_estimator(model)
         np.testing.assert_array_equal(display.lines_[0].get_ydata(), model.loss_curve_)
         np.testing.assert_array_equal(display.lines_[1].get_ydata(), model.validation_loss_curve_)
-        best = [f"best score, epoch {1 + np.argmax(model.validation_scores_)}"] if early_stopping else []
-        assert legend_texts(display) == ["training", "validation", *best]
-    alone = MLPRegressor(**settings, early_stopping=True).fit(POINTS, POINTS[:, 0])
-    assert legend_texts(plotting.HistoryDisplay.from_estimator(alone)) == ["training"]
+        texts = ["training", "validation"]
+        if early_stopping:
+            texts += [f"best score, epoch {1 + np.argmax(model.validation_scores_)}", "validation score"]
+            np.testing.assert_array_equal(display.score_line_.get_ydata(), model.validation_scores_)
+        assert legend_texts(display) == texts
+        assert (display.score_ax_ is not None) == early_stopping
+
+
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+def test_scores_of_early_stopping_have_an_axis_of_their_own():
+    from sklearn.neural_network import MLPClassifier as Theirs
+
+    from fastbp.neural_network import MLPClassifier, MLPRegressor
+
+    settings = {"hidden_layer_sizes": (4,), "max_iter": 6, "random_state": 0, "early_stopping": True}
+    for kind, targets, what in (
+        (MLPRegressor, POINTS[:, 0], "R²"),
+        (MLPClassifier, CLASSES, "accuracy"),
+        (Theirs, CLASSES, "accuracy"),
+    ):
+        model = kind(**settings).fit(POINTS, targets)
+        display = plotting.HistoryDisplay.from_estimator(model)
+        best = f"best score, epoch {1 + np.argmax(model.validation_scores_)}"
+        assert legend_texts(display) == ["training", "validation score", best]
+        assert display.score_ax_.get_ylabel() == f"validation score ({what})"
+        np.testing.assert_array_equal(display.score_line_.get_xdata(), 1 + np.arange(len(model.validation_scores_)))
+        np.testing.assert_array_equal(display.score_line_.get_ydata(), model.validation_scores_)
+        np.testing.assert_array_equal(display.lines_[0].get_ydata(), model.loss_curve_)
 
 
 def test_every_weight_has_a_line():
@@ -359,8 +404,8 @@ def test_legend_of_many_classes_hides_nothing():
     assert legend.x0 >= display.ax_.bbox.x1
     assert legend.x1 <= display.figure_.bbox.x1
     _, ax = plt.subplots()  # whose figure has no room beside
-    inside = display.plot(ax).ax_.get_legend().get_window_extent()
-    assert ax.bbox.x0 <= inside.x0 < inside.x1 <= ax.bbox.x1
+    beside = display.plot(ax).ax_.get_legend().get_window_extent()  # the axes make room, as for a colour bar
+    assert ax.bbox.x1 <= beside.x0 < beside.x1 <= display.figure_.bbox.x1
 
 
 def legend_texts(display):
@@ -571,7 +616,8 @@ def test_numbers_of_a_drawing_do_not_cover_each_other(sizes, arrows, is_given):
     net = bp.Network(sizes, "tanh", seed=0)
     sample = rng.normal(size=(1, sizes[0])), rng.normal(size=(1, sizes[-1]))
     ax = plt.subplots(figsize=(7, 5))[1] if is_given else None
-    display = plotting.NetworkDisplay.from_network(net, *sample, arrows=arrows, learning_rate=0.1, ax=ax)
+    settings = {"arrows": arrows, "learning_rate": 0.1, "detail": "weights"}
+    display = plotting.NetworkDisplay.from_network(net, *sample, **settings, ax=ax)
     display.figure_.canvas.draw()
     lines = []
     for text in display.ax_.texts:
@@ -591,21 +637,93 @@ def test_numbers_of_a_drawing_do_not_cover_each_other(sizes, arrows, is_given):
 
 
 @pytest.mark.parametrize(
-    ("arguments", "message"),
+    ("arguments", "detail", "message"),
     [
         (
             (bp.Network([10, 7], seed=0), np.zeros((1, 10)), np.zeros((1, 7))),
-            "`net` must have at most 60 weights to be drawn with its numbers; got 70. FirstLayerDisplay and "
-            "WeightHistoryDisplay show larger ones.",
+            "weights",
+            "`net` must have at most 60 weights to be drawn with its numbers; got 70. detail='auto' draws larger ones.",
         ),
-        ((two_neurons(), np.zeros((3, 2)), np.zeros((3, 1))), "`X` must have one row, the sample to draw; got 3."),
+        (
+            (bp.Network([2, 31, 7], seed=0), np.zeros((1, 2)), np.zeros((1, 7))),
+            "neurons",
+            "`net` must have at most 30 neurons a layer to be drawn neuron by neuron; got 31. detail='auto' draws "
+            "larger ones.",
+        ),
+        (
+            (two_neurons(),),
+            "neurons",
+            "`X` and `Y` must be a sample for detail='neurons'. Without one, 'layers' can be drawn.",
+        ),
+        ((two_neurons(),), "all", "`detail` must be 'auto', 'weights', 'neurons' or 'layers'; got 'all'."),
+        (
+            (two_neurons(), [[0.0, 0.0]]),
+            "auto",
+            "`X` and `Y` must be given together, as the sample to draw, or not at all.",
+        ),
+        (
+            (two_neurons(), np.zeros((3, 2)), np.zeros((3, 1))),
+            "auto",
+            "`X` must have one row, the sample to draw; got 3.",
+        ),
     ],
 )
-def test_what_cannot_be_drawn(arguments, message):
+def test_what_cannot_be_drawn(arguments, detail, message):
     with pytest.raises(ValueError, match=r".") as caught:
-        plotting.NetworkDisplay.from_network(*arguments)
+        plotting.NetworkDisplay.from_network(*arguments, detail=detail)
     assert str(caught.value) == message
     assert plt.get_fignums() == []
+
+
+@pytest.mark.parametrize(
+    ("sizes", "detail"),
+    [
+        ((3, 4, 2), "weights"),
+        ((2, 12, 1), "weights"),
+        ((8, 8, 8, 8, 8), "neurons"),
+        ((8, 8), "neurons"),
+        ((9, 8), "layers"),
+        ((8, 8, 8, 8, 8, 8), "layers"),
+        ((2,) * 9, "layers"),
+        ((13, 1), "layers"),
+        ((784, 64, 10), "layers"),
+    ],
+)
+def test_the_detail_of_a_drawing_is_what_can_be_read(sizes, detail):
+    net = bp.Network(sizes, "tanh", seed=0)
+    sample = np.ones((1, sizes[0])), np.ones((1, sizes[-1]))
+    display = plotting.NetworkDisplay.from_network(net, *sample)
+    assert display.detail_ == detail
+    n_arrows = len(sizes) - 1 if detail == "layers" else sum(W.size for W in net.weights)
+    assert len(display.arrows_) == n_arrows
+    assert plotting.NetworkDisplay.from_network(net).detail_ == "layers"
+    assert plotting.NetworkDisplay.from_network(net, *sample, detail="layers").detail_ == "layers"
+    small = plt.subplots(figsize=(1.5, 1.5))[1]
+    assert plotting.NetworkDisplay.from_network(net, *sample, ax=small).detail_ == "layers"
+
+
+def test_boxes_have_the_counts_of_each_layer():
+    net = bp.Network([784, 64, 1, 10], [[("tanh", 60), ("relu", 4)], "sine"], "softmax", "cross_entropy", seed=0)
+    display = plotting.NetworkDisplay.from_network(net)
+    assert texts(display) == [
+        *("784 inputs", "inputs", "", "50,176\nweights"),
+        *("64 neurons\n60 tanh\n4 relu", "layer 1", "64 biases", "64\nweights"),
+        *("1 neuron\nsine", "layer 2", "1 bias", "10\nweights"),
+        *("10 neurons\nsoftmax", "outputs", "10 biases"),
+    ]
+    assert display.ax_.get_title() == f"784-64-1-10: {net.n_params:,} parameters"
+
+
+@pytest.mark.parametrize("n_layers", [9, 10, 11, 40])
+def test_boxes_of_a_deep_network_leave_none_of_its_parameters_out(n_layers):
+    sizes = [3 + i % 4 for i in range(n_layers)]
+    net = bp.Network(sizes, "tanh", seed=0)
+    display = plotting.NetworkDisplay.from_network(net)
+    shown = texts(display)
+    numbers = [int(text.split()[0]) for text in shown if re.fullmatch(r"\d+\s(weights|bias|biases)", text)]
+    numbers += [int(text.split("\n")[1]) for text in shown if "layers\n" in text]
+    assert sum(numbers) == net.n_params
+    assert any(text.startswith(f"{n_layers - 8} layers") for text in shown) == (n_layers > 9)
 
 
 def test_arrows_are_weights_or_steps():
@@ -629,7 +747,7 @@ def test_confusion_counts_every_sample():
         (2, 2): "2",
     }
     np.testing.assert_array_equal(display.image_.get_array(), [[0, 1, 0], [0, 0, 0], [1, 0, 0]])
-    assert display.ax_.get_title() == "4 of 6 right"
+    assert display.ax_.get_title() == "accuracy 0.667, 4 of 6 correct"
 
 
 NEWSGROUPS = [

@@ -63,7 +63,9 @@ def shortest(work, repeats: int = 5) -> float:
 
 
 by_hand, stepped, fitted, sgd = network(), network(), network(), bp.SGD(RATE)
-views = [view for pair in zip(by_hand.weights, by_hand.biases, strict=True) for view in pair]
+views = [
+    view for pair in zip(by_hand.weights, by_hand.biases, strict=True) for view in pair
+]
 
 
 def step_by_step() -> None:
@@ -136,7 +138,9 @@ with compilations() as compiled:
                 net = bp.Network(sizes, activation=activation, loss="huber", seed=0)
                 net.fit(X[:100], Y[:100], epochs=1, optimizer=optimizer)
                 count += 1
-print(f"{count} kinds of networks in {time.perf_counter() - began:.2f} s, compiled for them: {len(compiled)}")
+print(
+    f"{count} kinds of networks in {time.perf_counter() - began:.2f} s, compiled for them: {len(compiled)}"
+)
 assert not compiled
 
 # %%
@@ -151,7 +155,11 @@ assert not compiled
 # machine:
 
 features = llvmlite.binding.get_host_cpu_features()
-found = [name for name in ("avx2", "fma", "avx512f", "avx512bw", "neon") if features.get(name)]
+found = [
+    name
+    for name in ("avx2", "fma", "avx512f", "avx512bw", "neon")
+    if features.get(name)
+]
 print(f"{llvmlite.binding.get_host_cpu_name()}: {', '.join(found) or 'none of them'}")
 
 # %%
@@ -177,9 +185,13 @@ for n_threads in sorted({1, 2, bp.get_num_threads()}):
         dtype="float32",
         seed=0,
     )
-    history = wide.fit(inputs, labels, epochs=4, batch_size=128, seed=0, n_threads=n_threads)
+    history = wide.fit(
+        inputs, labels, epochs=4, batch_size=128, seed=0, n_threads=n_threads
+    )
     results[n_threads] = wide.params
-    print(f"{n_threads} threads: {history.seconds.min() / 8 * 1e3:6.2f} ms for a step of 256-512-512-10")
+    print(
+        f"{n_threads} threads: {history.seconds.min() / 8 * 1e3:6.2f} ms for a step of 256-512-512-10"
+    )
 print(f"{os.cpu_count()} processors; this process may use {bp.get_num_threads()}")
 assert all(np.array_equal(params, results[1]) for params in results.values())
 
@@ -220,7 +232,12 @@ def copy_seconds(n_bytes: int) -> float:
     size = max(n_bytes // 2, 1 << 15)
     source, target = np.ones(size, np.uint8), np.empty(size, np.uint8)
     repeats = max(1, (1 << 21) // size)
-    return shortest(lambda: [np.copyto(target, source) for _ in range(repeats)]) / repeats * n_bytes / (2 * size)
+    return (
+        shortest(lambda: [np.copyto(target, source) for _ in range(repeats)])
+        / repeats
+        * n_bytes
+        / (2 * size)
+    )
 
 
 def step_seconds(sizes, rows: int) -> float:
@@ -250,7 +267,9 @@ print(f"peak {peak / 1e9:.0f} GFLOP/s on one thread")
 widths = [2, 4, 8, 16, 32, 64, 128, 256, 512, 1024]
 table = {}
 for rows in (1, 64):
-    print(f"\nbatch {rows}\n{'network':>18} {'by flops':>9} {'by bytes':>9} {'model':>9} {'measured':>9}   over model")
+    print(
+        f"\nbatch {rows}\n{'network':>18} {'by flops':>9} {'by bytes':>9} {'model':>9} {'measured':>9}   over model"
+    )
     for width in widths:
         sizes = [width, width, width, 10]
         measured = step_seconds(sizes, rows)
@@ -258,18 +277,28 @@ for rows in (1, 64):
         bounds = flops_of(sizes, rows) / peak, copy_seconds(bytes_of(sizes, rows))
         model = max(bounds) + overhead
         table[rows, width] = measured, *bounds, model
-        microseconds = " ".join(f"{1e6 * seconds:9.2f}" for seconds in (*bounds, model, measured))
-        print(f"{'-'.join(map(str, sizes)):>18} {microseconds} {measured / model:9.1f}  (us)")
+        microseconds = " ".join(
+            f"{1e6 * seconds:9.2f}" for seconds in (*bounds, model, measured)
+        )
+        print(
+            f"{'-'.join(map(str, sizes)):>18} {microseconds} {measured / model:9.1f}  (us)"
+        )
 
 # %%
 # And as a picture:
 
 fig, axes = plt.subplots(1, 2, figsize=(9, 4), sharey=True, layout="constrained")
 for ax, rows in zip(axes, (1, 64), strict=True):
-    measured, by_flops, by_bytes, model = 1e6 * np.array([table[rows, width] for width in widths]).T
-    ax.loglog(widths, by_flops, ":", color="C1", label="flops at the rate of a large product")
+    measured, by_flops, by_bytes, model = (
+        1e6 * np.array([table[rows, width] for width in widths]).T
+    )
+    ax.loglog(
+        widths, by_flops, ":", color="C1", label="flops at the rate of a large product"
+    )
     ax.loglog(widths, by_bytes, "--", color="C2", label="bytes at the rate of a copy")
-    ax.loglog(widths, model, "-", color="gray", label="the larger of both, and overhead")
+    ax.loglog(
+        widths, model, "-", color="gray", label="the larger of both, and overhead"
+    )
     ax.loglog(widths, measured, "o", color="C0", label="measured")
     ax.set(
         title=f"rows of a mini-batch: {rows}",

@@ -32,7 +32,9 @@ net = bp.Network(
     seed=0,
 )
 cost, gradient = net.value_and_grad(X, labels)
-print(f"cost {cost:.6f}, a gradient of {gradient.size} derivatives, the largest {abs(gradient).max():.3f}")
+print(
+    f"cost {cost:.6f}, a gradient of {gradient.size} derivatives, the largest {abs(gradient).max():.3f}"
+)
 
 # %%
 # A gradient that nobody wrote
@@ -119,7 +121,9 @@ def moved(k: float, h: float) -> float:
 orders = {
     "first order": lambda h: (moved(1, h) - moved(0, h)) / h,
     "second order": lambda h: (moved(1, h) - moved(-1, h)) / (2 * h),
-    "fourth order": lambda h: (8 * (moved(1, h) - moved(-1, h)) - (moved(2, h) - moved(-2, h))) / (12 * h),
+    "fourth order": lambda h: (
+        (8 * (moved(1, h) - moved(-1, h)) - (moved(2, h) - moved(-2, h))) / (12 * h)
+    ),
     "complex step": lambda h: twin_cost(net.params + 1j * h * move).imag / h,
 }
 styles = {
@@ -133,7 +137,9 @@ fig, ax = plt.subplots(layout="constrained")
 for name, derivative in orders.items():
     errors = np.array([abs(derivative(h) / gradient[at] - 1) for h in steps])
     best[name] = errors.min()
-    ax.loglog(steps, np.maximum(errors, eps), styles[name] + "-", ms=4, lw=1, label=name)
+    ax.loglog(
+        steps, np.maximum(errors, eps), styles[name] + "-", ms=4, lw=1, label=name
+    )
 ax.axhline(
     eps,
     color="gray",
@@ -154,7 +160,9 @@ assert best["complex step"] < 1e-14 < best["fourth order"] < best["first order"]
 # **An oracle must be able to say no.** Leave the penalty on the weights out of the network, as one may forget it in a
 # derivation, and the twin disagrees in the first digits:
 
-forgetful = bp.Network([3, 8, 6, 4], activation="tanh", output="softmax", loss="cross_entropy", seed=0)
+forgetful = bp.Network(
+    [3, 8, 6, 4], activation="tanh", output="softmax", loss="cross_entropy", seed=0
+)
 _, wrong_gradient = forgetful.value_and_grad(X, labels, net.params)
 wrong_by = abs(wrong_gradient - exact).max() / abs(exact).max()
 print(f"without the penalty: {wrong_by:.1e}")
@@ -188,7 +196,10 @@ assert "must be the derivative" in refusal
 # Sums of floating-point numbers depend on their order:
 
 numbers = rng.normal(size=100_000).astype("float32")
-forwards, backwards = np.add.accumulate(numbers)[-1], np.add.accumulate(numbers[::-1])[-1]
+forwards, backwards = (
+    np.add.accumulate(numbers)[-1],
+    np.add.accumulate(numbers[::-1])[-1],
+)
 print(f"forwards {forwards}, backwards {backwards}")
 assert forwards != backwards
 
@@ -205,7 +216,9 @@ def digest(params: np.ndarray) -> str:
 
 def train(n_threads: int) -> bp.Network:
     """Train a network that is large enough for several threads."""
-    trained = bp.Network([64, 128, 10], activation="relu", output="softmax", loss="cross_entropy", seed=1)
+    trained = bp.Network(
+        [64, 128, 10], activation="relu", output="softmax", loss="cross_entropy", seed=1
+    )
     trained.fit(images, digits, epochs=3, batch_size=256, seed=1, n_threads=n_threads)
     return trained
 
@@ -233,7 +246,9 @@ assert digest(bp.load(path / "net.safetensors").params) == digest(net.params)
 
 def fresh() -> bp.Network:
     """Return the network at its beginning."""
-    return bp.Network([3, 8, 4], activation="tanh", output="softmax", loss="cross_entropy", seed=2)
+    return bp.Network(
+        [3, 8, 4], activation="tanh", output="softmax", loss="cross_entropy", seed=2
+    )
 
 
 def interrupt(net: bp.Network, history: bp.History) -> None:
@@ -345,7 +360,9 @@ for name, (function, stated) in exactly.items():
     ulp = np.spacing(abs(right).astype("float32")).astype("float64")
     worst = (abs(neuron.predict(z) - right) / ulp).max()
     print(f"{name:8} stated {stated:4} ulp, seen {worst:.2f}")
-    assert worst <= stated + 0.4  # 0.4 more where the processor has no fused multiply-add
+    assert (
+        worst <= stated + 0.4
+    )  # 0.4 more where the processor has no fused multiply-add
 
 # %%
 # Check it all again

@@ -78,10 +78,14 @@ print("output", net.predict_one(np.zeros(2)))
 
 def run(program: str, **environment: object) -> str:
     """Run a program in a process of its own; return what it prints, without the name of our folder."""
-    lost = dict.fromkeys((*variables, "HOME", "TMPDIR", "LOCALAPPDATA"), nowhere / "below")
+    lost = dict.fromkeys(
+        (*variables, "HOME", "TMPDIR", "LOCALAPPDATA"), nowhere / "below"
+    )
     paths = str(Path(bp.__file__).parents[1]), os.environ.get("PYTHONPATH", "")
     found = {"PYTHONPATH": os.pathsep.join(paths)}  # the fastbp of this page
-    changed = {name: str(value) for name, value in {**lost, **found, **environment}.items()}
+    changed = {
+        name: str(value) for name, value in {**lost, **found, **environment}.items()
+    }
     done = subprocess.run(
         [sys.executable, "-c", program],
         env={**os.environ, **changed},

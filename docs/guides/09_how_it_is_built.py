@@ -38,7 +38,11 @@ imports: dict[str, set[str]] = {}
 def room_of(module: str, name: str) -> str:
     """Return the room of what ``from module import name`` imports."""
     first = module.split(".")[1:2] or [name]
-    return first[0] if (PACKAGE / first[0]).is_dir() or (PACKAGE / f"{first[0]}.py").exists() else "__init__"
+    return (
+        first[0]
+        if (PACKAGE / first[0]).is_dir() or (PACKAGE / f"{first[0]}.py").exists()
+        else "__init__"
+    )
 
 
 for path in PACKAGE.rglob("*.py"):
@@ -46,9 +50,16 @@ for path in PACKAGE.rglob("*.py"):
     source = path.read_text(encoding="utf-8")
     lines[room] = lines.get(room, 0) + source.count("\n")
     for node in ast.walk(ast.parse(source)):
-        if isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] == "fastbp":
-            imports.setdefault(room, set()).update(room_of(node.module, alias.name) for alias in node.names)
-        elif isinstance(node, ast.Import) and any(alias.name == "fastbp" for alias in node.names):
+        if (
+            isinstance(node, ast.ImportFrom)
+            and (node.module or "").split(".")[0] == "fastbp"
+        ):
+            imports.setdefault(room, set()).update(
+                room_of(node.module, alias.name) for alias in node.names
+            )
+        elif isinstance(node, ast.Import) and any(
+            alias.name == "fastbp" for alias in node.names
+        ):
             imports.setdefault(room, set()).add("__init__")
 for room in lines:
     imports[room] = imports.get(room, set()) - {room}
@@ -72,11 +83,16 @@ for room in sorted(lines, key=floor, reverse=True):
 @functools.cache
 def all_below(room: str) -> frozenset[str]:
     """Return every room that a room imports, also by way of others."""
-    return frozenset().union(imports[room], *(all_below(below) for below in imports[room]))
+    return frozenset().union(
+        imports[room], *(all_below(below) for below in imports[room])
+    )
 
 
 fig, ax = plt.subplots(figsize=(8, 9), layout="constrained")
-floors = [sorted(room for room in lines if floor(room) == i) for i in range(1 + max(map(floor, lines)))]
+floors = [
+    sorted(room for room in lines if floor(room) == i)
+    for i in range(1 + max(map(floor, lines)))
+]
 place = {}
 for i, rooms in enumerate(floors):
     for j, room in enumerate(rooms):
@@ -92,7 +108,9 @@ for room in lines:
         if not any(below in all_below(other) for other in imports[room]):
             look = {"arrowstyle": "->", "color": "steelblue"}
             look |= {"patchA": boxes[room], "patchB": boxes[below]}
-            ax.annotate("", xy=place[below], xytext=place[room], zorder=2, arrowprops=look)
+            ax.annotate(
+                "", xy=place[below], xytext=place[room], zorder=2, arrowprops=look
+            )
 ax.set(yticks=range(len(floors)), ylabel="floor", xticks=[])
 ax.set(xlim=(-5, 5), ylim=(-0.6, len(floors) - 0.4))
 ax.spines[["top", "right", "bottom"]].set_visible(False)
@@ -119,7 +137,9 @@ ax.spines[["top", "right", "bottom"]].set_visible(False)
 
 rng = np.random.default_rng(0)
 X, Y = rng.normal(size=(100, 3)), rng.normal(size=(100, 2))
-net = bp.Network([3, 5, 2], activation=[[("tanh", 4), ("relu", 1)]], loss="huber", seed=0)
+net = bp.Network(
+    [3, 5, 2], activation=[[("tanh", 4), ("relu", 1)]], loss="huber", seed=0
+)
 assert all(np.shares_memory(net.params, view) for view in [*net.weights, *net.biases])
 assert np.array_equal(net.params[:15].reshape(3, 5), net.weights[0])
 assert np.array_equal(net.params[15:20], net.biases[0])
@@ -178,7 +198,9 @@ problem = problem_of(net)
 print("sizes   ", problem.sizes, problem.dtype)
 for layer, segments in enumerate(problem.segments):
     for segment in segments:
-        print(f"layer {layer}: neurons {segment.begin} to {segment.end - 1} have activation {segment.code}")
+        print(
+            f"layer {layer}: neurons {segment.begin} to {segment.end - 1} have activation {segment.code}"
+        )
 print("loss    ", problem.loss[0], "with parameter", problem.loss_parameter)
 
 # %%
@@ -190,10 +212,17 @@ from fastbp.kernels.tables import layer as in_layer
 from fastbp.kernels.tables import plan as in_plan
 
 frame = make_frame(problem, batch_rows=100, n_rows=100, gradient=True)
-columns = {name: place for name, place in vars(in_layer).items() if isinstance(place, int) and name != "LAYER_COLUMNS"}
+columns = {
+    name: place
+    for name, place in vars(in_layer).items()
+    if isinstance(place, int) and name != "LAYER_COLUMNS"
+}
 print(f"{'layer':14}" + "".join(f"{i:8}" for i in range(len(frame.workspace.layers))))
 for name, place in columns.items():
-    print(f"{name:14}" + "".join(f"{value:8}" for value in frame.workspace.layers[:, place]))
+    print(
+        f"{name:14}"
+        + "".join(f"{value:8}" for value in frame.workspace.layers[:, place])
+    )
 assert frame.workspace.layers[0, in_layer.Z] == frame.workspace.layers[0, in_layer.A]
 for name in ("N_LAYERS", "BLOCK_ROWS", "MODE", "N_PIECES", "N_PARAMS", "SLOT_SIZE"):
     print(f"plan {name:11} {frame.workspace.plan[getattr(in_plan, name)]:8}")
@@ -208,7 +237,9 @@ from fastbp.model.checks import checked_data
 rows, targets, _ = checked_data(net, X, Y, None)
 frame.set_data(rows, targets)
 cost, gradient = frame.value_and_grad(net.params)
-print("task", entry.VALUE_AND_GRAD, "of run" + str(inspect.signature(entry.run.py_func)))
+print(
+    "task", entry.VALUE_AND_GRAD, "of run" + str(inspect.signature(entry.run.py_func))
+)
 print(f"cost {cost:.6f}, gradient of {gradient.size} numbers")
 expected_cost, expected_gradient = net.value_and_grad(X, Y)
 assert cost == expected_cost
@@ -261,7 +292,9 @@ assert done.returncode == 0, done.stderr
 calls, _, numbers = done.stdout.partition("numbers ")
 print(calls)
 plain = np.array(numbers.split(), float)
-print(f"largest difference to the compiled ones: {abs(plain - [cost, *gradient]).max():.0e}")
+print(
+    f"largest difference to the compiled ones: {abs(plain - [cost, *gradient]).max():.0e}"
+)
 assert np.allclose(plain, [cost, *gradient], rtol=1e-10, atol=1e-12)
 
 # %%
@@ -285,7 +318,9 @@ modes = {
     in_plan.BY_FEATURES: "the first layer cut along its inputs",
 }
 print("arguments:", *inspect.signature(gradient_pieces).parameters)
-assert not any("thread" in name for name in inspect.signature(gradient_pieces).parameters)
+assert not any(
+    "thread" in name for name in inspect.signature(gradient_pieces).parameters
+)
 for sizes, batch in (
     ([2, 16, 2], 32),
     ([4, 32, 16, 4], 10_000),
@@ -308,9 +343,12 @@ for _ in range(20):
         places[piece] = parts[piece].sum()
     sums.add(float(np.add.accumulate(places)[-1]))
 in_order_of_arrival = {
-    float(np.add.accumulate([parts[piece].sum() for piece in rng.permutation(16)])[-1]) for _ in range(20)
+    float(np.add.accumulate([parts[piece].sum() for piece in rng.permutation(16)])[-1])
+    for _ in range(20)
 }
-print(f"added by place {len(sums)} result, added as they come {len(in_order_of_arrival)} results")
+print(
+    f"added by place {len(sums)} result, added as they come {len(in_order_of_arrival)} results"
+)
 assert len(sums) == 1 < len(in_order_of_arrival)
 
 # %%

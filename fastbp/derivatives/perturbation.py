@@ -23,6 +23,7 @@ from fastbp.model.model import Model, passes_of
 from fastbp.system.alone import alone
 from fastbp.system.memory import require_memory, require_writable
 from fastbp.system.progress import progress_bar
+from fastbp.system.tables import Table, curve, note
 from fastbp.validation.matrix_like import MatrixLike
 from fastbp.validation.numbers import FloatDType
 
@@ -76,6 +77,17 @@ class FiniteDifferenceResult:
     def __repr__(self) -> str:
         n_params = self.gradient.size
         return f"<FiniteDifferenceResult: {n_params} parameters, {self.n_passes} passes, cost {self.cost:.6g}>"
+
+    def _repr_html_(self) -> str:
+        rows = [
+            ("parameters", self.gradient.size),
+            ("forward passes", self.n_passes),
+            ("cost", f"{self.cost:.6g}"),
+            ("Euclidean norm of the gradient", f"{np.linalg.norm(self.gradient):.6g}"),
+            ("largest derivative, in magnitude", f"{np.abs(self.gradient).max():.6g}"),
+            ("step of a parameter", f"{self.epsilon.min():.3g} to {self.epsilon.max():.3g}"),
+        ]
+        return note("gradient by finite differences", Table(["quantity", "value"], rows))
 
 
 def finite_difference_gradient(
@@ -288,6 +300,16 @@ class RandomSearchResult:
     def __repr__(self) -> str:
         kept = f"{self.n_accepted} of {self.steps[-1]} steps kept"
         return f"<RandomSearchResult: {kept}, loss {self.loss[0]:.6g} to {self.loss[-1]:.6g}>"
+
+    def _repr_html_(self) -> str:
+        rows = [
+            ("steps", self.steps[-1]),
+            ("steps kept", self.n_accepted),
+            ("forward passes of one sample", self.n_passes),
+            ("first loss", f"{self.loss[0]:.6g}"),
+            ("last loss", f"{self.loss[-1]:.6g}"),
+        ]
+        return note("random weight search", Table(["quantity", "value"], rows), curve({"loss": self.loss}))
 
 
 def random_weight_search(

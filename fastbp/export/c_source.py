@@ -13,6 +13,7 @@ from typing import Any, BinaryIO, NamedTuple
 from numpy.typing import NDArray
 
 from fastbp.storage.atomic import PathLike, checked_path, file_status, write_atomically
+from fastbp.system.tables import Table, note
 from fastbp.version import __version__
 
 __all__ = ["CFile", "CReport", "checked_name", "literal", "paths_of", "quoted"]
@@ -57,6 +58,10 @@ class CReport(NamedTuple):
     header: str
     constant_bytes: int
     buffer_bytes: int
+
+    def _repr_html_(self) -> str:
+        names = ("file", "header", "bytes of constants", "bytes of buffers")
+        return note("network in C", Table(["quantity", "value"], zip(names, self, strict=True)))
 
 
 # --- what a user names ------------------------------------------------------------------------------------------------

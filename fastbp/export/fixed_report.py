@@ -15,6 +15,7 @@ from fastbp.export.fixed_ranges import find_ranges
 from fastbp.export.real_functions import Reals
 from fastbp.model.checks import checked_inputs
 from fastbp.model.model import Model
+from fastbp.system.tables import Table, note
 from fastbp.validation.matrix_like import MatrixLike
 from fastbp.validation.sparse_rows import as_dense
 
@@ -221,6 +222,21 @@ class FixedPointReport:
             lines.append(f"  {what}: point {point}, {cut} cut off")
         lines.append(f"  {self.constant_bytes} bytes of constants, {self.buffer_bytes} of buffers>")
         return "\n".join(lines)
+
+    def _repr_html_(self) -> str:
+        facts = [
+            ("file", self.source),
+            ("rows compared with floats", self.n_rows),
+            ("largest error of an output", f"{self.max_error.max():.2g}"),
+            ("mean error of an output", f"{self.mean_error.mean():.2g}"),
+            ("bound of the error", f"{self.error_bound.max():.2g}"),
+            *([] if self.agreement is None else [("rows of the same class", f"{self.agreement:.2%}")]),
+            ("bytes of constants", self.constant_bytes),
+            ("bytes of buffers", self.buffer_bytes),
+        ]
+        names = ["inputs", *(f"layer {i}" for i in range(1, len(self.points)))]
+        layers = Table(["layer", "point", "cut off"], zip(names, self.points, self.n_cut, strict=True))
+        return note(f"network in {self.format}", Table(["quantity", "value"], facts), layers)
 
 
 def fixed_point_report(net: Model, fixed: FixedNetwork, errors: Errors, **written: Any) -> FixedPointReport:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,10 +14,11 @@ from fastbp import validation
 from fastbp.derivatives.outputs import output_slopes
 from fastbp.functions.activations import facts_of_activation
 from fastbp.functions.losses import facts_of_loss
-from fastbp.functions.own import Activation
 from fastbp.model.checks import checked_inputs
 from fastbp.model.definition import require_network, settings_of
+from fastbp.model.description import activation_text
 from fastbp.model.model import Model, from_params
+from fastbp.system.tables import Table, curve, note
 from fastbp.validation.matrix_like import MatrixLike
 
 __all__ = ["DiagnosticReport", "DiagnosticWatch", "LayerDiagnosis", "diagnose"]
@@ -30,6 +31,9 @@ _NEAR_ZERO = 0.01
 _NEARLY_ALL = 0.95
 
 _BLOCK_ELEMENTS = 1 << 20  # numbers of one layer that are looked at together: some 8 MiB
+_MOST_ROWS = 40  # of a notebook's table
+_REPORT_HEAD = ("layer", "neurons", "saturated", "dead", "flat for", "mean slope", "mean input", "activation")
+_WATCH_HEAD = ("epoch", "layer", "neurons", "saturated", "dead", "mean slope", "starved")
 _MOST_NAMED = 10  # neurons that are listed in the text; the arrays have all
 
 _SATURATED_ADVICE = (
@@ -47,7 +51,7 @@ _STARVED_ADVICE = (
 )
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, repr=False, eq=False)
 class LayerDiagnosis:
     """One layer's part of a report.
 
@@ -99,6 +103,11 @@ class LayerDiagnosis:
         """Mean of `input_magnitude` over the inputs."""
         return float(self.input_magnitude.mean())
 
+    def __repr__(self) -> str:
+        starved = "starved" if self.starved else "not starved"
+        found = f"{self.saturated.size} saturated, {self.dead.size} dead, {starved}"
+        return f"<LayerDiagnosis: {self.n_neurons} neurons, {self.activation}, {found}>"
+
     @property
     def ok(self) -> bool:
         """Whether no neuron of the layer is in trouble."""
@@ -143,21 +152,29 @@ class DiagnosticReport:
         )
         return [advice for found, advice in cases if found]
 
-    def __str__(self) -> str:
+    def _verdict(self) -> str:
         verdict = "no neuron is in trouble" if self.ok else "neurons IN TROUBLE"
-        lines = [
-            f"{verdict} ({self.n_samples} {'sample' if self.n_samples == 1 else 'samples'})",
-            f"{'layer':>5} {'neurons':>8} {'saturated':>9} {'dead':>6} {'flat for':>8} {'mean slope':>10} "
-            f"{'mean input':>10}  activation",
-        ]
-        lines += [
-            f"{i:>5} {layer.n_neurons:>8} {layer.saturated.size:>9} {layer.dead.size:>6} "
-            f"{layer.flat_share.mean():>8.1%} {layer.mean_slope.mean():>10.2g} {layer.mean_input:>10.2g}  "
-            f"{layer.activation}"
+        return f"{verdict} ({self.n_samples} {'sample' if self.n_samples == 1 else 'samples'})"
+
+    def _cells(self) -> list[tuple[Any, ...]]:
+        return [
+            (
+                *(i, layer.n_neurons, layer.saturated.size, layer.dead.size, f"{layer.flat_share.mean():.1%}"),
+                *(f"{layer.mean_slope.mean():.2g}", f"{layer.mean_input:.2g}", layer.activation),
+            )
             for i, layer in enumerate(self.layers)
         ]
+
+    def _repr_html_(self) -> str:
+        table = Table(_REPORT_HEAD, self._cells(), left=["activation"])
+        return note(f"diagnosis: {self._verdict()}", table, *self._troubles(), *self.advice)
+
+    def __str__(self) -> str:
+        lines = [
+            "{:>5} {:>8} {:>9} {:>6} {:>8} {:>10} {:>10}  {}".format(*row) for row in (_REPORT_HEAD, *self._cells())
+        ]
         wrapped = [line for advice in self.advice for line in textwrap.wrap(advice, 100, subsequent_indent="  ")]
-        return "\n".join([*lines, *self._troubles(), *wrapped])
+        return "\n".join([self._verdict(), *lines, *self._troubles(), *wrapped])
 
     __repr__ = __str__
 
@@ -296,15 +313,27 @@ class DiagnosticWatch:
         """
         return np.array([[layer.dead.size / layer.n_neurons for layer in r.layers] for r in self.reports])
 
+    def _cells(self) -> list[tuple[Any, ...]]:
+        return [
+            (
+                *(epoch, i, layer.n_neurons, layer.saturated.size, layer.dead.size),
+                *(f"{layer.mean_slope.mean():.2g}", "yes" if layer.starved else "no"),
+            )
+            for epoch, report in zip(self.epochs, self.reports, strict=True)
+            for i, layer in enumerate(report.layers)
+        ]
+
     def __repr__(self) -> str:
-        lines = [f"{'epoch':>5} {'layer':>5} {'neurons':>8} {'saturated':>9} {'dead':>6} {'mean slope':>10} starved"]
-        for epoch, report in zip(self.epochs, self.reports, strict=True):
-            lines += [
-                f"{epoch:>5} {i:>5} {layer.n_neurons:>8} {layer.saturated.size:>9} {layer.dead.size:>6} "
-                f"{layer.mean_slope.mean():>10.2g} {'yes' if layer.starved else 'no'}"
-                for i, layer in enumerate(report.layers)
-            ]
-        return "\n".join(lines)
+        return "\n".join(
+            "{:>5} {:>5} {:>8} {:>9} {:>6} {:>10} {}".format(*row) for row in (_WATCH_HEAD, *self._cells())
+        )
+
+    def _repr_html_(self) -> str:
+        shares = {"saturated": self.saturated_share(), "dead": self.dead_share()} if self.reports else {}
+        worst = {f"{word}, largest share of a layer": share.max(axis=1) for word, share in shares.items()}
+        cells = self._cells()
+        more = f"(the last {_MOST_ROWS} of {len(cells)} rows)" if len(cells) > _MOST_ROWS else ""
+        return note("diagnoses over the epochs", curve(worst), Table(_WATCH_HEAD, cells[-_MOST_ROWS:]), more)
 
 
 # --- one layer --------------------------------------------------------------------------------------------------------
@@ -361,7 +390,7 @@ class _Counts:
         flat, zero = self._n_flat / n, self._n_zero / n * self._can_die
         magnitude = self._inputs / n
         return LayerDiagnosis(
-            activation=_described(self._runs),
+            activation=activation_text(self._runs),
             mean_slope=self._slopes / n,
             flat_share=flat,
             dead_share=zero,
@@ -370,10 +399,3 @@ class _Counts:
             dead=np.flatnonzero(zero == 1),
             starved=bool(magnitude.mean() < _NEAR_ZERO),
         )
-
-
-def _described(runs: Sequence[tuple[str | Activation, int]]) -> str:
-    names = [activation.name if isinstance(activation, Activation) else activation for activation, _ in runs]
-    if len(runs) == 1:
-        return names[0]
-    return ", ".join(f"{count} {name}" for name, (_, count) in zip(names, runs, strict=True))

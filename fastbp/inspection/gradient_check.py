@@ -18,6 +18,7 @@ from fastbp.kernels.roots import perturbation as kernel
 from fastbp.model.checks import checked
 from fastbp.model.definition import require_network
 from fastbp.model.model import Model, passes_of
+from fastbp.system.tables import Table, note
 from fastbp.validation.arrays import as_array, no_numbers
 from fastbp.validation.matrix_like import MatrixLike
 
@@ -98,15 +99,30 @@ class GradientReport:
     layers: list[LayerCheck]
     worst: str
 
-    def __str__(self) -> str:
+    def _head(self) -> list[str]:
         n_params = sum(layer.n_params for layer in self.layers)
         n_checked = sum(layer.n_checked for layer in self.layers)
         n_at_kinks = sum(layer.n_at_kinks for layer in self.layers)
-        lines = [
+        return [
             f"gradient {'agrees' if self.ok else 'DISAGREES'} with differences: largest error {self.max_error:.1e}, "
             f"tolerance {self.tolerance:.1e}",
             f"{n_checked} of {n_params} parameters checked, {n_at_kinks} of them left out at kinks",
             f"largest error at {self.worst}",
+        ]
+
+    def _repr_html_(self) -> str:
+        rows = [
+            (
+                *(i, layer.n_params, layer.n_checked, layer.n_at_kinks),
+                *(f"{layer.weight_error:.1e}", f"{layer.bias_error:.1e}"),
+            )
+            for i, layer in enumerate(self.layers)
+        ]
+        return note(*self._head(), Table(["layer", "parameters", "checked", "at kinks", "error dW", "error db"], rows))
+
+    def __str__(self) -> str:
+        lines = [
+            *self._head(),
             f"{'layer':>5} {'parameters':>10} {'checked':>8} {'at kinks':>8} {'error dW':>9} {'error db':>9}",
         ]
         lines += [

@@ -11,6 +11,7 @@ import numpy as np
 
 from fastbp.derivatives.perturbation import finite_difference_gradient
 from fastbp.model.model import Model
+from fastbp.system.tables import Table, note
 
 _SECONDS = 0.05  # for which short calls are repeated, so that the shortest is one that nothing disturbed
 
@@ -35,6 +36,15 @@ class GradientTimes:
     forward: float
     backpropagation: float
     perturbation: float
+
+    def _repr_html_(self) -> str:
+        rows = [
+            ("parameters", self.n_params),
+            ("forward pass", f"{1e6 * self.forward:.3g}"),
+            ("backpropagation", f"{1e6 * self.backpropagation:.3g}"),
+            ("n + 1 forward passes", f"{1e6 * self.perturbation:.3g}"),
+        ]
+        return note("time of one gradient", Table(["quantity", "microseconds"], rows))
 
 
 def measure_gradient(

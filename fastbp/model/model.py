@@ -16,6 +16,7 @@ from fastbp.functions.names import InitializerName, LossName
 from fastbp.functions.own import Loss
 from fastbp.model.checks import checked, checked_data, checked_rows
 from fastbp.model.definition import ActivationSpec, Definition, OutputSpec, problem_of
+from fastbp.model.description import network_html, network_text
 from fastbp.model.initializers import initialize
 from fastbp.model.layer_arrays import LayerArrays
 from fastbp.model.trace import Trace, make_trace
@@ -115,6 +116,12 @@ class Model(Definition):
         shape = "-".join(str(size) for size in self._sizes)
         loss = self._loss.name if isinstance(self._loss, Loss) else self._loss
         return f"<Network {shape}, loss {loss}, {self.n_params} parameters, {self._dtype.name}>"
+
+    def __str__(self) -> str:
+        return network_text(self)
+
+    def _repr_html_(self) -> str:
+        return network_html(self)
 
     # --- what it computes ---------------------------------------------------------------------------------------------
 

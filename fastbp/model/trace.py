@@ -11,10 +11,11 @@ from numpy.typing import NDArray
 from fastbp.engine import parameters
 from fastbp.engine.problem_frames import make_frame
 from fastbp.model.definition import Definition, problem_of
+from fastbp.system.tables import Table, note
 from fastbp.validation.data import Targets
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class LayerTrace:
     """One layer's part of a trace.
 
@@ -45,8 +46,12 @@ class LayerTrace:
     dW: NDArray[Any]
     db: NDArray[Any]
 
+    def __repr__(self) -> str:
+        n_rows, fan_out = self.z.shape
+        return f"<LayerTrace: {n_rows} samples, {len(self.dW)} inputs, {fan_out} neurons>"
 
-@dataclass(frozen=True)
+
+@dataclass(frozen=True, repr=False)
 class Trace:
     """What one pass through a network computed.
 
@@ -70,6 +75,22 @@ class Trace:
     cost: float
     sample_costs: NDArray[np.float64]
     layers: list[LayerTrace]
+
+    def __repr__(self) -> str:
+        shape = "-".join(str(size) for size in (len(self.layers[0].dW), *(len(layer.db) for layer in self.layers)))
+        return f"<Trace of {len(self.sample_costs)} samples through {shape}, cost {self.cost:.6g}>"
+
+    def _repr_html_(self) -> str:
+        head = ["layer", "neurons", "mean |z|", "mean |a|", "mean |delta|", "norm of dW", "norm of db"]
+        rows = [
+            (
+                *(i, layer.z.shape[1]),
+                *(f"{np.abs(values).mean():.3g}" for values in (layer.z, layer.a, layer.delta)),
+                *(f"{np.linalg.norm(values):.3g}" for values in (layer.dW, layer.db)),
+            )
+            for i, layer in enumerate(self.layers)
+        ]
+        return note(f"trace of {len(self.sample_costs)} samples, cost {self.cost:.6g}", Table(head, rows))
 
 
 def make_trace(

@@ -18,6 +18,7 @@ from fastbp.plotting.curves import HistoryDisplay
 from fastbp.plotting.diagram import NetworkDisplay
 from fastbp.plotting.first_layer import FirstLayerDisplay
 from fastbp.plotting.mistakes import MistakesDisplay
+from fastbp.plotting.rates import LearningRateDisplay, ScheduleDisplay
 from fastbp.plotting.surface import ErrorSurfaceDisplay
 from fastbp.plotting.times import GradientTimesDisplay
 from fastbp.plotting.weights import WeightHistoryDisplay
@@ -30,7 +31,9 @@ __all__ = [
     "FirstLayerDisplay",
     "GradientTimesDisplay",
     "HistoryDisplay",
+    "LearningRateDisplay",
     "MistakesDisplay",
     "NetworkDisplay",
+    "ScheduleDisplay",
     "WeightHistoryDisplay",
 ]

@@ -14,7 +14,7 @@ from fastbp.functions.names import ActivationName, OutputName
 from fastbp.functions.own import Activation
 from fastbp.model.definition import checked_network
 from fastbp.model.model import Model
-from fastbp.plotting.canvas import COLORS, MARKERS
+from fastbp.plotting.canvas import COLORS, MARKERS, legend_beside, legend_inches, place_legend, shortened
 from fastbp.plotting.display import Display
 
 if TYPE_CHECKING:
@@ -117,11 +117,23 @@ class ActivationDisplay(Display):
             looks: dict[str, Any] = {"color": COLORS[number % len(COLORS)]}
             if len(self.curves) > 1:  # told apart without colour
                 looks |= {"marker": MARKERS[number % len(MARKERS)], "markersize": 5, "markevery": (8 * number + 5, 40)}
-            self.lines_ += ax.plot(self.z, value, label=name, **looks)
-            self.lines_ += ax.plot(self.z, derivative, linestyle="--", label=f"derivative of {name}", **looks)
+            self.lines_ += ax.plot(self.z, value, label=shortened(name), **looks)
+            self.lines_ += ax.plot(
+                self.z, derivative, linestyle="--", label=f"derivative of {shortened(name)}", **looks
+            )
         ax.set_xlabel("weighted input z (no unit)")
         ax.set_ylabel("f(z) and f'(z) (no unit)")
-        ax.legend(frameon=False, fontsize="small")
+        self._title(ax, "Activation functions and their derivatives")
+        place_legend(ax)
+
+    def _figure_size(self) -> tuple[float, float]:
+        labels = self._labels()
+        beside, high = legend_inches(labels) if legend_beside(labels) else (0.0, 0.0)
+        return 6.0 + beside, max(4.0, high)
+
+    def _labels(self) -> list[str]:
+        """Return what the legend says, in its order."""
+        return [f"{what}{shortened(name)}" for name in self.curves for what in ("", "derivative of ")]
 
 
 def _name(activation: str | Activation) -> str:

@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 from fastbp import validation
 from fastbp.model.definition import checked_network
 from fastbp.model.model import Model
-from fastbp.plotting.canvas import MARKERS, pyplot
+from fastbp.plotting.canvas import MARKERS, legend_inches, place_legend, pyplot, shortened
 from fastbp.plotting.classes import class_numbers, class_scores
 from fastbp.plotting.display import Display
 from fastbp.validation.matrix_like import MatrixLike
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.collections import PathCollection
 
-_FEATURES = ("feature 1 (unit of X)", "feature 2 (unit of X)")
+_FEATURES = ("feature 1", "feature 2")
 # colours of Okabe and Ito, as in `canvas`, and a grey
 _FILLS = ("#0072B2", "#F0E442", "#CC79A7", "#009E73", "#56B4E9", "#D55E00", "#999999", "#E69F00")
 _TINT = 0.3  # how much of a class's colour its region has
@@ -132,7 +132,8 @@ class DecisionBoundaryDisplay(Display):
         def response(grid: NDArray[Any]) -> NDArray[Any]:
             return net.predict(np.asarray(grid, net.dtype))
 
-        return cls._from_response(response, range(n_classes), points, X, y, ax, grid_resolution, eps, class_names)
+        plane = X, points, _feature_names(X, net.feature_names)
+        return cls._from_response(response, range(n_classes), plane, y, ax, grid_resolution, eps, class_names)
 
     @classmethod
     def from_estimator(
@@ -175,15 +176,15 @@ class DecisionBoundaryDisplay(Display):
             probabilities: NDArray[Any] = estimator.predict_proba(grid)
             return probabilities[:, 1:] if len(estimator.classes_) == 2 else probabilities
 
-        return cls._from_response(response, estimator.classes_, points, X, y, ax, grid_resolution, eps, class_names)
+        plane = X, points, _feature_names(X, getattr(estimator, "feature_names_in_", None))
+        return cls._from_response(response, estimator.classes_, plane, y, ax, grid_resolution, eps, class_names)
 
     @classmethod
     def _from_response(
         cls,
         response: Any,
         classes: Any,
-        points: NDArray[Any],
-        X: Any,
+        plane: tuple[Any, NDArray[Any], tuple[str, str]],
         y: ArrayLike | None,
         ax: Axes | None,
         grid_resolution: int,
@@ -192,18 +193,18 @@ class DecisionBoundaryDisplay(Display):
     ) -> DecisionBoundaryDisplay:
         """Let scikit-learn work out grid and response, and draw."""
         pyplot()  # say before the work, not after it, that matplotlib is missing
+        X, points, columns = plane
         labels = None if y is None else class_numbers(y, classes, len(points))
         own = [label if isinstance(label, str) else f"class {label}" for label in classes]
         names = own if class_names is None else list(class_names)
         if len(names) != len(classes):
             raise ValueError(f"`class_names` must have one name for each of the {len(classes)} classes; got {names!r}.")
-        columns = [str(name) for name in getattr(X, "columns", _FEATURES)]
-        boundary, scores = _grid_display(response, X if columns != [*_FEATURES] else points, grid_resolution, eps)
-        return cls(boundary, len(classes), points, labels, names, scores, (columns[0], columns[1])).plot(ax)
+        boundary, scores = _grid_display(response, X if hasattr(X, "columns") else points, grid_resolution, eps)
+        return cls(boundary, len(classes), points, labels, names, scores, columns).plot(ax)
 
     def _figure_size(self) -> tuple[float, float]:
-        beside = 0.5 + 0.08 * max(map(len, self.class_names)) if self.n_classes > 2 else 0.0  # inches of the legend
-        return 5.5 + beside, 4.5
+        beside, high = legend_inches([shortened(name) for name in self.class_names])
+        return (5.5, 4.5) if self.n_classes == 2 else (5.0 + beside, max(4.5, high))
 
     def _draw(self, ax: Any, is_new: bool) -> None:
         grid = self.boundary_.xx0, self.boundary_.xx1
@@ -214,15 +215,16 @@ class DecisionBoundaryDisplay(Display):
             beyond = response.min() < 0 or response.max() > 1  # an output that is no probability
             self.boundary_.plot(ax=ax, extend="both" if beyond else "neither", **looks)
             bar = ax.figure.colorbar(self.boundary_.surface_, ax=ax)
-            bar.set_label(f"output (probability of {self.class_names[1]})")
+            bar.set_label("output" if beyond else f"probability of {shortened(self.class_names[1])}")
             ax.contour(*grid, margins[..., 1], levels=[0], colors="black", linewidths=1.5)
         else:
             self.boundary_.surface_ = [
                 self._plot_region(ax, label, margins[..., label]) for label in range(self.n_classes)
             ]
         self._plot_points(ax)
-        ax.set_xlabel(self.feature_names[0])
-        ax.set_ylabel(self.feature_names[1])
+        ax.set_xlabel(shortened(self.feature_names[0]))
+        ax.set_ylabel(shortened(self.feature_names[1]))
+        self._title(ax, "Decision boundary")
 
     def _plot_region(self, ax: Any, label: int, margin: NDArray[Any]) -> Any:
         """Draw where a class has the largest score, and the line around that."""
@@ -243,10 +245,10 @@ class DecisionBoundaryDisplay(Display):
             points = self.X[self.y == label]
             marker, fill = MARKERS[label % len(MARKERS)], _FILLS[label % len(_FILLS)]
             looks = {"marker": marker, "color": fill, "edgecolors": "black", "linewidths": 0.3, "s": 14}
-            self.points_.append(ax.scatter(points[:, 0], points[:, 1], label=name, **looks))
+            self.points_.append(ax.scatter(points[:, 0], points[:, 1], label=shortened(name), **looks))
         if self.n_classes == 2:
             if self.points_:
-                ax.legend(loc="best", framealpha=0.9)
+                place_legend(ax, beside=False)
             return
         from matplotlib.legend_handler import HandlerTuple
         from matplotlib.patches import Patch
@@ -256,14 +258,8 @@ class DecisionBoundaryDisplay(Display):
             for label in range(self.n_classes)
         ]
         handles = [(patch, *self.points_[label : label + 1]) for label, patch in enumerate(patches)]
-        is_laid_out = ax.figure.get_layout_engine() is not None  # without a layout it would be cut off
-        beside = {"loc": "upper left", "bbox_to_anchor": (1.0, 1.0), "frameon": False}
-        ax.legend(
-            handles,
-            self.class_names,
-            handler_map={tuple: HandlerTuple(ndivide=1, pad=0)},
-            **(beside if is_laid_out else {"loc": "best", "framealpha": 0.9}),
-        )
+        names = [shortened(name) for name in self.class_names]
+        place_legend(ax, handles, names, beside=True, handler_map={tuple: HandlerTuple(ndivide=1, pad=0)})
 
 
 def _tint(label: int) -> tuple[float, float, float]:
@@ -272,6 +268,14 @@ def _tint(label: int) -> tuple[float, float, float]:
 
     red, green, blue = (1 - _TINT * (1 - part) for part in to_rgb(_FILLS[label % len(_FILLS)]))
     return red, green, blue
+
+
+def _feature_names(X: Any, known: Any) -> tuple[str, str]:
+    """Return the names of the axes: those of a frame's columns, or of the frame that the model was fitted on."""
+    for names in (getattr(X, "columns", None), known):
+        if names is not None and len(names) == 2 and all(isinstance(name, str) for name in names):
+            return names[0], names[1]
+    return _FEATURES
 
 
 def _margins(scores: NDArray[Any]) -> NDArray[Any]:

@@ -10,6 +10,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from fastbp.model.definition import checked_network
 from fastbp.model.model import Model
+from fastbp.plotting.canvas import lay_out, shortened
 from fastbp.plotting.classes import class_numbers, class_scores
 from fastbp.plotting.display import Display
 from fastbp.validation.matrix_like import MatrixLike
@@ -23,6 +24,8 @@ _LEAST_CELL = 0.4  # inches
 _WIDE_TABLE = 4.0
 _DIGIT_WIDTH = 0.7  # of a bold digit, in font sizes
 _DIGIT_INCHES = 10 / 72 * _DIGIT_WIDTH  # at 10 points
+_NAME_SIZES = (10, 8, 7, 6, 5, 4)  # points
+_NAME_HEIGHT = 0.75  # of a cell's side, at most
 _LETTER_INCHES = 10 / 72 * 0.58  # of a name, on average
 
 
@@ -142,7 +145,7 @@ class ConfusionDisplay(Display):
 
     def _longest_name(self) -> float:
         """Return the inches of the longest name of a class."""
-        return _LETTER_INCHES * max(len(str(name)) for name in self.class_names)
+        return _LETTER_INCHES * max(len(shortened(name)) for name in self.class_names)
 
     def _cell_of_new(self) -> float:
         """Return the inches of a cell's side in a new figure."""
@@ -159,16 +162,35 @@ class ConfusionDisplay(Display):
     def _draw(self, ax: Any, is_new: bool) -> None:
         from sklearn.metrics import ConfusionMatrixDisplay
 
-        names = [str(name) for name in self.class_names]
-        cell = self._cell_of_new() if is_new else ax.get_window_extent().width / ax.figure.dpi / len(names)
+        names = [shortened(name) for name in self.class_names]
         display = ConfusionMatrixDisplay(self.counts, display_labels=names)
         display.plot(ax=ax, cmap="Greys", colorbar=False, values_format="d")
-        if self._longest_name() > cell:
-            ax.set_xticks(ax.get_xticks(), names, rotation=45, ha="right", rotation_mode="anchor")
         self.confusion_, self.image_ = display, display.im_
-        self._shade_mistakes(ax)
         right, total = int(np.trace(self.counts)), int(self.counts.sum())
-        ax.set_title(f"{right} of {total} right", fontsize="medium")
+        share = f"accuracy {right / total:.3f}, " if total else ""
+        self._title(ax, f"{share}{right} of {total} correct")
+        for text in display.text_.flat:
+            text.set_in_layout(False)  # within the cells anyway, and there are many
+        self._draw_names(ax, is_new)
+        self._shade_mistakes(ax)
+
+    def _draw_names(self, ax: Any, is_new: bool) -> None:
+        """Make the names so small that they stand beside each other, slanted if they are wider than a cell."""
+        names = [shortened(name) for name in self.class_names]
+        place, is_slanted = ax.get_position(original=True), False
+        cell = self._cell_of_new() if is_new else _cell_in(ax, len(names))
+        for size in _NAME_SIZES:
+            ax.tick_params(labelsize=size)
+            if not is_slanted and self._longest_name() * size / 10 > cell:
+                ax.set_xticks(ax.get_xticks(), names, rotation=45, ha="right", rotation_mode="anchor")
+                is_slanted = True
+            if not is_new:  # the cells are as large as the names leave them room
+                if ax.figure.get_layout_engine() is None:
+                    ax.set_position(place)
+                lay_out(ax)
+                cell = _cell_in(ax, len(names))
+            if size <= _NAME_HEIGHT * 72 * cell and (is_slanted or self._longest_name() * size / 10 <= cell):
+                break
 
     def _shade_mistakes(self, ax: Any) -> None:
         """Shade the mistakes only, since the many right ones would make them pale, and keep every number readable."""
@@ -187,8 +209,13 @@ class ConfusionDisplay(Display):
             self.text_[row, column] = text
 
 
+def _cell_in(ax: Any, n_classes: int) -> float:
+    """Return the inches of a cell's side in axes."""
+    box = ax.get_window_extent()
+    return float(min(box.width, box.height) / ax.figure.dpi / n_classes)
+
+
 def _font_size(ax: Any, counts: NDArray[np.int64]) -> float:
     """Return the size in points at which the longest number fits into a cell."""
-    box = ax.get_window_extent()
-    cell = min(box.width, box.height) / len(counts) * 72 / ax.figure.dpi
+    cell = 72 * _cell_in(ax, len(counts))
     return float(np.clip(cell / (_DIGIT_WIDTH * (len(str(counts.max(initial=0))) + 0.7)), 4.0, 10.0))

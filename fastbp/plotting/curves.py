@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from fastbp.plotting.canvas import place_legend
 from fastbp.plotting.display import Display
 
 if TYPE_CHECKING:
@@ -51,12 +52,20 @@ class HistoryDisplay(Display):
         The epoch, counted from 0, whose validation value gets a marker.
     best_label : str
         What the legend says of it.
+    score : array_like, shape (n_epochs,), optional
+        Score of the validation data, which has an axis of its own at the right.
+    score_quantity : str
+        What the score is: the label of that axis.
 
     Attributes
     ----------
     {axes}
     lines_ : list of matplotlib lines
         Training, then validation.
+    score_ax_ : matplotlib axes or None
+        The axes of the score.
+    score_line_ : matplotlib line or None
+        The score.
 
     Examples
     --------
@@ -79,11 +88,14 @@ class HistoryDisplay(Display):
         quantity: str = LOSS,
         best_epoch: int | None = None,
         best_label: str = "best",
+        score: ArrayLike = (),
+        score_quantity: str = "score",
     ) -> None:
         self.training = np.asarray(training, float)
         self.validation = np.asarray(validation, float)
         self.quantity = quantity
         self.best_epoch, self.best_label = best_epoch, best_label
+        self.score, self.score_quantity = np.asarray(score, float), score_quantity
 
     @classmethod
     def from_history(cls, history: LossRecord, *, ax: Axes | None = None) -> HistoryDisplay:
@@ -108,8 +120,8 @@ class HistoryDisplay(Display):
     def from_estimator(cls, estimator: Any, *, ax: Axes | None = None) -> HistoryDisplay:
         """Draw the loss of a fitted `MLPClassifier` or `MLPRegressor`, fastbp's or scikit-learn's.
 
-        With validation data given to `fit` their loss is drawn too, and with early stopping the epoch of the best score
-        gets a marker.
+        With validation data given to `fit` their loss is drawn too, and with early stopping the validation score, whose
+        best epoch gets a marker.
 
         Parameters
         ----------
@@ -132,8 +144,15 @@ class HistoryDisplay(Display):
             )
         validation = getattr(estimator, "validation_loss_curve_", None) or ()  # None without validation data
         scores = getattr(estimator, "validation_scores_", None) or ()  # None without early stopping
-        best = int(np.argmax(scores)) if len(scores) == len(validation) > 0 else None
-        return cls(estimator.loss_curve_, validation, best_epoch=best, best_label="best score").plot(ax)
+        has_marker = len(scores) > 0 and len(validation) in (0, len(scores))
+        return cls(
+            estimator.loss_curve_,
+            validation,
+            best_epoch=int(np.argmax(scores)) if has_marker else None,
+            best_label="best score",
+            score=scores,
+            score_quantity="validation score (accuracy)" if hasattr(estimator, "classes_") else "validation score (R²)",
+        ).plot(ax)
 
     def _draw(self, ax: Any, is_new: bool) -> None:
         epochs = np.arange(1, len(self.training) + 1)
@@ -146,4 +165,26 @@ class HistoryDisplay(Display):
                 ax.plot(best + 1, self.validation[best], "o", color="#D55E00", label=label)
         ax.set_xlabel("epoch")
         ax.set_ylabel(self.quantity)
-        ax.legend(frameon=False)
+        self._title(ax, "Learning curve")
+        self._draw_score(ax)
+        handles, labels = ax.get_legend_handles_labels()
+        if self.score_ax_ is not None:
+            above = self.score_ax_.get_legend_handles_labels()
+            handles, labels = handles + above[0], labels + above[1]
+        place_legend(ax, handles, labels)
+
+    def _draw_score(self, ax: Any) -> None:
+        """Draw the score against an axis of its own at the right, below the losses and the legend."""
+        self.score_ax_ = self.score_line_ = None
+        if not self.score.size:
+            return
+        self.score_ax_ = twin = ax.twinx()
+        epochs = np.arange(1, len(self.score) + 1)
+        (self.score_line_,) = twin.plot(epochs, self.score, color="#0072B2", linestyle="-.", label="validation score")
+        if self.best_epoch is not None and not self.validation.size:
+            best = self.best_epoch
+            label = f"{self.best_label}, epoch {best + 1}"
+            twin.plot(best + 1, self.score[best], "s", color="#0072B2", label=label)
+        twin.set_ylabel(self.score_quantity)
+        ax.set_zorder(twin.get_zorder() + 1)
+        ax.patch.set_visible(False)

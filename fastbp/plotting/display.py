@@ -7,7 +7,7 @@ import textwrap
 from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING, Any, Self, cast
 
-from fastbp.plotting.canvas import axes_or_new
+from fastbp.plotting.canvas import axes_or_new, fit_into_figure
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -83,8 +83,25 @@ class Display(ABC):
         is_new = ax is None
         ax = axes_or_new(ax, self._figure_size())
         self._draw(ax, is_new)
+        if not is_new:
+            fit_into_figure(ax)
         self.ax_, self.figure_ = ax, cast("Figure", ax.figure)  # within a figure of several parts, one of them
         return self
+
+    def __repr__(self) -> str:
+        name = type(self).__name__
+        if not hasattr(self, "ax_"):
+            return f"<{name}, not drawn yet>"
+        axes = [label for label in (self.ax_.get_xlabel(), self.ax_.get_ylabel()) if label]
+        against = f": {' and '.join(axes)}" if axes else ""
+        title = " ".join(self.ax_.get_title().split())
+        return f"<{name} {title!r}{against}>"
+
+    @staticmethod
+    def _title(ax: Any, text: str) -> None:
+        """Give axes a title, unless they have one."""
+        if not ax.get_title():
+            ax.set_title(text, fontsize="medium")
 
     def _figure_size(self) -> tuple[float, float]:
         """Return width and height of a new figure in inches."""

@@ -101,6 +101,7 @@ class FirstLayerDisplay(Display):
         self.images_ = draw_images(ax, self.images, "gray", (-limit, limit))
         bar = ax.figure.colorbar(self.images_[0], ax=ax, shrink=0.8)
         bar.set_label("weight (no unit)")
+        self._title(ax, "Weights of the first layer")
 
 
 def _neurons(W: NDArray[Any], shape: tuple[int, int] | None) -> NDArray[Any]:

@@ -11,6 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 from fastbp import validation
 from fastbp.model.definition import checked_network
 from fastbp.model.model import Model
+from fastbp.plotting.canvas import shortened
 from fastbp.plotting.classes import class_numbers, class_scores
 from fastbp.plotting.display import Display
 from fastbp.plotting.mosaic import Grid, as_images, draw_images
@@ -182,7 +183,10 @@ class MistakesDisplay(Display):
     def _titles(self) -> list[str]:
         """Return what stands above each image."""
         names = self.class_names
-        pairs = [(f"{names[label]}", f"{names[k]}") for label, k in zip(self.labels, self.predictions, strict=True)]
+        pairs = [
+            (shortened(names[label]), shortened(names[k]))
+            for label, k in zip(self.labels, self.predictions, strict=True)
+        ]
         longest = max((len(name) for pair in pairs for name in pair), default=0)
         between = " as " if longest <= _SHORT_NAME else "\nas "
         return [between.join(pair) for pair in pairs]
@@ -194,4 +198,4 @@ class MistakesDisplay(Display):
     def _draw(self, ax: Any, is_new: bool) -> None:
         limits = (float(self.images.min()), float(self.images.max())) if len(self.images) else (0.0, 1.0)
         self.images_ = draw_images(ax, self.images, "gray_r", limits, self._titles())
-        ax.set_title("worst mistakes: what it is, as what it was taken", fontsize="medium")
+        self._title(ax, "Worst mistakes: true label as predicted label")

@@ -12,7 +12,7 @@ from fastbp.inspection.weight_history import WeightHistory, parameter_names
 from fastbp.model.checks import checked_data
 from fastbp.model.definition import checked_network, settings_of
 from fastbp.model.model import Model, from_params, passes_of
-from fastbp.plotting.canvas import pyplot
+from fastbp.plotting.canvas import place_legend, pyplot
 from fastbp.plotting.display import Display
 from fastbp.validation.matrix_like import MatrixLike
 
@@ -38,8 +38,8 @@ class ErrorSurfaceDisplay(Display):
     Attributes
     ----------
     {axes}
-    contours_ : matplotlib contour set
-        The lines of equal cost.
+    contours_ : matplotlib contour set or None
+        The lines of equal cost; None where the cost is the same everywhere.
 
     Examples
     --------
@@ -54,7 +54,7 @@ class ErrorSurfaceDisplay(Display):
     (51, 2)
     """
 
-    contours_: QuadContourSet
+    contours_: QuadContourSet | None
 
     def __init__(
         self,
@@ -129,16 +129,31 @@ class ErrorSurfaceDisplay(Display):
         lowest = np.nanmin(self.cost)
         # levels that grow as squares lie at even distances on a parabola, the shape near every minimum
         levels = lowest + (np.nanmax(self.cost) - lowest) * np.linspace(0, 1, 16)[1:-1] ** 2
-        self.contours_ = ax.contour(self.first, self.second, self.cost, levels=levels, colors="0.55", linewidths=0.8)
-        ax.clabel(self.contours_, levels[1::3], fmt="%.2g", fontsize=8)
+        levels = np.unique(levels) if levels[-1] > levels[0] else levels[:0]  # a cost that is the same everywhere
+        looks = {"colors": "0.55", "linewidths": 0.8}
+        self.contours_ = ax.contour(self.first, self.second, self.cost, levels=levels, **looks) if len(levels) else None
+        legend = None
         if self.path is not None:
             ax.plot(*self.path.T, ".-", color="#0072B2", markersize=4, linewidth=1.2, label="path of the weights")
             ax.plot(*self.path[0], "o", color="white", markeredgecolor="black", markersize=9, label="start")
             ax.plot(*self.path[-1], "*", color="black", markersize=13, label="end")
-            ax.legend(loc="best", framealpha=0.9)
+            legend = place_legend(ax, framealpha=0.9)
+        self._label_lines(ax, levels, legend)
         ax.set_xlabel(f"{self.names[0]} (no unit)")
         ax.set_ylabel(f"{self.names[1]} (no unit)")
-        ax.set_title("cost (mean per sample): lines of equal height", fontsize="medium")
+        self._title(ax, "Cost (mean per sample), lines of equal cost")
+
+    def _label_lines(self, ax: Any, levels: NDArray[Any], legend: Any) -> None:
+        """Write the cost on every third line, but not where the legend is or another number."""
+        taken = [] if legend is None else [legend.get_window_extent()]
+        frame = ax.get_window_extent()
+        for text in ax.clabel(self.contours_, levels[1::3], fmt="%.2g", fontsize=8) if len(levels) else ():
+            box = text.get_window_extent()
+            is_inside = frame.x0 < box.x0 and box.x1 < frame.x1 and frame.y0 < box.y0 and box.y1 < frame.y1
+            if not is_inside or any(box.overlaps(other) for other in taken):
+                text.remove()
+            else:
+                taken.append(box)
 
 
 def _chosen(parameters: Any, n_params: int) -> NDArray[np.int64]:

@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike
 from fastbp.inspection.gradient_times import measure_gradient
 from fastbp.model.definition import checked_network
 from fastbp.model.model import Model
-from fastbp.plotting.canvas import pyplot
+from fastbp.plotting.canvas import place_legend, pyplot, tidy_log_axis
 from fastbp.plotting.display import Display
 
 if TYPE_CHECKING:
@@ -90,5 +90,8 @@ class GradientTimesDisplay(Display):
         self.lines_ += ax.loglog(n, theory, ":", color="0.5", label="backpropagation times (n + 1) / 3")
         ax.set_xlabel("parameters n (number)")
         ax.set_ylabel("time of one gradient (seconds)")
+        tidy_log_axis(ax.xaxis, n)
+        tidy_log_axis(ax.yaxis, np.concatenate([self.perturbation, self.backpropagation, theory]))
         ax.grid(visible=True, which="major", color="0.9")
-        ax.legend(frameon=False)
+        self._title(ax, "Time of one gradient")
+        place_legend(ax)

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from fastbp.inspection.weight_history import WeightHistory, parameter_sample
-from fastbp.plotting.canvas import style
+from fastbp.plotting.canvas import place_legend, style
 from fastbp.plotting.display import Display
 
 if TYPE_CHECKING:
@@ -103,4 +103,5 @@ class WeightHistoryDisplay(Display):
             self.lines_ += ax.plot(epochs, self.values[:, i], linewidth=1, label=label, **style(order.index(group)))
         ax.set_xlabel("epoch")
         ax.set_ylabel("weight or bias (no unit)")
-        ax.legend(frameon=False, loc="center left", bbox_to_anchor=(1.0, 0.5), title="layer")
+        self._title(ax, "Weights and biases over the epochs")
+        place_legend(ax, beside=True, title="layer")

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from fastbp.system.tables import Table, curve, note
+
 if TYPE_CHECKING:
     from fastbp.plotting.canvas import Axes
 
@@ -153,6 +155,21 @@ class History(_Columns):
             last += f", val_loss {self._val_loss[-1]:.6g}"
         last += "".join(f", {name} {values[-1]:.6g}" for name, values in self._metrics.items())
         return f"<History of {len(self)} epochs{last}, stopped by {self.stopped_by}>"
+
+    def _repr_html_(self) -> str:
+        title = f"history of {len(self)} epochs, stopped by {self.stopped_by}"
+        if not self._loss:
+            return note(title)
+        columns = self.as_dict()
+        seconds = columns.pop("seconds")
+        rows = [
+            (name, f"{values[0]:.6g}", f"{values[-1]:.6g}", f"{np.fmin.reduce(values):.6g}")
+            for name, values in columns.items()
+        ]
+        lines: dict[str, Any] = {name: columns[name] for name in ("loss", "val_loss") if name in columns}
+        best = "" if self.best_epoch is None else f"best epoch {self.best_epoch} (from 0)"
+        table = Table(["", "first", "last", "lowest"], rows)
+        return note(title, curve(lines), table, best, f"{seconds.sum():.3g} seconds in all")
 
     def as_dict(self) -> dict[str, NDArray[np.float64]]:
         """Return the columns as a dict of arrays, ready for a data frame.

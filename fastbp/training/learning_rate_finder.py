@@ -16,8 +16,10 @@ from fastbp.engine.rows import Data
 from fastbp.model.checks import checked_data
 from fastbp.model.definition import require_network
 from fastbp.model.model import Model
+from fastbp.plotting.rates import LearningRateDisplay
 from fastbp.system.alone import alone
 from fastbp.system.memory import require_writable
+from fastbp.system.tables import Table, curve, note
 from fastbp.training.optimizers import Adam, Optimizer, require_optimizer
 from fastbp.training.plan import batch_rows_for
 from fastbp.training.state import fresh_state
@@ -28,7 +30,7 @@ _SMOOTHING = 0.9  # share of the old mean in the running mean of the loss
 _BLOWN_UP = 4.0  # the trial ends when the smoothed loss is this many times its lowest value
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class LearningRateRange:
     """The result of `find_learning_rate`.
 
@@ -39,7 +41,7 @@ class LearningRateRange:
     losses : ndarray, shape (n_steps,)
         Running mean of the mini-batches' cost before each step.
     suggestion : float
-        The rate at which the loss fell fastest, per factor of the rate.
+        The rate at which the loss fell fastest, per factor of the rate; NaN where not a single loss was finite.
 
     Examples
     --------
@@ -52,6 +54,54 @@ class LearningRateRange:
     learning_rates: NDArray[np.float64]
     losses: NDArray[np.float64]
     suggestion: float
+
+    def __repr__(self) -> str:
+        return f"<LearningRateRange: {self._trial()}, suggestion {self.suggestion:.3g}>"
+
+    def _repr_html_(self) -> str:
+        rows = [("suggestion", f"{self.suggestion:.3g}")]
+        if len(self.losses):
+            lowest = int(np.argmin(self.losses))
+            rows.append(("lowest loss", f"{self.losses[lowest]:.6g}"))
+            rows.append(("its learning rate", f"{self.learning_rates[lowest]:.3g}"))
+        table = Table(["quantity", "value"], rows)
+        return note(f"learning rate range: {self._trial()}", curve({"loss": self.losses}), table)
+
+    def _trial(self) -> str:
+        """Return how far the trial went."""
+        rates = self.learning_rates
+        reach = f" from {rates[0]:.3g} to {rates[-1]:.3g}" if len(rates) else ""
+        return f"{len(rates)} steps{reach}"
+
+    def plot(self, ax: Any = None) -> LearningRateDisplay:
+        """Draw the loss against the learning rate, with the suggestion.
+
+        Parameters
+        ----------
+        ax : matplotlib.axes.Axes, optional
+            Where to draw; by default new ones.
+
+        Returns
+        -------
+        fastbp.plotting.LearningRateDisplay
+            The drawn display, which has the axes as `ax_`.
+
+        Raises
+        ------
+        TypeError
+            If `ax` is something else than axes.
+        ImportError
+            If matplotlib is not installed.
+
+        Examples
+        --------
+        >>> import fastbp as bp
+        >>> X, Y = [[0.0], [1.0]], [[1.0], [3.0]]
+        >>> found = bp.find_learning_rate(bp.Network([1, 1], seed=0), X, Y, n_steps=50, seed=0)
+        >>> found.plot().ax_.get_xscale()
+        'log'
+        """
+        return LearningRateDisplay.from_range(self, ax=ax)
 
 
 def find_learning_rate(
