@@ -11,6 +11,7 @@ from pathlib import Path
 # Top to bottom: a file imports from its own room and from lower floors, never from a room beside its own.
 FLOORS = (
     ("__main__",),
+    ("command_line",),
     ("__init__",),
     ("dask", "digits", "loading", "nielsen2", "old_names"),
     ("warmup",),
@@ -52,6 +53,7 @@ IMPORTERS = {
     "tqdm": {"system.progress"},
     "threadpoolctl": {"engine.threads"},
     "onnx": {"export.onnx"},
+    "pandas": {"neural_network.table_columns"},
     "skl2onnx": {"neural_network"},
     "dask": {"dask"},
     "distributed": {"dask"},
@@ -84,7 +86,7 @@ WRITES = {
     *("os.replace", "os.rename", "json.dump", "pickle.dump", "np.save", "shutil.move"),
     *("os.O_CREAT", "os.O_WRONLY", "os.O_RDWR", "os.O_TRUNC"),
 }
-WRITERS = {"fastbp.system.whole_files", "fastbp.__main__"}
+WRITERS = {"fastbp.system.whole_files", "fastbp.command_line.main"}
 # The tables that describe a problem to the kernels, and who beside the kernels knows their columns.
 TABLES = "fastbp.kernels.tables"
 TABLE_IMPORTERS = {

@@ -1,0 +1,67 @@
+"""The command by its first word, and how it ends: what went wrong is one line, and an exit status of its kind."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable, Sequence
+
+import fastbp as bp
+from fastbp.command_line import compiling, demo
+from fastbp.command_line.options import UsageError
+
+__all__ = ["main"]
+
+_COMMANDS: dict[str, Callable[[Sequence[str], str], int]] = {
+    "demo": demo.run,
+    "warmup": compiling.compile_ahead,
+}
+
+
+def main(argv: Sequence[str] | None = None, program: str = "fastbp") -> int:
+    """Run a command.
+
+    Parameters
+    ----------
+    argv : sequence of str, optional
+        The command's name and its options; by default those of the command line.  Without a name it is `demo`.
+    program : str
+        What was typed to call it, for the texts of ``--help``.
+
+    Returns
+    -------
+    int
+        Exit status: 0, 1 if training diverged or the gradient is wrong, 2 for wrong options or a wrong file, 130 after
+        Ctrl-C.
+    """
+    words = list(sys.argv[1:] if argv is None else argv)
+    try:
+        status = _command(words, program)
+        sys.stdout.flush()
+        return status
+    except UsageError as error:
+        return _fail(f"error: {error}", 2)
+    except bp.TrainingDivergedError as error:
+        return _fail(str(error), 1)
+    except KeyboardInterrupt:
+        return _fail("interrupted", 130)
+    except SystemExit as leave:  # after --help and --version
+        return int(leave.code or 0)
+    except BrokenPipeError:  # the reader of the output, such as head, has gone
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+
+
+def _command(words: list[str], program: str) -> int:
+    """Run the command that the first word names; options alone are those of the demonstration."""
+    if not words or words[0].startswith("-"):
+        return demo.run(words, program, is_named=False)
+    name, *options = words
+    if name not in _COMMANDS:
+        raise UsageError(f"the command must be one of {', '.join(_COMMANDS)}; got {name!r}")
+    return _COMMANDS[name](options, program)
+
+
+def _fail(message: str, status: int) -> int:
+    print(f"fastbp: {message}", file=sys.stderr)
+    return status
