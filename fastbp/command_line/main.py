@@ -12,10 +12,7 @@ from fastbp.command_line.options import UsageError
 
 __all__ = ["main"]
 
-_COMMANDS: dict[str, Callable[[Sequence[str], str], int]] = {
-    "demo": demo.run,
-    "warmup": compiling.compile_ahead,
-}
+_COMMANDS = ("demo", "train", "predict", "warmup")
 
 
 def main(argv: Sequence[str] | None = None, program: str = "fastbp") -> int:
@@ -39,6 +36,8 @@ def main(argv: Sequence[str] | None = None, program: str = "fastbp") -> int:
         status = _command(words, program)
         sys.stdout.flush()
         return status
+    except UnicodeEncodeError as error:
+        return _fail(f"error: standard output cannot show {error.object[error.start]!r}; set PYTHONIOENCODING=utf-8", 2)
     except UsageError as error:
         return _fail(f"error: {error}", 2)
     except bp.TrainingDivergedError as error:
@@ -59,9 +58,23 @@ def _command(words: list[str], program: str) -> int:
     name, *options = words
     if name not in _COMMANDS:
         raise UsageError(f"the command must be one of {', '.join(_COMMANDS)}; got {name!r}")
-    return _COMMANDS[name](options, program)
+    return _runner(name)(options, program)
+
+
+def _runner(name: str) -> Callable[[Sequence[str], str], int]:
+    """Return what runs a command; each loads the libraries that it needs."""
+    if name == "train":
+        from fastbp.command_line import train
+
+        return train.run
+    if name == "predict":
+        from fastbp.command_line import predict
+
+        return predict.run
+    return demo.run if name == "demo" else compiling.compile_ahead
 
 
 def _fail(message: str, status: int) -> int:
-    print(f"fastbp: {message}", file=sys.stderr)
+    line = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in message)  # of any file's name
+    print(f"fastbp: {line}", file=sys.stderr)
     return status

@@ -15,6 +15,7 @@ __all__ = [
     "number_of_at_least_0",
     "positive_number",
     "share",
+    "share_above_0",
     "time_text",
 ]
 
@@ -93,3 +94,10 @@ def time_text(seconds: float) -> str:
         if seconds >= 0.9995 * length:  # which three digits would round to 1000 of the smaller unit
             return f"{seconds / length:.3g} {unit}"
     return f"{seconds * 1e6:.3g} us"
+
+
+def share_above_0(text: str) -> float:
+    """Return a number between 0 and 1."""
+    if (number := share(text)) == 0.0:
+        raise argparse.ArgumentTypeError(f"must be a number above 0 and below 1; got {text!r}")
+    return number

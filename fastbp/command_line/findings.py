@@ -1,0 +1,222 @@
+"""What is found out about a table: which columns can be learned from, and whether the target is a class or a number."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fastbp.command_line.options import UsageError
+from fastbp.neural_network.table_columns import LARGEST, as_words, number_or_nan
+
+__all__ = ["Columns", "Target", "find_columns", "find_target"]
+
+_MOST_CLASSES = 20  # of whole numbers that are taken for classes
+_ROWS_OF_A_CLASS = 5  # at least, on average; fewer, and the numbers are taken for a quantity
+_NEARLY_ALL = 0.9  # of values, which are meant to be numbers
+_FEW_WORDS = 10  # different words that are no id even if each is in one row
+
+
+class Columns(NamedTuple):
+    """Columns to learn from, the words of each, and a sentence about each that is left out or cut."""
+
+    numbers: list[str]
+    words: list[str]
+    categories: list[list[str]]
+    notes: list[str]
+
+
+class Target(NamedTuple):
+    """What is to be predicted: a value for each row, which rows have one, and how that was decided."""
+
+    task: str
+    y: NDArray[Any]
+    is_known: NDArray[np.bool_]
+    reason: str
+
+
+# --- columns ----------------------------------------------------------------------------------------------------------
+
+
+def find_columns(frame: Any, held_out: Any, most_words: int) -> Columns:
+    """Return the columns to learn from.
+
+    Parameters
+    ----------
+    frame, held_out : DataFrame
+        The rows to learn from and those held out, without the target.  Of the latter only this is looked at: whether a
+        column has something else than numbers.
+    most_words : int
+        Of a column of words so many get a column of their own, those that are in most rows.
+
+    Returns
+    -------
+    Columns
+        The columns.
+
+    Examples
+    --------
+    >>> import pandas as pd
+    >>> frame = pd.DataFrame({"a": [1, 2, 4], "b": ["x", "y", "x"], "c": [0, 0, 0]})
+    >>> find_columns(frame, frame, 100)
+    Columns(numbers=['a'], words=['b'], categories=[['x', 'y']], notes=["column 'c' is left out: it is always 0"])
+    """
+    found = Columns([], [], [], [])
+    for name in frame.columns:
+        is_numeric = _has_only_numbers(frame[name]) and _has_only_numbers(held_out[name])
+        reason = _add(found, name, frame[[name]], most_words, is_numeric)
+        if reason:
+            found.notes.append(f"column {name!r} {reason}")
+    return found
+
+
+def _has_only_numbers(column: Any) -> bool:
+    """Whether a column has numbers, but for missing values."""
+    return not (np.isnan(number_or_nan(column)) & column.notna().to_numpy()).any()
+
+
+def _add(found: Columns, name: str, column: Any, most_words: int, is_numeric: bool) -> str:
+    """Add a column to those that are found; return what is to be said of it."""
+    series = column[name]
+    if series.isna().all():
+        return "is left out: it has no values"
+    if series.dtype.kind in "mM":
+        return "is left out: it has dates or times; make numbers of them, such as the day of the year"
+    numbers = number_or_nan(series)
+    if is_numeric:
+        return _add_numbers(found, name, numbers)
+    words, counts = np.unique(as_words(column)[:, 0].astype(str), return_counts=True)
+    if len(words) == 1:
+        return f"is left out: it is always {str(words[0])!r}"
+    if np.isfinite(numbers).mean() >= _NEARLY_ALL:
+        wrong = np.flatnonzero(series.notna().to_numpy() & np.isnan(numbers))
+        example = f", such as {str(series.iloc[wrong[0]])!r}" if len(wrong) else ""
+        return f"is left out: nearly all of it are numbers, and some are not{example}; leave these empty"
+    if len(words) > max(_FEW_WORDS, len(series) / 2):
+        return f"is left out: it has {len(words)} different words in {len(series)} rows, as an id has"
+    kept = words[np.argsort(-counts, kind="stable")[:most_words]]
+    found.words.append(name)
+    found.categories.append(sorted(kept.tolist()))
+    if len(kept) < len(words):
+        return f"has {len(words)} different words; the {len(kept)} most frequent are used (--max-categories)"
+    return ""
+
+
+def _add_numbers(found: Columns, name: str, numbers: NDArray[np.float64]) -> str:
+    known = numbers[~np.isnan(numbers)]
+    if (np.abs(known) >= LARGEST).any():
+        raise UsageError(
+            f"column {name!r} must have numbers below {LARGEST:g}; row {int((np.abs(numbers) >= LARGEST).argmax())}, "
+            f"counted from 0 among those to learn from, has {known[np.abs(known) >= LARGEST][0]:g}; leave such values "
+            "empty, or the column out with --drop"
+        )
+    has_missing = len(known) < len(numbers)
+    if (known == known[0]).all() and not has_missing:
+        return f"is left out: it is always {known[0]:g}"
+    found.numbers.append(name)
+    if has_missing:
+        return f"lacks {len(numbers) - len(known)} of {len(numbers)} numbers; the median is taken for them"
+    return ""
+
+
+# --- target -----------------------------------------------------------------------------------------------------------
+
+
+def find_target(column: Any, name: str, told: str) -> Target:
+    """Return what is to be predicted, and whether that is a class or a number.
+
+    Parameters
+    ----------
+    column : Series
+        The values of all rows.
+    name : str
+        The column's name.
+    told : {"auto", "classification", "regression"}
+        The task, or that it is to be found out.
+
+    Returns
+    -------
+    Target
+        The values of the rows that have one, as words, int64 or float64.
+
+    Raises
+    ------
+    UsageError
+        If nothing can be learned of them.
+
+    Examples
+    --------
+    >>> import pandas as pd
+    >>> find_target(pd.Series(["no", "yes", None]), "answer", "auto").y
+    array(['no', 'yes'], dtype='<U3')
+    """
+    is_known = column.notna().to_numpy()
+    if not is_known.any():
+        raise UsageError(f"target {name!r} has no values; choose another --target")
+    if column.dtype.kind in "mM":
+        raise UsageError(f"target {name!r} has dates or times; make numbers or words of them")
+    known = column[is_known]
+    numbers = number_or_nan(known)
+    if column.dtype.kind == "b" or np.isnan(numbers).any() or _says_true(known):
+        task, reason = "classification", "words" if column.dtype.kind != "b" else "true and false"
+        if told == "regression":
+            raise UsageError(
+                f"target {name!r} must have numbers for --task regression; it has {_word_of(known, numbers)!r}"
+            )
+        y = as_words(known.to_frame(name))[:, 0].astype(str)
+    else:
+        task, reason = _task_of_numbers(numbers)
+        task = task if told == "auto" else told
+        y = _checked_numbers(numbers, name, task)
+    _check_variety(y, name, task)
+    return Target(task, y, is_known, reason)
+
+
+def _says_true(known: Any) -> bool:
+    """Whether words such as True are meant, which `number_or_nan` takes for numbers."""
+    return known.dtype.kind not in "iuf" and set(known.map(lambda value: str(value).strip().lower())) <= {
+        "true",
+        "false",
+    }
+
+
+def _word_of(known: Any, numbers: NDArray[np.float64]) -> str:
+    row = int(np.isnan(numbers).argmax())
+    return str(known.iloc[row])
+
+
+def _task_of_numbers(numbers: NDArray[np.float64]) -> tuple[str, str]:
+    distinct = len(np.unique(numbers))
+    if not (numbers == np.floor(numbers)).all():
+        return "regression", "numbers that are not whole"
+    if distinct <= min(_MOST_CLASSES, max(2, len(numbers) // _ROWS_OF_A_CLASS)):
+        return "classification", f"{distinct} different whole numbers"
+    return "regression", f"{distinct} different numbers"
+
+
+def _checked_numbers(numbers: NDArray[np.float64], name: str, task: str) -> NDArray[Any]:
+    """Return numbers as classes or as a quantity."""
+    wrong = np.abs(numbers) >= (LARGEST if task == "regression" else 2.0**53)
+    if wrong.any():
+        bound = f"{LARGEST:g}" if task == "regression" else "2^53"
+        raise UsageError(f"target {name!r} must have numbers below {bound}; it has {numbers[wrong][0]:g}")
+    if task == "regression":
+        return numbers
+    if not (numbers == np.floor(numbers)).all():
+        found = numbers[numbers != np.floor(numbers)][0]
+        raise UsageError(
+            f"target {name!r} must have words or whole numbers for --task classification; it has {found:g}"
+        )
+    return numbers.astype(np.int64)
+
+
+def _check_variety(y: NDArray[Any], name: str, task: str) -> None:
+    distinct = len(np.unique(y))
+    if distinct == 1:
+        raise UsageError(f"target {name!r} is always {y[0].item()!r}, so that there is nothing to learn")
+    if task == "classification" and distinct > max(2, len(y) / 2):
+        raise UsageError(
+            f"target {name!r} has {distinct} classes in {len(y)} rows, as an id has; choose another --target, or pass "
+            "--task regression for numbers"
+        )
