@@ -13,7 +13,7 @@ FLOORS = (
     ("__main__",),
     ("command_line",),
     ("__init__",),
-    ("dask", "digits", "loading", "nielsen2", "old_names"),
+    ("dask", "digits", "environment", "loading", "nielsen2", "old_names"),
     ("warmup",),
     ("neural_network", "nielsen"),
     ("network",),

@@ -13,7 +13,7 @@ import pytest
 
 from fastbp.command_line.compiling import slow_start_explained
 from fastbp.kernels.compiler import jit, leaf_compiler, machine_code, numba_private
-from fastbp.warmup import FIRST_USE
+from fastbp.kernels.compiler.disk_cache import FIRST_USE
 from tests.fresh import run_python
 
 pytestmark = pytest.mark.skipif(numba.config.DISABLE_JIT, reason="nothing is compiled")
@@ -66,7 +66,8 @@ def test_a_program_learns_of_it_through_logging(cache, caplog, dtype):
     assert toy()(x) == 17.0
     assert [(record.name, record.levelname) for record in caplog.records] == [(LOGGER, "INFO")] * 2
     begun, done = caplog.messages
-    assert begun == f"Compiling kernels for {dtype}; they are kept on disk, so this happens once."
+    where = f"they are kept in {cache / 'fastbp'}, so this happens once."
+    assert begun == f"Compiling kernels for {dtype}, {FIRST_USE} or less; {where}"
     assert re.fullmatch(rf"Compiled kernels for {dtype} in \d+\.\d seconds\.", done)
     caplog.clear()
     assert toy()(x) == 17.0  # another dispatcher, as in another process

@@ -9,8 +9,9 @@ from collections.abc import Iterator, Sequence
 
 import fastbp as bp
 from fastbp.command_line.options import Parser, time_text
+from fastbp.kernels.compiler.disk_cache import FIRST_USE
 from fastbp.validation.arrays import DTYPES
-from fastbp.warmup import ALL_KERNELS, FIRST_USE
+from fastbp.warmup import ALL_KERNELS
 
 __all__ = ["compile_ahead", "slow_start_explained"]
 

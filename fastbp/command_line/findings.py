@@ -10,21 +10,22 @@ from numpy.typing import NDArray
 from fastbp.command_line.options import UsageError
 from fastbp.neural_network.table_columns import LARGEST, as_words, number_or_nan
 
-__all__ = ["Columns", "Target", "find_columns", "find_target"]
+__all__ = ["Columns", "Target", "find_columns", "find_target", "row_number"]
 
 _MOST_CLASSES = 20  # of whole numbers that are taken for classes
 _ROWS_OF_A_CLASS = 5  # at least, on average; fewer, and the numbers are taken for a quantity
+_NAMES_OF_NUMBERS = {"", "unnamed: 0", "id", "index", "no", "nr", "row", "rownames"}
 _NEARLY_ALL = 0.9  # of values, which are meant to be numbers
 _FEW_WORDS = 10  # different words that are no id even if each is in one row
 
 
 class Columns(NamedTuple):
-    """Columns to learn from, the words of each, and a sentence about each that is left out or cut."""
+    """Columns to learn from, the words of each, and what is to be said of others, with the names that it is true of."""
 
     numbers: list[str]
     words: list[str]
     categories: list[list[str]]
-    notes: list[str]
+    notes: dict[str, list[str]]
 
 
 class Target(NamedTuple):
@@ -60,15 +61,31 @@ def find_columns(frame: Any, held_out: Any, most_words: int) -> Columns:
     >>> import pandas as pd
     >>> frame = pd.DataFrame({"a": [1, 2, 4], "b": ["x", "y", "x"], "c": [0, 0, 0]})
     >>> find_columns(frame, frame, 100)
-    Columns(numbers=['a'], words=['b'], categories=[['x', 'y']], notes=["column 'c' is left out: it is always 0"])
+    Columns(numbers=['a'], words=['b'], categories=[['x', 'y']], notes={'left out, being always 0': ['c']})
     """
-    found = Columns([], [], [], [])
+    found = Columns([], [], [], {})
     for name in frame.columns:
         is_numeric = _has_only_numbers(frame[name]) and _has_only_numbers(held_out[name])
         reason = _add(found, name, frame[[name]], most_words, is_numeric)
         if reason:
-            found.notes.append(f"column {name!r} {reason}")
+            found.notes.setdefault(reason, []).append(name)
     return found
+
+
+def row_number(frame: Any) -> str:
+    """Return the name of a column that only counts the rows, as programs write it in front; else nothing.
+
+    Examples
+    --------
+    >>> import pandas as pd
+    >>> row_number(pd.DataFrame({"id": [1, 2, 3], "a": [1, 2, 3]}))
+    'id'
+    """
+    name = str(frame.columns[0])
+    if name.lower() not in _NAMES_OF_NUMBERS:
+        return ""
+    numbers = number_or_nan(frame[name])
+    return name if len(numbers) > 1 and (np.diff(numbers) == 1).all() else ""
 
 
 def _has_only_numbers(column: Any) -> bool:
@@ -80,26 +97,26 @@ def _add(found: Columns, name: str, column: Any, most_words: int, is_numeric: bo
     """Add a column to those that are found; return what is to be said of it."""
     series = column[name]
     if series.isna().all():
-        return "is left out: it has no values"
+        return "left out, having no values"
     if series.dtype.kind in "mM":
-        return "is left out: it has dates or times; make numbers of them, such as the day of the year"
+        return "left out, having dates or times; make numbers of them, such as the day of the year"
     numbers = number_or_nan(series)
     if is_numeric:
         return _add_numbers(found, name, numbers)
     words, counts = np.unique(as_words(column)[:, 0].astype(str), return_counts=True)
     if len(words) == 1:
-        return f"is left out: it is always {str(words[0])!r}"
+        return f"left out, being always {str(words[0])!r}"
     if np.isfinite(numbers).mean() >= _NEARLY_ALL:
         wrong = np.flatnonzero(series.notna().to_numpy() & np.isnan(numbers))
         example = f", such as {str(series.iloc[wrong[0]])!r}" if len(wrong) else ""
-        return f"is left out: nearly all of it are numbers, and some are not{example}; leave these empty"
+        return f"left out, having nearly only numbers but something else{example}; leave these empty"
     if len(words) > max(_FEW_WORDS, len(series) / 2):
-        return f"is left out: it has {len(words)} different words in {len(series)} rows, as an id has"
+        return f"left out, having {len(words)} different words in {len(series)} rows, as an id has"
     kept = words[np.argsort(-counts, kind="stable")[:most_words]]
     found.words.append(name)
     found.categories.append(sorted(kept.tolist()))
     if len(kept) < len(words):
-        return f"has {len(words)} different words; the {len(kept)} most frequent are used (--max-categories)"
+        return f"{len(words)} different words, of which the {len(kept)} most frequent are used (--max-categories)"
     return ""
 
 
@@ -113,10 +130,10 @@ def _add_numbers(found: Columns, name: str, numbers: NDArray[np.float64]) -> str
         )
     has_missing = len(known) < len(numbers)
     if (known == known[0]).all() and not has_missing:
-        return f"is left out: it is always {known[0]:g}"
+        return f"left out, being always {known[0]:g}"
     found.numbers.append(name)
     if has_missing:
-        return f"lacks {len(numbers) - len(known)} of {len(numbers)} numbers; the median is taken for them"
+        return f"{len(numbers) - len(known)} of {len(numbers)} numbers missing, for which the median is taken"
     return ""
 
 

@@ -7,12 +7,12 @@ import sys
 from collections.abc import Callable, Sequence
 
 import fastbp as bp
-from fastbp.command_line import compiling, demo
+from fastbp.command_line import compiling, demo, info
 from fastbp.command_line.options import UsageError
 
 __all__ = ["main"]
 
-_COMMANDS = ("demo", "train", "predict", "warmup")
+_COMMANDS = ("demo", "train", "predict", "info", "warmup")
 
 
 def main(argv: Sequence[str] | None = None, program: str = "fastbp") -> int:
@@ -71,7 +71,8 @@ def _runner(name: str) -> Callable[[Sequence[str], str], int]:
         from fastbp.command_line import predict
 
         return predict.run
-    return demo.run if name == "demo" else compiling.compile_ahead
+    others = {"demo": demo.run, "info": info.run, "warmup": compiling.compile_ahead}
+    return others[name]
 
 
 def _fail(message: str, status: int) -> int:

@@ -17,7 +17,7 @@ from sklearn.pipeline import Pipeline
 
 import fastbp as bp
 from fastbp.command_line.compiling import slow_start_explained
-from fastbp.command_line.findings import Columns, Target, find_columns, find_target
+from fastbp.command_line.findings import Columns, Target, find_columns, find_target, row_number
 from fastbp.command_line.options import UsageError, time_text
 from fastbp.command_line.reading import Format, read_table
 from fastbp.command_line.train_options import train_parser
@@ -30,7 +30,7 @@ from fastbp.neural_network.table_pipelines import make_columns, save
 __all__ = ["run"]
 
 _LEAST_ROWS = 5  # with a target, to learn from and to test with
-_SHOWN = 10  # classes
+_SHOWN = 10  # classes, or columns of which the same is said
 _LARGEST_SINGLE = 1e30  # in float32, whose squares of larger numbers may be infinite
 
 
@@ -57,8 +57,13 @@ def run(words: Sequence[str], program: str) -> int:
     frame, name = _table(options)
     target = find_target(frame[name], name, options.task)
     frame = frame.drop(columns=name)
+    counting = row_number(frame)
+    if counting:
+        frame = frame.drop(columns=counting)
     rows = _split(frame[target.is_known], target, name, options)
     columns = find_columns(rows.frame, rows.held_frame, options.max_categories)
+    if counting:
+        columns.notes["left out, counting the rows"] = [counting]
     if options.onnx is not None:
         _for_onnx(columns)
     _say_findings(say, options, name, target, rows, columns)
@@ -187,7 +192,7 @@ def _held_y(known: Any, name: str, target: Target, options: argparse.Namespace) 
 def _trained(rows: _Rows, target: Target, columns: Columns, options: argparse.Namespace) -> tuple[Pipeline, float]:
     """Return the fitted pipeline and how many seconds its network took."""
     if not columns.numbers and not columns.words:
-        raise UsageError(f"{options.data} has no column left to learn from; {'; '.join(columns.notes)}")
+        raise UsageError(f"{options.data} has no column to learn from; {_all_notes(columns)}")
     if options.batch_size is not None and options.batch_size > len(rows.y):
         raise UsageError(
             f"argument --batch-size: must be at most the number of rows to learn from, {len(rows.y)}; got "
@@ -274,16 +279,29 @@ def _say_findings(
     if unknown:
         say(f"left out: {unknown} rows without a value of {name!r}")
     _say_task(say, options, target)
-    for note in columns.notes:
-        say(note)
+    for note, names in columns.notes.items():
+        say(_of_columns(note, names))
     parts = [(len(columns.numbers), "numbers"), (len(columns.words), "words")]
     shown = [f"{_count(count, 'column')} of {kind}" for count, kind in parts if count]
     say(f"inputs: {' and '.join(shown)}")
 
 
+def _of_columns(note: str, names: list[str]) -> str:
+    """Return a sentence about one column or several."""
+    shown = ", ".join(repr(name) for name in names[:_SHOWN])
+    more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
+    return f"column{'' if len(names) == 1 else 's'} {shown}{more}: {note}"
+
+
+def _all_notes(columns: Columns) -> str:
+    return "; ".join(_of_columns(note, names) for note, names in columns.notes.items())
+
+
 def _say_task(say: Any, options: argparse.Namespace, target: Target) -> None:
     other = "regression" if target.task == "classification" else "classification"
-    reason = f", since the target has {target.reason} (--task {other} overrides)" if options.task == "auto" else ""
+    reason = f", since the target has {target.reason}" if options.task == "auto" else ""
+    if reason and target.y.dtype.kind != "U":
+        reason += f" (--task {other} overrides)"
     if target.task == "regression":
         say(f"regression{reason}")
         return
