@@ -171,7 +171,7 @@ def read_npz(path: Path, keys: Sequence[str]) -> dict[str, NDArray[Any]]:
     {'X': array([0., 0.])}
     """
     with path.open("rb") as file:
-        if file.read(2) != b"PK":  # what a zip file begins with
+        if file.read(4) not in (b"PK\x03\x04", b"PK\x05\x06"):  # what a zip file begins with, and an empty one
             raise ValueError(f"{path} is not an .npz file; numpy.savez writes one")
         file.seek(0)
         try:

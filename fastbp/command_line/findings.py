@@ -65,8 +65,8 @@ def find_columns(frame: Any, held_out: Any, most_words: int) -> Columns:
     """
     found = Columns([], [], [], {})
     for name in frame.columns:
-        is_numeric = _has_only_numbers(frame[name]) and _has_only_numbers(held_out[name])
-        reason = _add(found, name, frame[[name]], most_words, is_numeric)
+        word = _first_word(frame[name]) or _first_word(held_out[name])
+        reason = _add(found, name, frame[[name]], most_words, word)
         if reason:
             found.notes.setdefault(reason, []).append(name)
     return found
@@ -88,12 +88,13 @@ def row_number(frame: Any) -> str:
     return name if len(numbers) > 1 and (np.diff(numbers) == 1).all() else ""
 
 
-def _has_only_numbers(column: Any) -> bool:
-    """Whether a column has numbers, but for missing values."""
-    return not (np.isnan(number_or_nan(column)) & column.notna().to_numpy()).any()
+def _first_word(column: Any) -> str:
+    """Return the first value of a column that is no number, as a text in quotes; nothing if there is none."""
+    is_word = np.isnan(number_or_nan(column)) & column.notna().to_numpy()
+    return repr(str(column.iloc[int(is_word.argmax())])) if is_word.any() else ""
 
 
-def _add(found: Columns, name: str, column: Any, most_words: int, is_numeric: bool) -> str:
+def _add(found: Columns, name: str, column: Any, most_words: int, word: str) -> str:
     """Add a column to those that are found; return what is to be said of it."""
     series = column[name]
     if series.isna().all():
@@ -101,15 +102,13 @@ def _add(found: Columns, name: str, column: Any, most_words: int, is_numeric: bo
     if series.dtype.kind in "mM":
         return "left out, having dates or times; make numbers of them, such as the day of the year"
     numbers = number_or_nan(series)
-    if is_numeric:
-        return _add_numbers(found, name, numbers)
+    if not word:
+        return _add_numbers(found, name, numbers, series.index)
     words, counts = np.unique(as_words(column)[:, 0].astype(str), return_counts=True)
     if len(words) == 1:
         return f"left out, being always {str(words[0])!r}"
     if np.isfinite(numbers).mean() >= _NEARLY_ALL:
-        wrong = np.flatnonzero(series.notna().to_numpy() & np.isnan(numbers))
-        example = f", such as {str(series.iloc[wrong[0]])!r}" if len(wrong) else ""
-        return f"left out, having nearly only numbers but something else{example}; leave these empty"
+        return f"left out, having nearly only numbers but something else, such as {word}; leave these empty"
     if len(words) > max(_FEW_WORDS, len(series) / 2):
         return f"left out, having {len(words)} different words in {len(series)} rows, as an id has"
     kept = words[np.argsort(-counts, kind="stable")[:most_words]]
@@ -120,13 +119,13 @@ def _add(found: Columns, name: str, column: Any, most_words: int, is_numeric: bo
     return ""
 
 
-def _add_numbers(found: Columns, name: str, numbers: NDArray[np.float64]) -> str:
+def _add_numbers(found: Columns, name: str, numbers: NDArray[np.float64], rows: Any) -> str:
     known = numbers[~np.isnan(numbers)]
     if (np.abs(known) >= LARGEST).any():
+        place = int((np.abs(numbers) >= LARGEST).argmax())
         raise UsageError(
-            f"column {name!r} must have numbers below {LARGEST:g}; row {int((np.abs(numbers) >= LARGEST).argmax())}, "
-            f"counted from 0 among those to learn from, has {known[np.abs(known) >= LARGEST][0]:g}; leave such values "
-            "empty, or the column out with --drop"
+            f"column {name!r} must have numbers below {LARGEST:g}; row {rows[place]}, counted from 0, has "
+            f"{numbers[place]:g}; leave such values empty, or the column out with --drop"
         )
     has_missing = len(known) < len(numbers)
     if (known == known[0]).all() and not has_missing:
@@ -233,7 +232,7 @@ def _check_variety(y: NDArray[Any], name: str, task: str) -> None:
     if distinct == 1:
         raise UsageError(f"target {name!r} is always {y[0].item()!r}, so that there is nothing to learn")
     if task == "classification" and distinct > max(2, len(y) / 2):
+        other = "" if y.dtype.kind == "U" else ", or pass --task regression"
         raise UsageError(
-            f"target {name!r} has {distinct} classes in {len(y)} rows, as an id has; choose another --target, or pass "
-            "--task regression for numbers"
+            f"target {name!r} has {distinct} classes in {len(y)} rows, as an id has; choose another --target{other}"
         )

@@ -136,16 +136,24 @@ def _text(file: BinaryIO, path: str, how: Format, words: set[str], pandas: Any) 
     names = [str(name) for name in header.iloc[0]]
     _check_header(path, names, delimiter)
     file.seek(0)
-    # to the last bit, as float() reads numbers; a column is looked at as a whole
-    exact: dict[str, Any] = {"float_precision": "round_trip", "low_memory": False}
+    # a column is looked at as a whole, and a number is read to its last bit, as newer versions always do
+    exact: dict[str, Any] = {"low_memory": False} | ({} if _is_exact(pandas) else {"float_precision": "round_trip"})
     frame = pandas.read_csv(file, dtype=dict.fromkeys(words & set(names), object), **exact, **options)
     if not isinstance(frame.index, pandas.RangeIndex):
         raise UsageError(f"{path} must have as many values in each row as names in the first; rows have more")
     return _named(frame, path)
 
 
+def _is_exact(pandas: Any) -> bool:
+    """Whether pandas reads numbers as Python does without being told to."""
+    major, minor = pandas.__version__.split(".")[:2]
+    return (int(major), int(minor)) >= (3, 1)
+
+
 def _check_header(path: str, names: list[str], delimiter: str) -> None:
     """Raise unless the first row can be that of names."""
+    if any(sign < "\t" for name in names for sign in name):
+        raise UsageError(f"{path} must be a table of text; its first row has signs that no text has")
     if len(names) == 1:
         other = next((sign for sign in (",", *_OTHER_DELIMITERS) if sign != delimiter and sign in names[0]), None)
         if other:

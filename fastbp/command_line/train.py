@@ -30,6 +30,7 @@ from fastbp.neural_network.table_pipelines import make_columns, save
 __all__ = ["run"]
 
 _LEAST_ROWS = 5  # with a target, to learn from and to test with
+_NAMES_OF_SCIKIT_LEARN = {"sigmoid": "logistic"}
 _SHOWN = 10  # classes, or columns of which the same is said
 _LARGEST_SINGLE = 1e30  # in float32, whose squares of larger numbers may be infinite
 
@@ -64,6 +65,8 @@ def run(words: Sequence[str], program: str) -> int:
     columns = find_columns(rows.frame, rows.held_frame, options.max_categories)
     if counting:
         columns.notes["left out, counting the rows"] = [counting]
+    if not columns.numbers and not columns.words:
+        raise UsageError(f"{options.data} has no column to learn from; {_all_notes(columns)}")
     if options.onnx is not None:
         _for_onnx(columns)
     _say_findings(say, options, name, target, rows, columns)
@@ -191,8 +194,6 @@ def _held_y(known: Any, name: str, target: Target, options: argparse.Namespace) 
 
 def _trained(rows: _Rows, target: Target, columns: Columns, options: argparse.Namespace) -> tuple[Pipeline, float]:
     """Return the fitted pipeline and how many seconds its network took."""
-    if not columns.numbers and not columns.words:
-        raise UsageError(f"{options.data} has no column to learn from; {_all_notes(columns)}")
     if options.batch_size is not None and options.batch_size > len(rows.y):
         raise UsageError(
             f"argument --batch-size: must be at most the number of rows to learn from, {len(rows.y)}; got "
@@ -252,7 +253,7 @@ def _network(options: argparse.Namespace, task: str) -> Any:
     """Return the estimator that the options describe."""
     return (MLPClassifier if task == "classification" else MLPRegressor)(
         hidden_layer_sizes=tuple(options.hidden),
-        activation=options.activation,
+        activation=_NAMES_OF_SCIKIT_LEARN.get(options.activation, options.activation),
         max_iter=options.epochs,
         batch_size=options.batch_size or "auto",
         learning_rate_init=options.learning_rate,
@@ -300,7 +301,7 @@ def _all_notes(columns: Columns) -> str:
 def _say_task(say: Any, options: argparse.Namespace, target: Target) -> None:
     other = "regression" if target.task == "classification" else "classification"
     reason = f", since the target has {target.reason}" if options.task == "auto" else ""
-    if reason and target.y.dtype.kind != "U":
+    if reason and target.y.dtype.kind != "U" and (target.y == np.floor(target.y)).all():
         reason += f" (--task {other} overrides)"
     if target.task == "regression":
         say(f"regression{reason}")
