@@ -23,6 +23,7 @@ from fastbp.derivatives.perturbation import (
     random_weight_search,
 )
 from fastbp.engine.threads import get_num_threads, num_threads, set_num_threads
+from fastbp.environment import show_versions
 from fastbp.export.c_source import CReport
 from fastbp.export.fixed_report import FixedPointReport
 from fastbp.export.njit import CompiledNetwork
@@ -119,5 +120,6 @@ __all__ = [
     "predict_many",
     "random_weight_search",
     "set_num_threads",
+    "show_versions",
     "warmup",
 ]

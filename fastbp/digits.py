@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import zipfile
 import zlib
+from collections.abc import Sequence
 from os import PathLike
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -16,7 +17,7 @@ from numpy.typing import NDArray
 
 from fastbp.validation.numbers import FloatDType
 
-__all__ = ["Digits", "embedded_digits", "read_digits"]
+__all__ = ["Digits", "embedded_digits", "read_digits", "read_npz"]
 
 _KEYS = ("X_train", "y_train", "X_test", "y_test")
 _TEST_SHARE = 0.25
@@ -121,7 +122,7 @@ def read_digits(path: str | PathLike[str], dtype: FloatDType = "float64") -> Dig
     ...     read_digits(path).X_train.shape
     (20, 25)
     """
-    arrays = _read_arrays(Path(path))
+    arrays = read_npz(Path(path), _KEYS)
     images = {key: _images(arrays[key], key, path) for key in ("X_train", "X_test")}
     labels = {key: _labels(arrays[key], key, path, len(images[f"X{key[1:]}"])) for key in ("y_train", "y_test")}
     train, test = images["X_train"], images["X_test"]
@@ -140,21 +141,50 @@ def read_digits(path: str | PathLike[str], dtype: FloatDType = "float64") -> Dig
     return Digits(scaled[0], labels["y_train"], scaled[1], labels["y_test"], Path(path).name)
 
 
-def _read_arrays(path: Path) -> dict[str, NDArray[Any]]:
-    """Read the four arrays of a file; objects, which could run code, are refused."""
+def read_npz(path: Path, keys: Sequence[str]) -> dict[str, NDArray[Any]]:
+    """Read arrays of an ``.npz`` file by their names; objects, which could run code, are refused.
+
+    Parameters
+    ----------
+    path : Path
+        The file.
+    keys : sequence of str
+        The names.
+
+    Returns
+    -------
+    dict of str to ndarray
+        The arrays.
+
+    Raises
+    ------
+    OSError
+        If the file cannot be opened.
+    ValueError
+        If it is something else, or lacks one of them; the message is one line.
+
+    Examples
+    --------
+    >>> import os, tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     path = Path(folder, "one.npz")
+    ...     np.savez(path, X=np.zeros(2))
+    ...     read_npz(path, ["X"])
+    {'X': array([0., 0.])}
+    """
     with path.open("rb") as file:
-        if file.read(2) != b"PK":  # what a zip file begins with
+        if file.read(4) not in (b"PK\x03\x04", b"PK\x05\x06"):  # what a zip file begins with, and an empty one
             raise ValueError(f"{path} is not an .npz file; numpy.savez writes one")
         file.seek(0)
         try:
             with np.load(file, allow_pickle=False) as archive:
-                missing = [key for key in _KEYS if key not in archive.files]
+                missing = [key for key in keys if key not in archive.files]
                 if missing:
                     raise ValueError(
-                        f"{path} must hold the arrays {', '.join(_KEYS)}; {', '.join(missing)} is missing, found: "
+                        f"{path} must hold the arrays {', '.join(keys)}; {', '.join(missing)} is missing, found: "
                         f"{', '.join(archive.files) or 'nothing'}"
                     )
-                return {key: _array(archive, key, path) for key in _KEYS}
+                return {key: _array(archive, key, path) for key in keys}
         except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError) as error:
             raise ValueError(f"{path} is a damaged .npz file: {error}") from error
 

@@ -15,13 +15,18 @@ from fastbp.model.model import from_params
 from fastbp.network import Network
 from fastbp.storage.arrays import FileContent, read_arrays
 from fastbp.storage.atomic import PathLike
-from fastbp.storage.networks import ESTIMATOR_VERSION, NETWORK_VERSION, OwnFunctions, restore
+from fastbp.storage.networks import ESTIMATOR_VERSION, NETWORK_VERSION, PIPELINE_VERSION, OwnFunctions, restore
 from fastbp.storage.own_classes import listed, subclasses
 from fastbp.validation.numbers import FloatDType
 
 __all__ = ["from_onnx", "from_torch_state_dict", "load"]
 
-_VERSIONS = {"network": NETWORK_VERSION, "classifier": ESTIMATOR_VERSION, "regressor": ESTIMATOR_VERSION}
+_VERSIONS = {
+    "network": NETWORK_VERSION,
+    "classifier": ESTIMATOR_VERSION,
+    "regressor": ESTIMATOR_VERSION,
+    "pipeline": PIPELINE_VERSION,
+}
 _OwnClasses = dict[tuple[str, str], type]  # by kind of file and name
 
 
@@ -39,7 +44,7 @@ def load(
     Parameters
     ----------
     path : str or os.PathLike
-        A file that `save` wrote, with this release of fastbp or an earlier one.
+        A file that `save` or the command ``fastbp train`` wrote, with this release of fastbp or an earlier one.
     mmap : bool
         Whether the parameters are mapped into memory and not read: processes that map one file share its memory, and
         what is written to the parameters stays with the process that writes.  The file may be replaced meanwhile, by
@@ -53,8 +58,9 @@ def load(
 
     Returns
     -------
-    Network, MLPClassifier, MLPRegressor or one of `custom_classes`
-        What was saved, with the same parameters, bit by bit, ready to be trained on with a fresh optimizer.
+    Network, MLPClassifier, MLPRegressor, one of `custom_classes` or sklearn.pipeline.Pipeline
+        What was saved; of ``fastbp train`` a pipeline that takes data frames of pandas.  It has the same parameters,
+        bit by bit, and is ready to be trained on with a fresh optimizer.
 
     Raises
     ------
@@ -91,6 +97,10 @@ def load(
     own = _own_class(content, classes)
     if content.kind == "network":
         return restore(content, own or Network, functions)
+    if content.kind == "pipeline":
+        from fastbp.neural_network.table_pipelines import restore as restore_pipeline
+
+        return restore_pipeline(content, _estimators(), functions)
     from fastbp.neural_network.files import restore as restore_estimator
 
     base = _estimators()[content.kind]

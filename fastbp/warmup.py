@@ -19,10 +19,9 @@ from fastbp.training.levenberg_marquardt import LevenbergMarquardt
 from fastbp.training.many import fit_many
 from fastbp.validation.numbers import FloatDType, network_dtype
 
-# How long the kernels of a dtype are compiled for training, predictions and gradients, on the machine of the README's
-# tables, rounded, and how long all of them, as `FASTBP_CACHE_DIR=$(mktemp -d) python -m fastbp warmup` prints for the
-# first dtype.  A test sees to it that every text says the same.
-FIRST_USE = "about 10 seconds"
+# How long all kernels of a dtype are compiled, on the machine of the README's tables, rounded, as
+# `FASTBP_CACHE_DIR=$(mktemp -d) python -m fastbp warmup` prints for the first dtype; `disk_cache.FIRST_USE` is for
+# training, predictions and gradients.  A test sees to it that every text says the same.
 ALL_KERNELS = "about 20 seconds"
 
 

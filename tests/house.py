@@ -11,8 +11,9 @@ from pathlib import Path
 # Top to bottom: a file imports from its own room and from lower floors, never from a room beside its own.
 FLOORS = (
     ("__main__",),
+    ("command_line",),
     ("__init__",),
-    ("dask", "digits", "loading", "nielsen2", "old_names"),
+    ("dask", "digits", "environment", "loading", "nielsen2", "old_names"),
     ("warmup",),
     ("neural_network", "nielsen"),
     ("network",),
@@ -50,16 +51,20 @@ IMPORTERS = {
         "dask.estimator_base",
         "dask.estimators",
         "dask.scores",
+        "command_line",
     },
     "tqdm": {"system.progress"},
     "threadpoolctl": {"engine.threads"},
     "onnx": {"export.onnx"},
+    "pandas": {"neural_network.table_columns"},
+    "pyarrow": {"command_line.reading"},
     "skl2onnx": {"neural_network"},
     "dask": {"dask"},
     "distributed": {"dask"},
     "torch": set(),
     "joblib": {"neural_network"},
-    "warnings": {"system.caller", "plotting"},  # which knows the user's line; and where matplotlib's are kept quiet
+    # which knows the user's line; where matplotlib's are kept quiet; where a report says what scikit-learn warns of
+    "warnings": {"system.caller", "plotting", "command_line.train"},
 }
 # What everybody may import of Numba; the rest is its inside, which one file asks for by name.
 PUBLIC_OF_NUMBA = {"numba", "numba.types", "numba.extending"}
@@ -90,7 +95,11 @@ WRITES = {
     *("os.replace", "os.rename", "json.dump", "pickle.dump", "np.save", "shutil.move"),
     *("os.O_CREAT", "os.O_WRONLY", "os.O_RDWR", "os.O_TRUNC"),
 }
-WRITERS = {"fastbp.system.whole_files", "fastbp.__main__"}
+WRITERS = {
+    "fastbp.system.whole_files",
+    "fastbp.command_line.main",
+    "fastbp.command_line.writing",  # NumPy's writer is handed a file of `write_whole`
+}
 # The tables that describe a problem to the kernels, and who beside the kernels knows their columns.
 TABLES = "fastbp.kernels.tables"
 TABLE_IMPORTERS = {

@@ -11,9 +11,9 @@ import numba
 import numpy as np
 import pytest
 
-from fastbp import __main__
+from fastbp.command_line.compiling import slow_start_explained
 from fastbp.kernels.compiler import jit, leaf_compiler, machine_code, numba_private
-from fastbp.warmup import FIRST_USE
+from fastbp.kernels.compiler.disk_cache import FIRST_USE
 from tests.fresh import run_python
 
 pytestmark = pytest.mark.skipif(numba.config.DISABLE_JIT, reason="nothing is compiled")
@@ -66,7 +66,8 @@ def test_a_program_learns_of_it_through_logging(cache, caplog, dtype):
     assert toy()(x) == 17.0
     assert [(record.name, record.levelname) for record in caplog.records] == [(LOGGER, "INFO")] * 2
     begun, done = caplog.messages
-    assert begun == f"Compiling kernels for {dtype}; they are kept on disk, so this happens once."
+    where = f"they are kept in {cache / 'fastbp'}, so this happens once."
+    assert begun == f"Compiling kernels for {dtype}, {FIRST_USE} or less; {where}"
     assert re.fullmatch(rf"Compiled kernels for {dtype} in \d+\.\d seconds\.", done)
     caplog.clear()
     assert toy()(x) == 17.0  # another dispatcher, as in another process
@@ -74,14 +75,14 @@ def test_a_program_learns_of_it_through_logging(cache, caplog, dtype):
 
 
 def test_the_command_says_it_once_and_only_if_something_is_compiled(cache, capsys):
-    with __main__._slow_start_explained():
+    with slow_start_explained():
         assert capsys.readouterr().err == ""
         toy()(np.array([1.0]))
         toy()(np.array([1.0], "float32"))
     assert capsys.readouterr().err == (
         f"compiling the kernels; they are kept on disk, so this happens once and takes {FIRST_USE} for each dtype\n"
     )
-    with __main__._slow_start_explained():
+    with slow_start_explained():
         toy()(np.array([1.0]))
     assert capsys.readouterr().err == ""
     assert logging.getLogger(LOGGER).handlers == []

@@ -13,9 +13,8 @@ import pytest
 import fastbp as bp
 from fastbp.__main__ import main
 from fastbp.kernels import roots
-from fastbp.kernels.compiler.disk_cache import KernelCache
+from fastbp.kernels.compiler.disk_cache import FIRST_USE, KernelCache
 from fastbp.kernels.compiler.jit import TypedRoot
-from fastbp.warmup import FIRST_USE
 from tests.fresh import ROOT, run_python
 
 compiled = pytest.mark.skipif(numba.config.DISABLE_JIT, reason="nothing is compiled")

@@ -34,12 +34,19 @@ def available_threads() -> int:
     The smallest of: the processors of its affinity mask, the quotas of its Linux control groups, ``OMP_NUM_THREADS``,
     ``NUMBA_NUM_THREADS`` and ``LOKY_MAX_CPU_COUNT`` where they are set, and what `numba.set_num_threads` was given.
     """
-    limits = [count_processors()]
+    return min(thread_limits().values())
+
+
+def thread_limits() -> dict[str, int]:
+    """Return the limits of `available_threads` by what sets them; one above `MOST_HELPERS` is none."""
+    limits = {"processors": count_processors()}
     for variable in _THREAD_VARIABLES + _PROCESSOR_VARIABLES:
         value = os.environ.get(variable, "").split(",")[0].strip()
         if value.isdigit() and int(value) > 0:
-            limits.append(int(value))
-    return min(*limits, _processor_quota(), _threads_of_numba())
+            limits[variable] = int(value)
+    limits["quota"] = _processor_quota()
+    limits["numba.set_num_threads"] = _threads_of_numba()
+    return limits
 
 
 @functools.cache

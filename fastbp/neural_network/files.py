@@ -115,8 +115,15 @@ class Portable(CWriter):
 
 def save(estimator: Any, path: PathLike) -> None:
     """Write a fitted estimator; see `Portable.save`."""
+    base, (description, arrays) = base_of(estimator), describe_estimator(estimator)
+    optional = {} if type(estimator) is base else _describe_subclass(estimator, parameter_names(base))
+    write_arrays(path, base._kind_of_file, ESTIMATOR_VERSION, description, arrays, optional=optional)
+
+
+def describe_estimator(estimator: Any) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
+    """Return the description of a fitted estimator and the arrays that belong to it."""
     check_is_fitted(estimator)
-    net, base = estimator.network_, _base(estimator)
+    net, base = estimator.network_, base_of(estimator)
     names = parameter_names(base)
     record = {name: vars(estimator)[name] for name in _RECORD if name in vars(estimator)}
     description = {
@@ -129,12 +136,10 @@ def save(estimator: Any, path: PathLike) -> None:
         binarizer = estimator._label_binarizer
         description["classes"] = _plain("classes_", estimator.classes_)
         description["label_type"], description["sparse"] = binarizer.y_type_, bool(binarizer.sparse_input_)
-    optional = {} if type(estimator) is base else _describe_subclass(estimator, names)
-    arrays = {"params": finite_params(net)}
-    write_arrays(path, base._kind_of_file, ESTIMATOR_VERSION, description, arrays, optional=optional)
+    return description, {"params": finite_params(net)}
 
 
-def _base(estimator: Any) -> Any:
+def base_of(estimator: Any) -> Any:
     """Return the class of fastbp's that an estimator is of, or derives from."""
     return next(cls for cls in type(estimator).__mro__ if "_kind_of_file" in vars(cls))
 

@@ -31,6 +31,7 @@ NETWORK_VERSION = 1  # of the description below; a release that adds a field add
 _MOST_NEURONS = 1 << 48  # of a layer; the weights of a larger one would fit into no address space
 MOST_LAYERS = 1 << 15  # more would take minutes of Python for each layer's tables and views
 ESTIMATOR_VERSION = 1  # the same for what `fastbp.neural_network.files` adds to it
+PIPELINE_VERSION = 1  # and for what `fastbp.neural_network.table_pipelines` adds to that
 _FIELDS = (
     "sizes",
     "dtype",

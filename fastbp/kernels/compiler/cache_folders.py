@@ -18,6 +18,7 @@ import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import NamedTuple
 
 from fastbp.kernels.compiler.trust import HAS_HANDLES, open_folder, require_trust
 from fastbp.system.whole_files import Place, turn, write_whole
@@ -102,6 +103,15 @@ class Folder:
         """Return the names of all files."""
         return self._place.names()
 
+    def kernel_sizes(self) -> list[int]:
+        """Return the bytes of each kernel."""
+        sizes = []
+        for name in self.names():
+            if _KERNEL.fullmatch(name):
+                with contextlib.suppress(OSError):  # another process may just have removed it
+                    sizes.append(self._place.status(name).st_size)
+        return sizes
+
     def remove(self, name: str) -> None:
         """Delete a file."""
         self._place.remove(name)
@@ -160,6 +170,45 @@ def folders() -> Iterator[Folder]:
             yield folder
             if folder.is_writable:
                 return
+
+
+def writable_folder() -> str:
+    """Return the path of the folder that is written to, or an empty string."""
+    return next((str(folder.path) for folder in folders() if folder.is_writable), "")
+
+
+class FolderState(NamedTuple):
+    """What is known of a folder; `reason` says why it is passed over, and is empty where it is not."""
+
+    path: str
+    exists: bool
+    is_writable: bool  # or can be made
+    n_kernels: int
+    n_bytes: int
+    reason: str
+
+
+def folder_states() -> list[FolderState]:
+    """Return the state of each folder that would be looked into, in order; none is made, and nothing is said."""
+    states = []
+    for path, mode in _candidates():
+        states.append(_state(path, mode))
+        if states[-1].is_writable:
+            break
+    return states
+
+
+def _state(path: Path, mode: int) -> FolderState:
+    if not os.path.lexists(path):
+        above = next((folder for folder in path.absolute().parents if os.path.lexists(folder)), path)
+        return FolderState(str(path), False, os.access(above, os.W_OK | os.X_OK), 0, 0, "")
+    try:
+        folder = Folder(path, mode)
+    except OSError as error:
+        return FolderState(str(path), True, False, 0, 0, error.strerror or str(error))
+    with folder:
+        sizes = folder.kernel_sizes()
+        return FolderState(str(path), True, folder.is_writable, len(sizes), sum(sizes), "")
 
 
 def _candidates() -> Iterator[tuple[Path, int]]:

@@ -24,9 +24,13 @@ import llvmlite.binding
 import numba
 
 from fastbp import kernels
-from fastbp.kernels.compiler.cache_folders import folders, pass_over, say_once
+from fastbp.kernels.compiler.cache_folders import folders, pass_over, say_once, writable_folder
 from fastbp.kernels.compiler.numba_private import CACHE as NUMBA
 from fastbp.version import __version__
+
+# How long the kernels of a dtype are compiled for training, predictions and gradients where none is kept, on the
+# machine of the README's tables, rounded.  A test sees to it that every text says the same.
+FIRST_USE = "about 10 seconds"
 
 _DIGEST_LENGTH = 32  # bytes of a SHA-256
 _SOURCES = Path(kernels.__path__[0])
@@ -90,7 +94,7 @@ class KernelCache:
     @property
     def cache_path(self) -> str:
         """The folder that is written to, or an empty string."""
-        return next((str(folder.path) for folder in folders() if folder.is_writable), "")
+        return writable_folder()
 
     @property
     def _is_used(self) -> bool:

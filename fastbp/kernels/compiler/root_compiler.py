@@ -9,7 +9,8 @@ from typing import Any
 import llvmlite.binding as llvm
 from numba import types
 
-from fastbp.kernels.compiler.disk_cache import load_parts
+from fastbp.kernels.compiler.cache_folders import writable_folder
+from fastbp.kernels.compiler.disk_cache import FIRST_USE, load_parts
 from fastbp.kernels.compiler.leaf_compiler import Below
 from fastbp.kernels.compiler.machine_code import Translation, threads
 from fastbp.kernels.compiler.numba_private import LEAVES, ROOTS
@@ -32,7 +33,10 @@ class RootCompiler(_Compiler):
         if not LEAVES.works or LEAVES.is_being_tried:
             return super().compile_extra(func)
         dtype, began = _dtype_of(self.state.args), time.perf_counter()
-        _logger.info("Compiling kernels for %s; they are kept on disk, so this happens once.", dtype)
+        if _logger.isEnabledFor(logging.INFO):
+            folder = writable_folder()
+            kept = f"kept in {folder}, so this happens once" if folder else "kept nowhere, so each process does this"
+            _logger.info("Compiling kernels for %s, %s or less; they are %s.", dtype, FIRST_USE, kept)
         objects, *others = gc.get_threshold()
         gc.set_threshold(max(objects, _OBJECTS) if objects else 0, *others)  # 0: the user wants none collected
         try:

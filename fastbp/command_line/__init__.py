@@ -1,0 +1,1 @@
+"""The command ``fastbp``: a demonstration, training on tables, predictions, kernels ahead, the installation."""
