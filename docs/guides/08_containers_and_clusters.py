@@ -142,8 +142,8 @@ assert sorted(path.name for path in (image / "fastbp").glob("*.kernel")) == kern
 #   what all machines have, with both of these, in the image for building and for running:
 #   ``ENV NUMBA_CPU_NAME=haswell NUMBA_CPU_FEATURES=`` (:doc:`/processors`).
 # * **Another dtype.** ``--dtype float32`` has none of ``float64``; without it both are made.
-# * **Functions of your own.** An :class:`fastbp.Activation` or :class:`fastbp.Loss` compiles in each process in
-#   tenths of a second.
+# * **Functions of your own.** An :class:`fastbp.Activation` or :class:`fastbp.Loss` compiles in each process
+#   that uses it.
 #
 # Where nothing can be written
 # ----------------------------
