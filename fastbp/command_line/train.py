@@ -22,6 +22,7 @@ from fastbp.command_line.options import UsageError, time_text
 from fastbp.command_line.reading import Format, read_table
 from fastbp.command_line.train_options import train_parser
 from fastbp.command_line.writing import require_place
+from fastbp.functions.names import DTypeName
 from fastbp.neural_network import MLPClassifier, MLPRegressor
 from fastbp.neural_network.table_columns import as_words, number_or_nan
 from fastbp.neural_network.table_onnx import require_onnx, write_onnx
@@ -242,7 +243,7 @@ def _scale_outputs(network: Any, mean: float, scale: float) -> None:
         net.biases[-1][...] += mean
 
 
-def _compile_first(dtype: str) -> None:
+def _compile_first(dtype: DTypeName) -> None:
     """Compile the kernels, or load them, so that the time of the training is its own."""
     with slow_start_explained():
         net = bp.Network([1, 1], dtype=dtype, seed=0)
