@@ -40,7 +40,7 @@ def shown(value: float, printed: str) -> bool:
 
 
 def test_examples_are_numbered_from_one_and_named_in_their_readme() -> None:
-    assert [int(name[:2]) for name in PROGRAMS] == list(range(1, 23))
+    assert [int(name[:2]) for name in PROGRAMS] == list(range(1, 27))
     text = (EXAMPLES / "README.md").read_text(encoding="utf-8")
     for name in PROGRAMS:
         assert f"]({name}.py)" in text, name
@@ -385,7 +385,11 @@ SMALLER = {
 }
 
 
-@pytest.mark.parametrize("name", [name for name in PROGRAMS if name != "22_searches_on_dask"])  # drawn above
+# What is drawn above, and in `test_examples_of_neighbours`.
+DRAWN_ELSEWHERE = ("22", "23", "24", "25", "26")
+
+
+@pytest.mark.parametrize("name", [name for name in PROGRAMS if name[:2] not in DRAWN_ELSEWHERE])
 def test_examples_draw_their_pictures(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("matplotlib")
     monkeypatch.delenv("FASTBP_MNIST", raising=False)

@@ -5,9 +5,12 @@ import numpy as np
 import pytest
 import sklearn.neural_network
 from sklearn.calibration import CalibratedClassifierCV
-from sklearn.ensemble import StackingClassifier, VotingClassifier, VotingRegressor
+from sklearn.compose import make_column_transformer
+from sklearn.ensemble import BaggingClassifier, BaggingRegressor, StackingClassifier, VotingClassifier, VotingRegressor
 from sklearn.linear_model import LinearRegression, LogisticRegression
 from sklearn.model_selection import GridSearchCV
+from sklearn.multiclass import OneVsRestClassifier
+from sklearn.multioutput import MultiOutputRegressor
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
@@ -125,6 +128,24 @@ def test_models_of_several():
     pair = VotingRegressor([("net", MLPRegressor(**SMALL)), ("line", LinearRegression())]).fit(X, X[:, 0])
     (found,) = run(pair, X).values()
     assert np.abs(found[:, 0] - pair.predict(X)).max() <= 1e-12
+
+
+def test_further_models_of_several():
+    small = SMALL | {"max_iter": 3}
+    columns = make_column_transformer((StandardScaler(), [0, 1]), ("passthrough", [2, 3]))
+    models = [
+        (BaggingClassifier(MLPClassifier(**small), 3, random_state=0), LABELS["multiclass"]),
+        (OneVsRestClassifier(MLPClassifier(**small)), LABELS["multiclass"]),
+        (make_pipeline(columns, MLPClassifier(**small)), LABELS["words"]),
+        (BaggingRegressor(MLPRegressor(**small), 3, random_state=0), X[:, 0]),
+        (MultiOutputRegressor(MLPRegressor(**small)), X[:, :2]),
+    ]
+    for model, y in models:
+        model.fit(X, y)
+        is_one = hasattr(model, "predict_proba")
+        found = list(run(model, X, **({"zipmap": False} if is_one else {})).values())[-1]
+        expected = model.predict_proba(X) if is_one else model.predict(X)
+        assert np.abs(found.reshape(expected.shape) - expected).max() <= 1e-13
 
 
 @pytest.mark.parametrize("dtype", cases.DTYPES)

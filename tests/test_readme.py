@@ -11,7 +11,7 @@ import fastbp as bp
 from fastbp import neural_network as ours
 
 ROOT = Path(__file__).parents[1]
-TEXTS = ("README.md", "examples/README.md")
+TEXTS = ("README.md", "examples/README.md", "docs/neighbours.md", "docs/onnx.md")
 DIFFERENCES = "docs/scikit-learn.md"
 
 
@@ -24,7 +24,7 @@ def function_source(path, name):
 @pytest.mark.parametrize("name", TEXTS)
 def test_links_lead_to_files(name):
     text = (ROOT / name).read_text(encoding="utf-8")
-    targets = re.findall(r"\]\(([^)#]+)\)", text)
+    targets = re.findall(r"\]\(([^)#]+)(?:#[^)]*)?\)", text)
     assert targets
     for target in targets:
         if not target.startswith(("http://", "https://")):
