@@ -1,4 +1,4 @@
-"""What the two estimators share: the way from `fit` to the kernels and back, predictions, gradients, pickles."""
+"""What the two estimators share: the way from `fit` to the kernels and back, and pickles."""
 
 from __future__ import annotations
 
@@ -12,7 +12,6 @@ from typing import Any, Self
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy import sparse
 from sklearn.base import BaseEstimator
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils import check_random_state
@@ -21,31 +20,29 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 from fastbp.engine.batch_cost import BatchCost
 from fastbp.engine.objective import Objective
 from fastbp.engine.rows import Data
-from fastbp.model.definition import problem_of, settings_of
+from fastbp.model.definition import problem_of
 from fastbp.model.model import passes_of
 from fastbp.network import Network
 from fastbp.neural_network import callbacks, lbfgs
-from fastbp.neural_network.data import data_of_rows, flat, in_dtype
+from fastbp.neural_network.data import data_of_rows, flat
 from fastbp.neural_network.errors import warn
 from fastbp.neural_network.files import Portable
 from fastbp.neural_network.gradients import SPARSE_FORMATS, Gradients
 from fastbp.neural_network.held_out import Given, HeldOut, ScorerOfRows
 from fastbp.neural_network.initial import initial_parameters
 from fastbp.neural_network.learner import Task, initialise_record, optimizer_for
+from fastbp.neural_network.outputs import Outputs
 from fastbp.neural_network.parameters import NETWORK_NAMES, STOCHASTIC_SOLVERS, check_parameters
 from fastbp.neural_network.sklearn_private import check_sample_weight, parameter_names
 from fastbp.neural_network.stochastic import StochasticFit
 from fastbp.neural_network.types import Fitted
 from fastbp.system.alone import alone
 from fastbp.training.state import OptimizerState
-from fastbp.validation.data import Targets, all_finite
+from fastbp.validation.data import Targets
 from fastbp.validation.matrix_like import MatrixLike
 
-_DTYPES = (np.dtype(np.float32), np.dtype(np.float64))
-_MOST_DOUBLED = 1 << 20  # parameters (8 MiB) up to which a float64 copy is kept, so that it is not made at each call
 
-
-class BaseMLP(Fitted, Portable, Gradients, callbacks.Support, BaseEstimator, ABC):
+class BaseMLP(Fitted, Portable, Gradients, Outputs, callbacks.Support, BaseEstimator, ABC):
     """The base of `MLPClassifier` and `MLPRegressor`; not to be used by itself."""
 
     _optimizer: OptimizerState  # of the stochastic solvers; a fit may go on with it
@@ -349,54 +346,3 @@ class BaseMLP(Fitted, Portable, Gradients, callbacks.Support, BaseEstimator, ABC
             sizes = [len(self.coefs_[0]), *(W.shape[1] for W in self.coefs_)]
             dtype = np.dtype(self.coefs_[0].dtype)
             self._link(self._make_network(sizes, dtype, flat(self.coefs_, self.intercepts_)))
-
-    # --- predictions --------------------------------------------------------------------------------------------------
-
-    def _outputs(self, X: MatrixLike) -> NDArray[Any]:
-        """Return the output neurons' values (n, n_outputs) for inputs that are checked here."""
-        net = self._linked()
-        valid: Any
-        X = X.view() if type(X) is np.ndarray else X  # nobody else can change a view's shape after the checks
-        if (
-            type(X) is np.ndarray
-            and X.ndim == 2
-            and X.dtype in _DTYPES
-            and X.shape[1] == net.sizes[0]
-            and X.flags.carray
-            and len(X)
-            and "feature_names_in_" not in vars(self)
-            and all_finite(X)
-        ):  # scikit-learn's checks would pass it unchanged; anything else gets these checks, and their messages
-            if X.dtype == net.dtype:
-                return passes_of(net).outputs(X, self.n_threads)
-            valid = X
-        elif sparse.issparse(X) and self._is_plain_csr(X, net):
-            valid = X
-        else:
-            check_is_fitted(self)
-            valid = validate_data(self, X, accept_sparse=SPARSE_FORMATS, reset=False)
-        if self.dtype is None and np.result_type(valid.dtype, net.dtype) != net.dtype:
-            net = self._in_double(net)  # float64 inputs to a float32 model are computed in float64, as NumPy would
-        return passes_of(net).outputs(in_dtype(valid, net.dtype), self.n_threads)
-
-    def _is_plain_csr(self, X: Any, net: Network) -> bool:
-        """Whether scikit-learn's checks would pass sparse inputs unchanged."""
-        return bool(
-            X.format == "csr"
-            and X.ndim == 2
-            and X.dtype in _DTYPES
-            and X.shape[0]
-            and X.shape[1] == net.sizes[0]
-            and "feature_names_in_" not in vars(self)
-            and all_finite(X.data)
-        )
-
-    def _in_double(self, net: Network) -> Network:
-        """Return the network in float64: one made for an earlier call is used again, with the present parameters."""
-        source, twin = getattr(self, "_double", (None, net))
-        if source is not net:
-            twin = Network(net.sizes, dtype=np.float64, **settings_of(net) | {"initializer": "zeros"})
-            if net.n_params <= _MOST_DOUBLED:
-                self._double = net, twin
-        twin.params[...] = net.params  # at every call, since `coefs_` may be written into at any time
-        return twin
