@@ -7,6 +7,7 @@ import sklearn.neural_network
 from sklearn.calibration import CalibratedClassifierCV
 from sklearn.compose import make_column_transformer
 from sklearn.ensemble import BaggingClassifier, BaggingRegressor, StackingClassifier, VotingClassifier, VotingRegressor
+from sklearn.exceptions import NotFittedError
 from sklearn.linear_model import LinearRegression, LogisticRegression
 from sklearn.model_selection import GridSearchCV
 from sklearn.multiclass import OneVsRestClassifier
@@ -310,6 +311,27 @@ def test_what_cannot_be_converted():
         with pytest.raises(ValueError) as caught:  # noqa: PT011 -- the whole text is compared below
             run(make_pipeline(StandardScaler().fit(X), model), X)
         assert str(caught.value) == message
+
+
+def test_ensembles_that_are_too_large(monkeypatch):
+    pytest.importorskip("skl2onnx")
+    ensemble = MLPEnsembleRegressor(MLPRegressor(**SMALL | {"max_iter": 3}), 3).fit(X, X[:, 0])
+    n_bytes = 8 * ensemble.estimators_[0].network_.n_params
+    monkeypatch.setattr("fastbp.neural_network.converters.MOST_ONNX_BYTES", 2 * n_bytes)
+    with pytest.raises(ValueError) as caught:  # noqa: PT011 -- the whole text is compared below
+        run(ensemble, X)
+    assert str(caught.value) == (
+        f"A model must have less than 2 GiB of parameters in float64 for ONNX; it has {3 * n_bytes} bytes. Take fewer "
+        "members, or smaller ones."
+    )
+
+
+@pytest.mark.parametrize("kind", [MLPRegressor, MLPEnsembleRegressor])
+def test_what_is_not_fitted(kind):
+    """Of classifiers skl2onnx itself says that they have no classes."""
+    pytest.importorskip("skl2onnx")
+    with pytest.raises(NotFittedError, match=f"This {kind.__name__} instance is not fitted yet"):
+        run(kind(), X)
 
 
 def test_without_the_package():

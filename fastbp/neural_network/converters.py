@@ -9,8 +9,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from sklearn.model_selection import GridSearchCV
+from sklearn.utils.validation import check_is_fitted
 
-from fastbp.export.onnx import Graph, require_exportable
+from fastbp.export.onnx import MOST_ONNX_BYTES, Graph, require_exportable
 from fastbp.network import Network
 from fastbp.neural_network.classifier import MLPClassifier
 from fastbp.neural_network.ensembles import MLPEnsembleClassifier, MLPEnsembleRegressor
@@ -64,8 +65,8 @@ def register_onnx_converters(custom_classes: Iterable[type] = ()) -> None:
 
     Notes
     -----
-    The conversion raises ValueError for a model with an activation of your own, with parameters that are not finite, or
-    with classes that are neither words nor numbers of int64, since skl2onnx knows no others.
+    The conversion raises ValueError for a model with an activation of your own, with parameters that are not finite or
+    take 2 GiB, or with classes that are neither words nor numbers of int64, since skl2onnx knows no others.
 
     Examples
     --------
@@ -119,6 +120,7 @@ def _classifier_ends(operator: Any) -> None:
     from skl2onnx.common.data_types import Int64TensorType, StringTensorType
 
     estimator, n = operator.raw_operator, operator.inputs[0].get_first_dimension()
+    check_is_fitted(estimator)
     classes = _classes(operator.scope_inst, estimator)
     label_type = StringTensorType if classes.dtype.kind == "O" else Int64TensorType
     label_shape, width = [n], len(classes)
@@ -133,6 +135,7 @@ def _classifier_ends(operator: Any) -> None:
 def _regressor_ends(operator: Any) -> None:
     """Declare type and shape of a regressor's output to skl2onnx."""
     estimator = operator.raw_operator
+    check_is_fitted(estimator)
     one = estimator if isinstance(estimator, MLPRegressor) else estimator.estimators_[0]
     shape = [operator.inputs[0].get_first_dimension(), one.n_outputs_]
     operator.outputs[0].set_type(_float_type(operator)(shape))
@@ -204,6 +207,12 @@ def _begin(operator: Any, estimators: list[Any]) -> tuple[Graph, list[Network], 
         net = estimator.network_
         require_exportable(net)
         nets.append(estimator._make_network(list(net.sizes), dtype, net.params))
+    n_bytes = sum(net.params.nbytes for net in nets)
+    if n_bytes > MOST_ONNX_BYTES:
+        raise ValueError(
+            f"A model must have less than 2 GiB of parameters in {dtype} for ONNX; it has {n_bytes} bytes. Take fewer "
+            "members, or smaller ones."
+        )
     graph = Graph(dtype)
     return graph, nets, graph.add("Cast", "X", to=graph.code_of(dtype))
 
