@@ -220,7 +220,10 @@ def command(arguments, seconds, log, **variables):
 def end(process):
     """End a program with all that it started; on Windows, where there are no groups of processes, the program alone."""
     with contextlib.suppress(ProcessLookupError):  # it has just ended
-        process.kill() if os.name == "nt" else os.killpg(process.pid, signal.SIGKILL)
+        if os.name == "nt":
+            process.kill()
+        else:
+            os.killpg(process.pid, signal.SIGKILL)
     process.wait()
 
 
