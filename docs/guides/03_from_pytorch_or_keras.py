@@ -260,37 +260,16 @@ assert np.isclose(net.loss_value(X_test, y_test), -np.log(picked).mean(), rtol=1
 # %%
 # Defaults of the optimizers
 # --------------------------
-# .. list-table::
-#    :header-rows: 1
-#
-#    * -
-#      - PyTorch
-#      - Keras
-#      - fastbp
-#    * - ``SGD``, learning rate
-#      - 0.001
-#      - 0.01
-#      - to be given
-#    * - ``Adam``, learning rate
-#      - 0.001
-#      - 0.001
-#      - 0.001
-#    * - ``Adam``, epsilon
-#      - 1e-8
-#      - 1e-7
-#      - 1e-8
-#    * - ``AdamW``, weight decay
-#      - 0.01
-#      - 0.004
-#      - 0.01
-#    * - ``RMSprop``, learning rate
-#      - 0.01
-#      - 0.001
-#      - 0.001
-#    * - ``RMSprop``, share of the old mean square
-#      - ``alpha=0.99``
-#      - ``rho=0.9``
-#      - ``rho=0.9``
+# =========================================  ==============  ===========  ===========
+# \                                          PyTorch         Keras        fastbp
+# =========================================  ==============  ===========  ===========
+# ``SGD``, learning rate                     0.001           0.01         to be given
+# ``Adam``, learning rate                    0.001           0.001        0.001
+# ``Adam``, epsilon                          1e-8            1e-7         1e-8
+# ``AdamW``, weight decay                    0.01            0.004        0.01
+# ``RMSprop``, learning rate                 0.01            0.001        0.001
+# ``RMSprop``, share of the old mean square  ``alpha=0.99``  ``rho=0.9``  ``rho=0.9``
+# =========================================  ==============  ===========  ===========
 
 assert (bp.Adam().learning_rate, bp.Adam().epsilon) == (0.001, 1e-8)
 assert bp.AdamW().weight_decay == 0.01
@@ -381,39 +360,15 @@ assert np.array_equal(np.concatenate([array.ravel() for array in arrays]), net.p
 # Here an epoch is one call of compiled code.  One step with Adam in float32, relu, softmax with cross-entropy, the
 # shortest of three runs, each library at its best number of threads, in microseconds:
 #
-# .. list-table::
-#    :header-rows: 1
-#
-#    * - network, batch
-#      - scikit-learn
-#      - PyTorch
-#      - jax
-#      - fastbp
-#    * - 2-4-4-2, batch 1
-#      - 123
-#      - 139
-#      - 1.16
-#      - 0.0867
-#    * - 784-30-10, batch 10
-#      - 190
-#      - 161
-#      - 42.4
-#      - 13.4
-#    * - 64-100-10, batch 200
-#      - 368
-#      - 206
-#      - 86.3
-#      - 38.6
-#    * - 784-128-10, batch 64
-#      - 572
-#      - 333
-#      - 168
-#      - 145
-#    * - 784-2048-2048-10, batch 256
-#      - 74 500
-#      - 43 900
-#      - 38 600
-#      - 39 200
+# ===========================  ============  =======  ======  ======
+# network, batch               scikit-learn  PyTorch  jax     fastbp
+# ===========================  ============  =======  ======  ======
+# 2-4-4-2, batch 1             123           139      1.16    0.0867
+# 784-30-10, batch 10          190           161      42.4    13.4
+# 64-100-10, batch 200         368           206      86.3    38.6
+# 784-128-10, batch 64         572           333      168     145
+# 784-2048-2048-10, batch 256  74 500        43 900   38 600  39 200
+# ===========================  ============  =======  ======  ======
 #
 # Measured on 2026-11-26 on two cores of an AMD EPYC (family 26), held to AVX2, with torch 2.13.0, jax 0.10.2 and
 # scikit-learn 1.9.1; ``bench/results/avx2.md`` has all rows, and :doc:`/processors` what other processors do.  The
