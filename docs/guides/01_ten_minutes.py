@@ -157,7 +157,7 @@ result = scipy.optimize.minimize(
     net.params,
     jac=True,
     method="L-BFGS-B",
-    options={"maxiter": 100},
+    options={"maxiter": 60},
 )
 before = net.loss_value(X_train, y_train)
 net.params = result.x

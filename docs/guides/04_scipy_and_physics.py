@@ -145,7 +145,7 @@ ax.fill_between(
 ax.plot(x_noisy, y_noisy, "k.", markersize=4, label="points")
 ax.plot(grid, curve, "k", label="network")
 ax.plot(grid, truth(grid), "k:", label="truth")
-ax.set(xlabel="x (no unit)", ylabel="y (no unit)", ylim=(-5, 3))
+ax.set(xlabel="x (no unit)", ylabel="y (no unit)", ylim=(-2.2, 4.2))
 legend = ax.legend(frameon=False)
 
 inside = np.abs(curve - truth(grid[:, 0])) < 2 * deviation

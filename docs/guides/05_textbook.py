@@ -200,10 +200,8 @@ assert np.isclose(by_nudge, grad[i], rtol=1e-6)
 
 nudged = bp.finite_difference_gradient(net, X, Y)
 print(nudged)
-print(
-    "largest difference from backpropagation:",
-    f"{np.abs(nudged.gradient - grad).max():.0e}",
-)
+difference = np.abs(nudged.gradient - grad).max()
+print(f"largest difference from backpropagation: {difference:.0e}")
 assert nudged.n_passes == net.n_params + 1 == 18
 assert np.allclose(nudged.gradient, grad, atol=1e-7)
 
@@ -223,9 +221,8 @@ for sizes in ([2, 3, 2], [64, 30, 10], [784, 100, 10]):
     n = bp.Network(sizes, seed=0).n_params
     forward, gradient = multiplications(sizes)
     slow = (n + 1) * forward
-    print(
-        f"{'-'.join(map(str, sizes)):10}  one way {gradient:9,}  the other {slow:15,}"
-    )
+    name = "-".join(map(str, sizes))
+    print(f"{name:10}  one way {gradient:9,}  the other {slow:15,}")
     assert gradient < 3 * forward
 
 # %%
@@ -289,10 +286,8 @@ assert not bp.diagnose(large, inputs).ok
 #
 # One neuron with one input has such a cost: here the inputs are 6 and -6, so the weight is steep and the bias gentle.
 
-X_valley, Y_valley = (
-    np.array([[6.0], [-6.0]]),
-    np.array([[7.0], [-5.0]]),
-)  # solved by weight 1 and bias 1
+X_valley = np.array([[6.0], [-6.0]])
+Y_valley = np.array([[7.0], [-5.0]])  # solved by weight 1 and bias 1
 rate = 0.05
 paths = {}
 for momentum in (0.0, 0.8):
