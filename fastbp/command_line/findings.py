@@ -66,6 +66,8 @@ def find_columns(frame: Any, held_out: Any, most_words: int) -> Columns:
     found = Columns([], [], [], {})
     for name in frame.columns:
         word = _first_word(frame[name]) or _first_word(held_out[name])
+        if not word:
+            _require_small(name, frame[name], held_out[name])
         reason = _add(found, name, frame[[name]], most_words, word)
         if reason:
             found.notes.setdefault(reason, []).append(name)
@@ -94,6 +96,18 @@ def _first_word(column: Any) -> str:
     return repr(str(column.iloc[int(is_word.argmax())])) if is_word.any() else ""
 
 
+def _require_small(name: str, *parts: Any) -> None:
+    """Raise if a number of a column, whose rows are named by their places in the table, is too large to be squared."""
+    for column in parts:
+        numbers = number_or_nan(column)
+        if (np.abs(numbers) >= LARGEST).any():
+            place = int((np.abs(numbers) >= LARGEST).argmax())
+            raise UsageError(
+                f"column {name!r} must have numbers below {LARGEST:g}; row {column.index[place]}, counted from 0, has "
+                f"{numbers[place]:g}; leave such values empty, or the column out with --drop"
+            )
+
+
 def _add(found: Columns, name: str, column: Any, most_words: int, word: str) -> str:
     """Add a column to those that are found; return what is to be said of it."""
     series = column[name]
@@ -103,7 +117,7 @@ def _add(found: Columns, name: str, column: Any, most_words: int, word: str) -> 
         return "left out, having dates or times; make numbers of them, such as the day of the year"
     numbers = number_or_nan(series)
     if not word:
-        return _add_numbers(found, name, numbers, series.index)
+        return _add_numbers(found, name, numbers)
     words, counts = np.unique(as_words(column)[:, 0].astype(str), return_counts=True)
     if len(words) == 1:
         return f"left out, being always {str(words[0])!r}"
@@ -119,14 +133,8 @@ def _add(found: Columns, name: str, column: Any, most_words: int, word: str) -> 
     return ""
 
 
-def _add_numbers(found: Columns, name: str, numbers: NDArray[np.float64], rows: Any) -> str:
+def _add_numbers(found: Columns, name: str, numbers: NDArray[np.float64]) -> str:
     known = numbers[~np.isnan(numbers)]
-    if (np.abs(known) >= LARGEST).any():
-        place = int((np.abs(numbers) >= LARGEST).argmax())
-        raise UsageError(
-            f"column {name!r} must have numbers below {LARGEST:g}; row {rows[place]}, counted from 0, has "
-            f"{numbers[place]:g}; leave such values empty, or the column out with --drop"
-        )
     has_missing = len(known) < len(numbers)
     if (known == known[0]).all() and not has_missing:
         return f"left out, being always {known[0]:g}"

@@ -63,15 +63,17 @@ def run(words: Sequence[str], program: str) -> int:
     if counting:
         frame = frame.drop(columns=counting)
     rows = _split(frame[target.is_known], target, name, options)
-    columns = find_columns(rows.frame, rows.held_frame, options.max_categories)
+    held_out = rows.held_frame if rows.is_split else rows.held_frame[:0]  # another file's are told by its own error
+    columns = find_columns(rows.frame, held_out, options.max_categories)
     if counting:
         columns.notes["left out, counting the rows"] = [counting]
     if not columns.numbers and not columns.words:
         raise UsageError(f"{options.data} has no column to learn from; {_all_notes(columns)}")
     if options.onnx is not None:
         _for_onnx(columns)
-    _say_findings(say, options, name, target, rows, columns)
-    pipeline, seconds = _trained(rows, target, columns, options)
+    inputs = _inputs(rows, target, columns, options)
+    _say_findings(say, options, name, target, columns)
+    pipeline, seconds = _trained(rows, target, inputs, options)
     _say_results(say, pipeline, rows, target, seconds)
     _write(say, program, pipeline, options)
     return 0
@@ -193,8 +195,16 @@ def _held_y(known: Any, name: str, target: Target, options: argparse.Namespace) 
 # --- training ---------------------------------------------------------------------------------------------------------
 
 
-def _trained(rows: _Rows, target: Target, columns: Columns, options: argparse.Namespace) -> tuple[Pipeline, float]:
-    """Return the fitted pipeline and how many seconds its network took."""
+class _Inputs(NamedTuple):
+    """What makes numbers of the columns, and those of the rows to learn from and of the rows held out."""
+
+    encoder: Any
+    X: NDArray[Any]
+    held_inputs: NDArray[Any]
+
+
+def _inputs(rows: _Rows, target: Target, columns: Columns, options: argparse.Namespace) -> _Inputs:
+    """Return what a network is given, or raise if it cannot learn from that."""
     if options.batch_size is not None and options.batch_size > len(rows.y):
         raise UsageError(
             f"argument --batch-size: must be at most the number of rows to learn from, {len(rows.y)}; got "
@@ -203,30 +213,35 @@ def _trained(rows: _Rows, target: Target, columns: Columns, options: argparse.Na
     if target.task == "regression" and options.dtype == "float32" and np.abs(rows.y).max() >= _LARGEST_SINGLE:
         raise UsageError(f"argument --dtype: must be float64 for a target of {_LARGEST_SINGLE:g} and more")
     encoder = make_columns(columns.numbers, columns.words, columns.categories)
-    X, held_X = encoder.fit_transform(rows.frame), _held_inputs(encoder, rows)
+    X = encoder.fit_transform(rows.frame)
+    try:
+        return _Inputs(encoder, X, encoder.transform(rows.held_frame))
+    except ValueError as error:
+        raise UsageError(f"{rows.origin}: {str(error).rstrip('.')}") from error
+
+
+def _trained(rows: _Rows, target: Target, inputs: _Inputs, options: argparse.Namespace) -> tuple[Pipeline, float]:
+    """Return the fitted pipeline and how many seconds its network took."""
     mean, scale = _standard(rows.y) if target.task == "regression" else (0.0, 1.0)
     y, held_y = rows.y, rows.held_y
     if target.task == "regression":
         y, held_y = (y - mean) / scale, (held_y - mean) / scale
     network = _network(options, target.task)
-    watched = {"X_val": held_X, "y_val": held_y} if options.early_stopping else {}
+    watched = {"X_val": inputs.held_inputs, "y_val": held_y} if options.early_stopping else {}
     _compile_first(options.dtype)
     began = time.perf_counter()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)  # the report says how many epochs there were
-        network.fit(X, y, **watched)
+        try:
+            network.fit(inputs.X, y, **watched)
+        except bp.TrainingDivergedError as error:  # whose text has the names of Python's arguments
+            raise bp.TrainingDivergedError(
+                "the loss became NaN or infinite, and nothing was written; pass a smaller --learning-rate than "
+                f"{options.learning_rate:g}"
+            ) from error
     seconds = time.perf_counter() - began
     _scale_outputs(network, mean, scale)
-    return Pipeline([("columns", encoder), ("network", network)]), seconds
-
-
-def _held_inputs(encoder: Any, rows: _Rows) -> NDArray[Any]:
-    """Return what the network is given of the rows held out."""
-    try:
-        inputs: NDArray[Any] = encoder.transform(rows.held_frame)
-        return inputs
-    except ValueError as error:
-        raise UsageError(f"{rows.origin}: {str(error).rstrip('.')}") from error
+    return Pipeline([("columns", inputs.encoder), ("network", network)]), seconds
 
 
 def _standard(y: NDArray[np.float64]) -> tuple[float, float]:
@@ -270,9 +285,7 @@ def _network(options: argparse.Namespace, task: str) -> Any:
 # --- report -----------------------------------------------------------------------------------------------------------
 
 
-def _say_findings(
-    say: Any, options: argparse.Namespace, name: str, target: Target, rows: _Rows, columns: Columns
-) -> None:
+def _say_findings(say: Any, options: argparse.Namespace, name: str, target: Target, columns: Columns) -> None:
     """Say what was found out, and how to have it otherwise."""
     n_rows = len(target.is_known)
     told = "" if options.target is not None else ", the last column (--target chooses another one)"

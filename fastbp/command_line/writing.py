@@ -42,7 +42,7 @@ def require_format(path: str) -> None:
     if path == "-":
         return
     if not path.lower().endswith(_FORMATS):
-        raise UsageError(f"argument --output: must end in .csv, .parquet or .npz, or be - ; got {path!r}")
+        raise UsageError(f"argument --output: must end in .csv, .parquet or .npz, or be -; got {path!r}")
     pyarrow_needed(path)
     require_place(path)
 

@@ -22,7 +22,7 @@ from sklearn.preprocessing import FunctionTransformer, OneHotEncoder, StandardSc
 
 from fastbp.neural_network.files import base_of, describe_estimator
 from fastbp.neural_network.files import restore as restore_estimator
-from fastbp.neural_network.table_columns import as_numbers, as_words, import_pandas
+from fastbp.neural_network.table_columns import LARGEST, as_numbers, as_words, import_pandas
 from fastbp.storage.arrays import FileContent, write_arrays
 from fastbp.storage.atomic import PathLike
 from fastbp.storage.networks import ESTIMATOR_VERSION, PIPELINE_VERSION, OwnFunctions
@@ -176,6 +176,8 @@ def _require_lists(content: FileContent) -> None:
         content.fail(f"its `has_missing` must be {count} times true or false.")
     for field, length in (("medians", count), ("means", count + sum(has)), ("scales", count + sum(has))):
         _floats(content, field, length)
+    if not all(abs(median) < LARGEST for median in found["medians"]):
+        content.fail(f"its `medians` must be below {LARGEST:g}.")
     if not all(scale > 0 for scale in found["scales"]):
         content.fail("its `scales` must be above 0.")
     known = found["categories"]
