@@ -912,6 +912,151 @@ def test_times_of_networks_are_measured():
     np.testing.assert_array_equal(nets[0].params, before)
 
 
+# ---- Learning rates --------------------------------------------------------------------------------------------------
+
+
+def test_a_learning_rate_range_is_drawn_with_its_suggestion():
+    found = bp.find_learning_rate(boundary_network(), POINTS, CLASSES, n_steps=40, seed=0)
+    display = found.plot()
+    assert type(display) is plotting.LearningRateDisplay
+    np.testing.assert_array_equal(display.line_.get_xdata(), found.learning_rates)
+    np.testing.assert_array_equal(display.line_.get_ydata(), found.losses)
+    assert display.suggestion_.get_xdata() == [found.suggestion] * 2
+    assert legend_texts(display) == ["loss", f"suggestion {found.suggestion:.2g}"]
+    assert display.ax_.get_xscale() == "log"
+    _, ax = plt.subplots()
+    assert found.plot(ax).ax_ is ax
+    empty = plotting.LearningRateDisplay([0.1, 0.2], [3.0, 2.0]).plot()
+    assert empty.suggestion_ is None
+    assert legend_texts(empty) == ["loss"]
+
+
+def test_a_history_is_no_learning_rate_range():
+    _, _, history = trained()
+    with pytest.raises(TypeError) as caught:
+        plotting.LearningRateDisplay.from_range(history)
+    assert str(caught.value) == (
+        "`found` must be what bp.find_learning_rate returned; got History. Other rates and losses go to "
+        "LearningRateDisplay(learning_rates, losses).plot()."
+    )
+
+
+def test_schedules_are_drawn_step_by_step():
+    one, other = bp.OneCycle(0.5), bp.Step(0.1, 10)
+    display = plotting.ScheduleDisplay.from_schedule(one, 30)
+    (line,) = display.lines_
+    np.testing.assert_array_equal(line.get_xdata(), np.arange(30))
+    np.testing.assert_array_equal(line.get_ydata(), one(np.arange(30), 30))
+    assert display.ax_.get_title() == "Learning rate schedule"
+    display = plotting.ScheduleDisplay.from_schedule({"mine": one, "yours": other}, 30, log=True)
+    np.testing.assert_array_equal(display.lines_[1].get_ydata(), other(np.arange(30), 30))
+    assert legend_texts(display) == ["mine", "yours"]
+    assert display.ax_.get_yscale() == "log"
+    _, ax = plt.subplots()
+    assert display.plot(ax).ax_.get_yscale() == "log"
+    several = plotting.ScheduleDisplay.from_schedule([other, one, bp.Step(0.2, 10)], 30)
+    assert list(several.curves) == ["Step 1", "OneCycle", "Step 2"]
+    assert len(plotting.ScheduleDisplay.from_schedule(one, 1).lines_) == 1
+
+
+class Short(bp.Schedule):
+    """One rate, however many are asked for."""
+
+    def __call__(self, steps, horizon):
+        return np.array([0.1])
+
+    def __repr__(self):
+        return "Short()"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error", "message"),
+    [
+        (
+            (0.1, 10),
+            TypeError,
+            "`schedule` must be a schedule such as bp.OneCycle(0.1), or a list or dict of them, one at least; got 0.1.",
+        ),
+        (
+            ([], 10),
+            TypeError,
+            "`schedule` must be a schedule such as bp.OneCycle(0.1), or a list or dict of them, one at least; got "
+            "none.",
+        ),
+        (
+            ({"mine": bp.Step}, 10),
+            TypeError,
+            "`schedule` must be a schedule such as bp.OneCycle(0.1), or a list or dict of them, one at least; got "
+            "<class 'fastbp.training.schedules.Step'>.",
+        ),
+        ((bp.OneCycle(0.1), 0), ValueError, "`n_steps` must be at least 1; got 0."),
+        ((bp.OneCycle(0.1), 2.5), TypeError, "`n_steps` must be an integer of at least 1; got 2.5."),
+        (
+            (Short(), 3),
+            ValueError,
+            "`schedule` must return a learning rate for each of the 3 steps; got the shape (1,) from Short().",
+        ),
+    ],
+)
+def test_wrong_schedules(arguments, error, message):
+    with pytest.raises(error) as caught:
+        plotting.ScheduleDisplay.from_schedule(*arguments)
+    assert str(caught.value) == message
+    assert plt.get_fignums() == []
+
+
+# ---- What all pictures are drawn with --------------------------------------------------------------------------------
+
+
+def test_names_are_kept_short_and_are_no_formulas():
+    from fastbp.plotting.canvas import shortened
+
+    assert shortened(3) == "3"
+    assert shortened("a  b\nc") == "a b c"
+    assert shortened("x" * 36) == "x" * 36
+    assert len(shortened("x" * 37)) == 36
+    figure, ax = plt.subplots()
+    ax.set_xlabel(shortened("from $5 to $10"))
+    figure.canvas.draw()
+    assert shortened("_private") == " _private"  # a legend leaves names with an underscore out
+    display = plotting.ActivationDisplay(np.arange(3.0), {"_f": (np.zeros(3), np.zeros(3))}).plot()
+    assert legend_texts(display) == [" _f", "derivative of  _f"]
+
+
+def test_axes_are_moved_only_if_something_would_be_cut_off():
+    _, ax = plt.subplots()
+    before = ax.get_position().bounds
+    plotting.HistoryDisplay([3.0, 2.0]).plot(ax)
+    assert ax.get_position().bounds == before
+    plotting.WeightHistoryDisplay(np.zeros((3, 1)), ["a name with some letters"]).plot(ax)
+    assert ax.get_position().width < before[2]
+
+
+@pytest.mark.parametrize("frames", ["pandas", None])
+def test_axes_of_a_network_are_named_by_its_data(frames):
+    net = boundary_network()
+    names = ("feature 1", "feature 2")
+    data = POINTS
+    if frames:
+        names = ("petal length (cm)", "petal width (cm)")
+        data = pytest.importorskip(frames).DataFrame(dict(zip(names, POINTS.T, strict=True)))
+        net.fit(data, CLASSES, epochs=1, seed=0)
+    for X in (data, POINTS):  # the network knows the names as well
+        ax = plotting.DecisionBoundaryDisplay.from_network(net, X, CLASSES, grid_resolution=4).ax_
+        assert (ax.get_xlabel(), ax.get_ylabel()) == names
+    if frames:
+        numbered = pytest.importorskip(frames).DataFrame(POINTS)
+        ax = plotting.DecisionBoundaryDisplay.from_network(boundary_network(), numbered, grid_resolution=4).ax_
+        assert ax.get_xlabel() == "feature 1"
+
+
+def test_costs_that_are_the_same_everywhere_have_no_lines():
+    net = bp.Network([1, 1], initializer="zeros")
+    display = plotting.ErrorSurfaceDisplay(np.arange(3.0), np.arange(3.0), np.zeros((3, 3)), None, ("a", "b")).plot()
+    assert display.contours_ is None
+    assert plotting.ErrorSurfaceDisplay.from_network(net, [[1.0]], [[1.0]], resolution=5).contours_ is not None
+
+
 # ---- Estimators of scikit-learn --------------------------------------------------------------------------------------
 
 

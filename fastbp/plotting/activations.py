@@ -124,7 +124,7 @@ class ActivationDisplay(Display):
         ax.set_xlabel("weighted input z (no unit)")
         ax.set_ylabel("f(z) and f'(z) (no unit)")
         self._title(ax, "Activation functions and their derivatives")
-        place_legend(ax)
+        place_legend(ax, largest=8)
 
     def _figure_size(self) -> tuple[float, float]:
         labels = self._labels()

@@ -90,6 +90,7 @@ def place_legend(
     labels: Sequence[str] = (),
     *,
     beside: bool | None = None,
+    largest: float = 10.0,
     **options: Any,
 ) -> Any:
     """Draw a legend where it hides as little as possible, and so small that nothing of it is cut off.
@@ -103,6 +104,8 @@ def place_legend(
     beside : bool, optional
         Whether it stands at the right of the axes; by default if it is large.  The axes then become narrower, as for a
         colour bar, unless their figure lays itself out.
+    largest : float
+        Size of its letters in points, at most.
     **options
         Further arguments of `Axes.legend`.
 
@@ -121,7 +124,7 @@ def place_legend(
         options |= {"loc": "upper left", "bbox_to_anchor": (1.0, 1.0), "frameon": False}
     else:
         options = {"loc": "best", "framealpha": 0.8} | options
-    for size, n_columns in _LEGENDS:
+    for size, n_columns in [(size, n_columns) for size, n_columns in _LEGENDS if size <= largest]:
         legend = ax.legend(handles, labels, fontsize=size, ncols=n_columns, **options)
         box = legend.get_window_extent()
         if box.width <= most and box.height <= room.height:
@@ -138,6 +141,14 @@ def tidy_log_axis(axis: Any, values: NDArray[Any]) -> None:
         axis.set_major_locator(MaxNLocator(4))
         axis.set_major_formatter(StrMethodFormatter("{x:g}"))
         axis.set_minor_locator(NullLocator())
+
+
+def whole_numbers(axis: Any) -> None:
+    """Give a linear axis ticks at whole numbers only; a logarithmic one has them where it is long enough."""
+    from matplotlib.ticker import MaxNLocator
+
+    if axis.get_scale() == "linear":
+        axis.set_major_locator(MaxNLocator("auto", integer=True, steps=[1, 2, 5, 10]))
 
 
 def lay_out(ax: Any) -> None:

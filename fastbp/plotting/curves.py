@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from fastbp.plotting.canvas import place_legend
+from fastbp.plotting.canvas import place_legend, whole_numbers
 from fastbp.plotting.display import Display
 
 if TYPE_CHECKING:
@@ -163,6 +163,7 @@ class HistoryDisplay(Display):
                 best = self.best_epoch
                 label = f"{self.best_label}, epoch {best + 1}"
                 ax.plot(best + 1, self.validation[best], "o", color="#D55E00", label=label)
+        whole_numbers(ax.xaxis)
         ax.set_xlabel("epoch")
         ax.set_ylabel(self.quantity)
         self._title(ax, "Learning curve")

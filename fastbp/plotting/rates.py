@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from fastbp import validation
-from fastbp.plotting.canvas import MARKERS, place_legend, shortened, style, tidy_log_axis
+from fastbp.plotting.canvas import MARKERS, place_legend, shortened, style, tidy_log_axis, whole_numbers
 from fastbp.plotting.display import Display
 
 _Schedule = Callable[[ArrayLike, int], ArrayLike]
@@ -184,6 +184,7 @@ class ScheduleDisplay(Display):
         if self._is_log:
             ax.set_yscale("log")
             tidy_log_axis(ax.yaxis, np.concatenate([*self.curves.values()]))
+        whole_numbers(ax.xaxis)
         ax.set_xlabel("step")
         ax.set_ylabel("learning rate")
         self._title(ax, "Learning rate schedules" if len(self.curves) > 1 else "Learning rate schedule")

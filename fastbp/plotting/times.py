@@ -94,4 +94,4 @@ class GradientTimesDisplay(Display):
         tidy_log_axis(ax.yaxis, np.concatenate([self.perturbation, self.backpropagation, theory]))
         ax.grid(visible=True, which="major", color="0.9")
         self._title(ax, "Time of one gradient")
-        place_legend(ax)
+        place_legend(ax, beside=False)

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from fastbp.inspection.weight_history import WeightHistory, parameter_sample
-from fastbp.plotting.canvas import place_legend, style
+from fastbp.plotting.canvas import place_legend, style, whole_numbers
 from fastbp.plotting.display import Display
 
 if TYPE_CHECKING:
@@ -101,6 +101,7 @@ class WeightHistoryDisplay(Display):
         for i, group in enumerate(groups):
             label = group if i == groups.index(group) else None
             self.lines_ += ax.plot(epochs, self.values[:, i], linewidth=1, label=label, **style(order.index(group)))
+        whole_numbers(ax.xaxis)
         ax.set_xlabel("epoch")
         ax.set_ylabel("weight or bias (no unit)")
         self._title(ax, "Weights and biases over the epochs")
