@@ -160,7 +160,7 @@ def test_losses_of_regressors(loss, dtype):
 
 
 @pytest.mark.parametrize("dtype", cases.DTYPES)
-@pytest.mark.parametrize("output", [*(set(cases.ACTIVATION_NAMES) - {"sigmoid", "softmax"}), "logistic"])
+@pytest.mark.parametrize("output", [*NAMES, "logistic"])
 def test_output_activations_of_regressors(output, dtype):
     rows, settings = X.astype(dtype), SMALL | {"output_activation": output, "max_iter": 3}
     model = make_pipeline(StandardScaler(), MLPRegressor(**settings)).fit(rows, np.abs(X[:, :2]))
