@@ -108,7 +108,6 @@ def test_types_of_names_are_the_tables():
         (parameters.CLASSIFIER_CONSTRAINTS["initializer"], types.EstimatorInitializer),
         (parameters.CLASSIFIER_CONSTRAINTS["weight_normalization"], types.WeightNormalization),
     ],
-    ids=str,
 )
 def test_types_of_names_of_the_estimators_are_their_constraints(constraint, type_of_names):
     assert set(all_names(type_of_names)) == set(constraint[0].options)
