@@ -131,5 +131,5 @@ def _sentence(folder: dict[str, Any]) -> str:
         return f"{path}: passed over, since {state.reason}"
     if not state.exists:
         return f"{path}: not there yet{'' if state.is_writable else ', and it cannot be made'}"
-    size = f"{state.n_kernels} kernels, {state.n_bytes / 1e6:.1f} MB"
+    size = f"{state.n_kernels} kernel{'' if state.n_kernels == 1 else 's'}, {state.n_bytes / 1e6:.1f} MB"
     return f"{path}: {size}, {'writable' if state.is_writable else 'read-only'}"

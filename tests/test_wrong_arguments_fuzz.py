@@ -200,6 +200,7 @@ RIGHT = {
     "DiagnosticWatch": (bp.DiagnosticWatch, {"X": X, "every": 1}),
     "WeightHistory": (bp.WeightHistory, {"net": None, "sample": 5, "seed": 0}),
     "warmup": (bp.warmup, {"dtypes": ("float32", "float64")}),
+    "show_versions": (bp.show_versions, {}),
     "node_perturbation": (bp.node_perturbation, {"net": None, "X": X, "Y": Y, "epsilon": 1e-3, "n_threads": 1}),
     "random_weight_search": (bp.random_weight_search,
                              {"net": None, "X": X, "Y": Y, "n_steps": 3, "scale": 0.1, "seed": 0, "record_every": 1}),

@@ -143,18 +143,18 @@ def _table(options: argparse.Namespace) -> None:
 _DESCRIPTION = """Train a network on handwritten digits, check its gradient, and compare the time of one gradient by
 backpropagation with that of n + 1 forward passes. `{program} warmup` only compiles the kernels."""
 _EPILOG = """commands, each with a --help of its own:
-  {program} train DATA     train on a table (CSV, Parquet, .npz) and keep the model in a file
-  {program} predict MODEL DATA   predictions of that model for another table
-  {program} info           versions, processor, threads and the folder of compiled kernels
-  {program} warmup         compile all kernels ahead of their first use
-  {program} demo           what is described above, as without a command"""
+  train    train on a table (CSV, Parquet, .npz) and keep the model in a file
+  predict  predictions of such a model for another table
+  info     versions, processor, threads and the folder of compiled kernels
+  warmup   compile all kernels ahead of their first use
+  demo     what is described above, as without a command"""
 
 
 def _parser(program: str, is_named: bool) -> argparse.ArgumentParser:
     parser = Parser(
         prog=f"{program} demo" if is_named else program,
         description=textwrap.fill(_DESCRIPTION.format(program=program), 78),
-        epilog=None if is_named else _EPILOG.format(program=program),
+        epilog=None if is_named else _EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )

@@ -17,8 +17,8 @@ def run(words: Sequence[str], program: str) -> int:
     """Print what `fastbp.show_versions` prints, or the same as JSON."""
     parser = Parser(
         prog=f"{program} info",
-        description="Show versions, processor, threads and the folder of compiled kernels; put it into reports of\n"
-        "errors. In Python, fastbp.show_versions() prints the same.",
+        description="Show versions, processor, threads and the folder of compiled kernels; put it into reports\n"
+        "of errors. In Python, fastbp.show_versions() prints the same.",
         epilog=f"example:\n  {program} info --json",
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,

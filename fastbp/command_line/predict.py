@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import textwrap
 from collections.abc import Sequence
 from typing import Any
 
@@ -55,7 +56,7 @@ def run(words: Sequence[str], program: str) -> int:
 def _parser(program: str) -> argparse.ArgumentParser:
     parser = Parser(
         prog=f"{program} predict",
-        description=_DESCRIPTION.format(program=program),
+        description=textwrap.fill(_DESCRIPTION.format(program=program), 78),
         epilog=_EPILOG.format(program=program),
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,

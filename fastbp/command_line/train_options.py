@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import textwrap
 
 from fastbp.command_line.options import (
     Parser,
@@ -33,7 +34,7 @@ def train_parser(program: str) -> argparse.ArgumentParser:
     """Return the parser."""
     parser = Parser(
         prog=f"{program} train",
-        description=_DESCRIPTION.format(program=program),
+        description=textwrap.fill(_DESCRIPTION.format(program=program), 78),
         epilog=_EPILOG.format(program=program),
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
