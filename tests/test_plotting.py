@@ -380,6 +380,20 @@ def test_every_point_lies_in_the_region_of_its_class():
         np.testing.assert_array_equal(inside[is_clear], classes[is_clear] == label)
 
 
+def test_no_corner_between_regions_is_white():
+    """Where many regions meet within a cell of the grid, none of them reaches the corner."""
+    angles = 2 * np.pi * np.arange(12) / 12
+    net = bp.Network([2, 12], output="softmax", loss="cross_entropy", seed=0)
+    net.weights[0] = [np.cos(angles), np.sin(angles)]
+    display = plotting.DecisionBoundaryDisplay.from_network(net, POINTS, grid_resolution=10)
+    display.figure_.canvas.draw()
+    pixels = np.asarray(display.figure_.canvas.buffer_rgba())[::-1]
+    frame = display.ax_.get_window_extent()
+    inside = pixels[int(frame.y0) + 2 : int(frame.y1) - 2, int(frame.x0) + 2 : int(frame.x1) - 2, :3]
+    assert not (inside == 255).all(axis=-1).any()
+    assert display.ax_.get_xlim() == (display.boundary_.xx0.min(), display.boundary_.xx0.max())
+
+
 @pytest.mark.parametrize("n_outputs", [1, 2])
 def test_lines_between_classes_are_smooth(n_outputs):
     """Of a network without hidden layers they are straight, however sure it is of its classes."""
@@ -712,6 +726,15 @@ def test_boxes_have_the_counts_of_each_layer():
         *("10 neurons\nsoftmax", "outputs", "10 biases"),
     ]
     assert display.ax_.get_title() == f"784-64-1-10: {net.n_params:,} parameters"
+
+
+def test_in_narrow_axes_a_deep_network_has_fewer_boxes():
+    net = bp.Network([20] * 30, seed=0)
+    counts = []
+    for width in (4, 10, 20):
+        ax = plt.subplots(figsize=(width, 4))[1]
+        counts.append(len(plotting.NetworkDisplay.from_network(net, ax=ax).arrows_))
+    assert counts == [4, 6, 8]
 
 
 @pytest.mark.parametrize("n_layers", [9, 10, 11, 40])

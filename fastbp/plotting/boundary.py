@@ -218,6 +218,7 @@ class DecisionBoundaryDisplay(Display):
             bar.set_label("output" if beyond else f"probability of {shortened(self.class_names[1])}")
             ax.contour(*grid, margins[..., 1], levels=[0], colors="black", linewidths=1.5)
         else:
+            self._fill_corners(ax)
             self.boundary_.surface_ = [
                 self._plot_region(ax, label, margins[..., label]) for label in range(self.n_classes)
             ]
@@ -225,6 +226,17 @@ class DecisionBoundaryDisplay(Display):
         ax.set_xlabel(shortened(self.feature_names[0]))
         ax.set_ylabel(shortened(self.feature_names[1]))
         self._title(ax, "Decision boundary")
+
+    def _fill_corners(self, ax: Any) -> None:
+        """Colour the plane cell by cell: where corners of regions meet within a cell, there would be a white gap."""
+        from matplotlib.colors import ListedColormap
+
+        x, y = self.boundary_.xx0, self.boundary_.xx1
+        tints = ListedColormap([_tint(label) for label in range(self.n_classes)])
+        limits = {"vmin": -0.5, "vmax": self.n_classes - 0.5}
+        ax.pcolormesh(x, y, self.scores.argmax(axis=-1), cmap=tints, shading="nearest", zorder=0.4, **limits)
+        ax.set_xlim(x.min(), x.max())
+        ax.set_ylim(y.min(), y.max())
 
     def _plot_region(self, ax: Any, label: int, margin: NDArray[Any]) -> Any:
         """Draw where a class has the largest score, and the line around that."""

@@ -35,6 +35,7 @@ _APART_DENSE = 0.85  # times the square root of the number of weights between th
 _INCHES = 1.2  # from one neuron to the next
 _DIGIT, _HEIGHT = 0.075, 0.13  # of the numbers at 8 points, in distances of two neurons
 _LEAST_SCALE = 0.4  # of the texts in given axes, as a share of their size in a new figure
+_BOXES, _LEAST_BOXES_SCALE = (9, 7, 5), 0.6  # how many of a deep network are drawn, and what they may shrink to
 _ARROWS = ("weights", "steps")
 _DETAILS = ("auto", "weights", "neurons", "layers")
 # what is drawn neuron by neuron unless asked for: more do not fit onto a page
@@ -98,6 +99,7 @@ class NetworkDisplay(Display):
     ) -> None:
         self.sizes, self.x, self.trace, self.numbers, self.arrows = sizes, x, trace, numbers, arrows
         self.activations, self.detail = list(activations), detail
+        self._most_boxes = _BOXES[0]
 
     @classmethod
     def from_network(
@@ -161,7 +163,7 @@ class NetworkDisplay(Display):
     def _extent(self, detail: str) -> tuple[float, float]:
         """Return width and height of the drawing, in inches of a new figure."""
         if detail == "layers":
-            return LayerBoxes(self.sizes, self.activations).size
+            return LayerBoxes(self.sizes, self.activations, self._most_boxes).size
         return _INCHES * (_places(self.sizes, detail)[-1][0][0] + 1.0), _INCHES * (max(self.sizes) + 0.25)
 
     def _chosen(self, ax: Any = None) -> str:
@@ -183,6 +185,13 @@ class NetworkDisplay(Display):
         width, height = self._extent(self._chosen())
         return max(4.0, width), height + 0.3
 
+    def _boxes_in(self, ax: Any) -> int:
+        """Return how many boxes can be read in given axes, or the fewest that are drawn."""
+        for self._most_boxes in _BOXES:
+            if self._room_in(ax, "layers") >= _LEAST_BOXES_SCALE:
+                break
+        return self._most_boxes
+
     def _room_in(self, ax: Any, detail: str) -> float:
         """Return the size that the drawing has in given axes, as a share of its size in a new figure."""
         width, height = self._extent(detail)
@@ -192,14 +201,20 @@ class NetworkDisplay(Display):
     def _draw(self, ax: Any, is_new: bool) -> None:
         self.detail_ = self._chosen(None if is_new else ax)
         self._scale = 1.0
+        self._most_boxes = _BOXES[0]
         if not is_new:
+            self._most_boxes = self._boxes_in(ax)
             least = 0.1 if self.detail_ == "layers" else _LEAST_SCALE
             self._scale = float(np.clip(self._room_in(ax, self.detail_), least, 1.0))
         if self.detail_ == "layers":
-            self.arrows_ = LayerBoxes(self.sizes, self.activations).draw(ax, self._scale)
+            self.arrows_ = LayerBoxes(self.sizes, self.activations, self._most_boxes).draw(ax, self._scale)
             ax.set_aspect("equal")
             ax.set_axis_off()
-            shape = "-".join(map(str, self.sizes)) if len(self.sizes) <= _MOST_LAYERS["weights"] else "Network"
+            shape = (
+                "-".join(map(str, self.sizes))
+                if len(self.sizes) <= _MOST_LAYERS["weights"]
+                else f"{len(self.sizes)} layers"
+            )
             n_params = _count_weights(self.sizes) + sum(self.sizes[1:])
             self._title(ax, f"{shape}: {n_params:,} parameters")
             return
@@ -238,7 +253,14 @@ class NetworkDisplay(Display):
         along = number_places(starts, ends, widths, _HEIGHT, _RADIUS + 0.12)
         angles = np.degrees(np.arctan2(*(ends - starts).T[::-1]))
         box = {"facecolor": "white", "edgecolor": "none", "pad": 1.2, "alpha": 0.9}
-        looks = {"ha": "center", "va": "center", "bbox": box, "zorder": 2, "fontsize": 8 * self._scale}
+        looks = {
+            "ha": "center",
+            "va": "center",
+            "bbox": box,
+            "zorder": 2,
+            "fontsize": 8 * self._scale,
+            "color": "black",
+        }
         looks |= {"rotation_mode": "anchor", "transform_rotates_text": True}
         for start, end, value, text, share, angle in zip(
             starts, ends, values.ravel(), texts, along, angles, strict=True
@@ -273,7 +295,7 @@ class NetworkDisplay(Display):
         from matplotlib.patches import Circle
 
         ax.add_patch(Circle(place, _RADIUS, facecolor="white", edgecolor="black", linewidth=1.2, zorder=3))
-        ax.text(*place, text, ha="center", va="center", fontsize=8 * self._scale, zorder=4)
+        ax.text(*place, text, ha="center", va="center", fontsize=8 * self._scale, color="black", zorder=4)
 
     def _finish(self, ax: Any, places: Any, cost: float) -> None:
         """Set limits, titles of the columns, and what the arrows mean."""

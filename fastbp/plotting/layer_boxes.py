@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from itertools import pairwise
 from typing import Any
 
-_MOST_BOXES = 9  # of a deeper network the first and the last layers are drawn
 _LETTER = 0.085  # inches of a letter at 9 points, on average
 _LINE = 0.17  # inches from one line to the next
 _LEAST_BOX, _LEAST_GAP = 0.9, 0.75  # inches
@@ -24,6 +23,8 @@ class LayerBoxes:
         Layer sizes, inputs first.
     activations : sequence of str
         What is said of the activation of each layer of weights; may be empty.
+    most : int
+        Boxes, an odd number; of a deeper network the first and the last layers have one each.
 
     Attributes
     ----------
@@ -31,7 +32,7 @@ class LayerBoxes:
         Width and height of the drawing.
     """
 
-    def __init__(self, sizes: Sequence[int], activations: Sequence[str]) -> None:
+    def __init__(self, sizes: Sequence[int], activations: Sequence[str], most: int = 9) -> None:
         self._texts = [[_counted(sizes[0], "input")]]
         for i, size in enumerate(sizes[1:]):
             named = activations[i] if activations else ""
@@ -41,8 +42,8 @@ class LayerBoxes:
         self._biases = ["", *(_counted(size, "bias") for size in sizes[1:])]
         counts = [fan_in * fan_out for fan_in, fan_out in pairwise(sizes)]
         self._weights = [f"{count:,}\nweight{'s' if count > 1 else ''}" for count in counts]
-        if len(sizes) > _MOST_BOXES:
-            self._leave_out(sizes)
+        if len(sizes) > most:
+            self._leave_out(sizes, most // 2)
         widths = [max(map(len, [*lines, below, name])) for lines, below, name in self._columns()]
         self._widths = [max(_LEAST_BOX, _LETTER * width + 0.2) for width in widths]
         longest = [max(map(len, text.split("\n"))) for text in self._weights]
@@ -53,9 +54,8 @@ class LayerBoxes:
     def _columns(self) -> Any:
         return zip(self._texts, self._biases, self._names, strict=True)
 
-    def _leave_out(self, sizes: Sequence[int]) -> None:
-        """Put one box into the place of the layers in the middle."""
-        half = _MOST_BOXES // 2
+    def _leave_out(self, sizes: Sequence[int], half: int) -> None:
+        """Put one box into the place of the layers in the middle, `half` of them left at either side."""
         middle = slice(half, len(sizes) - half)
         n_out = len(sizes) - 2 * half
         n_params = sum((a + 1) * b for a, b in zip(sizes[half - 1 :], sizes[half : len(sizes) - half], strict=False))
@@ -74,7 +74,7 @@ class LayerBoxes:
             box = Rectangle((x, -self._high / 2), width, self._high, facecolor="white", edgecolor="black", zorder=3)
             ax.add_patch(box)
             centre = x + width / 2
-            ax.text(centre, 0, "\n".join(lines), zorder=4, **middle)
+            ax.text(centre, 0, "\n".join(lines), zorder=4, color="black", **middle)
             ax.text(centre, self._high / 2 + _ABOVE / 2, name, color=grey, **middle)
             ax.text(centre, -self._high / 2 - _BELOW / 2, below, color=grey, **middle)
             x += width

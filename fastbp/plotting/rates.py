@@ -9,7 +9,16 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from fastbp import validation
-from fastbp.plotting.canvas import MARKERS, place_legend, shortened, style, tidy_log_axis, whole_numbers
+from fastbp.plotting.canvas import (
+    MARKERS,
+    legend_beside,
+    legend_inches,
+    place_legend,
+    shortened,
+    style,
+    tidy_log_axis,
+    whole_numbers,
+)
 from fastbp.plotting.display import Display
 
 _Schedule = Callable[[ArrayLike, int], ArrayLike]
@@ -171,6 +180,11 @@ class ScheduleDisplay(Display):
         return display.plot(ax)
 
     _is_log = False
+
+    def _figure_size(self) -> tuple[float, float]:
+        labels = [shortened(name) for name in self.curves]
+        beside, high = legend_inches(labels) if legend_beside(labels) else (0.0, 0.0)
+        return 6.0 + beside, max(4.0, high)
 
     def _draw(self, ax: Any, is_new: bool) -> None:
         self.lines_ = []
