@@ -234,6 +234,9 @@ class Network(TrainedModel, ExportedModel):
         >>> history = net.fit(X, Y, epochs=500, optimizer=bp.Adam(0.05), seed=0)
         >>> net.predict(X).round().ravel()
         array([0., 1., 1., 0.])
+        >>> history = net.fit(X, Y, epochs=5, metrics={"accuracy": "accuracy", "largest": lambda Y, P: P.max()})
+        >>> history.metrics["accuracy"]
+        array([1., 1., 1., 1., 1.])
         """
         data = checked_data(self, X, Y, sample_weight)
         plan = Plan(

@@ -13,7 +13,10 @@ pytest.importorskip("mypy")
 ROOT = Path(__file__).parent.parent
 
 BEGIN = """
+import io
+import zipfile
 from collections.abc import Sequence
+from typing import Any, BinaryIO
 
 import numba
 import numpy as np
@@ -70,9 +73,24 @@ callbacks: list[bp.Callback] = [
 net.fit(X, Y, 2, callbacks=callbacks, validation_data=(X, Y), early_stopping=bp.EarlyStopping(3), batch_size="auto")
 net.fit(X.tolist(), Y, batch_size=None, optimizer=bp.SGD(bp.Cosine(0.1)), validation_data=(X, Y, np.ones(8)))
 
+def hits(Y_true: np.ndarray[Any, Any], Y_pred: np.ndarray[Any, Any]) -> float:
+    return float((Y_true == Y_pred).mean())
+
+watched = bp.EarlyStopping(monitor="hits", mode="max")
+measured = net.fit(X, Y, metrics={"r2": "r2", "hits": hits}, early_stopping=watched).metrics["hits"][-1]
+
 def keep(path: bp.PathLike) -> None:
     net.save(path)
     net.predict(X)
+
+def pack(file: io.BytesIO, archive: zipfile.ZipFile, opened: BinaryIO) -> None:
+    net.save(file)
+    net.save(opened)
+    with archive.open("net", "w") as member:
+        net.save(member)
+    with archive.open("net") as member:
+        bp.load(member)
+    bp.load(file), bp.load(opened), bp.load(file.getvalue()), bp.load(memoryview(b""))
 """
 
 # One line each, wrong by itself.
@@ -97,6 +115,10 @@ bp.Network([2, 1]).fit(X, Y, callbacks=[lambda net: None])
 bp.Network([2, 1]).fit(X, Y, callbacks=[lambda net, history: "stop"])
 bp.Network([2, 1]).fit(X, Y, checkpoint_every="5 minutes")
 bp.Network([2, 1]).save(3)
+bp.Network([2, 1]).save(io.StringIO())
+bp.Network([2, 1]).fit(X, Y, metrics=["accuracy"])
+bp.Network([2, 1]).fit(X, Y, metrics={"accuracy": 0.5})
+bp.EarlyStopping(monitor="val_accuracy", mode="more")
 bp.Network([2, 1]).weights = []
 bp.Network([2, 1]).predict(X, n_threads="all")
 bp.Activation("cube", 3.0, 9.0)
