@@ -13,10 +13,12 @@ from fastbp.functions.own import Activation, Loss
 from fastbp.model.definition import ActivationSpec, OutputSpec
 from fastbp.model.model import from_params
 from fastbp.network import Network
-from fastbp.storage.arrays import FileContent, read_arrays
+from fastbp.storage.arrays import read_arrays
 from fastbp.storage.atomic import PathLike
+from fastbp.storage.content import FileContent
 from fastbp.storage.networks import ESTIMATOR_VERSION, NETWORK_VERSION, PIPELINE_VERSION, OwnFunctions, restore
 from fastbp.storage.own_classes import listed, subclasses
+from fastbp.storage.streams import Source
 from fastbp.validation.numbers import FloatDType
 
 __all__ = ["from_onnx", "from_torch_state_dict", "load"]
@@ -31,7 +33,7 @@ _OwnClasses = dict[tuple[str, str], type]  # by kind of file and name
 
 
 def load(
-    path: PathLike,
+    path: Source,
     *,
     mmap: bool = False,
     custom_functions: Iterable[Activation | Loss] = (),
@@ -43,12 +45,14 @@ def load(
 
     Parameters
     ----------
-    path : str or os.PathLike
-        A file that `save` or the command ``fastbp train`` wrote, with this release of fastbp or an earlier one.
+    path : str, os.PathLike, binary file object or bytes
+        A file that `save` or the command ``fastbp train`` wrote, with this release of fastbp or an earlier one; by its
+        name, as an object to read from, such as an open file or a member of a zip file, or by its bytes.  A file object
+        is read from where it stands to its end, which need not be known before, and stays open.
     mmap : bool
         Whether the parameters are mapped into memory and not read: processes that map one file share its memory, and
         what is written to the parameters stays with the process that writes.  The file may be replaced meanwhile, by
-        `save` for instance; it must not be cut short or overwritten in place.
+        `save` for instance; it must not be cut short or overwritten in place.  Only of files that are named.
     custom_functions : iterable of Activation and Loss
         The functions of your own that the network was made with; they are found by their names.
     custom_classes : iterable of classes
@@ -65,7 +69,7 @@ def load(
     Raises
     ------
     TypeError, ValueError, OSError
-        If an argument is wrong, or the file cannot be opened.
+        If an argument is wrong, or the file cannot be opened or read.
     FileError
         If the file is damaged, cut off, of another kind or written by a newer fastbp, or if it needs a function of
         yours that is not among `custom_functions`.  It is a ValueError that names the file and the reason.

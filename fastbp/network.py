@@ -12,6 +12,7 @@ from fastbp.export.exported import ExportedModel
 from fastbp.model.checks import checked_data
 from fastbp.storage.atomic import PathLike
 from fastbp.storage.networks import save
+from fastbp.storage.streams import Target
 from fastbp.training.early_stopping import EarlyStopping
 from fastbp.training.fit import fit
 from fastbp.training.history import Callback, History
@@ -129,7 +130,7 @@ class Network(TrainedModel, ExportedModel):
         X : {array_like, sparse matrix}, shape (n, n_features)
             Inputs, of the network's dtype; integers, booleans, lists, and data frames of pandas and polars are
             converted. The names of a frame's columns, if all are str, become `net.feature_names`: later frames must
-            have the same columns in the same order.  Pickles and copies keep the names, the files of `save` do not.
+            have the same columns in the same order.  Copies, pickles, checkpoints and the files of `save` keep them.
         Y : array_like, shape (n, n_outputs)
             Targets; for softmax with cross-entropy also integer labels (n,).
         epochs : int
@@ -234,6 +235,9 @@ class Network(TrainedModel, ExportedModel):
         >>> history = net.fit(X, Y, epochs=500, optimizer=bp.Adam(0.05), seed=0)
         >>> net.predict(X).round().ravel()
         array([0., 1., 1., 0.])
+        >>> history = net.fit(X, Y, epochs=5, metrics={"accuracy": "accuracy", "largest": lambda Y, P: P.max()})
+        >>> history.metrics["accuracy"]
+        array([1., 1., 1., 1., 1.])
         """
         data = checked_data(self, X, Y, sample_weight)
         plan = Plan(
@@ -324,16 +328,17 @@ class Network(TrainedModel, ExportedModel):
 
     # --- files --------------------------------------------------------------------------------------------------------
 
-    def save(self, path: PathLike) -> None:
-        """Write the network to a file, whole or not at all; `load` reads it.
+    def save(self, path: Target) -> None:
+        """Write the network to a file, whole or not at all, or to a file object; `load` reads it.
 
         Of a subclass the file has the name: ``load(path, custom_classes=[Mine])`` makes one of that class again,
         without what it added, and ``load(path)`` a `Network`.
 
         Parameters
         ----------
-        path : str or os.PathLike
-            The file; by convention its name ends in ``.safetensors``.  One that exists is replaced.
+        path : str, os.PathLike or binary file object
+            The file; by convention its name ends in ``.safetensors``.  One that exists is replaced.  To a file object,
+            such as an `io.BytesIO` or a member of a zip file, the same bytes are written from where it stands on.
 
         Raises
         ------

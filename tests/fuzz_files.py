@@ -21,8 +21,10 @@ import zlib
 from pathlib import Path
 
 import numpy as np
+import pytest
 
 import fastbp as bp
+from tests.streams import Drip
 
 try:
     import safetensors
@@ -259,13 +261,31 @@ def check_text(path, text):
     assert text.endswith((".", "...")), text
 
 
+def other_doors(path):
+    """The same file as bytes, and as an object that does not say how long it is, with the names of errors."""
+    content = path.read_bytes()
+    return (content, "<bytes>"), (Drip(content), "<Drip>")
+
+
 def outcome(path, *, mmap):
-    """ "error" or "network"; anything else is raised."""
+    """ "error" or "network"; anything else is raised.  As bytes and as a file object it is the same."""
     try:
         net = bp.load(path, mmap=mmap)
     except bp.FileError as error:
         check_text(path, str(error))
+        reason = error.reason
+    else:
+        reason = None
+    if reason is not None:
+        for source, name in other_doors(path):
+            with pytest.raises(bp.FileError) as caught:
+                bp.load(source)
+            assert caught.value.path == name
+            # What is behind the arrays is not counted there, so that another thing may be wrong with the first of them.
+            assert caught.value.reason == reason or reason.startswith("its array "), reason
         return "error"
+    for source, _ in other_doors(path):
+        assert bp.load(source).params.tobytes() == net.params.tobytes()
     assert np.isfinite(net.params).all()
     assert net.params.shape == (net.n_params,)
     if safetensors is not None:

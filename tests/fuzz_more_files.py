@@ -16,6 +16,7 @@ import warnings
 from pathlib import Path
 
 import numpy as np
+import pytest
 from sklearn.exceptions import ConvergenceWarning
 
 import fastbp as bp
@@ -23,6 +24,7 @@ from fastbp import nielsen2
 from fastbp.neural_network import MLPClassifier, MLPRegressor
 from tests.fuzz_files import SECONDS_PER_FILE, arguments, check_text, join, limited, mutated, split
 from tests.saved_files import OPTIMIZERS
+from tests.streams import Drip
 
 X = np.random.default_rng(0).standard_normal((12, 3))
 LABELS = np.arange(12) % 3
@@ -73,12 +75,15 @@ def resume(path):
 
 
 def load_estimator(path):
-    """ "error" or "used"."""
+    """ "error" or "used"; as a file object it is the same."""
     try:
         model = bp.load(path)
     except bp.FileError as error:
         check_text(path, str(error))
+        with pytest.raises(bp.FileError):
+            bp.load(Drip(path.read_bytes()))
         return "error"
+    assert repr(bp.load(Drip(path.read_bytes()))) == repr(model)
     assert model.predict(np.zeros((2, model.n_features_in_), model.coefs_[0].dtype)).shape[0] == 2
     repr(model)
     return "used"

@@ -483,8 +483,8 @@ def test_impossible_checkpoints(tmp_path, monkeypatch):
             patched.setattr(
                 checkpoint,
                 "write_arrays",
-                lambda p, k, v, description, arrays, name=name, value=value: whole(
-                    p, k, v, description | {name: value}, arrays
+                lambda p, k, v, description, arrays, *, optional, name=name, value=value: whole(
+                    p, k, v, description | {name: value}, arrays, optional=optional
                 ),
             )
             net_of().fit(X, Y, epochs=2, seed=0, checkpoint=path)
@@ -524,13 +524,13 @@ def test_hostile_checkpoints(place, value, text, tmp_path, monkeypatch):
     X, Y = data()
     path, whole = tmp_path / "c", checkpoint.write_arrays
 
-    def write(path, kind, version, description, arrays):
+    def write(path, kind, version, description, arrays, *, optional):
         changed = json.loads(json.dumps(description))
         inner = changed
         for key in place[:-1]:
             inner = inner[key]
         inner[place[-1]] = value
-        whole(path, kind, version, changed, arrays)
+        whole(path, kind, version, changed, arrays, optional=optional)
 
     with monkeypatch.context() as patched:
         patched.setattr(checkpoint, "write_arrays", write)
@@ -637,7 +637,7 @@ def test_a_full_disk_leaves_the_last_checkpoint_and_a_usable_network(tmp_path):
 
 
 def test_a_full_disk_while_an_exception_is_on_its_way(tmp_path, monkeypatch):
-    def full(*arguments):
+    def full(*arguments, **keywords):
         raise OSError(28, "No space left on device", "c")
 
     def callback(net, history):

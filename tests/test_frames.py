@@ -1,11 +1,15 @@
 """Data frames of pandas and polars as inputs and targets: the numbers in them, or a message that names the column."""
 
+import copy
+import io
 import pickle
 
 import numpy as np
 import pytest
 
 import fastbp as bp
+from fastbp.validation import arrays
+from tests.fuzz_files import join, split
 from tests.test_wrong_input import check
 from tests.twins import same_bits
 
@@ -107,10 +111,20 @@ def test_missing_values_are_found(library, dtype):
     else:
         frame = polars.DataFrame(columns)
     net = bp.Network([2, 1], dtype=dtype)
-    message = "`X` must be finite; found nan at (1, 1). Impute or drop such rows."
+    message = "`X` must be finite; found nan in column 'b' at (1, 1). Impute or drop such rows."
     check(lambda: net.predict(frame), ValueError, message)
     target = "`Y` must be finite; found nan at (2, 0). Impute or drop such rows."
     check(lambda: net.loss_value(np.ones((3, 2), dtype), frame["a"]), ValueError, target)
+    column = "`Y` must be finite; found nan in column 'a' at (2, 0). Impute or drop such rows."
+    check(lambda: net.loss_value(np.ones((3, 2), dtype), frame[["a"]]), ValueError, column)
+
+
+def test_columns_without_names_are_found_by_their_place():
+    unnamed = pandas.DataFrame([[1.0, np.inf]], columns=["a", 2])
+    check(
+        lambda: bp.Network([2, 1]).predict(unnamed), ValueError,
+        "`X` must be finite; found inf at (0, 1). Impute or drop such rows.",
+    )  # fmt: skip
 
 
 def frame_with(library, values):
@@ -247,3 +261,149 @@ def test_long_lists_of_names_are_cut():
     net.fit(pandas.DataFrame(np.ones((3, 12)), columns=names), FLOATS, epochs=1)
     with pytest.raises(ValueError, match="missing: 'x2', 'x3', 'x4' and 7 more; unknown: none"):
         net.predict(pandas.DataFrame(np.ones((3, 2)), columns=names[:2]))
+
+
+# ---- The columns in files --------------------------------------------------------------------------------------------
+
+
+def of_frame():
+    """A network that was fitted on a frame."""
+    net = bp.Network([3, 4, 1], "tanh", seed=0)
+    net.fit(pandas_frame(), FLOATS, epochs=1, seed=0)
+    return net
+
+
+def saved(net):
+    """The bytes of its file."""
+    file = io.BytesIO()
+    net.save(file)
+    return file.getvalue()
+
+
+WAYS = {
+    "file": lambda net: bp.load(saved(net)), "copy": copy.copy, "deepcopy": copy.deepcopy,
+    "pickle": lambda net: pickle.loads(pickle.dumps(net)),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("make", [pandas_frame, polars_frame], ids=["pandas", "polars"])
+def test_names_go_with_the_network(make, way):
+    twin = WAYS[way](of_frame())
+    assert twin.feature_names == ("a", "b", "c")
+    assert twin.feature_names_in_.dtype == object
+    assert twin.feature_names_in_.tolist() == ["a", "b", "c"]
+    assert same_bits(twin.predict(make()), of_frame().predict(VALUES))
+    with pytest.raises(ValueError, match="column 1 is 'c' and was 'b'"):
+        twin.predict(make()[["a", "c", "b"]])
+
+
+def test_a_network_without_names_has_none_anywhere():
+    net = bp.load(saved(bp.Network([3, 1], seed=0)))
+    assert net.feature_names is None
+    assert not hasattr(net, "feature_names_in_")
+    with pytest.raises(AttributeError) as caught:
+        _ = net.feature_names_in_
+    assert str(caught.value) == "this Network has no `feature_names_in_`; it was fitted on no data frame with names"
+
+
+def test_names_of_all_kinds_are_kept_by_files():
+    names = ["\u00e9\u4e2d", "a\nb\0", "", "'\"\\"]
+    net = bp.Network([4, 1], seed=0)
+    net.fit(pandas.DataFrame(np.ones((3, 4)), columns=names), FLOATS, epochs=1)
+    assert bp.load(saved(net)).feature_names == tuple(names)
+
+
+class Mine(bp.Network):
+    """A class of the user's."""
+
+
+def test_names_of_a_subclass():
+    net = Mine([3, 1], seed=0)
+    net.fit(pandas_frame(), FLOATS, epochs=1)
+    twin = bp.load(saved(net), custom_classes=[Mine])
+    assert type(twin) is Mine
+    assert twin.feature_names == ("a", "b", "c")
+
+
+@pytest.mark.parametrize("names", [["a", "b"], ["a", "b", 3], "abc", {"a": 1}, 3, [["a"], "b", "c"], False])
+def test_files_with_names_that_cannot_be(names):
+    header, own, data = split(saved(of_frame()))
+    assert own["optional"] == {"feature_names": ["a", "b", "c"]}  # which earlier releases pass over
+    own["optional"]["feature_names"] = names
+    with pytest.raises(bp.FileError) as caught:
+        bp.load(join(header, own, data))
+    assert caught.value.reason == "its `feature_names` must be 3 names, one for each input."
+
+
+@pytest.mark.parametrize("names", [("a", "b"), ("a", "b", 3)])
+def test_names_that_no_file_can_have(names):
+    net = of_frame()
+    net.feature_names = names
+    check(
+        lambda: net.save(io.BytesIO()), ValueError,
+        f"`net.feature_names` must be 3 names to be saved, one for each input, or None; got {names!r}.",
+    )  # fmt: skip
+
+
+def test_checkpoints_know_the_names(tmp_path):
+    path = str(tmp_path / "c")
+    settings = {"epochs": 3, "seed": 0, "checkpoint": path}
+    net, other = (bp.Network([3, 4, 1], "tanh", seed=0) for _ in range(2))
+    net.fit(pandas_frame(), FLOATS, **settings)
+    before = other.params.copy()
+    renamed = pandas_frame().rename(columns={"b": "d"})
+    message = (
+        f"The checkpoint {path!r} is of a fit with `feature_names` ['a', 'b', 'c'], and this fit has ['a', 'd', 'c']. "
+        "Resume with the network, data and arguments of that fit, or start afresh with resume=False."
+    )
+    check(lambda: other.fit(renamed, FLOATS, **settings, resume=True), ValueError, message)
+    assert same_bits(other.params, before)
+    assert other.feature_names is None
+    other.fit(VALUES, FLOATS, **settings, resume=True)  # the same rows without names
+    assert other.feature_names == ("a", "b", "c")
+    assert same_bits(other.params, net.params)
+
+
+def test_checkpoints_of_many_know_the_names(tmp_path):
+    settings = {"epochs": 3, "seed": 0, "checkpoint": tmp_path}
+    nets, again = ([bp.Network([3, 4, 1], "tanh", seed=0) for _ in range(2)] for _ in range(2))
+    bp.fit_many(nets, pandas_frame(), FLOATS, **settings)
+    renamed = pandas_frame().rename(columns={"b": "d"})
+    with pytest.raises(ValueError, match=r"`feature_names` \['a', 'b', 'c'\], and this fit has \['a', 'd', 'c'\]"):
+        bp.fit_many(again, renamed, FLOATS, **settings, resume=True)
+    assert [net.feature_names for net in again] == [None, None]
+    bp.fit_many(again, VALUES, FLOATS, **settings, resume=True)
+    assert [net.feature_names for net in again] == [("a", "b", "c")] * 2
+
+
+V = np.ones(21)
+EVERYTHING = {
+    "vjp": (np.ones((3, 1)),), "input_gradient": (FLOATS,), "input_jacobian": (), "jacobian": (),
+    "jacobian_blocks": (), "per_sample_gradients": (FLOATS,), "per_sample_gradient_blocks": (FLOATS,),
+    "per_sample_gradient_norms": (FLOATS,), "per_sample_gradient_dots": (FLOATS, V), "laplacian": (),
+    "input_derivatives": (), "input_hessian": (), "linearize_inputs": (), "hvp": (FLOATS, V), "gnvp": (FLOATS, V),
+    "fisher_vp": (V,), "jvp": (V,), "linearize": (FLOATS,), "step": (FLOATS,), "predict": (), "loss_value": (FLOATS,),
+    "value_and_grad": (FLOATS,), "trace": (FLOATS,),
+    "residual_value_and_grad": (lambda X, u, du, lap: (u[:, 0], None, du, None),),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", EVERYTHING)
+def test_every_method_looks_at_the_columns(name):
+    net = bp.Network([3, 4, 1], "tanh", "sigmoid", "cross_entropy", seed=0)  # which has a Fisher matrix
+    targets = VALUES[:, 1]
+    net.fit(pandas_frame(), targets, epochs=1)
+    method = getattr(net, name)
+    rest = [targets if each is FLOATS else each for each in EVERYTHING[name]]
+    with pytest.raises(ValueError, match="`X` must have its columns in the order of `fit`"):
+        list(method(pandas_frame()[["b", "a", "c"]], *rest))
+    method(pandas_frame(), *rest)
+    method(VALUES, *rest)
+
+
+def test_an_array_is_not_asked_for_names(monkeypatch):
+    """A look at its type is all that a row costs."""
+    net = of_frame()
+    monkeypatch.setattr(arrays, "_library", lambda values: pytest.fail("looked for data frames"))
+    net.predict(np.ones((1, 3)))

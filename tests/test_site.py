@@ -59,6 +59,29 @@ def part(name):
         sys.path.remove(str(DOCS))
 
 
+# ---- The page of the command line ------------------------------------------------------------------------------------
+
+
+def test_the_page_of_the_command_line_shows_what_is_printed(tmp_path, monkeypatch, capsys):
+    pandas = pytest.importorskip("pandas")
+    datasets = pytest.importorskip("sklearn.datasets")
+    from fastbp.command_line.main import main
+
+    page = (DOCS / "command-line.md").read_text(encoding="utf-8")
+    shown = page.split("$ fastbp train iris.csv\n")[1].split("\n$ fastbp predict")[0]
+    iris = datasets.load_iris(as_frame=True)
+    frame: pandas.DataFrame = iris.data.assign(species=iris.target_names[iris.target])
+    frame.to_csv(tmp_path / "iris.csv", index=False)
+    monkeypatch.chdir(tmp_path)
+    assert main(["train", "iris.csv"]) == 0
+    printed = capsys.readouterr().out
+    without_times = [re.sub(r" in [\d.]+ m?s$", "", line) for line in (shown + "\n" + printed).splitlines() if line]
+    half = len(without_times) // 2
+    assert without_times[:half] == without_times[half:]
+    assert main(["predict", "model.fastbp", "iris.csv"]) == 0
+    assert capsys.readouterr().out.splitlines()[:3] == ["prediction", "setosa", "setosa"]
+
+
 # ---- Links -----------------------------------------------------------------------------------------------------------
 
 

@@ -45,7 +45,7 @@ from fastbp.neural_network.held_out import Given, HeldOut
 from fastbp.neural_network.learner import initialise_record, optimizer_for
 from fastbp.neural_network.parameters import STOCHASTIC_SOLVERS
 from fastbp.neural_network.stochastic import batch_rows_of
-from fastbp.storage.atomic import PathLike
+from fastbp.storage.streams import Target
 from fastbp.system.alone import alone
 from fastbp.training.levenberg_marquardt import sums_in_float32
 from fastbp.validation.numbers import flag, positive_integer
@@ -94,12 +94,12 @@ class OnDask(GradientsInMemory, BaseMLP):
             "to_local().partial_fit on rows in memory."
         )
 
-    def save(self, path: PathLike) -> None:
+    def save(self, path: Target) -> None:
         """Write the fitted estimator to a file, which `fastbp.load` reads as an ordinary one.
 
         Parameters
         ----------
-        path : str or os.PathLike
+        path : str, os.PathLike or binary file object
             The file.
         """
         check_is_fitted(self)

@@ -233,6 +233,7 @@ def _fit(
         saved = None
         if plan.resume and plan.checkpoint is not None:
             saved = SavedFit(plan.checkpoint, net, plan.optimizer, in_iterations=True)
+            names = saved.names(names)
         rule = plan.optimizer if saved is None else saved.optimizer
         epochs = _iterations(net, rows, plan, rule, average_every)
         description = _describe(net, rows, plan, epochs.rule, average_every)

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any, TypeVar
 
 import numpy as np
+from numpy.typing import NDArray
 
 from fastbp import validation
 from fastbp.engine import parameters
@@ -39,6 +40,15 @@ class Definition:
     """Sizes, activations, loss, penalties and dropout of a network, and what follows from them."""
 
     feature_names: tuple[str, ...] | None = None  # of the last data frame that it was fitted on
+
+    @property
+    def feature_names_in_(self) -> NDArray[np.object_]:
+        """`feature_names` as scikit-learn's estimators have them, (n_features,); only of a network that has them."""
+        if self.feature_names is None:
+            raise AttributeError(
+                f"this {type(self).__name__} has no `feature_names_in_`; it was fitted on no data frame with names"
+            )
+        return np.array(self.feature_names, object)
 
     def _define(
         self,

@@ -18,9 +18,11 @@ from fastbp.network import Network
 from fastbp.neural_network.c_files import CWriter
 from fastbp.neural_network.onnx_models import onnx_model
 from fastbp.neural_network.sklearn_private import parameter_names
-from fastbp.storage.arrays import FileContent, write_arrays
+from fastbp.storage.arrays import write_arrays
 from fastbp.storage.atomic import PathLike, checked_path, write_atomically
+from fastbp.storage.content import FileContent
 from fastbp.storage.networks import ESTIMATOR_VERSION, OwnFunctions, describe, finite_params, rebuild
+from fastbp.storage.streams import Target
 from fastbp.training.checkpoint import describe_optimizer
 from fastbp.training.schedules import SCHEDULES
 
@@ -44,8 +46,8 @@ _LABEL_TYPES = ("binary", "multiclass", "multilabel-indicator")
 class Portable(CWriter):
     """The methods of an estimator that write it to files."""
 
-    def save(self, path: PathLike) -> None:
-        """Write the fitted estimator to a file, whole or not at all; `fastbp.load` reads it.
+    def save(self, path: Target) -> None:
+        """Write the fitted estimator to a file, whole or not at all, or to a file object; `fastbp.load` reads it.
 
         A file holds no code: of a subclass it has the name and the parameters, its own ones included.
         ``bp.load(path, custom_classes=[Mine])`` calls its constructor with them; without the class `fastbp.load`
@@ -53,8 +55,9 @@ class Portable(CWriter):
 
         Parameters
         ----------
-        path : str or os.PathLike
-            The file; by convention its name ends in ``.safetensors``.  One that exists is replaced.
+        path : str, os.PathLike or binary file object
+            The file; by convention its name ends in ``.safetensors``.  One that exists is replaced.  To a file object,
+            such as an `io.BytesIO` or a member of a zip file, the same bytes are written from where it stands on.
 
         Raises
         ------
@@ -113,7 +116,7 @@ class Portable(CWriter):
 # --- files ------------------------------------------------------------------------------------------------------------
 
 
-def save(estimator: Any, path: PathLike) -> None:
+def save(estimator: Any, path: Target) -> None:
     """Write a fitted estimator; see `Portable.save`."""
     base, (description, arrays) = base_of(estimator), describe_estimator(estimator)
     optional = {} if type(estimator) is base else _describe_subclass(estimator, parameter_names(base))

@@ -17,24 +17,27 @@ The safetensors format: https://github.com/huggingface/safetensors#format
 from __future__ import annotations
 
 import errno
+import io
 import json
 import math
 import mmap as memory_map
 import os
 import zlib
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
-from typing import Any, BinaryIO, NoReturn
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, BinaryIO
 
 import numpy as np
-from numpy.typing import DTypeLike, NDArray
+from numpy.typing import NDArray
 
-from fastbp.storage.atomic import FileError, PathLike, checked_path, file_status, write_atomically
+from fastbp.storage.atomic import FileError, checked_path, file_status, write_atomically
+from fastbp.storage.content import FileContent
 from fastbp.storage.json_objects import NotJsonError, json_object
-from fastbp.validation.data import all_finite
+from fastbp.storage.streams import BrokenStreamError, Reader, Source, Target, as_reader, as_target, write_bytes
 from fastbp.version import __version__
 
-__all__ = ["FileContent", "are_counts", "read_arrays", "write_arrays"]
+__all__ = ["are_counts", "read_arrays", "write_arrays"]
 
 _DTYPES: dict[str, np.dtype[Any]] = {
     "F32": np.dtype("<f4"),
@@ -52,7 +55,7 @@ _ALIGNMENT = 64  # bytes: a cache line, so that mapped parameters lie as allocat
 
 
 def write_arrays(
-    path: PathLike,
+    path: Target,
     kind: str,
     version: int,
     description: Mapping[str, Any],
@@ -64,8 +67,9 @@ def write_arrays(
 
     Parameters
     ----------
-    path : str or os.PathLike
-        The file; see `write_atomically`.
+    path : str, os.PathLike or binary file object
+        The file; see `write_atomically`.  Nothing is written to a file object before all of it is in memory; then it is
+        written on from where it stands.
     kind : str
         What is in it, such as ``"network"``.
     version : int
@@ -80,7 +84,8 @@ def write_arrays(
     Raises
     ------
     TypeError, ValueError, OSError
-        As `write_atomically`; and if the description is larger than a file may have it.
+        As `write_atomically`, or as the file object raises them; and if the description is larger than a file may have
+        it.
 
     Examples
     --------
@@ -92,6 +97,7 @@ def write_arrays(
     >>> content.description["unit"], content.take("x", (3,), "float64")
     ('m', array([0., 1., 2.]))
     """
+    target = as_target(path)
     own = {"kind": kind, "version": version, "fastbp": __version__, "description": dict(description)}
     own |= {"optional": dict(optional)} if optional else {}
     text = json.dumps(own, allow_nan=False, separators=(",", ":"))
@@ -106,7 +112,7 @@ def write_arrays(
     if len(encoded) > _MOST_HEADER_BYTES:
         raise ValueError(
             f"The description takes {len(encoded)} bytes, and a file may have {_MOST_HEADER_BYTES}. Join neighbouring "
-            "neurons of one activation into fewer runs."
+            "neurons of one activation into fewer runs, or leave out `net.feature_names`."
         )
 
     def write(file: BinaryIO) -> None:
@@ -115,7 +121,12 @@ def write_arrays(
         file.seek(_LENGTH_BYTES + encoded.index(_NO_CHECKSUM.encode()))
         file.write(_checksum(text, places, sums).encode())
 
-    write_atomically(path, write)
+    if target is None:
+        write_atomically(path, write)  # type: ignore[arg-type]  # which refuses any other
+        return
+    whole = io.BytesIO()
+    write(whole)
+    write_bytes(target, whole.getbuffer())
 
 
 def _write_array(file: BinaryIO, array: NDArray[Any]) -> int:
@@ -152,64 +163,13 @@ def _checksum(text: str, places: Iterable[_Place], sums: Iterable[int]) -> str:
 # --- reading ----------------------------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True)
-class FileContent:
-    """What a file holds: its kind, its format's version, the description, arrays to be taken by name, and more.
-
-    `optional` is a further description that may be passed over, empty in most files.
-
-    Examples
-    --------
-    >>> content = FileContent("x", "note", 1, {"n": 2}, {"x": np.zeros(2)})
-    >>> content.require_names({"x"}, {"n"})
-    >>> content.take("x", (2,), "float64")
-    array([0., 0.])
-    """
-
-    path: str
-    kind: str
-    version: int
-    description: dict[str, Any]
-    arrays: dict[str, NDArray[Any]]
-    optional: dict[str, Any] = field(default_factory=dict)
-
-    def fail(self, reason: str, cause: BaseException | None = None) -> NoReturn:
-        """Raise the error of this file; a reason that ends with another error's text gets its full stop here."""
-        raise FileError(self.path, reason if reason.endswith(".") else f"{reason}.") from cause
-
-    def require_names(self, arrays: Iterable[str], fields: Iterable[str]) -> None:
-        """Raise unless the file has exactly these arrays, and the description exactly these fields."""
-        for what, expected, found in (("arrays", arrays, self.arrays), ("fields", fields, self.description)):
-            wrong = sorted(set(expected) ^ set(found))
-            if wrong:
-                self.fail(
-                    f"a {self.kind} must have the {what} {', '.join(sorted(expected))}; there "
-                    f"is {'no' if wrong[0] in expected else 'also'} {wrong[0]!r}."
-                )
-
-    def take(self, name: str, shape: tuple[int, ...], dtype: DTypeLike, *, finite: bool = True) -> NDArray[Any]:
-        """Return an array: writable, contiguous, of this shape and dtype, without NaN and infinity unless allowed."""
-        array = self.arrays.get(name)
-        if array is None:
-            self.fail(f"there is no array {name!r}.")
-        if array.shape != shape or array.dtype != np.dtype(dtype):
-            self.fail(
-                f"its array {name!r} must have shape {shape} and dtype {np.dtype(dtype)}; it has {array.shape} and "
-                f"{array.dtype}."
-            )
-        with np.errstate(invalid="ignore"):  # a signalling NaN warns where it is compared
-            if finite and array.dtype.kind == "f" and not all_finite(array):
-                self.fail(f"its array {name!r} holds NaN or infinity.")
-        return array if array.flags.aligned else array.copy()
-
-
-def read_arrays(path: PathLike, versions: Mapping[str, int], *, mmap: bool = False) -> FileContent:
+def read_arrays(path: Source, versions: Mapping[str, int], *, mmap: bool = False) -> FileContent:
     """Read a file that `write_arrays` wrote, and trust nothing in it.
 
     Parameters
     ----------
-    path : str or os.PathLike
-        The file.
+    path : str, os.PathLike, binary file object or bytes
+        The file; of a file object all from where it stands to its end.
     versions : mapping of str to int
         The kinds of files that are wanted, each with the newest version of its format that is known.
     mmap : bool
@@ -225,7 +185,7 @@ def read_arrays(path: PathLike, versions: Mapping[str, int], *, mmap: bool = Fal
     Raises
     ------
     TypeError, ValueError, OSError
-        If there is no such file, or it cannot be opened.
+        If there is no such file, or it cannot be opened or read.
     FileError
         If it is damaged, of another kind, or newer.
 
@@ -241,30 +201,41 @@ def read_arrays(path: PathLike, versions: Mapping[str, int], *, mmap: bool = Fal
     ...         print(error.reason)
     it has 5 bytes; its header would begin after 8.
     """
+    reader = as_reader(path)
+    if reader is not None:
+        if mmap:
+            raise ValueError("`mmap` must be False for a file object or bytes; got True. Pass the name of a file.")
+        with _named(reader.name):
+            return _read_stream(reader, versions)
     name = checked_path(path)
     if file_status(name) is None:
         raise FileNotFoundError(errno.ENOENT, "`path` must be the name of a file; there is none", name)
-    with open(name, "rb") as file:
-        try:
-            return _read(name, file, versions, mmap=mmap)
-        except _InvalidError as error:
-            raise FileError(name, str(error)) from error.__cause__
-        except MemoryError as error:
-            raise FileError(name, "there is not enough memory for it.") from error
+    with open(name, "rb") as file, _named(name):
+        return _read_file(name, file, versions, mmap=mmap)
+
+
+@contextmanager
+def _named(name: str) -> Iterator[None]:
+    """Raise what is wrong with a file as the error of that file."""
+    try:
+        yield
+    except (_InvalidError, BrokenStreamError) as error:
+        text = str(error)
+        raise FileError(name, text if text.endswith(".") else f"{text}.") from error.__cause__
+    except MemoryError as error:
+        raise FileError(name, "there is not enough memory for it.") from error
 
 
 class _InvalidError(Exception):
     """What is wrong with a file; `read_arrays` adds its name."""
 
 
-def _read(name: str, file: BinaryIO, versions: Mapping[str, int], *, mmap: bool) -> FileContent:
-    """Read an open file."""
+def _read_file(name: str, file: BinaryIO, versions: Mapping[str, int], *, mmap: bool) -> FileContent:
+    """Read an open file of the disk."""
     size = os.fstat(file.fileno()).st_size
-    header, start = _read_header(file, size)
-    metadata = header.pop("__metadata__", None)
-    if not isinstance(metadata, dict) or not all(isinstance(metadata.get(key), str) for key in ("fastbp", "crc32")):
-        raise _InvalidError("it was not written by fastbp. Its safetensors header has no metadata of fastbp.")
-    kind, version, description, optional = _parse_own(metadata["fastbp"], versions)
+    header, start = _read_header(Reader(file, name))
+    own = _own_metadata(header)
+    parsed = _parse_own(own["fastbp"], versions)
     places = _places(header, size - start)
     if mmap:
         data: Any = memoryview(memory_map.mmap(file.fileno(), 0, access=memory_map.ACCESS_COPY))[start:size]
@@ -273,29 +244,65 @@ def _read(name: str, file: BinaryIO, versions: Mapping[str, int], *, mmap: bool)
         data = data[: file.readinto(data)]  # type: ignore[attr-defined]  # the stub of BinaryIO has no readinto
     if len(data) != size - start:
         raise _InvalidError("it became shorter while it was read.")
+    return _checked_content(name, own, parsed, data, places)
+
+
+def _read_stream(reader: Reader, versions: Mapping[str, int]) -> FileContent:
+    """Read a file object, whose length nobody knows."""
+    header, _ = _read_header(reader)
+    own = _own_metadata(header)
+    parsed = _parse_own(own["fastbp"], versions)
+    data = memoryview(reader.read(_stated_bytes(header) + 1))  # one more than there should be
+    return _checked_content(reader.name, own, parsed, data, _places(header, len(data)))
+
+
+def _own_metadata(header: dict[str, Any]) -> dict[str, str]:
+    """Take fastbp's metadata out of a header."""
+    metadata = header.pop("__metadata__", None)
+    if not isinstance(metadata, dict) or not all(isinstance(metadata.get(key), str) for key in ("fastbp", "crc32")):
+        raise _InvalidError("it was not written by fastbp. Its safetensors header has no metadata of fastbp.")
+    return metadata
+
+
+def _checked_content(
+    name: str,
+    own: dict[str, str],
+    parsed: tuple[str, int, dict[str, Any], dict[str, Any]],
+    data: memoryview,
+    places: list[_Place],
+) -> FileContent:
+    """Return what data hold, if their checksum is right."""
     sums = [zlib.crc32(data[place.begin : place.end]) for place in places]
-    if _checksum(metadata["fastbp"], places, sums) != metadata["crc32"]:
+    if _checksum(own["fastbp"], places, sums) != own["crc32"]:
         raise _InvalidError("its checksum is wrong. It was damaged after it was written; use a copy of it.")
+    kind, version, description, optional = parsed
     arrays = {place.name: _array(data, place) for place in places}
     return FileContent(name, kind, version, description, arrays, optional)
 
 
-def _read_header(file: BinaryIO, size: int) -> tuple[dict[str, Any], int]:
+def _read_header(reader: Reader) -> tuple[dict[str, Any], int]:
     """Return the header and the offset of the data behind it."""
-    if size < _LENGTH_BYTES:
-        raise _InvalidError(f"it has {size} bytes; its header would begin after {_LENGTH_BYTES}.")
-    length = int.from_bytes(file.read(_LENGTH_BYTES), "little")
-    start = _LENGTH_BYTES + length
-    if start > size:
-        raise _InvalidError(f"its header should have {length} bytes, and the whole file has {size}.")
+    first = reader.read(_LENGTH_BYTES)
+    if len(first) < _LENGTH_BYTES:
+        raise _InvalidError(f"it has {len(first)} bytes; its header would begin after {_LENGTH_BYTES}.")
+    length = int.from_bytes(first, "little")
     if length > _MOST_HEADER_BYTES:
         raise _InvalidError(f"its header should have {length} bytes; at most {_MOST_HEADER_BYTES} are allowed.")
-    encoded = file.read(length)
+    encoded = reader.read(length)
+    start = _LENGTH_BYTES + len(encoded)
+    if len(encoded) < length:
+        raise _InvalidError(f"its header should have {length} bytes, and the whole file has {start}.")
     try:
         text = encoded.decode("utf-8")
     except UnicodeDecodeError as error:
         raise _InvalidError("its header is not UTF-8.") from error
     return _json_object(text, "header"), start
+
+
+def _stated_bytes(header: dict[str, Any]) -> int:
+    """Return where the last array should end, by a header of which nothing is known to be true."""
+    offsets = [entry.get("data_offsets") for entry in header.values() if isinstance(entry, dict)]
+    return max((max(pair) for pair in offsets if are_counts(pair) and pair), default=0)
 
 
 def _parse_own(text: str, versions: Mapping[str, int]) -> tuple[str, int, dict[str, Any], dict[str, Any]]:
@@ -333,7 +340,7 @@ def _places(header: dict[str, Any], size: int) -> list[_Place]:
             raise _InvalidError(f"its array {place.name!r} must begin at byte {end} of the data, not {place.begin}.")
         end = place.end
     if end != size:
-        raise _InvalidError(f"its arrays have {end} bytes, and the file has {size} for them.")
+        raise _InvalidError(f"its arrays have {end} bytes, and more follow them.")
     return places
 
 

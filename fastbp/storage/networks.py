@@ -16,11 +16,13 @@ from fastbp import validation
 from fastbp.engine import parameters
 from fastbp.functions.activations import OF_LAYERS
 from fastbp.functions.own import Activation, Loss
-from fastbp.model.definition import require_network
+from fastbp.model.definition import Definition, require_network
 from fastbp.model.initializers import INITIALIZERS
 from fastbp.model.model import Model, from_params
-from fastbp.storage.arrays import FileContent, write_arrays
-from fastbp.storage.atomic import FileError, PathLike
+from fastbp.storage.arrays import write_arrays
+from fastbp.storage.atomic import FileError
+from fastbp.storage.content import FileContent
+from fastbp.storage.streams import Target
 
 __all__ = ["describe", "rebuild", "save"]
 
@@ -44,7 +46,7 @@ _FIELDS = (
 )
 
 
-def save(net: Model, path: PathLike, subclass: str | None = None) -> None:
+def save(net: Model, path: Target, subclass: str | None = None) -> None:
     """Write a network to a file, whole or not at all.
 
     The file is in the safetensors format.  It is written under a temporary name in the same folder, flushed to the
@@ -54,34 +56,41 @@ def save(net: Model, path: PathLike, subclass: str | None = None) -> None:
     ----------
     net : Network
         The network.  Of a subclass the file has only the name, nothing that the subclass adds; `load` makes a
-        `Network` of it unless it is passed that class.  The state of its optimizer is not saved.  An `Activation` or
+        `Network` of it unless it is passed that class.  `feature_names` are saved, if they fit with all else into a
+        header of 16 MiB; the state of its optimizer is not.  An `Activation` or
         `Loss` of your own is saved by its name only, since a file holds no code: pass it to `load` as well.
-    path : str or os.PathLike
+    path : str, os.PathLike or binary file object
         The file; by convention its name ends in ``.safetensors``.  One that exists is replaced and passes on its
-        permissions; where it is a symbolic link, the file it points to is replaced.
+        permissions; where it is a symbolic link, the file it points to is replaced.  To a file object, such as an
+        `io.BytesIO`, an open file or a member of a zip file, the same bytes are written from where it stands on, once
+        all of them are in memory; it need not seek, and stays open.  What it has taken before an error stays there.
     subclass : str, optional
         The name of the network's class, if that is a subclass of the user's.
 
     Raises
     ------
     TypeError, ValueError
-        If `path` is no name that a file can have, if a parameter is NaN or infinite, or if two functions of your own
-        have one name.
+        If `path` is no name that a file can have and no open binary file object, if a parameter is NaN or infinite, or
+        if two functions of your own have one name.
     OSError
         If the folder does not exist, the disk is full, and so on.  A file that was there before is whole.
 
     Examples
     --------
-    >>> import os, tempfile, fastbp as bp
+    >>> import io, os, tempfile, fastbp as bp
     >>> net = bp.Network([2, 3, 1], activation="tanh", seed=0)
     >>> with tempfile.TemporaryDirectory() as folder:
     ...     net.save(os.path.join(folder, "net.safetensors"))
     ...     twin = bp.load(os.path.join(folder, "net.safetensors"))
     >>> twin.predict([[0.5, -1.0]]) == net.predict([[0.5, -1.0]])
     array([[ True]])
+    >>> file = io.BytesIO()
+    >>> net.save(file)
+    >>> bp.load(file.getvalue()).sizes
+    (2, 3, 1)
     """
     require_network(net)
-    optional = {} if subclass is None else {"class": subclass}
+    optional = describe_names(net) if subclass is None else {"class": subclass, **describe_names(net)}
     write_arrays(path, "network", NETWORK_VERSION, describe(net), {"params": finite_params(net)}, optional=optional)
 
 
@@ -89,7 +98,31 @@ def restore(content: FileContent, kind: type[_Net], custom_functions: OwnFunctio
     """Return the network that a file holds, as one of a class, or raise the error of that file."""
     optional = {"loss_parameter"} & set(content.description)  # only losses that have a parameter write it
     content.require_names(["params"], {*_FIELDS, *optional})
-    return rebuild(content, kind, content.description, "params", custom_functions)
+    net = rebuild(content, kind, content.description, "params", custom_functions)
+    net.feature_names = names_of(content, net)
+    return net
+
+
+def describe_names(net: Definition) -> dict[str, Any]:
+    """Return the names of the columns that a network was fitted on, for what a file may have, if it has any."""
+    names = net.feature_names
+    if names is None:
+        return {}
+    if len(names) != net.sizes[0] or not all(isinstance(name, str) for name in names):  # which a user may have set
+        raise ValueError(
+            f"`net.feature_names` must be {net.sizes[0]} names to be saved, one for each input, or None; got {names!r}."
+        )
+    return {"feature_names": [str(name) for name in names]}
+
+
+def names_of(content: FileContent, net: Definition) -> tuple[str, ...] | None:
+    """Return these names from a file that may have them; earlier releases write none."""
+    names = content.optional.get("feature_names")
+    if names is None:
+        return None
+    if not isinstance(names, list) or len(names) != net.sizes[0] or not all(isinstance(name, str) for name in names):
+        content.fail(f"its `feature_names` must be {net.sizes[0]} names, one for each input.")
+    return tuple(names)
 
 
 def finite_params(net: Model) -> NDArray[Any]:

@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 
 from fastbp.storage.arrays import write_arrays
 from fastbp.storage.atomic import PathLike, checked_path, file_status, path_named
+from fastbp.storage.networks import describe_names
 from fastbp.training.early_stopping import Best
 from fastbp.training.epochs import Epochs
 from fastbp.training.history import History, as_rows
@@ -188,6 +189,7 @@ class Checkpoints:
             OF_ITERATIONS if isinstance(self._epochs, Iterations) else OF_STEPS,
             self._description | progress | {"stopped_by": record.stopped_by},
             arrays | {"best_params": nothing if best is None else best, "history": as_rows(record.history)},
+            optional=describe_names(self._epochs.model),
         )
         self._failed = False
         self._last = time.monotonic()

@@ -70,7 +70,7 @@ class EarlyStopping:
             raise TypeError(
                 f"`monitor` must be 'val_loss' or the name of a metric, such as 'val_accuracy'; got {self.monitor!r}."
             )
-        if self.mode not in (None, "min", "max") or not isinstance(self.mode, str | None):
+        if self.mode is not None and (not isinstance(self.mode, str) or self.mode not in ("min", "max")):
             raise ValueError(f"`mode` must be 'min', 'max' or None; got {self.mode!r}.")
         if self.monitor == VAL_LOSS and self.mode == "max":
             raise ValueError(

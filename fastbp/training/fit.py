@@ -62,6 +62,7 @@ def fit_checked(
     """Train a network that nobody else trains, whose data were checked and have columns of these names."""
     saved = SavedFit(plan.checkpoint, net, plan.optimizer) if plan.resume and plan.checkpoint is not None else None
     rule = plan.optimizer if saved is None else saved.optimizer
+    names = names if saved is None else saved.names(names)
     prepare = Preparation(net, plan, data, validation_data, saved)
     epochs = prepare.iterations(rule) if isinstance(rule, WholeBatchOptimizer) else prepare.epochs(rule)
     watched = None if validation_data is None else functools.partial(_cost, net, validation_data, epochs.n_threads)

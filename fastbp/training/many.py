@@ -236,6 +236,7 @@ def _run_of(task: Task, frames: Frames, threads_are_left: bool) -> Run | Task:
     plan: Any = task.plan
     saved = SavedFit(plan.checkpoint, task.net, plan.optimizer) if plan.resume else None
     rule: Any = plan.optimizer if saved is None else saved.optimizer
+    task.names = task.names if saved is None else saved.names(task.names)
     old = training_state_of(task.net)
     known = old.optimizer if rule is None and old is not None else rule
     described = None if plan.checkpoint is None else task.own_validation_data()

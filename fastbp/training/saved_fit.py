@@ -10,9 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastbp.model.model import Model
-from fastbp.storage.arrays import FileContent, are_counts, read_arrays
+from fastbp.storage.arrays import are_counts, read_arrays
 from fastbp.storage.atomic import FileError, PathLike
-from fastbp.storage.networks import describe
+from fastbp.storage.content import FileContent
+from fastbp.storage.networks import describe, names_of
 from fastbp.training.bayesian_regularization import BayesianRegularization
 from fastbp.training.checkpoint import KIND, OF_ITERATIONS, OF_STEPS, Record
 from fastbp.training.epochs import Epochs
@@ -113,6 +114,13 @@ class SavedFit:
                 f"behind it; got {epochs}."
             )
 
+    def names(self, own: tuple[str, ...] | None) -> tuple[str, ...] | None:
+        """Return the names of the columns, of this fit's data frame or else of the checkpoint's; both must agree."""
+        saved = names_of(self._content, self._net)
+        if saved is not None and own is not None and saved != own:
+            self._refuse("feature_names", list(saved), list(own))
+        return saved if own is None else own
+
     def _compare(self, what: str, own: dict[str, Any]) -> None:
         """Raise at the first difference between a part of the description and the fit's own."""
         saved = self._content.description[what]
@@ -142,8 +150,9 @@ class SavedFit:
         if shapes != [None, None]:
             saved, own = ("none" if s is None else f"shape {tuple(s)}" for s in shapes)
             raise ValueError(f"{where} another `{name}`: {saved}, and this fit's has {own}. {cure}")
-        text = repr(saved) if len(repr(saved)) <= _MOST_LETTERS else f"{repr(saved)[:_MOST_LETTERS]}..."
-        raise ValueError(f"{where} `{name}` {text}, and this fit has {own!r}.{why} {cure}")
+        texts = [repr(value) for value in (saved, own)]
+        saved, own = (text if len(text) <= _MOST_LETTERS else f"{text[:_MOST_LETTERS]}..." for text in texts)
+        raise ValueError(f"{where} `{name}` {saved}, and this fit has {own}.{why} {cure}")
 
     def training_state(self, optimizer: Optimizer) -> TrainingState:
         """Return the optimizer's state and the random numbers."""

@@ -109,7 +109,7 @@ def _is_real(value: Any) -> bool:
 
 def column_names(values: Any) -> tuple[str, ...] | None:
     """Return the names of a data frame's columns; None of anything else, and where a name is no str."""
-    if type(values) is np.ndarray or _library(values) is None or len(values.shape) != 2:
+    if values is None or type(values) is np.ndarray or _library(values) is None or len(values.shape) != 2:
         return None
     names = tuple(values.columns)
     return names if all(isinstance(name, str) for name in names) else None

@@ -14,7 +14,7 @@ from fastbp.functions.losses import facts_of_loss
 from fastbp.functions.names import LossName
 from fastbp.functions.own import Loss
 from fastbp.validation.architecture import MOST_BLAS
-from fastbp.validation.arrays import as_array, no_numbers, numeric_array
+from fastbp.validation.arrays import as_array, column_names, no_numbers, numeric_array
 from fastbp.validation.sparse_rows import Rows, SparseRows, is_sparse, sparse_rows
 
 # Rows of softmax targets must sum to 1: within the rounding of a sum of float32 numbers.
@@ -32,13 +32,14 @@ _FINITE_CHUNK = 1 << 18  # elements that the second look still finds in the cach
 # --- data -------------------------------------------------------------------------------------------------------------
 
 
-def require_finite(array: NDArray[Any], argument: str) -> None:
-    """Refuse NaN and infinity, naming the first one."""
+def require_finite(array: NDArray[Any], argument: str, given: Any = None) -> None:
+    """Refuse NaN and infinity, naming the first one; and its column, where a data frame is given."""
     if not all_finite(array):
         place = np.argwhere(~np.isfinite(array))[0]
-        value = array[tuple(place)]
+        names = column_names(given)
+        found = f"{array[tuple(place)]}{'' if names is None else f' in column {names[place[-1]]!r}'}"
         raise ValueError(
-            f"`{argument}` must be finite; found {value} at {tuple(int(i) for i in place)}. Impute or drop such rows."
+            f"`{argument}` must be finite; found {found} at {tuple(int(i) for i in place)}. Impute or drop such rows."
         )
 
 
@@ -75,7 +76,7 @@ def inputs(X: Any, n_features: int, dtype: np.dtype, argument: str = "X") -> Row
         )
     if len(array) == 0:
         raise ValueError(f"`{argument}` must have at least one row; got shape {array.shape}.")
-    require_finite(array, argument)
+    require_finite(array, argument, X)
     if array.strides[0] > MOST_BLAS * array.itemsize:  # some columns of a very wide array
         array = array.copy()
     return array
@@ -134,7 +135,7 @@ def targets(
             f"`{argument}` must have shape ({n_rows}, {n_outputs}), a row for each row of X{labels}; got {raw.shape}."
             + hint
         )
-    require_finite(array, argument)
+    require_finite(array, argument, Y)
     _check_range(array, loss, softmax=softmax, argument=argument)
     return Targets(array, None)
 

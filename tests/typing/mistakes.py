@@ -3,6 +3,8 @@
 `E` marks what both mypy and pyright find, `E: mypy` and `E: pyright` what only one of them does.
 """
 
+import io
+
 import numpy as np
 
 import fastbp as bp
@@ -92,6 +94,10 @@ bp.finite_difference_gradient(net, X, Y, scheme="backward")  # E
 
 # --- files and other places -------------------------------------------------------------------------------------------
 net.save(3)  # E
+net.save(io.StringIO())  # E
+net.fit(X, Y, metrics=["accuracy"])  # E
+net.fit(X, Y, metrics={"accuracy": 0.5})  # E
+bp.EarlyStopping(monitor="val_accuracy", mode="more")  # E
 bp.load("net.safetensors", custom_classes=bp.Network)  # E
 bp.load("net.safetensors", custom_functions=["cube"])  # E
 net.to_c("net.c", format="q8")  # E
