@@ -23,8 +23,9 @@ from sklearn.preprocessing import FunctionTransformer, OneHotEncoder, StandardSc
 from fastbp.neural_network.files import base_of, describe_estimator
 from fastbp.neural_network.files import restore as restore_estimator
 from fastbp.neural_network.table_columns import LARGEST, as_numbers, as_words, import_pandas
-from fastbp.storage.arrays import FileContent, write_arrays
+from fastbp.storage.arrays import write_arrays
 from fastbp.storage.atomic import PathLike
+from fastbp.storage.content import FileContent
 from fastbp.storage.networks import ESTIMATOR_VERSION, PIPELINE_VERSION, OwnFunctions
 
 __all__ = ["make_columns", "restore", "save", "states_of"]

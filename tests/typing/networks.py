@@ -252,7 +252,8 @@ def pack(file: io.BytesIO, archive: zipfile.ZipFile, opened: BinaryIO) -> None:
         net.save(member)
     with archive.open("net") as member:
         bp.load(member)
-    bp.load(file), bp.load(opened), bp.load(file.getvalue()), bp.load(memoryview(b""))
+    for source in (file, opened, file.getvalue(), memoryview(b"")):
+        bp.load(source)
 
 
 seconds: dict[str, float] = bp.warmup("float32")
