@@ -492,6 +492,58 @@ PROMISES = (
             "test_dask_threads.py::test_a_fit_without_a_cluster_leaves_nothing",
         ),
     ),
+    Promise(
+        "first minute",
+        "`fastbp train` and `fastbp predict` give the numbers of the same pipeline in Python, say what they found out, and "
+        "end with one line for every wrong file, option or table; their models are files without pickle",
+        (
+            "test_command_line_train.py::test_classes",
+            "test_command_line_train.py::test_what_is_left_out_is_said",
+            "test_command_line_train.py::test_the_same_seed_gives_the_same_file",
+            "test_command_line_predict.py::test_every_format_of_input",
+            "test_command_line_errors.py::test_a_wrong_table",
+            "test_command_line_errors.py::test_a_wrong_file",
+            "test_table_pipelines.py::test_a_file_gives_the_same_bits",
+            "test_table_pipelines.py::test_a_hostile_file",
+            "test_table_pipelines.py::test_a_file_of_bytes_changed",
+        ),
+    ),
+    Promise(
+        "first minute",
+        "what the guides claim is asserted when they run, every public name has a page, and no text of a picture covers "
+        "another or is cut off",
+        (
+            "test_guides.py::test_a_guide_runs_and_leaves_nothing_behind",
+            "test_site.py::test_the_reference_has_every_public_name_once_and_no_other",
+            "test_site.py::test_each_link_of_a_page_leads_to_a_file",
+            "test_plotting_texts.py::test_every_text_can_be_read",
+            "test_plotting_texts.py::test_every_display_is_among_the_pictures",
+        ),
+    ),
+    Promise(
+        "first minute",
+        "metrics of each epoch are those of scikit-learn on the outputs, also in a fit that is resumed; files from objects "
+        "and bytes are read like those by name",
+        (
+            "test_metrics.py::test_scores_are_those_of_scikit_learns_own_estimator",
+            "test_metrics.py::test_a_resumed_fit_has_the_same_metrics",
+            "test_metrics.py::test_a_metric_that_raises",
+            "test_streams.py::test_every_kind_of_file_has_the_bytes_of_one_by_name",
+            "test_streams.py::test_garbage_without_an_end",
+            "test_streams.py::test_a_size_that_is_a_lie_takes_no_memory",
+        ),
+    ),
+    Promise(
+        "first minute",
+        "type checkers accept what the documentation shows and find some 130 planted mistakes; what would be published is "
+        "of one version everywhere, and the links of its README lead to what there is",
+        (
+            "test_types.py::test_a_type_checker_sees_the_mistakes_and_nothing_else",
+            "test_release.py::test_the_published_readme_links_to_what_there_is_at_the_tag",
+            "test_release.py::test_the_citation_is_of_this_version",
+            "test_release.py::test_the_recipe_is_of_this_version_and_its_requirements",
+        ),
+    ),
 )
 # Commands whose results have a table of their own in the page.
 ELSEWHERE = {"python -m tests.with_versions --pre": "see [versions](#versions)"}
