@@ -41,7 +41,11 @@ print(X_train.shape, y_train.shape, X_train.dtype)
 # of 16 and 8 neurons, and one output between 0 and 1.  The seed decides the initial weights.
 
 net = bp.Network(
-    [2, 16, 8, 1], activation="tanh", output="sigmoid", loss="cross_entropy", seed=0
+    [2, 16, 8, 1],
+    activation="tanh",
+    output="sigmoid",
+    loss="cross_entropy",
+    seed=0,
 )
 net
 
@@ -87,7 +91,11 @@ assert history.best_epoch < 100
 # learn the noise.  :class:`fastbp.EarlyStopping` ends a fit in time and brings the best parameters back.
 
 stopped = bp.Network(
-    [2, 16, 8, 1], activation="tanh", output="sigmoid", loss="cross_entropy", seed=0
+    [2, 16, 8, 1],
+    activation="tanh",
+    output="sigmoid",
+    loss="cross_entropy",
+    seed=0,
 )
 stopped_history = stopped.fit(
     X_train,
@@ -103,7 +111,9 @@ stopped_history = stopped.fit(
 print(len(stopped_history), "epochs, stopped by", stopped_history.stopped_by)
 assert stopped_history.stopped_by == "early_stopping"
 # the same bits up to there
-assert np.array_equal(stopped_history.loss, history.loss[: len(stopped_history)])
+assert np.array_equal(
+    stopped_history.loss, history.loss[: len(stopped_history)]
+)
 
 # %%
 # Prediction
@@ -138,7 +148,9 @@ assert np.array_equal(loaded.predict(X_test), outputs)
 # ``params``.
 
 cost, grad = stopped.value_and_grad(X_train, y_train)
-print(f"cost {cost:.4f}, gradient {grad.shape} of norm {np.linalg.norm(grad):.4f}")
+print(
+    f"cost {cost:.4f}, gradient {grad.shape} of norm {np.linalg.norm(grad):.4f}"
+)
 
 # %%
 # That is all that an optimizer of SciPy asks for.  The third argument are parameters to use instead of the network's
@@ -161,7 +173,9 @@ result = scipy.optimize.minimize(
 )
 before = net.loss_value(X_train, y_train)
 net.params = result.x
-print(f"cost {before:.4f} before, {result.fun:.4f} after {result.nit} iterations")
+print(
+    f"cost {before:.4f} before, {result.fun:.4f} after {result.nit} iterations"
+)
 assert result.fun < 0.5 * before
 assert np.isclose(net.loss_value(X_train, y_train), result.fun, rtol=1e-12)
 

@@ -16,6 +16,7 @@ numbers stay the same, what is different on purpose, and what you can do beyond 
 #
 # Everything else stays as it is.  This page imports both, to lay them beside each other.
 
+import pickle
 import tempfile
 import textwrap
 import time
@@ -42,7 +43,9 @@ from fastbp.neural_network import (
 )
 
 X, y = load_digits(return_X_y=True)
-X_train, X_test, y_train, y_test = train_test_split(X, y, stratify=y, random_state=0)
+X_train, X_test, y_train, y_test = train_test_split(
+    X, y, stratify=y, random_state=0
+)
 settings = {
     "hidden_layer_sizes": (64,),
     "max_iter": 30,
@@ -61,7 +64,9 @@ few = settings | {"max_iter": 2}
 with warnings.catch_warnings(record=True) as caught:
     warnings.simplefilter("always")
     MLPClassifier(**few).fit(X_train[:200], y_train[:200])
-    sklearn.neural_network.MLPClassifier(**few).fit(X_train[:200], y_train[:200])
+    sklearn.neural_network.MLPClassifier(**few).fit(
+        X_train[:200], y_train[:200]
+    )
 
 messages = [str(warning.message) for warning in caught]
 print(caught[0].category.__name__)
@@ -81,7 +86,9 @@ assert "neural_network" in caught[1].filename
 def quietly(model, *data, **more):
     """Fit a model of either library without the warning that the epochs are few."""
     with warnings.catch_warnings(), threadpoolctl.threadpool_limits(1, "blas"):
-        warnings.filterwarnings("ignore", category=ConvergenceWarning, module="sklearn")
+        warnings.filterwarnings(
+            "ignore", category=ConvergenceWarning, module="sklearn"
+        )
         return model.fit(*data, **more)
 
 
@@ -93,7 +100,9 @@ def quietly(model, *data, **more):
 
 began = time.perf_counter()
 theirs = quietly(
-    make_pipeline(StandardScaler(), sklearn.neural_network.MLPClassifier(**settings)),
+    make_pipeline(
+        StandardScaler(), sklearn.neural_network.MLPClassifier(**settings)
+    ),
     X_train,
     y_train,
 )
@@ -105,9 +114,12 @@ ours = quietly(
 )
 our_seconds = time.perf_counter() - began
 
-distance = np.abs(np.subtract(ours[-1].loss_curve_, theirs[-1].loss_curve_)).max()
+distance = np.abs(
+    np.subtract(ours[-1].loss_curve_, theirs[-1].loss_curve_)
+).max()
 apart = max(
-    np.abs(a - b).max() for a, b in zip(ours[-1].coefs_, theirs[-1].coefs_, strict=True)
+    np.abs(a - b).max()
+    for a, b in zip(ours[-1].coefs_, theirs[-1].coefs_, strict=True)
 )
 print(f"loss curves differ by {distance:.0e} at most, weights by {apart:.0e}")
 assert distance < 1e-8
@@ -116,7 +128,13 @@ assert np.array_equal(ours.predict(X_test), theirs.predict(X_test))
 
 fig, ax = plt.subplots(figsize=(6, 3.5), layout="constrained")
 epochs = np.arange(1, ours[-1].n_iter_ + 1)
-ax.plot(epochs, theirs[-1].loss_curve_, color="0.7", linewidth=6, label="scikit-learn")
+ax.plot(
+    epochs,
+    theirs[-1].loss_curve_,
+    color="0.7",
+    linewidth=6,
+    label="scikit-learn",
+)
 ax.plot(epochs, ours[-1].loss_curve_, "k--", label="fastbp")
 ax.set(xlabel="epoch", ylabel="loss (mean cost per sample)", yscale="log")
 legend = ax.legend(frameon=False)
@@ -130,7 +148,8 @@ again = quietly(
     y_train,
 )
 assert all(
-    np.array_equal(a, b) for a, b in zip(again[-1].coefs_, ours[-1].coefs_, strict=True)
+    np.array_equal(a, b)
+    for a, b in zip(again[-1].coefs_, ours[-1].coefs_, strict=True)
 )
 
 # %%
@@ -265,7 +284,10 @@ assert grad.shape == (ours[-1].network_.n_params,)
 # scikit-learn's ``GridSearchCV`` takes our estimators.  :class:`fastbp.neural_network.MLPGridSearchCV` finds the same
 # scores and trains all points and folds side by side.
 
-search = {"hidden_layer_sizes": [(8,), (32,)], "learning_rate_init": [0.001, 0.01]}
+search = {
+    "hidden_layer_sizes": [(8,), (32,)],
+    "learning_rate_init": [0.001, 0.01],
+}
 base = MLPClassifier(max_iter=15, random_state=0)
 X_scaled = StandardScaler().fit_transform(X_train)
 slow = quietly(GridSearchCV(base, search, cv=3), X_scaled, y_train)
@@ -280,16 +302,19 @@ assert fast.best_params_ == slow.best_params_
 # Files
 # -----
 # ``joblib`` and ``pickle`` work as always.  :meth:`fastbp.neural_network.MLPClassifier.save` and :func:`fastbp.load`
-# read and write one file that runs no code and that later versions read too.
+# write and read one file that runs no code and that later versions read too.
 
 with tempfile.TemporaryDirectory() as folder:
     path = Path(folder) / "digits.fastbp"
     early.save(path)
     loaded = bp.load(path)
-assert type(loaded) is MLPClassifier
-assert np.array_equal(
-    loaded.predict(scaler.transform(X_test)), early.predict(scaler.transform(X_test))
-)
+unpickled = pickle.loads(pickle.dumps(early))
+scaled_test = scaler.transform(X_test)
+for copied in (loaded, unpickled):
+    assert type(copied) is MLPClassifier
+    assert np.array_equal(
+        copied.predict(scaled_test), early.predict(scaled_test)
+    )
 
 # %%
 # For ONNX there is ``model.to_onnx(path)``; a whole pipeline is converted by skl2onnx after

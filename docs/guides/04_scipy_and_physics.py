@@ -114,10 +114,14 @@ rng = np.random.default_rng(0)
 x_noisy = np.sort(rng.uniform(-1, 1, (60, 1)), axis=0)
 y_noisy = truth(x_noisy) + 0.1 * rng.standard_normal(x_noisy.shape)
 net = bp.Network([1, 20, 1], activation="tanh", seed=0)
-fitted = net.fit(x_noisy, y_noisy, epochs=500, optimizer=bp.BayesianRegularization())
+fitted = net.fit(
+    x_noisy, y_noisy, epochs=500, optimizer=bp.BayesianRegularization()
+)
 gamma, alpha, beta = fitted.gamma[-1], fitted.alpha[-1], fitted.beta[-1]
 noise = np.sqrt(1 / (2 * beta))
-print(f"of {net.n_params} parameters the data determine {gamma:.1f}; noise {noise:.3f}")
+print(
+    f"of {net.n_params} parameters the data determine {gamma:.1f}; noise {noise:.3f}"
+)
 assert 8 < gamma < 12
 assert abs(noise - 0.1) < 0.02
 
@@ -178,7 +182,9 @@ def seconds(limits):
 
 free = seconds(threadpoolctl.threadpool_limits(None))
 held = seconds(threadpoolctl.threadpool_limits(1, "blas"))
-print(f"{1e3 * free:.0f} ms as it is, {1e3 * held:.0f} ms with one thread of BLAS")
+print(
+    f"{1e3 * free:.0f} ms as it is, {1e3 * held:.0f} ms with one thread of BLAS"
+)
 
 _, grad = net.value_and_grad(x, y)
 with bp.num_threads(1):
@@ -227,7 +233,11 @@ def physics_cost(params):
 with threadpoolctl.threadpool_limits(1, "blas"):
     options = {"maxiter": 600, "maxcor": 20, "ftol": 0, "gtol": 1e-8}
     solved = scipy.optimize.minimize(
-        physics_cost, pendulum.params, jac=True, method="L-BFGS-B", options=options
+        physics_cost,
+        pendulum.params,
+        jac=True,
+        method="L-BFGS-B",
+        options=options,
     )
 pendulum.params = solved.x
 
@@ -259,10 +269,14 @@ assert error < 0.01
 rng = np.random.default_rng(0)
 states = rng.uniform(-2.5, 2.5, (400, 2))
 accelerations = (
-    -np.sin(states[:, :1]) - 0.2 * states[:, 1:] + 0.01 * rng.standard_normal((400, 1))
+    -np.sin(states[:, :1])
+    - 0.2 * states[:, 1:]
+    + 0.01 * rng.standard_normal((400, 1))
 )
 learned = bp.Network([2, 12, 1], activation="tanh", seed=0)
-learned.fit(states, accelerations, epochs=200, optimizer=bp.LevenbergMarquardt())
+learned.fit(
+    states, accelerations, epochs=200, optimizer=bp.LevenbergMarquardt()
+)
 
 
 @numba.njit
@@ -292,11 +306,15 @@ assert off < 0.02
 fig, (left, right) = plt.subplots(1, 2, figsize=(9, 3.5), layout="constrained")
 left.plot(t, exact.y[0], color="0.7", linewidth=5, label="solve_ivp")
 left.plot(t, pendulum.predict(t), "k--", label="network")
-left.set(title="told the equation", xlabel="time (no unit)", ylabel="angle (rad)")
+left.set(
+    title="told the equation", xlabel="time (no unit)", ylabel="angle (rad)"
+)
 left.legend(frameon=False)
 right.plot(times, true_path, color="0.7", linewidth=5, label="true equation")
 right.plot(times, path, "k--", label="learned equation")
-right.set(title="told measurements", xlabel="time (no unit)", ylabel="angle (rad)")
+right.set(
+    title="told measurements", xlabel="time (no unit)", ylabel="angle (rad)"
+)
 legend = right.legend(frameon=False)
 
 # %%
@@ -304,7 +322,9 @@ legend = right.legend(frameon=False)
 # output.  :doc:`/compiled` says what else compiled code may do with a network, learning included, and
 # :ref:`sphx_glr_auto_examples_18_learned_dynamics.py` follows many paths at once.
 
-integral, _ = scipy.integrate.quad(pendulum.compiled().low_level_callable(), 0, 6)
+integral, _ = scipy.integrate.quad(
+    pendulum.compiled().low_level_callable(), 0, 6
+)
 by_sums = scipy.integrate.simpson(
     pendulum.predict(np.linspace(0, 6, 1001)[:, None])[:, 0], dx=0.006
 )

@@ -22,7 +22,11 @@ import matplotlib.pyplot as plt
 import numpy as np
 
 import fastbp as bp
-from fastbp.plotting import ActivationDisplay, ErrorSurfaceDisplay, NetworkDisplay
+from fastbp.plotting import (
+    ActivationDisplay,
+    ErrorSurfaceDisplay,
+    NetworkDisplay,
+)
 
 net = bp.Network(
     [2, 3, 2], activation="sigmoid", output="sigmoid", loss="quadratic", seed=1
@@ -152,7 +156,8 @@ _, grad = net.value_and_grad(X, Y)
 four = np.concatenate([dW1.ravel(), delta1[0], dW2.ravel(), delta2[0]])
 np.testing.assert_allclose(grad, four, rtol=1e-12)
 
-X_both, Y_both = np.array([[0.5, -1.0], [2.0, 0.3]]), np.array([[1.0, 0.0], [0.0, 1.0]])
+X_both = np.array([[0.5, -1.0], [2.0, 0.3]])
+Y_both = np.array([[1.0, 0.0], [0.0, 1.0]])
 _, both = net.value_and_grad(X_both, Y_both)
 _, second = net.value_and_grad(X_both[1:], Y_both[1:])
 np.testing.assert_allclose(both, (grad + second) / 2, rtol=1e-12)
@@ -212,8 +217,11 @@ assert np.allclose(nudged.gradient, grad, atol=1e-7)
 
 def multiplications(sizes):
     """Return those of a forward pass, and of a gradient by backpropagation."""
-    products = [fan_in * fan_out for fan_in, fan_out in itertools.pairwise(sizes)]
-    forward, to_weights, to_errors = sum(products), sum(products), sum(products[1:])
+    products = [
+        fan_in * fan_out for fan_in, fan_out in itertools.pairwise(sizes)
+    ]
+    forward = to_weights = sum(products)
+    to_errors = sum(products[1:])
     return forward, forward + to_weights + to_errors
 
 
@@ -249,7 +257,9 @@ display = ActivationDisplay.from_names(["sigmoid"], limits=(-8, 8), ax=ax)
 
 curves = {}
 for loss in ("quadratic", "cross_entropy"):
-    neuron = bp.Network([1, 1], output="sigmoid", loss=loss, initializer="zeros")
+    neuron = bp.Network(
+        [1, 1], output="sigmoid", loss=loss, initializer="zeros"
+    )
     neuron.params = [2.0, 2.0]  # weight and bias
     (layer,) = neuron.trace([[1.0]], [[0.0]]).layers
     print(f"{loss}: a = {layer.a[0, 0]:.3f}, delta = {layer.delta[0, 0]:.4f}")
@@ -305,7 +315,9 @@ for momentum in (0.0, 0.8):
     cost = valley.loss_value(X_valley, Y_valley)
     print(f"momentum {momentum}: cost {cost:.1e} after 60 steps")
 
-fig, axes = plt.subplots(1, 2, figsize=(9, 4), layout="constrained", sharey=True)
+fig, axes = plt.subplots(
+    1, 2, figsize=(9, 4), layout="constrained", sharey=True
+)
 for ax, (momentum, path) in zip(axes, paths.items(), strict=True):
     limits = (-0.3, 2.3), (-0.3, 2.3)
     display = ErrorSurfaceDisplay.from_network(
