@@ -494,8 +494,8 @@ PROMISES = (
     ),
     Promise(
         "first minute",
-        "`fastbp train` and `fastbp predict` give the numbers of the same pipeline in Python, say what they found out, and "
-        "end with one line for every wrong file, option or table; their models are files without pickle",
+        "`fastbp train` and `fastbp predict` give the numbers of the same pipeline in Python, say what they found out, "
+        "and end with one line for every wrong file, option or table; their models are files without pickle",
         (
             "test_command_line_train.py::test_classes",
             "test_command_line_train.py::test_what_is_left_out_is_said",
@@ -510,8 +510,8 @@ PROMISES = (
     ),
     Promise(
         "first minute",
-        "what the guides claim is asserted when they run, every public name has a page, and no text of a picture covers "
-        "another or is cut off",
+        "what the guides claim is asserted when they run, every public name has a page, and no text of a picture "
+        "covers another or is cut off",
         (
             "test_guides.py::test_a_guide_runs_and_leaves_nothing_behind",
             "test_site.py::test_the_reference_has_every_public_name_once_and_no_other",
@@ -522,8 +522,8 @@ PROMISES = (
     ),
     Promise(
         "first minute",
-        "metrics of each epoch are those of scikit-learn on the outputs, also in a fit that is resumed; files from objects "
-        "and bytes are read like those by name",
+        "metrics of each epoch are those of scikit-learn on the outputs, also in a fit that is resumed; files from "
+        "objects and bytes are read like those by name",
         (
             "test_metrics.py::test_scores_are_those_of_scikit_learns_own_estimator",
             "test_metrics.py::test_a_resumed_fit_has_the_same_metrics",
@@ -535,8 +535,8 @@ PROMISES = (
     ),
     Promise(
         "first minute",
-        "type checkers accept what the documentation shows and find some 130 planted mistakes; what would be published is "
-        "of one version everywhere, and the links of its README lead to what there is",
+        "type checkers accept what the documentation shows and find some 130 planted mistakes; what would be published "
+        "is of one version everywhere, and the links of its README lead to what there is",
         (
             "test_types.py::test_a_type_checker_sees_the_mistakes_and_nothing_else",
             "test_release.py::test_the_published_readme_links_to_what_there_is_at_the_tag",

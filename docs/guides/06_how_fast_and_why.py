@@ -64,14 +64,18 @@ def shortest(work, repeats: int = 5) -> float:
 
 by_hand, stepped, fitted, sgd = network(), network(), network(), bp.SGD(RATE)
 views = [
-    view for pair in zip(by_hand.weights, by_hand.biases, strict=True) for view in pair
+    view
+    for pair in zip(by_hand.weights, by_hand.biases, strict=True)
+    for view in pair
 ]
 
 
 def step_by_step() -> None:
     """The same by a call for each mini-batch."""
     for start in range(0, len(X), BATCH):
-        stepped.step(X[start : start + BATCH], Y[start : start + BATCH], optimizer=sgd)
+        stepped.step(
+            X[start : start + BATCH], Y[start : start + BATCH], optimizer=sgd
+        )
 
 
 def one_call() -> None:
@@ -86,7 +90,9 @@ ways = {
 }
 for name, work in ways.items():
     work()  # loads the kernels
-    print(f"{name:9} {shortest(work) / (len(X) // BATCH) * 1e6:8.2f} us for a step")
+    print(
+        f"{name:9} {shortest(work) / (len(X) // BATCH) * 1e6:8.2f} us for a step"
+    )
 
 # %%
 # All three have taken the same steps:
@@ -134,8 +140,14 @@ with compilations() as compiled:
     began, count = time.perf_counter(), 0
     for activation in ("tanh", "relu", "gelu", "sine"):
         for sizes in ([2, 3, 1], [2, 30, 20, 1], [2, 64, 64, 64, 1]):
-            for optimizer in (bp.SGD(0.01, momentum=0.9), bp.Adam(), bp.RMSprop()):
-                net = bp.Network(sizes, activation=activation, loss="huber", seed=0)
+            for optimizer in (
+                bp.SGD(0.01, momentum=0.9),
+                bp.Adam(),
+                bp.RMSprop(),
+            ):
+                net = bp.Network(
+                    sizes, activation=activation, loss="huber", seed=0
+                )
                 net.fit(X[:100], Y[:100], epochs=1, optimizer=optimizer)
                 count += 1
 print(
@@ -160,7 +172,9 @@ found = [
     for name in ("avx2", "fma", "avx512f", "avx512bw", "neon")
     if features.get(name)
 ]
-print(f"{llvmlite.binding.get_host_cpu_name()}: {', '.join(found) or 'none of them'}")
+print(
+    f"{llvmlite.binding.get_host_cpu_name()}: {', '.join(found) or 'none of them'}"
+)
 
 # %%
 # :doc:`/processors` has the whole table, and how to try the kernels of a lesser processor on the one at hand.
@@ -192,7 +206,9 @@ for n_threads in sorted({1, 2, bp.get_num_threads()}):
     print(
         f"{n_threads} threads: {history.seconds.min() / 8 * 1e3:6.2f} ms for a step of 256-512-512-10"
     )
-print(f"{os.cpu_count()} processors; this process may use {bp.get_num_threads()}")
+print(
+    f"{os.cpu_count()} processors; this process may use {bp.get_num_threads()}"
+)
 assert all(np.array_equal(params, results[1]) for params in results.values())
 
 # %%
@@ -205,13 +221,17 @@ assert all(np.array_equal(params, results[1]) for params in results.values())
 
 def flops_of(sizes, rows: int) -> int:
     """Flops of a step's matrix products."""
-    layers = [2 * rows * fan_in * fan_out for fan_in, fan_out in pairwise(sizes)]
+    layers = [
+        2 * rows * fan_in * fan_out for fan_in, fan_out in pairwise(sizes)
+    ]
     return 3 * sum(layers) - layers[0]
 
 
 def bytes_of(sizes, rows: int) -> int:
     """Bytes that a step in float32 with Adam reads or writes."""
-    n_params = sum((fan_in + 1) * fan_out for fan_in, fan_out in pairwise(sizes))
+    n_params = sum(
+        (fan_in + 1) * fan_out for fan_in, fan_out in pairwise(sizes)
+    )
     return 4 * (10 * n_params + rows * (2 * sizes[0] + 4 * sum(sizes[1:])))
 
 
@@ -242,7 +262,9 @@ def copy_seconds(n_bytes: int) -> float:
 
 def step_seconds(sizes, rows: int) -> float:
     """Seconds of a step in a fit on one thread."""
-    guess = 1e-6 + max(flops_of(sizes, rows) / 5e10, bytes_of(sizes, rows) / 2e10)
+    guess = 1e-6 + max(
+        flops_of(sizes, rows) / 5e10, bytes_of(sizes, rows) / 2e10
+    )
     n_steps = int(np.clip(0.006 / guess, 2, 5000))
     features = rng.standard_normal((n_steps * rows, sizes[0]), dtype=np.float32)
     classes = rng.integers(0, sizes[-1], len(features))
@@ -254,7 +276,9 @@ def step_seconds(sizes, rows: int) -> float:
         dtype="float32",
         seed=0,
     )
-    history = net.fit(features, classes, epochs=6, batch_size=rows, seed=0, n_threads=1)
+    history = net.fit(
+        features, classes, epochs=6, batch_size=rows, seed=0, n_threads=1
+    )
     return history.seconds.min() / n_steps
 
 
@@ -274,7 +298,10 @@ for rows in (1, 64):
         sizes = [width, width, width, 10]
         measured = step_seconds(sizes, rows)
         overhead = measured if width == widths[0] else table[rows, widths[0]][0]
-        bounds = flops_of(sizes, rows) / peak, copy_seconds(bytes_of(sizes, rows))
+        bounds = (
+            flops_of(sizes, rows) / peak,
+            copy_seconds(bytes_of(sizes, rows)),
+        )
         model = max(bounds) + overhead
         table[rows, width] = measured, *bounds, model
         microseconds = " ".join(
@@ -287,17 +314,29 @@ for rows in (1, 64):
 # %%
 # And as a picture:
 
-fig, axes = plt.subplots(1, 2, figsize=(9, 4), sharey=True, layout="constrained")
+fig, axes = plt.subplots(
+    1, 2, figsize=(9, 4), sharey=True, layout="constrained"
+)
 for ax, rows in zip(axes, (1, 64), strict=True):
     measured, by_flops, by_bytes, model = (
         1e6 * np.array([table[rows, width] for width in widths]).T
     )
     ax.loglog(
-        widths, by_flops, ":", color="C1", label="flops at the rate of a large product"
+        widths,
+        by_flops,
+        ":",
+        color="C1",
+        label="flops at the rate of a large product",
     )
-    ax.loglog(widths, by_bytes, "--", color="C2", label="bytes at the rate of a copy")
     ax.loglog(
-        widths, model, "-", color="gray", label="the larger of both, and overhead"
+        widths, by_bytes, "--", color="C2", label="bytes at the rate of a copy"
+    )
+    ax.loglog(
+        widths,
+        model,
+        "-",
+        color="gray",
+        label="the larger of both, and overhead",
     )
     ax.loglog(widths, measured, "o", color="C0", label="measured")
     ax.set(
@@ -308,7 +347,9 @@ axes[0].set(
     ylabel="time of a step (us)",
     ylim=(1e-2, 2e6 * max(max(times) for times in table.values())),
 )
-fig.legend(*axes[0].get_legend_handles_labels(), loc="outside upper center", ncols=2)
+fig.legend(
+    *axes[0].get_legend_handles_labels(), loc="outside upper center", ncols=2
+)
 
 # %%
 # How to read it:

@@ -53,7 +53,9 @@ def twin_cost(params: np.ndarray) -> complex:
         z = a @ W + b
         a = np.tanh(z)
         penalty += 0.01 / 2 * (W * W).sum()
-    z = z - z.real.max(axis=1, keepdims=True)  # so that no exponential overflows
+    z = z - z.real.max(
+        axis=1, keepdims=True
+    )  # so that no exponential overflows
     log_p = z - np.log(np.exp(z).sum(axis=1, keepdims=True))
     return -log_p[np.arange(len(X)), labels].mean() + penalty
 
@@ -68,9 +70,13 @@ assert abs(cost - twin_cost(net.params)) < 1e-14
 
 h = 1e-100
 identity = np.eye(net.n_params)
-exact = np.array([twin_cost(net.params + 1j * h * one).imag / h for one in identity])
+exact = np.array(
+    [twin_cost(net.params + 1j * h * one).imag / h for one in identity]
+)
 error = abs(gradient - exact).max() / abs(exact).max()
-print(f"largest error of backpropagation: {error:.1e} of the largest derivative")
+print(
+    f"largest error of backpropagation: {error:.1e} of the largest derivative"
+)
 assert error < 1e-12
 
 # %%
@@ -122,7 +128,8 @@ orders = {
     "first order": lambda h: (moved(1, h) - moved(0, h)) / h,
     "second order": lambda h: (moved(1, h) - moved(-1, h)) / (2 * h),
     "fourth order": lambda h: (
-        (8 * (moved(1, h) - moved(-1, h)) - (moved(2, h) - moved(-2, h))) / (12 * h)
+        (8 * (moved(1, h) - moved(-1, h)) - (moved(2, h) - moved(-2, h)))
+        / (12 * h)
     ),
     "complex step": lambda h: twin_cost(net.params + 1j * h * move).imag / h,
 }
@@ -138,7 +145,12 @@ for name, derivative in orders.items():
     errors = np.array([abs(derivative(h) / gradient[at] - 1) for h in steps])
     best[name] = errors.min()
     ax.loglog(
-        steps, np.maximum(errors, eps), styles[name] + "-", ms=4, lw=1, label=name
+        steps,
+        np.maximum(errors, eps),
+        styles[name] + "-",
+        ms=4,
+        lw=1,
+        label=name,
     )
 ax.axhline(
     eps,
@@ -161,7 +173,11 @@ assert best["complex step"] < 1e-14 < best["fourth order"] < best["first order"]
 # derivation, and the twin disagrees in the first digits:
 
 forgetful = bp.Network(
-    [3, 8, 6, 4], activation="tanh", output="softmax", loss="cross_entropy", seed=0
+    [3, 8, 6, 4],
+    activation="tanh",
+    output="softmax",
+    loss="cross_entropy",
+    seed=0,
 )
 _, wrong_gradient = forgetful.value_and_grad(X, labels, net.params)
 wrong_by = abs(wrong_gradient - exact).max() / abs(exact).max()
@@ -217,9 +233,15 @@ def digest(params: np.ndarray) -> str:
 def train(n_threads: int) -> bp.Network:
     """Train a network that is large enough for several threads."""
     trained = bp.Network(
-        [64, 128, 10], activation="relu", output="softmax", loss="cross_entropy", seed=1
+        [64, 128, 10],
+        activation="relu",
+        output="softmax",
+        loss="cross_entropy",
+        seed=1,
     )
-    trained.fit(images, digits, epochs=3, batch_size=256, seed=1, n_threads=n_threads)
+    trained.fit(
+        images, digits, epochs=3, batch_size=256, seed=1, n_threads=n_threads
+    )
     return trained
 
 
@@ -247,7 +269,11 @@ assert digest(bp.load(path / "net.safetensors").params) == digest(net.params)
 def fresh() -> bp.Network:
     """Return the network at its beginning."""
     return bp.Network(
-        [3, 8, 4], activation="tanh", output="softmax", loss="cross_entropy", seed=2
+        [3, 8, 4],
+        activation="tanh",
+        output="softmax",
+        loss="cross_entropy",
+        seed=2,
     )
 
 
@@ -280,7 +306,9 @@ second.fit(
     checkpoint=path / "fit.safetensors",
     resume=True,
 )
-print(f"never interrupted {digest(whole.params)}, resumed {digest(second.params)}")
+print(
+    f"never interrupted {digest(whole.params)}, resumed {digest(second.params)}"
+)
 assert digest(first.params) != digest(whole.params) == digest(second.params)
 
 # %%
@@ -308,7 +336,11 @@ for what in (
     b"\x80\x04cos\nsystem\n(S'echo hello'\ntR.",
     b"",
 ):
-    print(textwrap.fill(opened(what), 80, initial_indent="- ", subsequent_indent="  "))
+    print(
+        textwrap.fill(
+            opened(what), 80, initial_indent="- ", subsequent_indent="  "
+        )
+    )
 
 # %%
 # Now 300 times a byte somewhere in the file becomes another. The description holds a checksum of itself and of the

@@ -84,7 +84,8 @@ def run(program: str, **environment: object) -> str:
     paths = str(Path(bp.__file__).parents[1]), os.environ.get("PYTHONPATH", "")
     found = {"PYTHONPATH": os.pathsep.join(paths)}  # the fastbp of this page
     changed = {
-        name: str(value) for name, value in {**lost, **found, **environment}.items()
+        name: str(value)
+        for name, value in {**lost, **found, **environment}.items()
     }
     done = subprocess.run(
         [sys.executable, "-c", program],
@@ -120,7 +121,9 @@ said = run(PROGRAM, FASTBP_CACHE_DIR=image)
 show(said)
 print("compiled:", said.count("Compiling"))
 assert "Compiling" not in said
-assert sorted(path.name for path in (image / "fastbp").glob("*.kernel")) == kernels
+assert (
+    sorted(path.name for path in (image / "fastbp").glob("*.kernel")) == kernels
+)
 
 # %%
 # Nothing was compiled and nothing written. So a ``Dockerfile`` has the variable and one line more:
@@ -160,7 +163,10 @@ is_root = hasattr(os, "geteuid") and os.geteuid() == 0
 print("(root writes all the same)" if is_root else "(and nothing was kept)")
 assert "Compiled kernels" in said
 if os.name == "posix":
-    assert bool(list((image / "fastbp").glob("roots.one_row.run-*.kernel"))) == is_root
+    assert (
+        bool(list((image / "fastbp").glob("roots.one_row.run-*.kernel")))
+        == is_root
+    )
 
 # %%
 # ``log:`` lines come from Python's :mod:`logging`: ``fastbp.kernels.compiler`` says when it compiles,
@@ -320,6 +326,13 @@ except MemoryError as error:
 # * Threads follow the container. ``bp.set_num_threads`` or ``with bp.num_threads(n)`` say otherwise; the bits of
 #   results do not depend on them.
 
-for path in (image, image / "fastbp", shared, shared / "fastbp", own, own / "fastbp"):
+for path in (
+    image,
+    image / "fastbp",
+    shared,
+    shared / "fastbp",
+    own,
+    own / "fastbp",
+):
     path.chmod(0o755)
 folder.cleanup()

@@ -40,7 +40,8 @@ def room_of(module: str, name: str) -> str:
     first = module.split(".")[1:2] or [name]
     return (
         first[0]
-        if (PACKAGE / first[0]).is_dir() or (PACKAGE / f"{first[0]}.py").exists()
+        if (PACKAGE / first[0]).is_dir()
+        or (PACKAGE / f"{first[0]}.py").exists()
         else "__init__"
     )
 
@@ -71,7 +72,9 @@ def floor(room: str) -> int:
     return 1 + max((floor(below) for below in imports[room]), default=-1)
 
 
-assert all(floor(below) < floor(room) for room in lines for below in imports[room])
+assert all(
+    floor(below) < floor(room) for room in lines for below in imports[room]
+)
 for room in sorted(lines, key=floor, reverse=True):
     print(f"{floor(room):2} {room:15} {lines[room]:6} lines")
 
@@ -109,7 +112,11 @@ for room in lines:
             look = {"arrowstyle": "->", "color": "steelblue"}
             look |= {"patchA": boxes[room], "patchB": boxes[below]}
             ax.annotate(
-                "", xy=place[below], xytext=place[room], zorder=2, arrowprops=look
+                "",
+                xy=place[below],
+                xytext=place[room],
+                zorder=2,
+                arrowprops=look,
             )
 ax.set(yticks=range(len(floors)), ylabel="floor", xticks=[])
 ax.set(xlim=(-5, 5), ylim=(-0.6, len(floors) - 0.4))
@@ -140,7 +147,9 @@ X, Y = rng.normal(size=(100, 3)), rng.normal(size=(100, 2))
 net = bp.Network(
     [3, 5, 2], activation=[[("tanh", 4), ("relu", 1)]], loss="huber", seed=0
 )
-assert all(np.shares_memory(net.params, view) for view in [*net.weights, *net.biases])
+assert all(
+    np.shares_memory(net.params, view) for view in [*net.weights, *net.biases]
+)
 assert np.array_equal(net.params[:15].reshape(3, 5), net.weights[0])
 assert np.array_equal(net.params[15:20], net.biases[0])
 
@@ -164,8 +173,15 @@ def watch(frame, event, _) -> None:
             f"{name.removeprefix('fastbp.')}.{frame.f_code.co_qualname}",
         )
         is_known = any(call == known for _, known in seen)
-        is_small = any(part in call for part in ("__", "<", "Definition.", "Model."))
-        if room in ROOMS and stack[-1:] != [room] and not is_small and not is_known:
+        is_small = any(
+            part in call for part in ("__", "<", "Definition.", "Model.")
+        )
+        if (
+            room in ROOMS
+            and stack[-1:] != [room]
+            and not is_small
+            and not is_known
+        ):
             seen.append((len(stack), call))
         stack.append(room)
     elif event == "return" and stack:
@@ -217,14 +233,27 @@ columns = {
     for name, place in vars(in_layer).items()
     if isinstance(place, int) and name != "LAYER_COLUMNS"
 }
-print(f"{'layer':14}" + "".join(f"{i:8}" for i in range(len(frame.workspace.layers))))
+print(
+    f"{'layer':14}"
+    + "".join(f"{i:8}" for i in range(len(frame.workspace.layers)))
+)
 for name, place in columns.items():
     print(
         f"{name:14}"
         + "".join(f"{value:8}" for value in frame.workspace.layers[:, place])
     )
-assert frame.workspace.layers[0, in_layer.Z] == frame.workspace.layers[0, in_layer.A]
-for name in ("N_LAYERS", "BLOCK_ROWS", "MODE", "N_PIECES", "N_PARAMS", "SLOT_SIZE"):
+assert (
+    frame.workspace.layers[0, in_layer.Z]
+    == frame.workspace.layers[0, in_layer.A]
+)
+for name in (
+    "N_LAYERS",
+    "BLOCK_ROWS",
+    "MODE",
+    "N_PIECES",
+    "N_PARAMS",
+    "SLOT_SIZE",
+):
     print(f"plan {name:11} {frame.workspace.plan[getattr(in_plan, name)]:8}")
 
 # %%
@@ -238,7 +267,9 @@ rows, targets, _ = checked_data(net, X, Y, None)
 frame.set_data(rows, targets)
 cost, gradient = frame.value_and_grad(net.params)
 print(
-    "task", entry.VALUE_AND_GRAD, "of run" + str(inspect.signature(entry.run.py_func))
+    "task",
+    entry.VALUE_AND_GRAD,
+    "of run" + str(inspect.signature(entry.run.py_func)),
 )
 print(f"cost {cost:.6f}, gradient of {gradient.size} numbers")
 expected_cost, expected_gradient = net.value_and_grad(X, Y)
@@ -283,7 +314,11 @@ print("numbers", cost, *gradient)
 """
 done = subprocess.run(
     [sys.executable, "-c", PROGRAM],
-    env={**os.environ, "NUMBA_DISABLE_JIT": "1", "PYTHONPATH": str(PACKAGE.parent)},
+    env={
+        **os.environ,
+        "NUMBA_DISABLE_JIT": "1",
+        "PYTHONPATH": str(PACKAGE.parent),
+    },
     capture_output=True,
     text=True,
     check=False,
@@ -328,8 +363,13 @@ for sizes, batch in (
     ([784, 512, 512, 10], 128),
 ):
     mode, n_pieces = gradient_pieces(sizes, batch)
-    network, most = "-".join(map(str, sizes)), most_pieces(sizes, mode, n_pieces)
-    print(f"{network:>15}, {batch:6} rows: at most {most:2} pieces, {modes[mode]}")
+    network, most = (
+        "-".join(map(str, sizes)),
+        most_pieces(sizes, mode, n_pieces),
+    )
+    print(
+        f"{network:>15}, {batch:6} rows: at most {most:2} pieces, {modes[mode]}"
+    )
 
 # %%
 # Threads take pieces by tickets, and who comes late finds none left. Each piece writes to a place of its own, and the
@@ -343,7 +383,11 @@ for _ in range(20):
         places[piece] = parts[piece].sum()
     sums.add(float(np.add.accumulate(places)[-1]))
 in_order_of_arrival = {
-    float(np.add.accumulate([parts[piece].sum() for piece in rng.permutation(16)])[-1])
+    float(
+        np.add.accumulate(
+            [parts[piece].sum() for piece in rng.permutation(16)]
+        )[-1]
+    )
     for _ in range(20)
 }
 print(
