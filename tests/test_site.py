@@ -8,9 +8,11 @@ import contextlib
 import functools
 import http.server
 import importlib
+import json
 import os
 import re
 import shutil
+import subprocess
 import sys
 import threading
 import zlib
@@ -239,6 +241,27 @@ def test_an_example_has_its_picture_links_and_notebook(browser):
         assert notebooks
         browser.get(f"{address}/api/generated/fastbp.WeightHistory.html")
         assert browser.find_elements(By.CSS_SELECTOR, 'article a[href*="auto_examples/05_half_moons.html"]')
+
+
+@built
+@pytest.mark.parametrize("page", ["auto_examples/01_two_neurons", "auto_guides/05_textbook"])
+def test_a_notebook_runs(page, tmp_path):
+    """Its cells one after the other, as in a notebook: without a file, and with arguments of another program."""
+    [path] = Path(SITE).rglob(f"_downloads/*/{Path(page).name}.ipynb")
+    cells = json.loads(path.read_text(encoding="utf-8"))["cells"]
+    code = "\n".join("".join(cell["source"]) for cell in cells if cell["cell_type"] == "code")
+    code = code.replace("%matplotlib inline", "import matplotlib; matplotlib.use('agg')")
+    found = subprocess.run(
+        [sys.executable, "-c", code, "-f", "kernel.json"],
+        cwd=tmp_path, capture_output=True, text=True, timeout=300, env=os.environ | {"PYTHONPATH": str(ROOT)},
+    )  # fmt: skip
+    assert found.returncode == 0, found.stderr
+    if "examples" in page:
+        assert {picture.name for picture in tmp_path.glob("pictures/*.png")} == {
+            "01_two_neurons.png",
+            "01_many_steps.png",
+        }
+        assert found.stdout.count("IPython.core.display.Image object") == 2
 
 
 @built
