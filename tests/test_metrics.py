@@ -564,6 +564,8 @@ def test_a_metric_that_raises():
     )
     with pytest.raises(RuntimeError, match=r"it raised OverflowError: int too large to convert to float\. The network"):
         net.fit(X, LABELS, 5, seed=0, metrics={"bad": lambda Y, outputs: 10**400})
+    with pytest.raises(RuntimeError, match=r"must return a number; it raised StopError\. The network"):
+        net.fit(X, LABELS, 5, seed=0, metrics={"bad": lambda Y, outputs: stop_after(0)(net, "")})
     with pytest.raises(RuntimeError, match=r"it raised ValueError: sort array is read-only\. The network"):
         net.fit(X, LABELS, 5, seed=0, metrics={"bad": lambda Y, outputs: outputs.sort()})
     with pytest.raises(RuntimeError, match="it raised RuntimeError: "):

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from fastbp.engine.rows import Data
 from fastbp.model.model import Model, passes_of
-from fastbp.storage.atomic import printable
+from fastbp.storage.atomic import words_of
 from fastbp.system.memory import read_only
 from fastbp.training.history import History
 
@@ -193,9 +193,8 @@ class Metrics:
                 return float(number)
         except Exception as error:
             raise RuntimeError(
-                f"`metrics[{metric.name!r}]` must return a number; it raised {type(error).__name__}: "
-                f"{printable(str(error)).rstrip('.')}. {_cure(metric)}The network has the parameters after the epoch "
-                "at hand, which is not recorded."
+                f"`metrics[{metric.name!r}]` must return a number; it raised {words_of(error)}. {_cure(metric)}The "
+                "network has the parameters after the epoch at hand, which is not recorded."
             ) from error
         came = f"an array of shape {found.shape}" if isinstance(found, np.ndarray) else type(found).__name__
         raise TypeError(
