@@ -240,6 +240,19 @@ def test_a_scorer_of_ones_own_gets_an_estimator_and_the_rows():
         rows[0] = 0
 
 
+def test_scorers_that_can_do_without_targets_are_scorers():
+    """As those of scikit-learn that call `score`; a function of targets and outputs may take more, too."""
+    metrics = {
+        "own": lambda model, X, y=None: (model.predict(X) == y).mean(),
+        "any": lambda estimator, *arguments, **keywords: estimator.score(*arguments, **keywords),
+        "score": sk.check_scoring(MLPClassifier()),
+        "function": lambda Y_true, Y_pred, places=1: (Y_pred.argmax(places) == Y_true).mean(),
+        "odd": lambda Y, X: (X.argmax(1) == Y).mean(),
+    }
+    found, outputs = fitted(softmax(), LABELS, metrics)
+    assert set(found.values()) == {(outputs.argmax(1) == LABELS[45:]).mean()}
+
+
 def test_sparse_rows():
     sparse = scipy.sparse.csr_array(np.where(X > 0.5, X, 0))
     seen = []
@@ -345,6 +358,19 @@ def test_a_metric_that_is_nan_is_no_improvement():
     assert history.best_epoch is None
 
 
+@pytest.mark.parametrize(
+    "rule",
+    [bp.EarlyStopping(patience=np.int64(3)), bp.EarlyStopping(min_delta=np.float32(0.5)),
+     bp.EarlyStopping(restore_best=np.True_)],
+    ids=["int", "float", "bool"],
+)  # fmt: skip
+def test_numbers_of_numpy_go_into_checkpoints(rule, tmp_path):
+    arguments = {"seed": 0, "validation_data": (X, LABELS), "early_stopping": rule, "checkpoint": tmp_path / "c"}
+    softmax().fit(X, LABELS, 2, **arguments)
+    assert len(softmax().fit(X, LABELS, 3, **arguments, resume=True)) == 3
+    assert [type(value) for value in vars(rule).values()] == [int, float, bool, str, type(None)]
+
+
 # ---- The record ------------------------------------------------------------------------------------------------------
 
 
@@ -361,6 +387,32 @@ def test_the_record_names_them():
     old = bp.History()
     old.__setstate__(state)  # a pickle of an earlier release
     assert (old.metrics, old.monitor, old.best_epoch) == ({}, "val_loss", history.best_epoch)
+
+
+@pytest.mark.parametrize("optimizer", [bp.Adam(), bp.LBFGS()], ids=["Adam", "LBFGS"])
+def test_the_record_names_them_before_the_first_epoch(optimizer, tmp_path):
+    def broken_at_first(Y_true, Y_pred):
+        if not seen:
+            seen.append(None)
+            raise StopError
+        return 0.5
+
+    for validation in ({}, {"validation_data": (X, LABELS)}):
+        arguments = validation | {"optimizer": optimizer, "seed": 0, "checkpoint": tmp_path / "c"}
+        arguments["metrics"] = {"a": broken_at_first, "b": "accuracy", "c": "accuracy"}
+        names, seen, net = ["val_a", "val_b", "val_c"] if validation else ["a", "b", "c"], [], softmax()
+        history = net.fit(X, LABELS, 0, **arguments)
+        with pytest.raises(RuntimeError):
+            net.fit(X, LABELS, 3, **arguments)
+        for each in (history, net.history, pickle.loads(pickle.dumps(history))):
+            assert list(each.metrics) == names
+            assert [getattr(each, name).shape for name in names] == [(0,)] * 3
+            assert "epochs, stopped by" in repr(each)
+            assert "0 epochs" in each._repr_html_()
+            assert each.as_dict()[names[0]].size == 0
+        history = softmax().fit(X, LABELS, 3, **arguments, resume=True)
+        assert list(history.metrics) == names
+        assert history.metrics[names[0]].tolist() == [0.5] * 3
 
 
 def test_the_picture_says_what_is_best():
@@ -492,6 +544,9 @@ WRONG = [
      "`metrics` must have names of their own, and 'loss' is what every History has anyway. Use another name."),
     ({"plot": "accuracy"}, ValueError,
      "`metrics` must have names of their own, and 'plot' is what every History has anyway. Use another name."),
+    ({"_a": "accuracy"}, ValueError,
+     "`metrics` must have names without an underscore before them, because each is an attribute of the History; got "
+     "'_a'."),
     ({"a": "acc"}, ValueError,
      f"{RULE} scikit-learn has no scorer 'acc'. sklearn.metrics.get_scorer_names() lists them."),
     ({"a": 3}, TypeError, f"{RULE} got int."),
@@ -516,6 +571,7 @@ def test_a_name_that_only_validation_data_make_one_of_the_historys():
         lambda: softmax().fit(X, LABELS, 1, validation_data=(X, LABELS), metrics={"loss": "accuracy"}), ValueError,
         "`metrics` must have names of their own, and 'val_loss' is what every History has anyway. Use another name.",
     )  # fmt: skip
+    assert "val__a" in softmax().fit(X, LABELS, 1, validation_data=(X, LABELS), metrics={"_a": "accuracy"}).metrics
     assert "val_plot" in softmax().fit(X, LABELS, 1, validation_data=(X, LABELS), metrics={"plot": "accuracy"}).metrics
 
 

@@ -27,7 +27,7 @@ from fastbp.training.checkpoint import Checkpoints, Record, describe_data
 from fastbp.training.early_stopping import Best
 from fastbp.training.epochs import Epochs
 from fastbp.training.frames import Frames
-from fastbp.training.history import VAL_LOSS, Callback, History, last_losses, watch
+from fastbp.training.history import VAL_LOSS, Callback, History, last_losses, measure, watch
 from fastbp.training.metrics import Metrics
 from fastbp.training.optimizers import Optimizer
 from fastbp.training.plan import Plan, batch_rows_for
@@ -99,6 +99,7 @@ def train_epochs(
         saved.restore(epochs, record)
     if stopping is not None:
         watch(record.history, stopping.monitor, more_is_better=stopping.more_is_better)
+    measure(record.history, (metric.column for metric in plan.measured))
     net.feature_names = names
     run = _Run(net, epochs, plan, validation_cost, metrics, record, ends_as)
     return run.train(Checkpoints(plan.checkpoint, plan.checkpoint_every, description, epochs, record))
