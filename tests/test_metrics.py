@@ -1,7 +1,9 @@
 """Metrics of a fit, each compared with scikit-learn's on predictions that are made after the fit."""
 
+import itertools
 import pickle
 import re
+import sys
 
 import numba
 import numpy as np
@@ -484,6 +486,58 @@ def test_an_epoch_whose_metric_fails_is_recorded_when_it_is_resumed(tmp_path):
     assert same_bits(net.params, expected.params)
     assert same_bits(history.loss, expected_history.loss)
     assert same_bits(history.mean, expected_history.mean)
+
+
+def interrupted_at(line, call):
+    """Call with Ctrl-C pressed before one of the lines that record an epoch; whether there are so many."""
+    left = itertools.count(line, -1)
+
+    def at_line(frame, event, argument):
+        if event == "line" and next(left) == 0:
+            raise KeyboardInterrupt
+        return at_line
+
+    def at_call(frame, event, argument):
+        return at_line if frame.f_code.co_name in ("_epoch", "append", "end_one", "end_epoch") else None
+
+    before = sys.gettrace()
+    sys.settrace(at_call)
+    try:
+        call()
+    except KeyboardInterrupt:
+        return True
+    finally:
+        sys.settrace(before)
+    return False
+
+
+@pytest.mark.parametrize(
+    "optimizer", [bp.Adam(0.1), bp.LBFGS(), bp.LevenbergMarquardt()], ids=lambda rule: repr(rule)[:4]
+)
+def test_ctrl_c_where_an_epoch_is_recorded(optimizer, tmp_path):
+    """The record is whole, and so is the checkpoint."""
+    arguments = {
+        "epochs": 4, "seed": 0, "optimizer": optimizer, "metrics": {"r2": "r2"},
+        "early_stopping": bp.EarlyStopping(patience=1, monitor="val_r2", mode="min"),
+        "validation_data": (X[45:], NUMBERS[45:]),
+    }  # fmt: skip
+    expected = identity(2)
+    columns = expected.fit(X[:45], NUMBERS[:45], **arguments).as_dict()
+    assert expected.history.stopped_by == "early_stopping"
+    arguments["checkpoint"] = tmp_path / "c"
+    for line in itertools.count():
+        net, twin = identity(2), identity(2)
+        (tmp_path / "c").unlink(missing_ok=True)
+        if not interrupted_at(line, lambda net=net: net.fit(X[:45], NUMBERS[:45], **arguments)):
+            break
+        lengths = {len(values) for values in net.history.as_dict().values()}
+        assert lengths == {len(net.history)}
+        history = twin.fit(X[:45], NUMBERS[:45], **arguments, resume=True)
+        assert same_bits(twin.params, expected.params)
+        assert history.stopped_by == "early_stopping"
+        for name in columns.keys() - {"seconds"}:
+            assert same_bits(history.as_dict()[name], columns[name])
+    assert line > 20
 
 
 @pytest.mark.parametrize("optimizer", [bp.LBFGS(), bp.LevenbergMarquardt()], ids=["LBFGS", "LM"])

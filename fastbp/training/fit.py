@@ -39,6 +39,8 @@ from fastbp.training.whole_batch import Iterations, WholeBatchOptimizer
 from fastbp.validation.arrays import column_names, require_columns
 from fastbp.validation.matrix_like import MatrixLike
 
+_MOST_TRIES = 100  # to record an epoch, in a storm of signals
+
 
 def fit(net: TrainedModel, X: MatrixLike, data: Any, plan: Plan) -> History:
     """Train a network; see `fastbp.Network.fit`.
@@ -243,9 +245,19 @@ class _Run:
         if record.best is not None:
             watched = val_loss if record.best.monitor == VAL_LOSS else metrics[record.best.monitor]
             exhausted = watched is not None and record.best.should_stop(watched)
-        history.append(epoch.loss, epoch.learning_rate, time.perf_counter() - began, val_loss, epoch.columns, metrics)
-        epochs.end_one()
-        record.stopped_by = epochs.stopped_by or (self.ends_as if exhausted else None)
+        ends_as = epochs.stopped_by or (self.ends_as if exhausted else None)
+        seconds, number = time.perf_counter() - began, len(history)
+        raised: BaseException | None = None
+        for _ in range(_MOST_TRIES):  # the handler of a signal, such as Ctrl-C's, may raise an exception anywhere here
+            try:
+                history.append(epoch.loss, epoch.learning_rate, seconds, val_loss, epoch.columns, metrics, number)
+                epochs.end_one()
+                record.stopped_by = ends_as
+                break
+            except BaseException as error:
+                raised = raised or error
+        if raised is not None:
+            raise raised
 
 
 def _asks_to_stop(callbacks: Sequence[Callback], net: TrainedModel, history: History) -> bool:

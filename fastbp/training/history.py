@@ -223,13 +223,17 @@ class History(_Columns):
         val_loss: float | None,
         columns: Mapping[str, float] = MappingProxyType({}),
         metrics: Mapping[str, float] = MappingProxyType({}),
+        epoch: int | None = None,
     ) -> None:
-        """Record one epoch."""
+        """Record one epoch, the next or that of this number; once more, it records what is missing of it."""
+        n = len(self) if epoch is None else epoch
         for name, value in metrics.items():
-            self._metrics.setdefault(name, []).append(value)
-        self.extend([loss], [learning_rate], [seconds], {name: [value] for name, value in columns.items()})
+            self._metrics.setdefault(name, [])[n:] = [value]
+        for name, value in columns.items():
+            self._columns.setdefault(name, [])[n:] = [value]
         if val_loss is not None:
-            self._val_loss.append(val_loss)
+            self._val_loss[n:] = [val_loss]
+        self._learning_rate[n:], self._seconds[n:], self._loss[n:] = [learning_rate], [seconds], [loss]
 
     def extend(
         self,
