@@ -173,6 +173,40 @@ def test_what_cannot_be_saved(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.parametrize(
+    ("parameters", "error", "message"),
+    [
+        ({"activation": "tanh"}, ValueError,
+         "The parameters of an estimator must be those that its network was made of for it to be saved; since then "
+         "they have changed, and the activations with them. Undo that with set_params(), or fit it again."),
+        ({"max_iter": -1}, ValueError,
+         "The 'max_iter' parameter of MLPRegressor must be an int in the range [1, inf). Got -1 instead."),
+        ({"n_threads": True}, TypeError, "`n_threads` must be an integer of at least 1; got True."),
+    ],
+    ids=["network", "range", "threads"],
+)  # fmt: skip
+def test_parameters_that_no_file_may_have_are_refused_where_they_are_saved(parameters, error, message, tmp_path):
+    model = MLPRegressor(hidden_layer_sizes=(3,), solver="lbfgs", random_state=0).fit(X, X[:, 0])
+    model.set_params(**parameters)
+    with pytest.raises(error) as caught:
+        model.save(tmp_path / "model")
+    assert str(caught.value) == message
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("dtype", ["datetime64[ns]", "datetime64[D]", "timedelta64[s]"])
+def test_labels_that_cannot_be_saved(dtype, tmp_path):
+    labels = np.array([0, 1], dtype)[(X[:, 0] > 0).astype(int)]
+    model = MLPClassifier(hidden_layer_sizes=(3,), solver="lbfgs", random_state=0).fit(X, labels)
+    with pytest.raises(TypeError) as caught:
+        model.save(tmp_path / "model")
+    assert str(caught.value) == (
+        "`classes_` must be a plain value for the estimator to be saved, since a file holds no code; got an array of "
+        f"{dtype}. Fit it with other labels."
+    )
+    assert list(tmp_path.iterdir()) == []
+
+
 class Falling(bp.Schedule):
     """A schedule of one's own."""
 

@@ -336,7 +336,29 @@ def test_files_with_names_that_cannot_be(names):
     assert caught.value.reason == "its `feature_names` must be 3 names, one for each input."
 
 
-@pytest.mark.parametrize("names", [("a", "b"), ("a", "b", 3)])
+@pytest.mark.parametrize("form", [list, np.array])
+def test_names_that_a_user_sets(form, tmp_path):
+    """In any sequence; they are compared and saved as those of a fit."""
+    path, net = tmp_path / "c", bp.Network([3, 4, 1], "tanh", seed=0)
+    net.fit(pandas_frame(), FLOATS, epochs=1, seed=0, checkpoint=path)
+    other = bp.Network([3, 4, 1], "tanh", seed=0)
+    other.feature_names = form(["a", "b", "c"])
+    other.predict(pandas_frame())
+    other.fit(VALUES, FLOATS, epochs=1, seed=0, checkpoint=path, resume=True)
+    assert same_bits(other.params, net.params)
+    with pytest.raises(ValueError, match="column 1 is 'c' and was 'b'"):
+        other.predict(pandas_frame()[["a", "c", "b"]])
+    assert bp.load(saved(other)).feature_names == ("a", "b", "c")
+
+
+def test_names_that_come_twice_are_counted():
+    net = bp.Network([3, 1], seed=0)
+    net.fit(pandas.DataFrame(VALUES, columns=["a", "a", "b"]), FLOATS, epochs=1)
+    with pytest.raises(ValueError, match="missing: 'a'; unknown: 'b'"):
+        net.predict(pandas.DataFrame(VALUES, columns=["a", "b", "b"]))
+
+
+@pytest.mark.parametrize("names", [("a", "b"), ("a", "b", 3), 3])
 def test_names_that_no_file_can_have(names):
     net = of_frame()
     net.feature_names = names

@@ -1,7 +1,9 @@
 """Metrics of a fit, each compared with scikit-learn's on predictions that are made after the fit."""
 
+import itertools
 import pickle
 import re
+import sys
 
 import numba
 import numpy as np
@@ -240,6 +242,19 @@ def test_a_scorer_of_ones_own_gets_an_estimator_and_the_rows():
         rows[0] = 0
 
 
+def test_scorers_that_can_do_without_targets_are_scorers():
+    """As those of scikit-learn that call `score`; a function of targets and outputs may take more, too."""
+    metrics = {
+        "own": lambda model, X, y=None: (model.predict(X) == y).mean(),
+        "any": lambda estimator, *arguments, **keywords: estimator.score(*arguments, **keywords),
+        "score": sk.check_scoring(MLPClassifier()),
+        "function": lambda Y_true, Y_pred, places=1: (Y_pred.argmax(places) == Y_true).mean(),
+        "odd": lambda Y, X: (X.argmax(1) == Y).mean(),
+    }
+    found, outputs = fitted(softmax(), LABELS, metrics)
+    assert set(found.values()) == {(outputs.argmax(1) == LABELS[45:]).mean()}
+
+
 def test_sparse_rows():
     sparse = scipy.sparse.csr_array(np.where(X > 0.5, X, 0))
     seen = []
@@ -345,6 +360,19 @@ def test_a_metric_that_is_nan_is_no_improvement():
     assert history.best_epoch is None
 
 
+@pytest.mark.parametrize(
+    "rule",
+    [bp.EarlyStopping(patience=np.int64(3)), bp.EarlyStopping(min_delta=np.float32(0.5)),
+     bp.EarlyStopping(restore_best=np.True_)],
+    ids=["int", "float", "bool"],
+)  # fmt: skip
+def test_numbers_of_numpy_go_into_checkpoints(rule, tmp_path):
+    arguments = {"seed": 0, "validation_data": (X, LABELS), "early_stopping": rule, "checkpoint": tmp_path / "c"}
+    softmax().fit(X, LABELS, 2, **arguments)
+    assert len(softmax().fit(X, LABELS, 3, **arguments, resume=True)) == 3
+    assert [type(value) for value in vars(rule).values()] == [int, float, bool, str, type(None)]
+
+
 # ---- The record ------------------------------------------------------------------------------------------------------
 
 
@@ -361,6 +389,32 @@ def test_the_record_names_them():
     old = bp.History()
     old.__setstate__(state)  # a pickle of an earlier release
     assert (old.metrics, old.monitor, old.best_epoch) == ({}, "val_loss", history.best_epoch)
+
+
+@pytest.mark.parametrize("optimizer", [bp.Adam(), bp.LBFGS()], ids=["Adam", "LBFGS"])
+def test_the_record_names_them_before_the_first_epoch(optimizer, tmp_path):
+    def broken_at_first(Y_true, Y_pred):
+        if not seen:
+            seen.append(None)
+            raise StopError
+        return 0.5
+
+    for validation in ({}, {"validation_data": (X, LABELS)}):
+        arguments = validation | {"optimizer": optimizer, "seed": 0, "checkpoint": tmp_path / "c"}
+        arguments["metrics"] = {"a": broken_at_first, "b": "accuracy", "c": "accuracy"}
+        names, seen, net = ["val_a", "val_b", "val_c"] if validation else ["a", "b", "c"], [], softmax()
+        history = net.fit(X, LABELS, 0, **arguments)
+        with pytest.raises(RuntimeError):
+            net.fit(X, LABELS, 3, **arguments)
+        for each in (history, net.history, pickle.loads(pickle.dumps(history))):
+            assert list(each.metrics) == names
+            assert [getattr(each, name).shape for name in names] == [(0,)] * 3
+            assert "epochs, stopped by" in repr(each)
+            assert "0 epochs" in each._repr_html_()
+            assert each.as_dict()[names[0]].size == 0
+        history = softmax().fit(X, LABELS, 3, **arguments, resume=True)
+        assert list(history.metrics) == names
+        assert history.metrics[names[0]].tolist() == [0.5] * 3
 
 
 def test_the_picture_says_what_is_best():
@@ -434,6 +488,58 @@ def test_an_epoch_whose_metric_fails_is_recorded_when_it_is_resumed(tmp_path):
     assert same_bits(history.mean, expected_history.mean)
 
 
+def interrupted_at(line, call):
+    """Call with Ctrl-C pressed before one of the lines that record an epoch; whether there are so many."""
+    left = itertools.count(line, -1)
+
+    def at_line(frame, event, argument):
+        if event == "line" and next(left) == 0:
+            raise KeyboardInterrupt
+        return at_line
+
+    def at_call(frame, event, argument):
+        return at_line if frame.f_code.co_name in ("_epoch", "append", "end_one", "end_epoch") else None
+
+    before = sys.gettrace()
+    sys.settrace(at_call)
+    try:
+        call()
+    except KeyboardInterrupt:
+        return True
+    finally:
+        sys.settrace(before)
+    return False
+
+
+@pytest.mark.parametrize(
+    "optimizer", [bp.Adam(0.1), bp.LBFGS(), bp.LevenbergMarquardt()], ids=lambda rule: repr(rule)[:4]
+)
+def test_ctrl_c_where_an_epoch_is_recorded(optimizer, tmp_path):
+    """The record is whole, and so is the checkpoint."""
+    arguments = {
+        "epochs": 4, "seed": 0, "optimizer": optimizer, "metrics": {"r2": "r2"},
+        "early_stopping": bp.EarlyStopping(patience=1, monitor="val_r2", mode="min"),
+        "validation_data": (X[45:], NUMBERS[45:]),
+    }  # fmt: skip
+    expected = identity(2)
+    columns = expected.fit(X[:45], NUMBERS[:45], **arguments).as_dict()
+    assert expected.history.stopped_by == "early_stopping"
+    arguments["checkpoint"] = tmp_path / "c"
+    for line in itertools.count():
+        net, twin = identity(2), identity(2)
+        (tmp_path / "c").unlink(missing_ok=True)
+        if not interrupted_at(line, lambda net=net: net.fit(X[:45], NUMBERS[:45], **arguments)):
+            break
+        lengths = {len(values) for values in net.history.as_dict().values()}
+        assert lengths == {len(net.history)}
+        history = twin.fit(X[:45], NUMBERS[:45], **arguments, resume=True)
+        assert same_bits(twin.params, expected.params)
+        assert history.stopped_by == "early_stopping"
+        for name in columns.keys() - {"seconds"}:
+            assert same_bits(history.as_dict()[name], columns[name])
+    assert line > 20
+
+
 @pytest.mark.parametrize("optimizer", [bp.LBFGS(), bp.LevenbergMarquardt()], ids=["LBFGS", "LM"])
 def test_whole_batches_have_metrics_and_columns(optimizer, tmp_path):
     arguments = {"optimizer": optimizer, "metrics": {"r2": "r2"}, "checkpoint": tmp_path / "c"}
@@ -492,6 +598,9 @@ WRONG = [
      "`metrics` must have names of their own, and 'loss' is what every History has anyway. Use another name."),
     ({"plot": "accuracy"}, ValueError,
      "`metrics` must have names of their own, and 'plot' is what every History has anyway. Use another name."),
+    ({"_a": "accuracy"}, ValueError,
+     "`metrics` must have names without an underscore before them, because each is an attribute of the History; got "
+     "'_a'."),
     ({"a": "acc"}, ValueError,
      f"{RULE} scikit-learn has no scorer 'acc'. sklearn.metrics.get_scorer_names() lists them."),
     ({"a": 3}, TypeError, f"{RULE} got int."),
@@ -516,6 +625,7 @@ def test_a_name_that_only_validation_data_make_one_of_the_historys():
         lambda: softmax().fit(X, LABELS, 1, validation_data=(X, LABELS), metrics={"loss": "accuracy"}), ValueError,
         "`metrics` must have names of their own, and 'val_loss' is what every History has anyway. Use another name.",
     )  # fmt: skip
+    assert "val__a" in softmax().fit(X, LABELS, 1, validation_data=(X, LABELS), metrics={"_a": "accuracy"}).metrics
     assert "val_plot" in softmax().fit(X, LABELS, 1, validation_data=(X, LABELS), metrics={"plot": "accuracy"}).metrics
 
 
@@ -564,6 +674,8 @@ def test_a_metric_that_raises():
     )
     with pytest.raises(RuntimeError, match=r"it raised OverflowError: int too large to convert to float\. The network"):
         net.fit(X, LABELS, 5, seed=0, metrics={"bad": lambda Y, outputs: 10**400})
+    with pytest.raises(RuntimeError, match=r"must return a number; it raised StopError\. The network"):
+        net.fit(X, LABELS, 5, seed=0, metrics={"bad": lambda Y, outputs: stop_after(0)(net, "")})
     with pytest.raises(RuntimeError, match=r"it raised ValueError: sort array is read-only\. The network"):
         net.fit(X, LABELS, 5, seed=0, metrics={"bad": lambda Y, outputs: outputs.sort()})
     with pytest.raises(RuntimeError, match="it raised RuntimeError: "):

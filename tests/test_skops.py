@@ -1,5 +1,6 @@
 """Estimators and networks in files of skops, which ask the reader to trust each class that skops does not know."""
 
+import copy
 import pickle
 
 import numba
@@ -148,6 +149,26 @@ def test_pickles_of_before_have_the_optimizer_as_an_object():
     old.__setstate__(net.__getstate__() | {"_dtype": np.dtype(np.float32)})
     assert same_bits(old.params, net.params)
     assert old.dtype == np.float32
+
+
+@pytest.mark.parametrize("copied", [copy.copy, copy.deepcopy, lambda model: pickle.loads(pickle.dumps(model))])
+@pytest.mark.parametrize("name", ["classifier", "regressor", "several labels"])
+def test_a_parameter_that_was_set_since_the_fit_is_none_of_a_copys_network(name, copied):
+    """Which predicts as the original, whose network is the one that was fitted."""
+    model, _, y = fitted(name)
+    model = copy.deepcopy(model)  # the original is other tests'
+    expected = model.predict(X)
+    for activation in ("sine", ["exp", "exp"], "no activation"):
+        model.set_params(activation=activation, dropout=0.5)
+        twin = copied(model)
+        assert twin.activation == activation
+        assert "_settings" not in vars(twin)
+        assert same_bits(model.predict(X), expected)
+        assert same_bits(twin.predict(X), expected)
+        assert same_bits(copied(twin).predict(X), expected)
+    for each in (model, twin):
+        each.set_params(activation="tanh", dropout=0.0, random_state=0).fit(X, y)
+    assert same_bits(model.network_.params, twin.network_.params)
 
 
 def test_a_function_of_ones_own_is_refused():

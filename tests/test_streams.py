@@ -126,6 +126,28 @@ class Silent(io.BytesIO):
         super().write(part)
 
 
+class InNumpy(Sink):
+    """Its numbers are NumPy's."""
+
+    def write(self, part):
+        return np.int64(super().write(part))
+
+
+class Views(Drip):
+    """What it gives are views of larger items, or with gaps."""
+
+    def read(self, n):
+        part = np.frombuffer(super().read(n), np.uint8)
+        whole = part.size and part.size % 8 == 0
+        return memoryview(part.view(np.int64) if whole else np.repeat(part, 2)[::2])
+
+
+def in_numpy(folder, content):
+    sink = InNumpy()
+    content.save(sink)
+    return bp.load(Views(bytes(sink.content))), bytes(sink.content)
+
+
 def silent(folder, content):
     file = Silent()
     content.save(file)
@@ -141,7 +163,7 @@ def views(folder, content):
 
 WAYS = [
     memory_buffer, unbuffered, appended, temporary, zip_member, compressed(gzip.open), compressed(bz2.open), drips,
-    silent, views,
+    in_numpy, silent, views,
 ]  # fmt: skip
 
 
@@ -168,7 +190,8 @@ def test_every_kind_of_file_has_the_bytes_of_one_by_name(way, kind, tmp_path):
 def test_bytes_are_not_written_to():
     content = written(network())
     mutable = bytearray(content)
-    for source in (content, mutable, memoryview(mutable)):
+    every_other = memoryview(bytes(np.repeat(np.frombuffer(content, np.uint8), 2)))[::2]
+    for source in (content, mutable, memoryview(mutable), every_other):
         bp.load(source).params[:] = 0
     assert content == mutable == written(network())
 
@@ -274,6 +297,16 @@ class Takes(io.RawIOBase):
         return self.value
 
 
+class Waited:
+    """A file object of a library whose methods are to be awaited."""
+
+    async def read(self, n):
+        return b""
+
+    async def write(self, part):
+        return len(part)
+
+
 def closed():
     file = io.BytesIO()
     file.close()
@@ -288,6 +321,12 @@ SAVING = [
     (Takes(-1), OSError, f"[Errno {errno.EIO}] `path` must take all bytes; after 0 of {{}} it took no more"),
     (Takes(None), BlockingIOError,
      f"[Errno {errno.EAGAIN}] `path` must be a file object that waits until it can write"),
+    *((Takes(value), TypeError,
+       "`path` must be a file object whose write returns how many bytes it took, or None for all; Takes.write returned "
+       f"{type(value).__name__}.") for value in (True, 3.0, "3")),
+    (Waited(), TypeError,
+     "`path` must be a file object whose write returns how many bytes it took, or None for all; Waited.write returned "
+     "coroutine."),
     (Drip(b""), TypeError,
      "`path` must be the name of a file, a str or os.PathLike[str], or a binary file object to write to; got Drip."),
 ]  # fmt: skip
@@ -306,6 +345,9 @@ LOADING = [
     (OneWay(), ValueError, "`path` must be readable; got a OneWay that is not. Open it with mode 'rb'."),
     (Gives("text"), TypeError, f"`path` must be a binary file object, {MODES} 'rb'; Gives.read returned text."),
     (Gives(3), TypeError, "`path` must be a binary file object; Gives.read returned int in place of bytes."),
+    (Waited(), TypeError, "`path` must be a binary file object; Waited.read returned coroutine in place of bytes."),
+    (Gives(memoryview(np.zeros(8))), ValueError,
+     "`path` must be a file object whose read(n) returns at most n bytes; Gives.read(8) returned 64."),
     (Gives(b"x" * 9), ValueError,
      "`path` must be a file object whose read(n) returns at most n bytes; Gives.read(8) returned 9."),
     (Gives(None), BlockingIOError,
@@ -422,7 +464,8 @@ def test_broken_archives(tmp_path):
     with zipfile.ZipFile(path) as archive, archive.open("net") as member, pytest.raises(bp.FileError) as caught:
         bp.load(member)
     assert caught.value.path == "net"
-    error = failing(Gives(RuntimeError("\x1b[2J")), "reading it raised RuntimeError: \x1b[2J.")
+    failing(Gives(EOFError()), "reading it raised EOFError.")
+    error = failing(Gives(RuntimeError("\x1b[2J")), "reading it raised RuntimeError: \\x1b[2J.")
     assert str(error) == "The file '<Gives>' cannot be loaded: reading it raised RuntimeError: \\x1b[2J."
     assert isinstance(error.__cause__, RuntimeError)
     assert pickle.loads(pickle.dumps(error)).reason == error.reason
@@ -465,7 +508,7 @@ def test_other_kinds_of_files():
     file = io.BytesIO()
     write_arrays(file, "note", 1, {"unit": "m"}, {"x": np.arange(3.0)})
     assert read_arrays(file.getvalue(), {"note": 1}).take("x", (3,), "f8").tolist() == [0, 1, 2]
-    failing(file.getvalue(), "it holds a 'note'; expected: classifier, network, regressor.")
+    failing(file.getvalue(), "it holds a 'note'; expected: classifier, network, pipeline, regressor.")
 
 
 @pytest.mark.parametrize("seed", range(3))

@@ -20,7 +20,7 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 from fastbp.engine.batch_cost import BatchCost
 from fastbp.engine.objective import Objective
 from fastbp.engine.rows import Data
-from fastbp.model.definition import problem_of
+from fastbp.model.definition import problem_of, settings_of
 from fastbp.model.model import passes_of
 from fastbp.network import Network
 from fastbp.neural_network import callbacks, lbfgs
@@ -329,6 +329,8 @@ class BaseMLP(Fitted, Portable, Gradients, Outputs, callbacks.Support, BaseEstim
         """Return arrays, plain values and scikit-learn's objects, all of which skops trusts: no network."""
         made = ("_network", "_double")
         state = {name: value for name, value in super().__getstate__().items() if name not in made}
+        if "_network" in vars(self):  # `set_params` may have changed the parameters that it was made of
+            state["_settings"] = settings_of(self._linked())
         if "_optimizer" in state:
             state["_optimizer"] = dict(vars(state["_optimizer"]))
         return state
@@ -344,5 +346,10 @@ class BaseMLP(Fitted, Portable, Gradients, Outputs, callbacks.Support, BaseEstim
             self._optimizer = optimizer.copy()
         if hasattr(self, "coefs_"):
             sizes = [len(self.coefs_[0]), *(W.shape[1] for W in self.coefs_)]
-            dtype = np.dtype(self.coefs_[0].dtype)
-            self._link(self._make_network(sizes, dtype, flat(self.coefs_, self.intercepts_)))
+            dtype, params = np.dtype(self.coefs_[0].dtype), flat(self.coefs_, self.intercepts_)
+            settings = vars(self).pop("_settings", None)  # which version 0.1.0 does not write
+            if settings is None:
+                self._link(self._make_network(sizes, dtype, params))
+                return
+            self._link(Network(sizes, dtype=dtype, **settings))
+            self._network.params[...] = params

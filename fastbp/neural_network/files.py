@@ -40,6 +40,7 @@ _RECORD = (
 )
 _NOT_FINITE = ("inf", "-inf", "nan")  # how numbers are written that JSON does not have
 _DTYPE = re.compile(r"bool|u?int\d{1,2}|float\d{1,2}|object|[<>=|]?[biufUO]\d{0,6}")  # as str(dtype) has it
+_KINDS = "biufUO"  # of arrays
 _LABEL_TYPES = ("binary", "multiclass", "multilabel-indicator")
 
 
@@ -127,6 +128,7 @@ def describe_estimator(estimator: Any) -> tuple[dict[str, Any], dict[str, NDArra
     """Return the description of a fitted estimator and the arrays that belong to it."""
     check_is_fitted(estimator)
     net, base = estimator.network_, base_of(estimator)
+    _require_own_parameters(estimator, net)
     names = parameter_names(base)
     record = {name: vars(estimator)[name] for name in _RECORD if name in vars(estimator)}
     description = {
@@ -140,6 +142,19 @@ def describe_estimator(estimator: Any) -> tuple[dict[str, Any], dict[str, NDArra
         description["classes"] = _plain("classes_", estimator.classes_)
         description["label_type"], description["sparse"] = binarizer.y_type_, bool(binarizer.sparse_input_)
     return description, {"params": finite_params(net)}
+
+
+def _require_own_parameters(estimator: Any, net: Network) -> None:
+    """Refuse parameters that `set_params` made others since the fit, so that no file would be read again."""
+    estimator._validate_params()
+    thread_count(estimator.n_threads)  # which scikit-learn's check lets be True
+    made, own = describe(estimator._make_network(list(net.sizes), net.dtype)), describe(net)
+    others = [name for name in own.keys() | made.keys() if made.get(name) != own.get(name)]
+    if others:
+        raise ValueError(
+            "The parameters of an estimator must be those that its network was made of for it to be saved; since then "
+            f"they have changed, and the {min(others)} with them. Undo that with set_params(), or fit it again."
+        )
 
 
 def base_of(estimator: Any) -> Any:
@@ -175,15 +190,16 @@ def _plain(name: str, value: Any) -> Any:
         return {type(value).__name__: [_plain(name, item) for item in value]}
     if isinstance(value, dict):
         return {"dict": [[_plain(name, key), _plain(name, item)] for key, item in value.items()]}
-    if isinstance(value, np.ndarray) and value.ndim == 1:
+    if isinstance(value, np.ndarray) and value.ndim == 1 and value.dtype.kind in _KINDS:
         return {"array": [str(value.dtype), [_plain(name, item) for item in value.tolist()]]}
     if isinstance(value, Activation | Loss):
         return {type(value).__name__: value.name}
     if SCHEDULES.get(type(value).__name__) is type(value):
         return {"Schedule": _plain(name, describe_optimizer(value, horizon=1))}  # the horizon is for users' own only
+    cure = "Fit it with other labels" if name == "classes_" else "Set another one with set_params()"
+    kind = f"an array of {value.dtype}" if isinstance(value, np.ndarray) else type(value).__name__
     raise TypeError(
-        f"`{name}` must be a plain value for the estimator to be saved, since a file holds no code; got "
-        f"{type(value).__name__}. Set another one with set_params()."
+        f"`{name}` must be a plain value for the estimator to be saved, since a file holds no code; got {kind}. {cure}."
     )
 
 
@@ -332,7 +348,7 @@ class _Reader:
     def _array(self, dtype: Any, items: Any) -> NDArray[Any]:
         """Return an array of numbers or words."""
         found = np.dtype(dtype) if isinstance(dtype, str) and _DTYPE.fullmatch(dtype) else None
-        if found is None or found.kind not in "biufUO" or found.itemsize > 1 << 16:
+        if found is None or found.kind not in _KINDS or found.itemsize > 1 << 16:
             self._content.fail(f"an array of the dtype {dtype!r}.")
         values = [self._value(item) for item in items]
         longest = max((len(value) for value in values if isinstance(value, str)), default=0)

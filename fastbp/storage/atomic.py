@@ -11,7 +11,16 @@ from typing import Any, BinaryIO
 
 from fastbp.system.whole_files import Place, cure, write_whole
 
-__all__ = ["FileError", "PathLike", "checked_path", "file_status", "path_named", "printable", "write_atomically"]
+__all__ = [
+    "FileError",
+    "PathLike",
+    "checked_path",
+    "file_status",
+    "path_named",
+    "printable",
+    "words_of",
+    "write_atomically",
+]
 
 PathLike = str | os.PathLike[str]
 
@@ -55,6 +64,18 @@ def printable(reason: str) -> str:
     if text.isprintable():  # a name from the file may be anything, and must not move a terminal's cursor
         return text
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+
+
+def words_of(error: BaseException) -> str:
+    """Return the kind of another's exception and what it says, if it says anything, without a full stop.
+
+    Examples
+    --------
+    >>> words_of(KeyError("a")), words_of(EOFError())
+    ("KeyError: 'a'", 'EOFError')
+    """
+    text = printable(str(error)).rstrip(".")
+    return f"{type(error).__name__}: {text}" if text else type(error).__name__
 
 
 # --- paths ------------------------------------------------------------------------------------------------------------

@@ -7,9 +7,10 @@ use for the network inside them.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, TypeVar
 
+import numpy as np
 from numpy.typing import NDArray
 
 from fastbp import validation
@@ -105,10 +106,11 @@ def restore(content: FileContent, kind: type[_Net], custom_functions: OwnFunctio
 
 def describe_names(net: Definition) -> dict[str, Any]:
     """Return the names of the columns that a network was fitted on, for what a file may have, if it has any."""
-    names = net.feature_names
+    names: Any = net.feature_names  # which a user may have set
     if names is None:
         return {}
-    if len(names) != net.sizes[0] or not all(isinstance(name, str) for name in names):  # which a user may have set
+    is_listed = isinstance(names, Sequence | np.ndarray) and len(names) == net.sizes[0]
+    if not is_listed or not all(isinstance(name, str) for name in names):
         raise ValueError(
             f"`net.feature_names` must be {net.sizes[0]} names to be saved, one for each input, or None; got {names!r}."
         )

@@ -7,11 +7,13 @@ for.  What is read is kept only as far as it comes, so that a wrong length takes
 from __future__ import annotations
 
 import errno
+import inspect
 import io
+import operator
 import os
-from typing import Any, Protocol
+from typing import Any, Protocol, SupportsIndex
 
-from fastbp.storage.atomic import PathLike
+from fastbp.storage.atomic import PathLike, words_of
 from fastbp.system.memory import require_memory
 
 __all__ = ["BrokenStreamError", "Reader", "ReadsBytes", "Source", "Target", "WritesBytes", "as_reader", "as_target"]
@@ -79,7 +81,8 @@ def as_reader(path: Any) -> Reader | None:
     if _is_name(path):
         return None
     if isinstance(path, bytes | bytearray | memoryview):
-        return Reader(io.BytesIO(path), f"<{type(path).__name__}>")
+        strided = isinstance(path, memoryview) and not path.c_contiguous  # which nothing but `tobytes` takes
+        return Reader(io.BytesIO(path.tobytes() if strided else path), f"<{type(path).__name__}>")
     if isinstance(path, type) or not callable(getattr(path, "read", None)):
         raise TypeError(
             "`path` must be the name of a file, a str or os.PathLike[str], a binary file object or the bytes of a "
@@ -136,9 +139,22 @@ def write_bytes(file: WritesBytes, content: memoryview) -> None:
             ) from error
         if taken is None and isinstance(file, io.RawIOBase):
             raise BlockingIOError(errno.EAGAIN, "`path` must be a file object that waits until it can write")
-        if isinstance(taken, int) and taken <= 0:
+        n_taken = len(part) if taken is None else _count(file, taken)  # what says nothing has taken all
+        if n_taken <= 0:
             raise OSError(errno.EIO, f"`path` must take all bytes; after {done} of {len(content)} it took no more")
-        done += min(taken, len(part)) if isinstance(taken, int) else len(part)  # what says nothing has taken all
+        done += min(n_taken, len(part))
+
+
+def _count(file: WritesBytes, taken: Any) -> int:
+    """Return how many bytes a `write` says that it has taken."""
+    if isinstance(taken, SupportsIndex) and not isinstance(taken, bool):
+        return operator.index(taken)
+    if inspect.iscoroutine(taken):
+        taken.close()  # which nobody will wait for, and Python would warn of that
+    raise TypeError(
+        "`path` must be a file object whose write returns how many bytes it took, or None for all; "
+        f"{type(file).__name__}.write returned {type(taken).__name__}."
+    )
 
 
 # --- reading ----------------------------------------------------------------------------------------------------------
@@ -193,12 +209,15 @@ class Reader:
         except (OSError, MemoryError):
             raise
         except Exception as error:
-            raise BrokenStreamError(f"reading it raised {type(error).__name__}: {error}") from error
+            raise BrokenStreamError(f"reading it raised {words_of(error)}") from error
         if isinstance(part, str):
             raise TypeError(f"`path` must be a binary file object, {_TEXT} 'rb'; {kind}.read returned text.")
+        part = part.tobytes() if isinstance(part, memoryview) else part  # whose length may not be in bytes
         if part is None:
             raise BlockingIOError(errno.EAGAIN, "`path` must be a file object that waits until there are bytes")
-        if not isinstance(part, bytes | bytearray | memoryview):
+        if not isinstance(part, bytes | bytearray):
+            if inspect.iscoroutine(part):
+                part.close()
             raise TypeError(
                 f"`path` must be a binary file object; {kind}.read returned {type(part).__name__} in place of bytes."
             )

@@ -62,10 +62,14 @@ class EarlyStopping:
     mode: Literal["min", "max"] | None = None
 
     def __post_init__(self) -> None:
-        """Check the values."""
-        validation.positive_integer(self.patience, "patience")
-        validation.real_number(self.min_delta, "min_delta", 0.0)
-        validation.flag(self.restore_best, "restore_best")
+        """Check the values, and store them in their plain form, which a checkpoint can have."""
+        plain = {
+            "patience": validation.positive_integer(self.patience, "patience"),
+            "min_delta": validation.real_number(self.min_delta, "min_delta", 0.0),
+            "restore_best": validation.flag(self.restore_best, "restore_best"),
+        }
+        for name, value in plain.items():
+            object.__setattr__(self, name, value)
         if not isinstance(self.monitor, str):
             raise TypeError(
                 f"`monitor` must be 'val_loss' or the name of a metric, such as 'val_accuracy'; got {self.monitor!r}."

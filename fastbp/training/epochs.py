@@ -71,7 +71,7 @@ class Epochs:
         return Epoch(cost, float(rates[-1]))
 
     def end_one(self) -> None:
-        """End the epoch, which is recorded."""
+        """End the epoch, which is recorded; once more, nothing is left to do."""
         self._rng_state = None
         self.steps.end_epoch()
 

@@ -27,7 +27,7 @@ from fastbp.training.checkpoint import Checkpoints, Record, describe_data
 from fastbp.training.early_stopping import Best
 from fastbp.training.epochs import Epochs
 from fastbp.training.frames import Frames
-from fastbp.training.history import VAL_LOSS, Callback, History, last_losses, watch
+from fastbp.training.history import VAL_LOSS, Callback, History, last_losses, measure, watch
 from fastbp.training.metrics import Metrics
 from fastbp.training.optimizers import Optimizer
 from fastbp.training.plan import Plan, batch_rows_for
@@ -38,6 +38,8 @@ from fastbp.training.trained import TrainedModel, training_state_of
 from fastbp.training.whole_batch import Iterations, WholeBatchOptimizer
 from fastbp.validation.arrays import column_names, require_columns
 from fastbp.validation.matrix_like import MatrixLike
+
+_MOST_TRIES = 100  # to record an epoch, in a storm of signals
 
 
 def fit(net: TrainedModel, X: MatrixLike, data: Any, plan: Plan) -> History:
@@ -99,6 +101,7 @@ def train_epochs(
         saved.restore(epochs, record)
     if stopping is not None:
         watch(record.history, stopping.monitor, more_is_better=stopping.more_is_better)
+    measure(record.history, (metric.column for metric in plan.measured))
     net.feature_names = names
     run = _Run(net, epochs, plan, validation_cost, metrics, record, ends_as)
     return run.train(Checkpoints(plan.checkpoint, plan.checkpoint_every, description, epochs, record))
@@ -242,9 +245,19 @@ class _Run:
         if record.best is not None:
             watched = val_loss if record.best.monitor == VAL_LOSS else metrics[record.best.monitor]
             exhausted = watched is not None and record.best.should_stop(watched)
-        history.append(epoch.loss, epoch.learning_rate, time.perf_counter() - began, val_loss, epoch.columns, metrics)
-        epochs.end_one()
-        record.stopped_by = epochs.stopped_by or (self.ends_as if exhausted else None)
+        ends_as = epochs.stopped_by or (self.ends_as if exhausted else None)
+        seconds, number = time.perf_counter() - began, len(history)
+        raised: BaseException | None = None
+        for _ in range(_MOST_TRIES):  # the handler of a signal, such as Ctrl-C's, may raise an exception anywhere here
+            try:
+                history.append(epoch.loss, epoch.learning_rate, seconds, val_loss, epoch.columns, metrics, number)
+                epochs.end_one()
+                record.stopped_by = ends_as
+                break
+            except BaseException as error:
+                raised = raised or error
+        if raised is not None:
+            raise raised
 
 
 def _asks_to_stop(callbacks: Sequence[Callback], net: TrainedModel, history: History) -> bool:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
@@ -153,7 +153,7 @@ class History(_Columns):
         last = f", loss {self._loss[-1]:.6g}" if self._loss else ""
         if self._val_loss:
             last += f", val_loss {self._val_loss[-1]:.6g}"
-        last += "".join(f", {name} {values[-1]:.6g}" for name, values in self._metrics.items())
+        last += "".join(f", {name} {values[-1]:.6g}" for name, values in self._metrics.items() if values)
         return f"<History of {len(self)} epochs{last}, stopped by {self.stopped_by}>"
 
     def _repr_html_(self) -> str:
@@ -223,13 +223,17 @@ class History(_Columns):
         val_loss: float | None,
         columns: Mapping[str, float] = MappingProxyType({}),
         metrics: Mapping[str, float] = MappingProxyType({}),
+        epoch: int | None = None,
     ) -> None:
-        """Record one epoch."""
+        """Record one epoch, the next or that of this number; once more, it records what is missing of it."""
+        n = len(self) if epoch is None else epoch
         for name, value in metrics.items():
-            self._metrics.setdefault(name, []).append(value)
-        self.extend([loss], [learning_rate], [seconds], {name: [value] for name, value in columns.items()})
+            self._metrics.setdefault(name, [])[n:] = [value]
+        for name, value in columns.items():
+            self._columns.setdefault(name, [])[n:] = [value]
         if val_loss is not None:
-            self._val_loss.append(val_loss)
+            self._val_loss[n:] = [val_loss]
+        self._learning_rate[n:], self._seconds[n:], self._loss[n:] = [learning_rate], [seconds], [loss]
 
     def extend(
         self,
@@ -258,6 +262,12 @@ def watch(history: History, name: str, *, more_is_better: bool) -> None:
     history._monitor = (name, more_is_better)
 
 
+def measure(history: History, names: Iterable[str]) -> None:
+    """Let it have metrics of these names, also before the first epoch."""
+    for name in names:
+        history._metrics.setdefault(name, [])
+
+
 def last_losses(history: History) -> dict[str, str]:
     """Return what a progress bar shows: losses and metrics."""
     columns = {"loss": history._loss, "val_loss": history._val_loss} | history._metrics
@@ -268,7 +278,7 @@ def as_rows(history: History) -> NDArray[np.float64]:
     """Return loss, learning rate, seconds, where there is one validation loss, further columns and metrics as rows."""
     validation = [history._val_loss] if history._val_loss else []
     columns = history._loss, history._learning_rate, history._seconds, *validation, *history._columns.values()
-    return np.array([*columns, *history._metrics.values()])
+    return np.array([*columns, *(history._metrics.values() if history._loss else ())])
 
 
 def from_rows(rows: NDArray[np.float64], columns: Sequence[str] = (), metrics: Sequence[str] = ()) -> History:

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from fastbp.engine.rows import Data
 from fastbp.model.model import Model, passes_of
-from fastbp.storage.atomic import printable
+from fastbp.storage.atomic import words_of
 from fastbp.system.memory import read_only
 from fastbp.training.history import History
 
@@ -68,12 +68,17 @@ def checked_metrics(metrics: Any, *, of_validation: bool) -> tuple[Metric, ...]:
             f"`metrics` must be a dict of names and metrics, such as {{'accuracy': 'accuracy'}}; got "
             f"{type(metrics).__name__}."
         )
+    prefix = "val_" if of_validation else ""
     for name in metrics:
         if not isinstance(name, str):
             raise TypeError(f"`metrics` must have str as names; got {name!r}.")
         if not name.isprintable() or not name:
             raise ValueError(f"`metrics` must have names that can be printed; got {name!r}.")
-    prefix = "val_" if of_validation else ""
+        if f"{prefix}{name}".startswith("_"):
+            raise ValueError(
+                "`metrics` must have names without an underscore before them, because each is an attribute of the "
+                f"History; got {name!r}."
+            )
     found = tuple(_checked(name, prefix + name, value) for name, value in metrics.items())
     require_free((metric.column for metric in found), lambda column: hasattr(History, column), "every History has")
     return found
@@ -119,13 +124,22 @@ def _is_scorer(function: Callable[..., Any]) -> bool | None:
         signature = inspect.signature(function)
     except (TypeError, ValueError):  # some written in C have none
         return False
+    names = [*signature.parameters]
+    if (names[:1] == ["estimator"] or names[1:2] == ["X"]) and _binds(signature, 3):  # even if it can do without y
+        return True
     for n_arguments, answer in ((2, False), (3, True)):
-        try:
-            signature.bind(*[None] * n_arguments)
-        except TypeError:
-            continue
-        return answer
+        if _binds(signature, n_arguments):
+            return answer
     return None
+
+
+def _binds(signature: inspect.Signature, n_arguments: int) -> bool:
+    """Whether a callable takes so many arguments by their places."""
+    try:
+        signature.bind(*[None] * n_arguments)
+    except TypeError:
+        return False
+    return True
 
 
 def takes_weights(function: Any) -> bool:
@@ -193,9 +207,8 @@ class Metrics:
                 return float(number)
         except Exception as error:
             raise RuntimeError(
-                f"`metrics[{metric.name!r}]` must return a number; it raised {type(error).__name__}: "
-                f"{printable(str(error)).rstrip('.')}. {_cure(metric)}The network has the parameters after the epoch "
-                "at hand, which is not recorded."
+                f"`metrics[{metric.name!r}]` must return a number; it raised {words_of(error)}. {_cure(metric)}The "
+                "network has the parameters after the epoch at hand, which is not recorded."
             ) from error
         came = f"an array of shape {found.shape}" if isinstance(found, np.ndarray) else type(found).__name__
         raise TypeError(

@@ -117,7 +117,7 @@ class SavedFit:
     def names(self, own: tuple[str, ...] | None) -> tuple[str, ...] | None:
         """Return the names of the columns, of this fit's data frame or else of the checkpoint's; both must agree."""
         saved = names_of(self._content, self._net)
-        if saved is not None and own is not None and saved != own:
+        if saved is not None and own is not None and saved != tuple(own):
             self._refuse("feature_names", list(saved), list(own))
         return saved if own is None else own
 

@@ -185,6 +185,7 @@ class Iterations:
         self.has_rates = columns[:1] == (RATE,)
         self.columns = tuple(columns[self.has_rates :])
         self.pending = list[list[float]]()
+        self._n_left = 0  # of these, when the epoch at hand is recorded
 
     @property
     def row_length(self) -> int:
@@ -205,11 +206,12 @@ class Iterations:
         """Take an iteration; None if the rule is at its end before it.  There is no pause within it."""
         if not self.pending:
             self.trainer.advance(1, self._wait)
+        self._n_left = len(self.pending) - 1
         return self._epoch(self.pending[0]) if self.pending else None
 
     def end_one(self) -> None:
-        """End the epoch, which is recorded."""
-        del self.pending[0]
+        """End the epoch, which is recorded; once more, nothing is left to do."""
+        del self.pending[: len(self.pending) - self._n_left]
 
     def most_at_once(self) -> int:
         """Return how many epochs `several` may take."""

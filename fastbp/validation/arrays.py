@@ -7,6 +7,7 @@ objects of a frame whose columns have different types; here each column is conve
 from __future__ import annotations
 
 import sys
+from collections import Counter
 from typing import Any
 
 import numpy as np
@@ -117,7 +118,7 @@ def column_names(values: Any) -> tuple[str, ...] | None:
 
 def require_columns(values: Any, names: tuple[str, ...], argument: str = "X") -> None:
     """Refuse a data frame whose columns are not those of the fit, in their order."""
-    own = column_names(values)
+    own, names = column_names(values), tuple(map(str, names))  # a user may have set any sequence
     if own is None or own == names:
         return
     if sorted(own) == sorted(names):
@@ -127,7 +128,7 @@ def require_columns(values: Any, names: tuple[str, ...], argument: str = "X") ->
             f"column {place} is {own[place]!r} and was {names[place]!r}. Use {argument}[list(net.feature_names)], or "
             "pass an array if the order is right."
         )
-    missing, unknown = ([name for name in one if name not in other] for one, other in ((names, own), (own, names)))
+    missing, unknown = (list((Counter(one) - Counter(other)).elements()) for one, other in ((names, own), (own, names)))
     raise ValueError(
         f"`{argument}` must have the columns of `fit`, because the network knows them by their place; missing: "
         f"{_listed(missing)}; unknown: {_listed(unknown)}. Use {argument}[list(net.feature_names)], or pass an array "
