@@ -96,14 +96,16 @@ def test_links_that_leave_the_folder():
     rewrite = part("links").Rewriter(ROOT, "https://forge/fastbp")
     text = (
         "[a](../examples/05_half_moons.py) [b](../bench/README.md#x) [c](../examples/README.md) [d](trust.md) "
-        "[e](../tests) ![f](../bench/results/dask-model.png) [g](../nothing.md) [h](guides/05_textbook.py) [i](guides/README.rst)"
+        "[e](../tests) ![f](../bench/results/dask-model.png) [g](../nothing.md) "
+        "[h](guides/05_textbook.py) [i](guides/README.rst)"
     )
     source = [text]
     rewrite(None, "dask", source)
     assert source[0] == (
         "[a](auto_examples/05_half_moons.rst) [b](https://forge/fastbp/blob/main/bench/README.md#x) "
         "[c](auto_examples/index.rst) [d](trust.md) [e](https://forge/fastbp/tree/main/tests) "
-        "![f](../bench/results/dask-model.png) [g](../nothing.md) [h](auto_guides/05_textbook.rst) [i](auto_guides/index.rst)"
+        "![f](../bench/results/dask-model.png) [g](../nothing.md) "
+        "[h](auto_guides/05_textbook.rst) [i](auto_guides/index.rst)"
     )
     source = [text]
     rewrite(None, "auto_examples/05_half_moons", source)  # which is no page in Markdown

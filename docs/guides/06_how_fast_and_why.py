@@ -26,7 +26,7 @@ import fastbp as bp
 # %%
 # The same training, three times
 # ------------------------------
-# A network 2-8-1 learns from mini-batches of ten rows. First in NumPy, as everybody writes it once in his life:
+# A network 2-8-1 learns from mini-batches of ten rows. First in NumPy, as everybody has written it once:
 
 rng = np.random.default_rng(0)
 X = rng.uniform(-1, 1, (2000, 2))
