@@ -47,7 +47,11 @@ suppress_warnings = ["config.cache"]  # functions in the settings below cannot b
 
 # ---- Names and their pages -------------------------------------------------------------------------------------------
 
-autosummary_context = {"own_methods": members.own_methods, "own_attributes": members.own_attributes}
+autosummary_context = {
+    "own_methods": members.own_methods,
+    "own_attributes": members.own_attributes,
+    "shown_name": members.shown_name,
+}
 autodoc_typehints = "none"  # numpydoc's Parameters say more
 autodoc_member_order = "bysource"
 numpydoc_show_class_members = False  # the templates list them, each with a page of its own
@@ -87,6 +91,7 @@ sphinx_gallery_conf = {
     "reference_url": {"fastbp": None},
     "backreferences_dir": "api/backreferences",
     "prefer_full_module": {r"fastbp\..*"},
+    "default_thumb_file": str(DOCS / "_static" / "logo.svg"),
     "min_reported_time": 10,
     "first_notebook_cell": programs.FIRST_CELL,
     "last_notebook_cell": programs.LAST_CELL,
@@ -123,6 +128,7 @@ html_context = {"default_mode": "auto"}  # light or dark as the reader's system 
 def setup(app):
     """Add what is between the pages in the repository and those of the site."""
     app.connect("source-read", links.Rewriter(ROOT, forge))
+    app.connect("autodoc-process-signature", members.signature_to_show)
     app.connect("build-finished", _tidy)
 
 

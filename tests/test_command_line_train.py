@@ -98,6 +98,25 @@ def test_dates_are_left_out(capsys):
     assert text in output.splitlines()
 
 
+@pytest.mark.parametrize(
+    ("texts", "are_dates"),
+    [
+        (["2026-01-31", "2026-02-01", None], True),
+        (["2026-01-31 10:00:00", "2026-02-01T11:30:00Z", "2026-02-01"], True),
+        (["31.1.2026", "1.2.2026", "1.2.26"], True),
+        (["1/31/26", "12/1/2026", "2/2/26"], True),
+        (["7:05", "17:30:15", "17:31"], True),
+        (["2026-01-31", "never", "2026-02-01"], False),
+        (["3.10.1", "3.11.0", "3.12.2"], False),
+        (["10-20", "20-30", "30-40"], False),
+    ],
+)
+def test_dates_that_are_texts_are_left_out_too(capsys, texts, are_dates):
+    output, _ = train(capsys, iris().assign(when=texts * 50), "--target", "species")
+    text = "column 'when': left out, having dates or times; make numbers of them, such as the day of the year"
+    assert (text in output.splitlines()) == are_dates
+
+
 def test_rows_without_a_target_are_left_out(capsys):
     frame = iris()
     frame.loc[:9, "species"] = None

@@ -98,18 +98,40 @@ def test_links_that_leave_the_folder():
     rewrite = part("links").Rewriter(ROOT, "https://forge/fastbp")
     text = (
         "[a](../examples/05_half_moons.py) [b](../bench/README.md#x) [c](../examples/README.md) [d](trust.md) "
-        "[e](../tests) ![f](../bench/results/dask-model.png) [g](../nothing.md)"
+        "[e](../tests) ![f](../bench/results/dask-model.png) [g](../nothing.md) "
+        "[h](guides/05_textbook.py) [i](guides/README.rst)"
     )
     source = [text]
     rewrite(None, "dask", source)
     assert source[0] == (
         "[a](auto_examples/05_half_moons.rst) [b](https://forge/fastbp/blob/main/bench/README.md#x) "
         "[c](auto_examples/index.rst) [d](trust.md) [e](https://forge/fastbp/tree/main/tests) "
-        "![f](../bench/results/dask-model.png) [g](../nothing.md)"
+        "![f](../bench/results/dask-model.png) [g](../nothing.md) "
+        "[h](auto_guides/05_textbook.rst) [i](auto_guides/index.rst)"
     )
     source = [text]
     rewrite(None, "auto_examples/05_half_moons", source)  # which is no page in Markdown
     assert source == [text]
+
+
+@pytest.mark.parametrize("page", ["contributing", "changelog"])
+def test_files_of_the_repository_become_pages_whose_links_lead_somewhere(page):
+    source = [(DOCS / f"{page}.md").read_text(encoding="utf-8")]
+    part("links").Rewriter(ROOT, "https://forge/fastbp")(None, page, source)
+    assert source[0].startswith("# ")
+    assert "{include}" not in source[0]
+    for target in re.findall(r"\]\(([^)#\s]+)", source[0]):
+        assert target.startswith("https://") or (DOCS / target).suffix == ".md", target
+        assert target.startswith("https://") or (DOCS / target).resolve().parent == DOCS, target
+    if page == "contributing":
+        assert "[SECURITY.md](https://forge/fastbp/blob/main/SECURITY.md)" in source[0]
+
+
+def test_no_page_has_two_headings_that_are_the_same():
+    for path in DOCS.glob("*.md"):
+        text = re.sub(r"```.*?```", "", path.read_text(encoding="utf-8"), flags=re.DOTALL)
+        headings = re.findall(r"^#+ .*", text, flags=re.MULTILINE)
+        assert len(headings) == len(set(headings)), path.name
 
 
 def test_other_projects_names_are_known_without_their_sites(tmp_path):

@@ -153,8 +153,8 @@ print(
 )
 
 # %%
-# That is all that an optimizer of SciPy asks for.  The third argument are parameters to use instead of the network's
-# own.  A small penalty on the weights keeps them small.
+# That is all that an optimizer of SciPy asks for.  The third argument is a vector of parameters to use instead of the
+# network's own.  A small penalty on the weights keeps them small.
 
 net = bp.Network(
     [2, 16, 8, 1],

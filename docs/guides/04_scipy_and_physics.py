@@ -61,7 +61,7 @@ assert lbfgs.loss[-1] < 1e-3
 # Least squares
 # -------------
 # A quadratic cost has more to it than a gradient.  :class:`fastbp.LevenbergMarquardt` uses the Jacobian of all
-# residuals and gets some digits further.  Up to some hundred parameters nothing trains a network quicker.
+# residuals and gets some digits further.  Up to some hundred parameters it is mostly the quickest.
 
 net.params = start
 squares = net.fit(x, y, epochs=200, optimizer=bp.LevenbergMarquardt())

@@ -26,7 +26,7 @@ import fastbp as bp
 # %%
 # The same training, three times
 # ------------------------------
-# A network 2-8-1 learns from mini-batches of ten rows. First in NumPy, as everybody writes it once in his life:
+# A network 2-8-1 learns from mini-batches of ten rows. First in NumPy, as everybody has written it once:
 
 rng = np.random.default_rng(0)
 X = rng.uniform(-1, 1, (2000, 2))
@@ -375,8 +375,8 @@ fig.legend(
 # It is behind, or not ahead, here:
 #
 # * **Wide layers, large mini-batches.** 784-2048-2048-10 with 256 rows, held to AVX2: 39.2 ms, jax 38.6 ms; with
-#   AVX-512 21.8 ms, jax 23.2 ms. On 16 cores of an Intel Emerald Rapids, in November 2026, that network took 2.4 times
-#   as long as with torch. A change has taken a third or more off since; beside torch it was not measured again.
+#   AVX-512 21.8 ms, jax 23.2 ms. On 16 cores of an Intel Emerald Rapids, in one run on 2026-11-27, torch took 8.24 ms
+#   and fastbp 10.8 ms (:doc:`/processors`).
 # * **Some matrix products.** 64 x 64 x 64 with AVX-512: 0.95 times the rate of SciPy's BLAS; 256 x 2048 x 2048 held to
 #   AVX2: 0.99 times.
 # * **One row of a tiny network, in a compiled loop.** Outputs of 2-4-4-2 in float64 held to AVX2: jax's ``lax.scan``

@@ -24,6 +24,7 @@ python py:class datetime.timedelta library/datetime.html#$
 python py:class pathlib.Path library/pathlib.html#$
 python py:class collections.abc.Callable library/collections.abc.html#$
 python py:class collections.abc.Sequence library/collections.abc.html#$
+python py:function callable library/functions.html#$
 python py:data None library/constants.html#$
 python py:data True library/constants.html#$
 python py:data False library/constants.html#$
@@ -38,6 +39,7 @@ python std:label bltin-boolean-values library/stdtypes.html#$
 numpy std:term array_like glossary.html#term-$
 numpy py:class numpy.ndarray reference/generated/numpy.ndarray.html#$
 numpy py:class numpy.dtype reference/generated/numpy.dtype.html#$
+numpy py:class numpy.random.RandomState reference/random/legacy.html#$
 numpy py:class numpy.random.Generator reference/random/generator.html#$
 scipy py:function scipy.optimize.minimize reference/generated/scipy.optimize.minimize.html#$
 scipy py:function scipy.optimize.least_squares reference/generated/scipy.optimize.least_squares.html#$

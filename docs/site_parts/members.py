@@ -2,6 +2,7 @@
 
 import importlib
 import inspect
+import re
 from pathlib import Path
 
 
@@ -39,6 +40,16 @@ def own_attributes(full_name, attributes):
     cls = _class_of(full_name)
     own = [name for name in _in_order(cls, attributes) if _is_own(cls, name)]
     return [name for name in own if isinstance(inspect.getattr_static(cls, name), property)]
+
+
+def shown_name(module, name):
+    """Return a page's heading: of modules whose names stand elsewhere too, such as `fit`, with the module."""
+    return f"{module.removeprefix('fastbp.')}.{name}" if module in ("fastbp.dask", "fastbp.nielsen") else name
+
+
+def signature_to_show(app, what, name, found, options, signature, returned):
+    """Return no signature for a class that fastbp makes and users only read, whose arguments are its own."""
+    return ("", "") if what == "class" and re.search(r"[(\s]_\w", signature or "") else None
 
 
 def _in_order(cls, names):

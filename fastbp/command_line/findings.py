@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -17,6 +18,11 @@ _ROWS_OF_A_CLASS = 5  # at least, on average; fewer, and the numbers are taken f
 _NAMES_OF_NUMBERS = {"", "unnamed: 0", "id", "index", "no", "nr", "row", "rownames"}
 _NEARLY_ALL = 0.9  # of values, which are meant to be numbers
 _FEW_WORDS = 10  # different words that are no id even if each is in one row
+# Texts as CSV files have them: 2024-07-31, 31.7.2024, 7/31/24, also with a time behind, and a time alone.
+_DATE = re.compile(
+    r"(\d{4}([-/.])\d{1,2}\2\d{1,2}|\d{1,2}([-/.])\d{1,2}\3(\d{4}|\d\d))([T ].*)?|\d{1,2}:\d\d(:\d\d.*)?"
+)
+_DATES = "left out, having dates or times; make numbers of them, such as the day of the year"
 
 
 class Columns(NamedTuple):
@@ -114,10 +120,12 @@ def _add(found: Columns, name: str, column: Any, most_words: int, word: str) -> 
     if series.isna().all():
         return "left out, having no values"
     if series.dtype.kind in "mM":
-        return "left out, having dates or times; make numbers of them, such as the day of the year"
+        return _DATES
     numbers = number_or_nan(series)
     if not word:
         return _add_numbers(found, name, numbers)
+    if series.dropna().map(lambda value: bool(_DATE.fullmatch(str(value).strip()))).all():
+        return _DATES
     words, counts = np.unique(as_words(column)[:, 0].astype(str), return_counts=True)
     if len(words) == 1:
         return f"left out, being always {str(words[0])!r}"

@@ -1,4 +1,4 @@
-"""scikit-learn's ``MLPClassifier`` and ``MLPRegressor``: the same numbers, many times faster.
+"""scikit-learn's ``MLPClassifier`` and ``MLPRegressor``: the same numbers, and faster.
 
 >>> from fastbp.neural_network import MLPClassifier  # instead of sklearn.neural_network
 >>> X, y = [[0.0, 0.0], [1.0, 1.0]], [0, 1]

@@ -29,7 +29,7 @@ from fastbp.validation.matrix_like import MatrixLike
 
 @documented
 class MLPClassifier(ClassifierMixin, BaseMLP):
-    """Multi-layer perceptron classifier: scikit-learn's, many times faster.
+    """Multi-layer perceptron classifier: scikit-learn's, and faster.
 
     Parameters, attributes, methods, messages and, with the same `random_state`, all numbers are those of
     ``sklearn.neural_network.MLPClassifier``.  What scikit-learn does not have are the parameters from `class_weight`

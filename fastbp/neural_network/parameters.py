@@ -132,7 +132,7 @@ learning_rate_init : float, default=0.001
 power_t : float, default=0.5
     Exponent of 'invscaling'.
 max_iter : int, default=200
-    Largest number of epochs; for 'lbfgs' and 'lm' of iterations.
+    Largest number of epochs; for 'lbfgs'{and lm} of iterations.
 shuffle : bool, default=True
     Whether each epoch takes the rows in a new random order.
 random_state : int, RandomState instance, default=None
@@ -269,6 +269,7 @@ def documented(cls: _T) -> _T:
         ("{auto}", auto),
         ("{solvers}", "{'lbfgs', 'sgd', 'adam'}" if is_classifier else "{'lbfgs', 'sgd', 'adam', 'lm'}"),
         ("{lm}", "" if is_classifier else _LM),
+        ("{and lm}", "" if is_classifier else " and 'lm'"),
         ("{tol}", "" if is_classifier else ", for 'lm' the norm of the gradient"),
         ("{curve}", "" if is_classifier else ", or after each iteration of 'lm'"),
     ):

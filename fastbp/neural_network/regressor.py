@@ -30,7 +30,7 @@ _TIMES = (np.datetime64, np.timedelta64, datetime.date, datetime.time, datetime.
 
 @documented
 class MLPRegressor(RegressorMixin, BaseMLP):
-    """Multi-layer perceptron regressor: scikit-learn's, many times faster.
+    """Multi-layer perceptron regressor: scikit-learn's, and faster.
 
     Parameters, attributes, methods, messages and, with the same `random_state`, all numbers are those of
     ``sklearn.neural_network.MLPRegressor``.  What scikit-learn does not have are the losses beyond 'squared_error' and
