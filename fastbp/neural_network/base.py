@@ -339,7 +339,9 @@ class BaseMLP(Fitted, Portable, Gradients, Outputs, callbacks.Support, BaseEstim
         """Take the state, and make the network again; a parameter that is newer than the pickle gets its default."""
         parameters = inspect.signature(type(self).__init__).parameters
         younger = {name: parameters[name].default for name in parameter_names(type(self)) if name not in state}
-        super().__setstate__(younger | state)
+        known = younger | state
+        settings = known.pop("_settings", None)  # of the network, which version 0.1.0 does not write
+        super().__setstate__(known)
         if hasattr(self, "_optimizer"):  # a shallow copy would share its vectors, and a memory map may be read-only
             kept: Any = self._optimizer
             optimizer = OptimizerState(**kept) if isinstance(kept, dict) else kept  # of a pickle of version 0.1.0
@@ -347,7 +349,6 @@ class BaseMLP(Fitted, Portable, Gradients, Outputs, callbacks.Support, BaseEstim
         if hasattr(self, "coefs_"):
             sizes = [len(self.coefs_[0]), *(W.shape[1] for W in self.coefs_)]
             dtype, params = np.dtype(self.coefs_[0].dtype), flat(self.coefs_, self.intercepts_)
-            settings = vars(self).pop("_settings", None)  # which version 0.1.0 does not write
             if settings is None:
                 self._link(self._make_network(sizes, dtype, params))
                 return

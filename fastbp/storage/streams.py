@@ -81,8 +81,8 @@ def as_reader(path: Any) -> Reader | None:
     if _is_name(path):
         return None
     if isinstance(path, bytes | bytearray | memoryview):
-        strided = isinstance(path, memoryview) and not path.c_contiguous  # which nothing but `tobytes` takes
-        return Reader(io.BytesIO(path.tobytes() if strided else path), f"<{type(path).__name__}>")
+        has_gaps = isinstance(path, memoryview) and not path.c_contiguous
+        return Reader(io.BytesIO(bytes(path) if has_gaps else path), f"<{type(path).__name__}>")
     if isinstance(path, type) or not callable(getattr(path, "read", None)):
         raise TypeError(
             "`path` must be the name of a file, a str or os.PathLike[str], a binary file object or the bytes of a "
