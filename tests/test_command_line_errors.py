@@ -171,7 +171,7 @@ def test_what_may_not_be_read_or_written_by_anybody(capsys, monkeypatch):
         (["--validation-fraction", "0"], "argument --validation-fraction: must be a number above 0 and below 1; got "
          "'0'"),
         (["--alpha", "-1"], "argument --alpha: must be a number of at least 0; got '-1'"),
-        (["--delimiter", "ab"], "argument --delimiter: must be one sign, or tab; got 'ab'"),
+        (["--delimiter", "ab"], "argument --delimiter: must be one sign of ASCII, or tab; got 'ab'"),
         (["--encoding", "klingon"], "argument --encoding: must be one that Python knows; got 'klingon'"),
         (["--encoding", "base64"], "argument --encoding: must be one that Python knows; got 'base64'"),
         (["--output", "no/m.fastbp"], "no/m.fastbp cannot be written: its folder does not exist"),

@@ -34,7 +34,8 @@ def main(argv: Sequence[str] | None = None, program: str = "fastbp") -> int:
     words = list(sys.argv[1:] if argv is None else argv)
     try:
         status = _command(words, program)
-        sys.stdout.flush()
+        if sys.stdout is not None:  # None where it was closed before Python began
+            sys.stdout.flush()
         return status
     except UnicodeEncodeError as error:
         return _fail(f"error: standard output cannot show {error.object[error.start]!r}; set PYTHONIOENCODING=utf-8", 2)
@@ -47,8 +48,18 @@ def main(argv: Sequence[str] | None = None, program: str = "fastbp") -> int:
     except SystemExit as leave:  # after --help and --version
         return int(leave.code or 0)
     except BrokenPipeError:  # the reader of the output, such as head, has gone
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _forget_output()
         return 1
+    except MemoryError as error:
+        return _fail(f"error: there is not enough memory: {str(error).rstrip('.')}", 2)
+    except OSError as error:  # of files there are errors of their own
+        _forget_output()
+        return _fail(f"error: standard output cannot be written: {error.strerror or error}", 2)
+
+
+def _forget_output() -> None:
+    """Have what is still to be written go nowhere, so that the end of Python does not complain about it."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _command(words: list[str], program: str) -> int:

@@ -20,6 +20,9 @@ __all__ = [
 ]
 
 
+_LARGEST_SIZE = 2**31 - 1  # of a layer, as of a network's
+
+
 class UsageError(Exception):
     """The options or the file are wrong; the message is one line."""
 
@@ -37,10 +40,12 @@ def layer_sizes(text: str) -> list[int]:
     parts = text.split(",")
     if not all(part.strip().isdecimal() and int(part) > 0 for part in parts):
         raise argparse.ArgumentTypeError(f"must be sizes above 0 such as 100 or 128,64; got {text!r}")
+    if max(map(int, parts)) > _LARGEST_SIZE:
+        raise argparse.ArgumentTypeError(f"must be sizes of at most {_LARGEST_SIZE}; got {text!r}")
     return [int(part) for part in parts]
 
 
-def at_least(least: int) -> Callable[[str], int]:
+def at_least(least: int, most: int | None = None) -> Callable[[str], int]:
     """Return a converter of integers."""
 
     def convert(text: str) -> int:
@@ -50,6 +55,8 @@ def at_least(least: int) -> Callable[[str], int]:
             number = least - 1
         if number < least:
             raise argparse.ArgumentTypeError(f"must be an integer of at least {least}; got {text!r}")
+        if most is not None and number > most:
+            raise argparse.ArgumentTypeError(f"must be an integer of at most {most}; got {text!r}")
         return number
 
     return convert

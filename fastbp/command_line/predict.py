@@ -14,7 +14,7 @@ import fastbp as bp
 from fastbp.command_line.compiling import slow_start_explained
 from fastbp.command_line.options import Parser, UsageError
 from fastbp.command_line.reading import Format, add_options, read_table
-from fastbp.command_line.writing import require_format, write_predictions
+from fastbp.command_line.writing import require_format, require_other, write_predictions
 from fastbp.neural_network.table_pipelines import states_of
 
 __all__ = ["run"]
@@ -31,6 +31,8 @@ def run(words: Sequence[str], program: str) -> int:
     """Read the model and the table, predict, and write."""
     options = _parser(program).parse_args(words)
     require_format(options.output)
+    if options.output != "-":
+        require_other("--output", options.output, options.model, options.data)
     pipeline = _pipeline(options.model, program)
     network = pipeline.named_steps["network"]
     if options.probabilities and not hasattr(network, "classes_"):

@@ -40,8 +40,8 @@ def add_options(parser: Any) -> None:
 
 def _delimiter(text: str) -> str:
     sign = {"tab": "\t", "\\t": "\t"}.get(text, text)
-    if len(sign) != 1 or sign in '"\r\n':
-        raise UsageError(f"argument --delimiter: must be one sign, or tab; got {text!r}")
+    if len(sign) != 1 or sign in '"\r\n' or not sign.isascii():  # pandas takes one byte
+        raise UsageError(f"argument --delimiter: must be one sign of ASCII, or tab; got {text!r}")
     return sign
 
 
@@ -97,7 +97,7 @@ def read_table(path: str, how: Format, *, target: str | None = None, words: Iter
             return _arrays(path, how, target, pandas)
         with open(path, "rb") as file:
             if name.endswith(_PARQUET):
-                return _named(pandas.read_parquet(file), path)
+                return _named(_parquet(file, pandas), path)
             return _text(file, path, how, set(words), pandas)
     except ImportError as error:
         raise UsageError(str(error).rstrip(".")) from error
@@ -120,6 +120,14 @@ def _first_line(error: BaseException) -> str:
 # --- formats ----------------------------------------------------------------------------------------------------------
 
 
+def _parquet(file: BinaryIO, pandas: Any) -> Any:
+    """Return the table of a Parquet file."""
+    try:
+        return pandas.read_parquet(file)
+    except (KeyError, TypeError, NotImplementedError, AttributeError, RecursionError) as error:  # damaged, or unknown
+        raise ValueError(f"pandas cannot make a table of it ({_first_line(error)})") from error
+
+
 def _text(file: BinaryIO, path: str, how: Format, words: set[str], pandas: Any) -> Any:
     """Return the table of a CSV file."""
     delimiter = how.delimiter or ("\t" if ".tsv" in os.path.basename(path).lower() else ",")
@@ -138,10 +146,16 @@ def _text(file: BinaryIO, path: str, how: Format, words: set[str], pandas: Any) 
     file.seek(0)
     # a column is looked at as a whole, and a number is read to its last bit, as newer versions always do
     exact: dict[str, Any] = {"low_memory": False} | ({} if _is_exact(pandas) else {"float_precision": "round_trip"})
-    frame = pandas.read_csv(file, dtype=dict.fromkeys(words & set(names), object), **exact, **options)
+    frame = pandas.read_csv(file, dtype=_as_written(words, names), **exact, **options)
     if not isinstance(frame.index, pandas.RangeIndex):
         raise UsageError(f"{path} must have as many values in each row as names in the first; rows have more")
     return _named(frame, path)
+
+
+def _as_written(words: set[str], names: list[str]) -> dict[str, Any]:
+    """Return the type of columns of words, among them those to which pandas gives a name."""
+    given = {name or f"Unnamed: {i}" for i, name in enumerate(names)}
+    return dict.fromkeys(words & given, object)
 
 
 def _is_exact(pandas: Any) -> bool:
@@ -195,6 +209,7 @@ def _arrays(path: str, how: Format, target: str | None, pandas: Any) -> Any:
             f"{path}: {how.features_name} must hold numbers, a row for each sample; got {X.dtype} of shape {X.shape}"
         )
     X = X.reshape(len(X), -1)
+    X = X.astype(X.dtype.newbyteorder("="), copy=False)  # pandas has no other order of bytes
     frame = pandas.DataFrame(X, columns=[f"x{i}" for i in range(X.shape[1])])
     if target is not None:
         y = arrays[target]
@@ -205,5 +220,5 @@ def _arrays(path: str, how: Format, target: str | None, pandas: Any) -> Any:
             )
         if target in frame.columns:
             raise UsageError(f"{path}: {target} must be no name of a column, which are x0, x1, ...")
-        frame[target] = y.ravel()
+        frame[target] = y.ravel().astype(y.dtype.newbyteorder("="), copy=False)
     return frame

@@ -21,10 +21,10 @@ from fastbp.command_line.findings import Columns, Target, find_columns, find_tar
 from fastbp.command_line.options import UsageError, time_text
 from fastbp.command_line.reading import Format, read_table
 from fastbp.command_line.train_options import train_parser
-from fastbp.command_line.writing import require_place
+from fastbp.command_line.writing import require_other, require_place
 from fastbp.functions.names import DTypeName
 from fastbp.neural_network import MLPClassifier, MLPRegressor
-from fastbp.neural_network.table_columns import as_words, number_or_nan
+from fastbp.neural_network.table_columns import LARGEST, as_numbers, as_words, number_or_nan
 from fastbp.neural_network.table_onnx import require_onnx, write_onnx
 from fastbp.neural_network.table_pipelines import make_columns, save
 
@@ -53,6 +53,8 @@ def run(words: Sequence[str], program: str) -> int:
     for place in (options.output, options.onnx):
         if place is not None:
             require_place(place)
+    require_other("--output", options.output, options.data, options.validation)
+    require_other("--onnx", options.onnx, options.data, options.validation, options.output)
     if options.onnx is not None:
         _for_onnx()
     say = (lambda *_: None) if options.quiet else print
@@ -133,7 +135,7 @@ def _split(frame: Any, target: Target, name: str, options: argparse.Namespace) -
     """Return the rows to learn from and those held out."""
     y = target.y
     if options.validation is not None:
-        held = _validation_table(options, name, list(frame.columns))
+        held = _validation_table(options, name, frame, target)
         known = held[held[name].notna()]
         if len(known) < 2:
             raise UsageError(f"{options.validation} must have two rows or more with a value of {name!r}")
@@ -152,9 +154,16 @@ def _split(frame: Any, target: Target, name: str, options: argparse.Namespace) -
     )
     if target.task == "classification":  # a class that is only held out could not be learned
         is_learned = np.isin(y[held_out], y[train])
-        train, held_out = np.concatenate([train, held_out[~is_learned]]), held_out[is_learned]
+        held_out = held_out[is_learned] if is_learned.any() else _one_of_many(y)  # to test with
+        train = np.setdiff1d(everything, held_out)
     train, held_out = np.sort(train), np.sort(held_out)
     return _Rows(frame.iloc[train], y[train], frame.iloc[held_out], y[held_out], options.data, is_split=True)
+
+
+def _one_of_many(y: NDArray[Any]) -> NDArray[np.intp]:
+    """Return the place of a row of the class with the most."""
+    classes, counts = np.unique(y, return_counts=True)
+    return np.flatnonzero(y == classes[counts.argmax()])[-1:]
 
 
 def _strata(y: NDArray[Any], target: Target, count: int) -> NDArray[Any] | None:
@@ -165,10 +174,15 @@ def _strata(y: NDArray[Any], target: Target, count: int) -> NDArray[Any] | None:
     return y if counts.min() >= 2 and len(classes) <= min(count, len(y) - count) else None
 
 
-def _validation_table(options: argparse.Namespace, name: str, needed: list[str]) -> Any:
+def _validation_table(options: argparse.Namespace, name: str, frame: Any, target: Target) -> Any:
     path = options.validation
-    held = read_table(path, _format(options), target=name if path.lower().endswith(".npz") else None)
-    missing = [column for column in [*needed, name] if column not in held.columns]
+    needed = [*frame.columns, name]
+    words = [column for column in frame.columns if np.isnan(number_or_nan(frame[column].dropna())).any()]
+    if target.y.dtype.kind == "U" and not set(np.char.lower(target.y)) <= {"true", "false"}:
+        words.append(name)
+    is_arrays = path.lower().endswith(".npz")
+    held = read_table(path, _format(options), target=name if is_arrays else None, words=words)
+    missing = [column for column in needed if column not in held.columns]
     if missing:
         raise UsageError(f"{path} must have the columns of {options.data}; it lacks {missing[0]!r}")
     return held
@@ -182,6 +196,10 @@ def _held_y(known: Any, name: str, target: Target, options: argparse.Namespace) 
         y = number_or_nan(known[name])
         if not np.isfinite(y).all():
             raise UsageError(f"{options.validation} must have numbers as values of the target {name!r}")
+        if (np.abs(y) >= LARGEST).any():
+            raise UsageError(
+                f"{options.validation} must have numbers below {LARGEST:g} as values of the target {name!r}"
+            )
     if target.task == "classification":
         new = y[~np.isin(y, target.y)]
         if len(new):
@@ -215,6 +233,8 @@ def _inputs(rows: _Rows, target: Target, columns: Columns, options: argparse.Nam
     encoder = make_columns(columns.numbers, columns.words, columns.categories)
     X = encoder.fit_transform(rows.frame)
     try:
+        if not rows.is_split:  # an error names the row of that file
+            as_numbers(rows.held_frame[columns.numbers], rows.held_frame.index)
         return _Inputs(encoder, X, encoder.transform(rows.held_frame))
     except ValueError as error:
         raise UsageError(f"{rows.origin}: {str(error).rstrip('.')}") from error

@@ -19,6 +19,7 @@ from fastbp.validation.arrays import DTYPES
 
 __all__ = ["train_parser"]
 
+_LARGEST_SEED = 2**32 - 1  # that scikit-learn's split of the rows takes
 _DESCRIPTION = """Train a network to predict one column of a table from the others, and keep it in a file
 for `{program} predict`. Words become a column for each of them, numbers are standardised, missing
 numbers become the median. A part of the rows is held out, and the score is that on them."""
@@ -72,7 +73,13 @@ def _add_network(parser: argparse.ArgumentParser) -> None:
     add("--learning-rate", type=positive_number, default=0.001, metavar="RATE", help="of Adam (%(default)s)")
     add("--alpha", type=number_of_at_least_0, default=0.0001, metavar="X", help="of the L2 penalty (%(default)s)")
     add("--early-stopping", action="store_true", help="end when the score of the rows held out does not improve")
-    add("--seed", type=at_least(0), default=0, metavar="N", help="of weights, order and split (%(default)s)")
+    add(
+        "--seed",
+        type=at_least(0, _LARGEST_SEED),
+        default=0,
+        metavar="N",
+        help="of weights, order and split (%(default)s)",
+    )
     add("--threads", type=at_least(1), metavar="N", help="by default as many as the process may use")
     add("--dtype", choices=DTYPES, default="float64", help="type of the network's numbers (%(default)s)")
     add("--no-progress", action="store_true", help="no progress bar, which only a terminal has anyway")

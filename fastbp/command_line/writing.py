@@ -17,7 +17,7 @@ from fastbp.command_line.reading import pyarrow_needed
 from fastbp.neural_network.table_columns import import_pandas
 from fastbp.storage.atomic import checked_path, file_status, write_atomically
 
-__all__ = ["require_format", "require_place", "write_predictions"]
+__all__ = ["require_format", "require_other", "require_place", "write_predictions"]
 
 _FORMATS = (".csv", ".parquet", ".npz")
 _ROWS_AT_ONCE = 10_000  # of text, between which a reader that has gone, such as head, is noticed
@@ -37,9 +37,26 @@ def require_place(path: str) -> None:
         raise UsageError(f"{path} cannot be written: Permission denied")
 
 
+def require_other(option: str, path: str | None, *others: str | None) -> None:
+    """Raise if the file that an option names to be written is one of those that are read or written beside it."""
+    for other in others:
+        if path is not None and other is not None and _is_same(path, other):
+            raise UsageError(f"argument {option}: must be another file than {other}; got {path!r}")
+
+
+def _is_same(path: str, other: str) -> bool:
+    """Whether two names are of one file, which need not be there yet."""
+    try:
+        return os.path.samefile(path, other)
+    except (OSError, ValueError):
+        return os.path.realpath(path) == os.path.realpath(other) if "\0" not in path + other else False
+
+
 def require_format(path: str) -> None:
     """Raise unless predictions can be written to such a file, or to standard output."""
     if path == "-":
+        if sys.stdout is None:
+            raise UsageError("standard output is closed; pass a file with --output")
         return
     if not path.lower().endswith(_FORMATS):
         raise UsageError(f"argument --output: must end in .csv, .parquet or .npz, or be -; got {path!r}")

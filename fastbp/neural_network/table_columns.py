@@ -28,13 +28,15 @@ def import_pandas() -> Any:
     return pandas
 
 
-def as_numbers(frame: Any) -> NDArray[np.float64]:
+def as_numbers(frame: Any, places: Any = None) -> NDArray[np.float64]:
     """Return the columns of a data frame as numbers, NaN where one is missing.
 
     Parameters
     ----------
     frame : DataFrame of shape (n, n_columns)
         Numbers, booleans (1 and 0), or words that are such.
+    places : sequence of int, shape (n,), optional
+        What an error calls each row, where these are some of a table's; by default 0, 1, ...
 
     Returns
     -------
@@ -60,9 +62,10 @@ def as_numbers(frame: Any) -> NDArray[np.float64]:
         wrong = (np.isnan(numbers[:, i]) & column.notna().to_numpy()) | (np.abs(numbers[:, i]) >= LARGEST)
         if wrong.any():
             row = int(wrong.argmax())
+            place = row if places is None else places[row]
             raise ValueError(
                 f"`X` must have numbers below {LARGEST:g} in the column {name!r}, or nothing where one is missing; row "
-                f"{row}, counted from 0, has {_short(column.iloc[row])}."
+                f"{place}, counted from 0, has {_short(column.iloc[row])}."
             )
     return numbers
 
