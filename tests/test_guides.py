@@ -92,6 +92,15 @@ def test_a_guide_begins_with_a_title_and_for_whom_it_is(path: Path) -> None:
 
 
 @every_guide
+def test_the_code_of_a_guide_fits_its_column(path: Path) -> None:
+    """95 letters fit into a window of 1300 pixels; text is set anew."""
+    text = path.read_text(encoding="utf-8")
+    heading = ast.parse(text).body[0]
+    for line in text.splitlines()[heading.end_lineno :]:
+        assert len(line) <= 95 or line.startswith("# "), line
+
+
+@every_guide
 def test_a_guide_links_pages_that_exist(path: Path) -> None:
     found = links(path)
     objects = [target for role, target in found if role in OBJECTS]

@@ -84,6 +84,29 @@ def test_the_page_of_the_command_line_shows_what_is_printed(tmp_path, monkeypatc
     assert capsys.readouterr().out.splitlines()[:3] == ["prediction", "setosa", "setosa"]
 
 
+# ---- Names -----------------------------------------------------------------------------------------------------------
+
+
+def test_arguments_that_are_private_are_not_shown():
+    import inspect
+
+    import fastbp
+
+    shown = part("members").signature_to_show
+    for cls, is_shown in ((fastbp.History, False), (fastbp.Network, True), (fastbp.Adam, True)):
+        signature = str(inspect.signature(cls))
+        changed = shown(None, "class", cls.__name__, cls, {}, signature, None)
+        assert changed == (None if is_shown else ("", "")), cls
+
+
+def test_names_that_stand_in_two_modules_have_headings_of_their_own():
+    headings = [
+        part("members").shown_name(module, name) for module, names in names_of_reference().items() for name in names
+    ]
+    assert len(headings) == len(set(headings))
+    assert {"Network", "nielsen.Network", "dask.fit", "MLPClassifier"} <= set(headings)
+
+
 # ---- Links -----------------------------------------------------------------------------------------------------------
 
 

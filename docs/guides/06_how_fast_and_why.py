@@ -35,7 +35,7 @@ BATCH, RATE = 10, 0.5
 
 
 def numpy_epoch(W1, b1, W2, b2) -> None:
-    """Take a step of gradient descent on each mini-batch; the parameters change in place."""
+    """Take a step on each mini-batch; the parameters change in place."""
     for start in range(0, len(X), BATCH):
         x, y = X[start : start + BATCH], Y[start : start + BATCH]
         a1 = np.tanh(x @ W1 + b1)
@@ -151,7 +151,8 @@ with compilations() as compiled:
                 net.fit(X[:100], Y[:100], epochs=1, optimizer=optimizer)
                 count += 1
 print(
-    f"{count} kinds of networks in {time.perf_counter() - began:.2f} s, compiled for them: {len(compiled)}"
+    f"{count} kinds of networks in {time.perf_counter() - began:.2f} s,",
+    f"compiled for them: {len(compiled)}",
 )
 assert not compiled
 
@@ -204,7 +205,8 @@ for n_threads in sorted({1, 2, bp.get_num_threads()}):
     )
     results[n_threads] = wide.params
     print(
-        f"{n_threads} threads: {history.seconds.min() / 8 * 1e3:6.2f} ms for a step of 256-512-512-10"
+        f"{n_threads} threads: {history.seconds.min() / 8 * 1e3:6.2f} ms",
+        "for a step of 256-512-512-10",
     )
 print(
     f"{os.cpu_count()} processors; this process may use {bp.get_num_threads()}"
@@ -292,7 +294,8 @@ widths = [2, 4, 8, 16, 32, 64, 128, 256, 512, 1024]
 table = {}
 for rows in (1, 64):
     print(
-        f"\nbatch {rows}\n{'network':>18} {'by flops':>9} {'by bytes':>9} {'model':>9} {'measured':>9}   over model"
+        f"\nbatch {rows}\n{'network':>18} {'by flops':>9} {'by bytes':>9}",
+        f"{'model':>9} {'measured':>9}   over model",
     )
     for width in widths:
         sizes = [width, width, width, 10]

@@ -33,7 +33,8 @@ net = bp.Network(
 )
 cost, gradient = net.value_and_grad(X, labels)
 print(
-    f"cost {cost:.6f}, a gradient of {gradient.size} derivatives, the largest {abs(gradient).max():.3f}"
+    f"cost {cost:.6f}, a gradient of {gradient.size} derivatives,",
+    f"the largest {abs(gradient).max():.3f}",
 )
 
 # %%
@@ -165,7 +166,7 @@ ax.set(
     ylabel="error relative to backpropagation (no unit)",
 )
 fig.legend(loc="outside upper center", ncols=3)
-print({name: f"{error:.0e}" for name, error in best.items()})
+print(*(f"{name} {error:.0e}" for name, error in best.items()), sep=", ")
 assert best["complex step"] < 1e-14 < best["fourth order"] < best["first order"]
 
 # %%
@@ -406,7 +407,7 @@ for name, (function, stated) in exactly.items():
 # .. code-block:: bash
 #
 #    python -m pip install -e ".[test]"
-#    python -m tests.trust                      # every promise, by its tests; writes docs/trust.md again
+#    python -m tests.trust                      # every promise; writes docs/trust.md
 #    python -m tests.trust --only files         # one subject
 #    python -m tests.fuzz_files --count 20000   # files with random damage
 #    python -m tests.soak --minutes 10          # threads that train and predict, with an eye on the memory

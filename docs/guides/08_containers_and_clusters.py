@@ -77,7 +77,7 @@ print("output", net.predict_one(np.zeros(2)))
 
 
 def run(program: str, **environment: object) -> str:
-    """Run a program in a process of its own; return what it prints, without the name of our folder."""
+    """Run a program in a process of its own; return what it prints."""
     lost = dict.fromkeys(
         (*variables, "HOME", "TMPDIR", "LOCALAPPDATA"), nowhere / "below"
     )
@@ -95,7 +95,7 @@ def run(program: str, **environment: object) -> str:
         check=False,
     )
     assert done.returncode == 0, done.stderr
-    return done.stdout.replace(folder.name, "...")
+    return done.stdout.replace(folder.name, "...")  # without our folder's name
 
 
 def show(output: str) -> None:

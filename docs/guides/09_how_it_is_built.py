@@ -7,7 +7,7 @@ have followed a call from ``net.fit`` to the kernel and back, and you know where
 goes, how to run the kernels in a debugger, and what the tests compare with.
 
 What stands outside of ``__all__`` may change at any time. This page uses it, because it is about it; a program of yours
-should not. ``CONTRIBUTING.md`` in the repository has the rules, this page the tour.
+should not. :doc:`/contributing` has the rules, this page the tour.
 """
 
 import ast
@@ -68,7 +68,7 @@ for room in lines:
 
 @functools.cache
 def floor(room: str) -> int:
-    """Return the floor of a room: one above all that it imports. A circle would be a RecursionError."""
+    """Return the floor of a room: one above all that it imports."""
     return 1 + max((floor(below) for below in imports[room]), default=-1)
 
 
@@ -215,7 +215,8 @@ print("sizes   ", problem.sizes, problem.dtype)
 for layer, segments in enumerate(problem.segments):
     for segment in segments:
         print(
-            f"layer {layer}: neurons {segment.begin} to {segment.end - 1} have activation {segment.code}"
+            f"layer {layer}: neurons {segment.begin} to {segment.end - 1}",
+            f"have activation {segment.code}",
         )
 print("loss    ", problem.loss[0], "with parameter", problem.loss_parameter)
 
@@ -294,14 +295,15 @@ rng = np.random.default_rng(0)
 X, Y = rng.normal(size=(100, 3)), rng.normal(size=(100, 2))
 net = bp.Network([3, 5, 2], activation=[[("tanh", 4), ("relu", 1)]], loss="huber", seed=0)
 net.fit(X, Y, epochs=2, batch_size=10, optimizer=bp.Adam(), seed=0)
+ROOMS = "roots", "jobs", "layers", "matrix", "functions"
 seen, stack = [], []
 def watch(frame, event, _):
     name = frame.f_globals.get("__name__", "")
     if name.startswith("fastbp.kernels."):
         if event == "call":
             call = name.removeprefix("fastbp.kernels.") + "." + frame.f_code.co_name
-            room = name.split(".")[2]
-            if room in ("roots", "jobs", "layers", "matrix", "functions") and call not in seen and len(stack) < 7:
+            is_shown = name.split(".")[2] in ROOMS and call not in seen
+            if is_shown and len(stack) < 7:
                 seen.append(call)
                 print("  " * len(stack) + call)
             stack.append(call)
@@ -391,7 +393,8 @@ in_order_of_arrival = {
     for _ in range(20)
 }
 print(
-    f"added by place {len(sums)} result, added as they come {len(in_order_of_arrival)} results"
+    f"added by place {len(sums)} result,",
+    f"added as they come {len(in_order_of_arrival)} results",
 )
 assert len(sums) == 1 < len(in_order_of_arrival)
 
