@@ -175,3 +175,24 @@ def test_a_damaged_parquet_file(capsys, monkeypatch, error):
     Path("t.parquet").write_bytes(b"")
     message = f"t.parquet cannot be read: pandas cannot make a table of it ({error})"
     refused(capsys, message, "train", "t.parquet")
+
+
+def test_a_number_too_large_for_a_network_of_float32(capsys):
+    Path("r.csv").write_text("a,y\n" + "".join(f"{i % 7},{i / 7}\n" for i in range(40)))
+    Path("far.csv").write_text("a,y\n1,2\n1e90,3\n")
+    assert run(capsys, "train", "r.csv", "--dtype", "float32", *QUICK)[0] == 0
+    message = (
+        "far.csv must have numbers nearer to those learned from, for a network of float32; row 1, counted from 0, has "
+        "one too large"
+    )
+    refused(capsys, message, "predict", "model.fastbp", "far.csv")
+    refused(capsys, message, "train", "r.csv", "--validation", "far.csv", "--dtype", "float32")
+
+
+def test_a_class_with_a_carriage_return_is_one_value(capsys):
+    Path("t.csv").write_bytes(GOOD.replace("u\n", '"u\ru"\n').encode())
+    assert run(capsys, "train", "t.csv", *QUICK)[0] == 0
+    assert run(capsys, "predict", "model.fastbp", "t.csv", "--output", "p.csv")[0] == 0
+    predicted = bp.load("model.fastbp").predict(pd.read_csv("t.csv"))
+    assert pd.read_csv("p.csv")["prediction"].tolist() == predicted.tolist()
+    assert "u\ru" in predicted

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from fastbp.command_line.options import UsageError
 from fastbp.neural_network.table_columns import LARGEST, as_words, number_or_nan
 
-__all__ = ["Columns", "Target", "find_columns", "find_target", "row_number"]
+__all__ = ["Columns", "Target", "find_columns", "find_target", "require_range", "row_number"]
 
 _MOST_CLASSES = 20  # of whole numbers that are taken for classes
 _ROWS_OF_A_CLASS = 5  # at least, on average; fewer, and the numbers are taken for a quantity
@@ -94,6 +94,16 @@ def row_number(frame: Any) -> str:
         return ""
     numbers = number_or_nan(frame[name])
     return name if len(numbers) > 1 and (np.diff(numbers) == 1).all() else ""
+
+
+def require_range(X: NDArray[np.float64], dtype: Any, origin: str) -> None:
+    """Raise if a standardised number is too large for the type of a network's numbers."""
+    is_wrong = (np.abs(X) > np.finfo(dtype).max).any(axis=1)
+    if is_wrong.any():
+        raise UsageError(
+            f"{origin} must have numbers nearer to those learned from, for a network of {np.dtype(dtype)}; row "
+            f"{int(is_wrong.argmax())}, counted from 0, has one too large"
+        )
 
 
 def _first_word(column: Any) -> str:

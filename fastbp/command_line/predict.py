@@ -12,6 +12,7 @@ from sklearn.pipeline import Pipeline
 
 import fastbp as bp
 from fastbp.command_line.compiling import slow_start_explained
+from fastbp.command_line.findings import require_range
 from fastbp.command_line.options import Parser, UsageError
 from fastbp.command_line.reading import Format, add_options, read_table
 from fastbp.command_line.writing import require_format, require_other, write_predictions
@@ -47,8 +48,10 @@ def run(words: Sequence[str], program: str) -> int:
         return 0
     try:
         with slow_start_explained():
-            predicted = pipeline.predict(frame)
-        probabilities = pipeline.predict_proba(frame) if options.probabilities else None
+            X = pipeline.named_steps["columns"].transform(frame)
+            require_range(X, network.network_.dtype, options.data)
+            predicted = network.predict(X)
+        probabilities = network.predict_proba(X) if options.probabilities else None
     except ValueError as error:
         raise UsageError(f"{options.data}: {str(error).rstrip('.')}") from error
     write_predictions(options.output, predicted, probabilities, classes)

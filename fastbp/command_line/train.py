@@ -17,7 +17,7 @@ from sklearn.pipeline import Pipeline
 
 import fastbp as bp
 from fastbp.command_line.compiling import slow_start_explained
-from fastbp.command_line.findings import Columns, Target, find_columns, find_target, row_number
+from fastbp.command_line.findings import Columns, Target, find_columns, find_target, require_range, row_number
 from fastbp.command_line.options import UsageError, time_text
 from fastbp.command_line.reading import Format, read_table
 from fastbp.command_line.train_options import train_parser
@@ -235,9 +235,11 @@ def _inputs(rows: _Rows, target: Target, columns: Columns, options: argparse.Nam
     try:
         if not rows.is_split:  # an error names the row of that file
             as_numbers(rows.held_frame[columns.numbers], rows.held_frame.index)
-        return _Inputs(encoder, X, encoder.transform(rows.held_frame))
+        held_inputs = encoder.transform(rows.held_frame)
     except ValueError as error:
         raise UsageError(f"{rows.origin}: {str(error).rstrip('.')}") from error
+    require_range(held_inputs, options.dtype, rows.origin)
+    return _Inputs(encoder, X, held_inputs)
 
 
 def _trained(rows: _Rows, target: Target, inputs: _Inputs, options: argparse.Namespace) -> tuple[Pipeline, float]:

@@ -116,8 +116,14 @@ def _texts(columns: dict[str, NDArray[Any]]) -> Iterator[str]:
 
 
 def _text(rows: Iterable[Any]) -> str:
+    values = list(rows)
+    text = _written(values, csv.QUOTE_MINIMAL)
+    return _written(values, csv.QUOTE_ALL) if "\r" in text else text  # which `csv` leaves bare, and readers end rows at
+
+
+def _written(rows: list[Any], quoting: Any) -> str:
     buffer = io.StringIO()
-    csv.writer(buffer, lineterminator="\n").writerows(rows)
+    csv.writer(buffer, lineterminator="\n", quoting=quoting).writerows(rows)
     return buffer.getvalue()
 
 
