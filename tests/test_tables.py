@@ -237,7 +237,7 @@ def test_a_history_has_its_figures_and_curves():
         np.testing.assert_allclose([float(number) for number in numbers], [values[0], values[-1], values.min()], 1e-5)
     assert [row[0] for row in rows] == ["loss", "learning_rate", "val_loss"]
     assert "history of 30 epochs, stopped by epochs" in found.texts
-    assert f"lowest validation loss in epoch {history.best_epoch} (from 0)" in found.texts
+    assert f"best epoch {history.best_epoch} (from 0)" in found.texts
     assert f"{history.seconds.sum():.3g} seconds in all" in found.texts
     assert [len(line) for line in points(found)] == [30, 30]
 
