@@ -167,7 +167,7 @@ def test_a_network_around_a_checkpoints_array(path):
         content.take("loss", (2,), "float64")
     with pytest.raises(bp.FileError, match="there is no array 'v'"):
         content.take("v", (2,), "float64")
-    loading_fails(path, "it holds a 'run'; expected: classifier, network, regressor.")
+    loading_fails(path, "it holds a 'run'; expected: classifier, network, pipeline, regressor.")
 
 
 # ---- Versions --------------------------------------------------------------------------------------------------------
@@ -269,7 +269,7 @@ DAMAGES = {
     "version": (lambda h, d: (own(h, version=True), d), NO_METADATA),
     "optional": (lambda h, d: (own(h, optional=[]), d), "its metadata must have a JSON object as `optional`."),
     "older": (lambda h, d: (own(h, version=0), d), NO_METADATA),
-    "kind": (lambda h, d: (own(h, kind="cat"), d), "it holds a 'cat'; expected: classifier, network, regressor."),
+    "kind": (lambda h, d: (own(h, kind="cat"), d), "it holds a 'cat'; expected: classifier, network, pipeline, regressor."),
     "cut": (lambda h, d: (h, d[:-1]),
             "it is cut off: its array 'params' ends at byte 64 of the data, and there are 63."),
     "longer": (lambda h, d: (h, d + b"x"), "its arrays have 64 bytes, and more follow them."),
