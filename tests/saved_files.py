@@ -21,11 +21,14 @@ import scipy
 import sklearn
 from scipy import sparse
 from sklearn.exceptions import ConvergenceWarning
+from sklearn.pipeline import Pipeline
 
 import fastbp as bp
 from fastbp import nielsen, nielsen2
 from fastbp.kernels.machine.vector_writer import VECTOR_BYTES
 from fastbp.neural_network import MLPClassifier, MLPRegressor
+from fastbp.neural_network.table_pipelines import make_columns
+from fastbp.neural_network.table_pipelines import save as save_pipeline
 from tests.cases import DTYPES
 
 FOLDERS = sorted(path for path in (Path(__file__).parent / "data").iterdir() if path.is_dir())
@@ -101,6 +104,23 @@ def estimator(name):
     if name == "regressor-two":  # as a fit on a data frame leaves it
         model.feature_names_in_ = np.array(["a", "b", "c"], object)
     return model
+
+
+def table():
+    """The data as a table of pandas: numbers of which one is missing, words, and the words to be predicted."""
+    import pandas as pd
+
+    first = np.where(np.arange(40) == 7, np.nan, X[:, 0])
+    return pd.DataFrame({"first": first, "second": X[:, 1], "soil": np.array(["clay", "sand"])[LABELS % 2], "y": WORDS})
+
+
+def pipeline():
+    """What `fastbp train` fits to that table."""
+    frame = table()
+    columns = make_columns(["first", "second"], ["soil"], [["clay", "sand"]])
+    network = MLPClassifier((4,), max_iter=300, random_state=0, solver="lbfgs", alpha=0.1)
+    network.fit(columns.fit_transform(frame), frame["y"].to_numpy(str))
+    return Pipeline([("columns", columns), ("network", network)])
 
 
 def says(model):
@@ -282,6 +302,9 @@ def make(folder):
         model = estimator(name)
         model.save(folder / f"{name}.safetensors")
         keep(name, {"params": model.network_.params, **says(model)})
+    fitted = pipeline()
+    save_pipeline(fitted, folder / "pipeline-words.safetensors")
+    keep("pipeline-words", {name: getattr(fitted, name)(table()) for name in ("predict", "predict_proba")})
     for name, (_, _, n_steps) in CHECKPOINTS.items():
         half_fit(name, n_steps, checkpoint=folder / f"checkpoint-{name}.safetensors")
         keep(f"checkpoint-{name}", end_of(*half_fit(name)))

@@ -83,6 +83,14 @@ def assert_estimator_as_before(path, model):
     assert len(model.loss_curve_ if hasattr(model, "loss_curve_") else []) == (4 if model.solver != "lbfgs" else 0)
 
 
+@paths("pipeline-*.safetensors")
+def test_pipelines(path):
+    pytest.importorskip("pandas")
+    model = bp.load(path)
+    for name in ("predict", "predict_proba"):
+        assert_as_before(path, name, getattr(model, name)(saved_files.table()))
+
+
 # ---- Checkpoints -----------------------------------------------------------------------------------------------------
 
 
