@@ -16,4 +16,4 @@ def test_a_mutated_file_is_an_error_or_a_network(seed, tmp_path):
 
 @pytest.mark.slow
 def test_many_mutated_files(tmp_path):
-    assert sum(fuzz(20_000, 3, tmp_path).values()) == 20_000
+    assert sum(fuzz(7_000, 3, tmp_path).values()) == 7_000  # each by three doors
