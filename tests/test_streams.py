@@ -227,6 +227,8 @@ def test_files_of_earlier_releases():
         for path in sorted({*folder.glob("*.safetensors")} - {*folder.glob("checkpoint*")}):
             known = {"custom_functions": [CUBE, QUARTIC]}
             expected, found = bp.load(path, **known), bp.load(Drip(path.read_bytes()), **known)
+            if path.stem.startswith("pipeline"):
+                expected, found = expected.named_steps["network"], found.named_steps["network"]
             expected, found = (getattr(each, "network_", each) for each in (expected, found))
             assert same_bits(found.params, expected.params)
 
