@@ -9,6 +9,7 @@ import threading
 from pathlib import Path
 
 import joblib
+import numba
 import numpy as np
 import pytest
 
@@ -357,6 +358,34 @@ def test_a_wrong_setting(eight_processors, set_count, value, kind, message):
 
 
 @pytest.mark.skipif("fork" not in multiprocessing.get_all_start_methods(), reason="needs fork")
+@pytest.mark.skipif(numba.config.DISABLE_JIT, reason="Numba has no threads then")
+@pytest.mark.parametrize("has_private_name", [True, False])
+def test_numbas_count_is_read_without_a_lock_that_may_never_be_released(has_private_name):
+    """An exception between the lock and its release leaves it with the thread for good; Numba shares it with forks."""
+    code = f"""
+import threading
+import numba
+import numpy as np
+import fastbp as bp
+from numba.np.ufunc import parallel
+numba.set_num_threads(1)
+if {has_private_name}:
+    parallel._backend_init_process_lock.acquire()
+else:
+    parallel._get_num_threads, parallel.get_num_threads = None, lambda: 1
+counts = []
+def train():
+    numba_count = bp.get_num_threads()
+    bp.Network([2, 1], seed=0).fit(np.ones((4, 2)), np.ones(4), epochs=1)
+    counts.append(numba_count > 0)
+thread = threading.Thread(target=train, daemon=True)
+thread.start()
+thread.join(200)
+print(counts, bp.get_num_threads())
+"""
+    assert run_python(code) == "[True] 1\n"
+
+
 @pytest.mark.parametrize("variables", [{}, {"OMP_NUM_THREADS": "2"}], ids=str)
 def test_workers_share_the_processors_whatever_their_parent_had_set(variables):
     code = """

@@ -66,11 +66,16 @@ def _processor_quota() -> int:
 
 
 def _threads_of_numba() -> int:
-    """Return the count of `numba.set_num_threads`; asking Numba before it has one would start its threads."""
-    parallel = sys.modules.get("numba.np.ufunc.parallel")
-    if getattr(parallel, "_is_initialized", False):
-        return int(parallel.get_num_threads())  # type: ignore[union-attr]
-    return MOST_HELPERS + 1
+    """Return the count of `numba.set_num_threads`; asking Numba before it has one would start its threads.
+
+    The public function first takes a lock that processes share.  Where a signal's exception, or the end of a fork, came
+    between the lock and its release, nobody else would ever get it, and every fit of another thread would wait.
+    """
+    parallel: Any = sys.modules.get("numba.np.ufunc.parallel")
+    if not getattr(parallel, "_is_initialized", False):
+        return MOST_HELPERS + 1
+    count = int((getattr(parallel, "_get_num_threads", None) or parallel.get_num_threads)())
+    return count if count > 0 else MOST_HELPERS + 1
 
 
 def thread_count(n_threads: Any) -> int:
