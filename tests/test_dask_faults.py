@@ -2,6 +2,7 @@
 
 import _thread
 import contextlib
+import gc
 import os
 import signal
 import subprocess
@@ -9,6 +10,7 @@ import sys
 import threading
 import time
 
+import dask
 import dask.array as da
 import numba
 import numpy as np
@@ -18,6 +20,7 @@ from distributed import Client, Future, LocalCluster
 
 import fastbp as bp
 import fastbp.dask as on_dask
+from fastbp.dask import session as session_module
 from fastbp.dask import worker as worker_module
 from fastbp.engine import interruption, stopping
 from fastbp.kernels.machine import team
@@ -82,7 +85,11 @@ def undisturbed():
 
 @pytest.fixture(scope="module")
 def own_cluster():
-    with LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address="127.0.0.1:0", silence_logs=50) as cluster:
+    with (
+        # A busy machine may take longer than Dask's 15 s to start a killed worker again, after which it never does.
+        dask.config.set({"distributed.deploy.lost-worker-timeout": "1h"}),
+        LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address="127.0.0.1:0", silence_logs=50) as cluster,
+    ):
         yield cluster
 
 
@@ -190,6 +197,28 @@ def test_what_is_taken_away_ends_the_fit(client, what, message, undisturbed, tmp
     again = network()
     fit(again, *partitions(), client=client, resume=True, **arguments)
     assert again.params.tobytes() == undisturbed[0]
+
+
+def test_rounds_of_many_looks_leave_nothing_behind(client, monkeypatch):
+    """Not even where the garbage collector never comes: a look that finds nothing ties the future into a cycle."""
+
+    def slow(block):
+        time.sleep(0.05)
+        return block
+
+    def look(net, history):
+        end = time.monotonic() + 60
+        while any(not key.startswith(("constant-", "vector-")) for key in client.futures):
+            assert time.monotonic() < end
+            time.sleep(0.01)
+
+    monkeypatch.setattr(session_module, "_LOOK", 0.001)
+    X, Y = partitions()
+    gc.disable()
+    try:
+        fit(network(), X.map_blocks(slow), Y, client=client, epochs=2, callbacks=[look], persist=False)
+    finally:
+        gc.enable()
 
 
 def test_scattered_rows_that_are_lost(client):

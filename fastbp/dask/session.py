@@ -161,10 +161,13 @@ class Session:
         """
         with self._explaining():
             (future,) = self._compute([task])
-            error = self._wait_for(future)
-            if error is not None and parts:
-                self._name_partition(error, parts)
-            return future.result()
+            try:
+                error = self._wait_for(future)
+                if error is not None and parts:
+                    self._name_partition(error, parts)
+                return future.result()
+            finally:  # and not by the garbage collector: each look that found nothing has put it into a cycle
+                future.release()
 
     def hold(self, tasks: Sequence[Any]) -> list[Future]:
         """Have tasks computed, and what they return kept on the workers until the session ends."""
