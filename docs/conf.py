@@ -1,6 +1,5 @@
 """How Sphinx builds the documentation site: ``python -m pip install ".[docs]" && python -m sphinx -W docs site``."""
 
-import os
 import shutil
 import sys
 import tomllib
@@ -19,7 +18,7 @@ import fastbp  # noqa: E402
 matplotlib.use("agg")
 
 _project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-forge = _project.get("urls", {}).get("Source", "https://github.com/fastbp/fastbp")
+forge = _project["urls"]["Source"]
 
 # ---- The project -----------------------------------------------------------------------------------------------------
 
@@ -39,7 +38,7 @@ extensions = [
     "sphinx_design",
     "sphinx_gallery.gen_gallery",
 ]
-exclude_patterns = ["_build", "_programs", "guides/README.rst", "guides/*.py", "site_parts", "Thumbs.db"]
+exclude_patterns = ["_build", "_programs", "guides/README.rst", "guides/*.py", "site_parts"]
 source_suffix = {".rst": "restructuredtext", ".md": "markdown"}
 templates_path = ["_templates"]
 default_role = "py:obj"  # numpydoc's single backticks are names of Python, and links where they are known
@@ -57,10 +56,9 @@ autodoc_member_order = "bysource"
 numpydoc_show_class_members = False  # the templates list them, each with a page of its own
 numpydoc_xref_param_type = True
 numpydoc_xref_ignore = "all"  # words of a type that have no page are words
-numpydoc_validation_checks = set()
-intersphinx_mapping = inventories.mapping(Path(os.environ.get("FASTBP_DOCS_SCRATCH", DOCS / "_build")) / "inventories")
+intersphinx_mapping = inventories.mapping(DOCS / "_build" / "inventories")
 intersphinx_timeout = 5
-intersphinx_disabled_reftypes = []
+intersphinx_disabled_reftypes = []  # by default, labels of other sites
 
 
 def linkcode_resolve(domain, info):

@@ -12,7 +12,7 @@ from fastbp.export.exported import ExportedModel
 from fastbp.model.checks import checked_data
 from fastbp.storage.atomic import PathLike
 from fastbp.storage.networks import save
-from fastbp.storage.streams import Target
+from fastbp.storage.streams import Destination
 from fastbp.training.early_stopping import EarlyStopping
 from fastbp.training.fit import fit
 from fastbp.training.history import Callback, History
@@ -328,7 +328,7 @@ class Network(TrainedModel, ExportedModel):
 
     # --- files --------------------------------------------------------------------------------------------------------
 
-    def save(self, path: Target) -> None:
+    def save(self, path: Destination) -> None:
         """Write the network to a file, whole or not at all, or to a file object; `load` reads it.
 
         Of a subclass the file has the name: ``load(path, custom_classes=[Mine])`` makes one of that class again,

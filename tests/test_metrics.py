@@ -488,8 +488,8 @@ def test_an_epoch_whose_metric_fails_is_recorded_when_it_is_resumed(tmp_path):
     assert same_bits(history.mean, expected_history.mean)
 
 
-def interrupted_at(line, call):
-    """Call with Ctrl-C pressed before one of the lines that record an epoch; whether there are so many."""
+def interrupted_at(line, call, functions=("_epoch", "append", "end_one", "end_epoch")):
+    """Call with Ctrl-C pressed before one of the lines of functions that record epochs; whether there are so many."""
     left = itertools.count(line, -1)
 
     def at_line(frame, event, argument):
@@ -498,7 +498,7 @@ def interrupted_at(line, call):
         return at_line
 
     def at_call(frame, event, argument):
-        return at_line if frame.f_code.co_name in ("_epoch", "append", "end_one", "end_epoch") else None
+        return at_line if frame.f_code.co_name in functions else None
 
     before = sys.gettrace()
     sys.settrace(at_call)
@@ -538,6 +538,19 @@ def test_ctrl_c_where_an_epoch_is_recorded(optimizer, tmp_path):
         for name in columns.keys() - {"seconds"}:
             assert same_bits(history.as_dict()[name], columns[name])
     assert line > 20
+
+
+@pytest.mark.parametrize("optimizer", [bp.Adam(0.1), bp.LevenbergMarquardt()], ids=["Adam", "LM"])
+def test_ctrl_c_where_several_epochs_are_recorded(optimizer):
+    """All columns of the record have as many epochs."""
+    for line in itertools.count():
+        net = identity(2)
+        fit = lambda net=net: net.fit(X, NUMBERS, epochs=9, optimizer=optimizer)  # noqa: E731
+        if not interrupted_at(line, fit, ("several", "record", "extend")):
+            break
+        assert {len(values) for values in net.history.as_dict().values()} == {len(net.history)}
+    assert line > 8
+    assert len(net.history) > 1
 
 
 @pytest.mark.parametrize("optimizer", [bp.LBFGS(), bp.LevenbergMarquardt()], ids=["LBFGS", "LM"])

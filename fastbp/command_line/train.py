@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 from sklearn.exceptions import ConvergenceWarning
+from sklearn.metrics import r2_score
 from sklearn.model_selection import train_test_split
 from sklearn.pipeline import Pipeline
 
@@ -372,9 +373,10 @@ def _say_results(say: Any, pipeline: Pipeline, rows: _Rows, target: Target, seco
 
 def _r2(y: NDArray[np.float64], predicted: NDArray[np.float64]) -> str:
     """Return the share of the variance that is predicted, as a text; it has no value where all values are one."""
-    scale = y.std() or 1.0  # so that squares of large values are finite
-    total = float((((y - y.mean()) / scale) ** 2).sum())
-    return f"{1 - float((((y - predicted) / scale) ** 2).sum()) / total:.4f}" if total else "none"
+    mean, scale = y.mean(), y.std()
+    if not scale:
+        return "none"
+    return f"{r2_score((y - mean) / scale, (predicted - mean) / scale):.4f}"  # the squares of large values are finite
 
 
 def _count(number: int, what: str) -> str:

@@ -45,7 +45,7 @@ from fastbp.neural_network.held_out import Given, HeldOut
 from fastbp.neural_network.learner import initialise_record, optimizer_for
 from fastbp.neural_network.parameters import STOCHASTIC_SOLVERS
 from fastbp.neural_network.stochastic import batch_rows_of
-from fastbp.storage.streams import Target
+from fastbp.storage.streams import Destination
 from fastbp.system.alone import alone
 from fastbp.training.levenberg_marquardt import sums_in_float32
 from fastbp.validation.numbers import flag, positive_integer
@@ -94,7 +94,7 @@ class OnDask(GradientsInMemory, BaseMLP):
             "to_local().partial_fit on rows in memory."
         )
 
-    def save(self, path: Target) -> None:
+    def save(self, path: Destination) -> None:
         """Write the fitted estimator to a file, which `fastbp.load` reads as an ordinary one.
 
         Parameters

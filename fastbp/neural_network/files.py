@@ -22,7 +22,7 @@ from fastbp.storage.arrays import write_arrays
 from fastbp.storage.atomic import PathLike, checked_path, write_atomically
 from fastbp.storage.content import FileContent
 from fastbp.storage.networks import ESTIMATOR_VERSION, OwnFunctions, describe, finite_params, rebuild
-from fastbp.storage.streams import Target
+from fastbp.storage.streams import Destination
 from fastbp.training.checkpoint import describe_optimizer
 from fastbp.training.schedules import SCHEDULES
 
@@ -47,7 +47,7 @@ _LABEL_TYPES = ("binary", "multiclass", "multilabel-indicator")
 class Portable(CWriter):
     """The methods of an estimator that write it to files."""
 
-    def save(self, path: Target) -> None:
+    def save(self, path: Destination) -> None:
         """Write the fitted estimator to a file, whole or not at all, or to a file object; `fastbp.load` reads it.
 
         A file holds no code: of a subclass it has the name and the parameters, its own ones included.
@@ -117,7 +117,7 @@ class Portable(CWriter):
 # --- files ------------------------------------------------------------------------------------------------------------
 
 
-def save(estimator: Any, path: Target) -> None:
+def save(estimator: Any, path: Destination) -> None:
     """Write a fitted estimator; see `Portable.save`."""
     base, (description, arrays) = base_of(estimator), describe_estimator(estimator)
     optional = {} if type(estimator) is base else _describe_subclass(estimator, parameter_names(base))

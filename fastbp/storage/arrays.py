@@ -34,7 +34,15 @@ from numpy.typing import NDArray
 from fastbp.storage.atomic import FileError, checked_path, file_status, write_atomically
 from fastbp.storage.content import FileContent
 from fastbp.storage.json_objects import NotJsonError, json_object
-from fastbp.storage.streams import BrokenStreamError, Reader, Source, Target, as_reader, as_target, write_bytes
+from fastbp.storage.streams import (
+    BrokenStreamError,
+    Destination,
+    Reader,
+    Source,
+    as_destination,
+    as_reader,
+    write_bytes,
+)
 from fastbp.version import __version__
 
 __all__ = ["are_counts", "read_arrays", "write_arrays"]
@@ -55,7 +63,7 @@ _ALIGNMENT = 64  # bytes: a cache line, so that mapped parameters lie as allocat
 
 
 def write_arrays(
-    path: Target,
+    path: Destination,
     kind: str,
     version: int,
     description: Mapping[str, Any],
@@ -97,7 +105,7 @@ def write_arrays(
     >>> content.description["unit"], content.take("x", (3,), "float64")
     ('m', array([0., 1., 2.]))
     """
-    target = as_target(path)
+    destination = as_destination(path)
     own = {"kind": kind, "version": version, "fastbp": __version__, "description": dict(description)}
     own |= {"optional": dict(optional)} if optional else {}
     text = json.dumps(own, allow_nan=False, separators=(",", ":"))
@@ -121,12 +129,12 @@ def write_arrays(
         file.seek(_LENGTH_BYTES + encoded.index(_NO_CHECKSUM.encode()))
         file.write(_checksum(text, places, sums).encode())
 
-    if target is None:
+    if destination is None:
         write_atomically(path, write)  # type: ignore[arg-type]  # which refuses any other
         return
     whole = io.BytesIO()
     write(whole)
-    write_bytes(target, whole.getbuffer())
+    write_bytes(destination, whole.getbuffer())
 
 
 def _write_array(file: BinaryIO, array: NDArray[Any]) -> int:

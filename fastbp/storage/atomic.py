@@ -16,6 +16,7 @@ __all__ = [
     "PathLike",
     "checked_path",
     "file_status",
+    "kind_of",
     "path_named",
     "printable",
     "words_of",
@@ -64,6 +65,17 @@ def printable(reason: str) -> str:
     if text.isprintable():  # a name from the file may be anything, and must not move a terminal's cursor
         return text
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+
+
+def kind_of(value: Any) -> str:
+    """Return what an error says that it got, where that may be a class in place of an object.
+
+    Examples
+    --------
+    >>> kind_of(3), kind_of(int)
+    ('int', 'the class int')
+    """
+    return f"the class {value.__name__}" if isinstance(value, type) else type(value).__name__
 
 
 def words_of(error: BaseException) -> str:

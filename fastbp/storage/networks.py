@@ -23,7 +23,7 @@ from fastbp.model.model import Model, from_params
 from fastbp.storage.arrays import write_arrays
 from fastbp.storage.atomic import FileError
 from fastbp.storage.content import FileContent
-from fastbp.storage.streams import Target
+from fastbp.storage.streams import Destination
 
 __all__ = ["describe", "rebuild", "save"]
 
@@ -47,7 +47,7 @@ _FIELDS = (
 )
 
 
-def save(net: Model, path: Target, subclass: str | None = None) -> None:
+def save(net: Model, path: Destination, subclass: str | None = None) -> None:
     """Write a network to a file, whole or not at all.
 
     The file is in the safetensors format.  It is written under a temporary name in the same folder, flushed to the

@@ -13,10 +13,19 @@ import operator
 import os
 from typing import Any, Protocol, SupportsIndex
 
-from fastbp.storage.atomic import PathLike, words_of
+from fastbp.storage.atomic import PathLike, kind_of, words_of
 from fastbp.system.memory import require_memory
 
-__all__ = ["BrokenStreamError", "Reader", "ReadsBytes", "Source", "Target", "WritesBytes", "as_reader", "as_target"]
+__all__ = [
+    "BrokenStreamError",
+    "Destination",
+    "Reader",
+    "ReadsBytes",
+    "Source",
+    "WritesBytes",
+    "as_destination",
+    "as_reader",
+]
 
 _CHUNK = 1 << 20  # bytes at a time
 _TEXT = "because the file holds bytes; open it with mode"
@@ -36,7 +45,7 @@ class ReadsBytes(Protocol):
         """Return at most so many bytes; none at the end."""
 
 
-Target = PathLike | WritesBytes
+Destination = PathLike | WritesBytes
 Source = PathLike | ReadsBytes | bytes | bytearray | memoryview
 
 
@@ -47,13 +56,13 @@ class BrokenStreamError(Exception):
 # --- the arguments ----------------------------------------------------------------------------------------------------
 
 
-def as_target(path: Any) -> WritesBytes | None:
+def as_destination(path: Any) -> WritesBytes | None:
     """Return an open file object to write to, or None for anything that must be the name of a file.
 
     Examples
     --------
-    >>> as_target("net.safetensors")
-    >>> as_target(io.StringIO())
+    >>> as_destination("net.safetensors")
+    >>> as_destination(io.StringIO())
     Traceback (most recent call last):
     TypeError: `path` must be a binary file object, because the file holds bytes; open it with mode 'wb'; got StringIO.
     """
@@ -62,11 +71,11 @@ def as_target(path: Any) -> WritesBytes | None:
     if isinstance(path, type) or not callable(getattr(path, "write", None)):
         raise TypeError(
             "`path` must be the name of a file, a str or os.PathLike[str], or a binary file object to write to; got "
-            f"{_kind_of(path)}."
+            f"{kind_of(path)}."
         )
     _require_open(path, "writable", "'wb'")
-    target: WritesBytes = path
-    return target
+    destination: WritesBytes = path
+    return destination
 
 
 def as_reader(path: Any) -> Reader | None:
@@ -86,7 +95,7 @@ def as_reader(path: Any) -> Reader | None:
     if isinstance(path, type) or not callable(getattr(path, "read", None)):
         raise TypeError(
             "`path` must be the name of a file, a str or os.PathLike[str], a binary file object or the bytes of a "
-            f"file; got {_kind_of(path)}."
+            f"file; got {kind_of(path)}."
         )
     _require_open(path, "readable", "'rb'")
     name = getattr(path, "name", None)
@@ -95,10 +104,6 @@ def as_reader(path: Any) -> Reader | None:
 
 def _is_name(path: Any) -> bool:
     return isinstance(path, str) or (isinstance(path, os.PathLike) and not isinstance(path, type))
-
-
-def _kind_of(path: Any) -> str:
-    return f"the class {path.__name__}" if isinstance(path, type) else type(path).__name__
 
 
 def _require_open(file: Any, ability: str, mode: str) -> None:

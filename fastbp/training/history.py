@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import MappingProxyType
@@ -243,13 +244,12 @@ class History(_Columns):
         columns: Mapping[str, Sequence[float]] = MappingProxyType({}),
         val_losses: Sequence[float] = (),
     ) -> None:
-        """Record several epochs."""
-        self._val_loss += val_losses
-        self._loss += losses
-        self._learning_rate += learning_rates
-        self._seconds += seconds
-        for name, values in columns.items() if losses else ():
-            self._columns.setdefault(name, []).extend(values)
+        """Record several epochs, all of them or, if the handler of a signal raises an exception before that, none."""
+        further = columns if losses else {}
+        lists = [self._columns.setdefault(name, []) for name in further]
+        lists += [self._loss, self._learning_rate, self._seconds, self._val_loss]
+        values = [*further.values(), losses, learning_rates, seconds, val_losses]
+        deque(map(list.extend, lists, values), maxlen=0)  # in one call, within which no handler runs
 
 
 def watched_values(history: History, name: str) -> NDArray[np.float64]:

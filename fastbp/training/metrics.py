@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from fastbp.engine.rows import Data
 from fastbp.model.model import Model, passes_of
-from fastbp.storage.atomic import words_of
+from fastbp.storage.atomic import kind_of, words_of
 from fastbp.system.memory import read_only
 from fastbp.training.history import History
 
@@ -107,15 +107,11 @@ def _checked(name: str, column: str, value: Any) -> Metric:
             ) from None
         return Metric(name, column, scorer, True, takes_weights(scorer), value)
     if not callable(value) or isinstance(value, type):
-        raise TypeError(f"`metrics[{name!r}]` must be {_FORMS}; got {_kind_of(value)}.")
+        raise TypeError(f"`metrics[{name!r}]` must be {_FORMS}; got {kind_of(value)}.")
     is_scorer = _is_scorer(value)
     if is_scorer is None:
         raise TypeError(f"`metrics[{name!r}]` must be {_FORMS}; it takes other arguments: {inspect.signature(value)}.")
     return Metric(name, column, value, is_scorer, takes_weights(value))
-
-
-def _kind_of(value: Any) -> str:
-    return f"the class {value.__name__}" if isinstance(value, type) else type(value).__name__
 
 
 def _is_scorer(function: Callable[..., Any]) -> bool | None:
