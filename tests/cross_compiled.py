@@ -23,14 +23,14 @@ def pretend(triple):
     binding.get_process_triple = lambda: triple
 
 
-def assembly_of(root, dtype):
-    """Compile a root for a dtype; its arguments are those that `warmup` has, by their names."""
+def compiled(root, dtype):
+    """Compile a root for a dtype; its arguments are those that `warmup` has, by their names. Return its library."""
     import numba
     import numpy as np
 
     if not hasattr(root, "compile"):  # it knows its types
         function = root.of(np.dtype(dtype))
-        return function.inspect_asm(function.signatures[0])
+        return function.overloads[function.signatures[0]].library
     i, words, table = numba.int64, numba.int64[::1], numba.int64[:, ::1]
     doubles, number = numba.float64[::1], numba.from_dtype(np.dtype(dtype))
     real, pointer = number[::1], numba.types.CPointer
@@ -41,7 +41,16 @@ def assembly_of(root, dtype):
     kinds |= {"net": pointer(i), "x": pointer(number), "y": i, "out": pointer(number), "n": i}
     names = code.co_varnames[: code.co_argcount]
     root.compile(tuple(kinds.get(name, words) for name in names))
-    return root.inspect_asm(root.signatures[0])
+    return root.overloads[root.signatures[0]].library
+
+
+def assemblies_of(libraries):
+    """Yield the assembly of each, without the parts that another one has had: there it would be the same."""
+    known = set()
+    for library in libraries:
+        library._sources = [part for part in library._sources if part not in known]
+        known.update(library._sources)
+        yield library.get_asm_str()
 
 
 def main(file, dtype, triple, cpu, features=""):
@@ -52,7 +61,7 @@ def main(file, dtype, triple, cpu, features=""):
 
     names = [module.name for module in pkgutil.iter_modules(roots.__path__)]
     modules = [importlib.import_module(f"{roots.__name__}.{name}") for name in names]
-    Path(file).write_text("\n".join(assembly_of(module.run, dtype) for module in modules))
+    Path(file).write_text("\n".join(assemblies_of(compiled(module.run, dtype) for module in modules)))
 
 
 if __name__ == "__main__":
