@@ -196,8 +196,8 @@ class Programs:
     def end_all(self):
         with self._lock:
             self._are_ended = True
-            for process in self._running:
-                end(process)
+            while self._running:  # also that of a thread which the pool does not know yet, and so will not wait for
+                end(self._running.pop())
 
 
 programs = Programs()
