@@ -94,7 +94,8 @@ arguments = dict(batch_size=500, optimizer=bp.SGD(0.05, momentum=0.9), shuffle=F
 latency(lambda: net.fit(X, Y, epochs=10**6, seed=1, **arguments), 0.5)
 state = net._training_state
 epochs, steps = divmod(state.step, 800)
-assert net.history.stopped_by == "interruption" and len(net.history) == epochs, (len(net.history), state.step)
+unrecorded = epochs - len(net.history)  # 1 where Ctrl-C came between the last step of an epoch and its record
+assert net.history.stopped_by == "interruption" and 0 <= unrecorded <= (steps == 0), (len(net.history), state.step)
 twin = network()
 twin.fit(*few, epochs=1, seed=0)
 if epochs:
