@@ -254,11 +254,17 @@ def test_a_reader_searches_for_a_name_and_follows_the_result(browser):
 def test_pages_can_be_read_in_both_themes(browser, theme):
     """The text's colour and its background differ, and nothing is wider than the window."""
     from selenium.webdriver.common.by import By
+    from selenium.webdriver.support.ui import WebDriverWait
 
+    # As the page's own button does: what only the page is told, its script may take back while it begins.
+    choose = "for (const key of ['mode', 'theme']) localStorage.setItem(key, arguments[0])"
+    shown = "return document.readyState == 'complete' && document.documentElement.dataset.theme"
     with served(SITE) as address:
         for page in ("index.html", "api/generated/fastbp.Network.fit.html", "auto_examples/05_half_moons.html"):
             browser.get(f"{address}/{page}")
-            browser.execute_script("document.documentElement.dataset.theme = arguments[0]", theme)
+            browser.execute_script(choose, theme)
+            browser.refresh()
+            WebDriverWait(browser, 30).until(lambda _: browser.execute_script(shown) == theme)
             paragraph = browser.find_element(By.CSS_SELECTOR, "article p")
             colours = browser.execute_script(
                 "return [getComputedStyle(arguments[0]).color, getComputedStyle(document.body).backgroundColor]",
