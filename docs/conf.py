@@ -58,7 +58,7 @@ numpydoc_xref_param_type = True
 numpydoc_xref_ignore = "all"  # words of a type that have no page are words
 intersphinx_mapping = inventories.mapping(DOCS / "_build" / "inventories")
 intersphinx_timeout = 5
-intersphinx_disabled_reftypes = []  # by default, labels of other sites
+intersphinx_disabled_reftypes = []  # none: labels of other sites are links as well, which they are not by default
 
 
 def linkcode_resolve(domain, info):

@@ -167,7 +167,7 @@ class Session:
                     self._name_partition(error, parts)
                 return future.result()
             finally:  # and not by the garbage collector: each look that found nothing has put it into a cycle
-                future.release()
+                _let_go(future)
 
     def hold(self, tasks: Sequence[Any]) -> list[Future]:
         """Have tasks computed, and what they return kept on the workers until the session ends."""
@@ -255,11 +255,16 @@ class Session:
 
     def _release(self) -> None:
         for future in list(self._made):
-            with suppress(RuntimeError):  # the client's loop has ended
-                future.release()
+            _let_go(future)
         if self.client.status == "running":
             with suppress(Exception):
                 self.client.sync(asyncio.sleep, 0, callback_timeout=_PATIENCE)  # until the client has done so
+
+
+def _let_go(future: Future) -> None:
+    """Say that nobody here needs a result any more; once more, it says nothing."""
+    with suppress(RuntimeError):  # the client's loop has ended
+        future.release()
 
 
 async def _give_up(client: Client, token: str) -> None:
